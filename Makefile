@@ -1,0 +1,46 @@
+# Needs Python >= 3.11, pip, venv, make and git; everything else goes into .venv.
+PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo $$p && break; done)
+TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
+BIN := .venv/bin
+INSTALLED := .venv/.installed
+TYPED := build/typed
+
+.DEFAULT_GOAL := help
+.PHONY: help install test demo lint format clean
+
+help: ## list the targets
+	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+
+install: $(INSTALLED) ## make .venv with sikff (editable) and the tools that test and check it
+
+# torch goes first and alone, so that pip takes whichever build of it the machine already offers
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install '$(TORCH)'
+	$(BIN)/python -m pip install -c constraints.txt -e '.[test,dev]'
+	touch $@
+
+test: install ## run the tests; at least 90 % of sikff/ must be covered
+	$(BIN)/python -m pytest --durations=10 --cov --cov-report=
+	$(BIN)/python -m coverage report
+	$(BIN)/python -m coverage report --include='sikff/*' --fail-under=90 --format=total
+
+demo: install ## run the demonstration
+	$(BIN)/python examples/demo.py
+
+# mypy knows no package-dir, so it looks at a tree of links laid out as sikff is once installed
+lint: install ## check style, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	rm -rf $(TYPED)/sikff
+	mkdir -p $(TYPED)/sikff
+	ln -s $(CURDIR)/sikff/* $(CURDIR)/calculators $(CURDIR)/training $(TYPED)/sikff/
+	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p sikff
+
+format: install ## let ruff mend style and format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove .venv, builds and caches
+	rm -rf .venv build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,35 @@
+"""Meeting e3nn: its notation, and the change of basis between its features and ours.
+
+e3nn is imported only when one of these functions runs.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+
+from sikff.groups.harmonics import evaluate_harmonics, sphere_points
+
+
+def _o3():  # noqa: ANN202 - the module e3nn.o3
+    with torch.serialization.safe_globals([slice]):  # e3nn < 0.5 stores one in its tables
+        from e3nn import o3
+    return o3
+
+
+def parse_irreps(irreps: str) -> list[tuple[int, int, int]]:
+    """``"16x0e + 8x1o"`` as [(multiplicity, l, parity), ...].
+
+    Raises:
+        ValueError: not in e3nn's notation.
+    """
+    return [(mul, ir.l, ir.p) for mul, ir in _o3().Irreps(irreps)]
+
+
+def harmonic_basis(l: int) -> np.ndarray:
+    """Orthogonal matrix B [2l+1, 2l+1] with (our components) = B (e3nn's components) for degree l."""
+    points = sphere_points(8 * l + 8)
+    theirs = _o3().spherical_harmonics(
+        l, torch.from_numpy(points), normalize=True, normalization="component"
+    )
+    return np.linalg.lstsq(theirs.numpy(), evaluate_harmonics(l, points), rcond=None)[0].T

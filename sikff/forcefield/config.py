@@ -1,0 +1,117 @@
+"""The one frozen, validated description of a force field."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+from ase.data import atomic_numbers
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from sikff.groups import SymmetryGroup
+
+Vector = tuple[float, float, float]
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class FrameConfig(BaseModel):
+    """What stands outside the molecules and breaks their symmetry.
+
+    Attributes:
+        plane_origin: a point (Å) of a plane whose normal is the group's axis. Each atom's height
+            above it becomes an attribute, and energies depend on it. None: no plane.
+        plane_range: height (Å) beyond which atoms no longer feel the plane.
+        field: whether the model reads the uniform electric field of each structure (V/Å).
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plane_origin: Vector | None = None
+    plane_range: Positive = 10.0
+    field: bool = False
+
+
+class ForceFieldConfig(BaseModel):
+    """All that defines a :class:`ForceField`, except its weights.
+
+    Attributes:
+        elements: chemical symbols the model knows.
+        group: symmetry group by name; axis: direction of its principal axis, which is also the
+            direction of heights and of the field an axial model reads.
+        frame: external frame (plane, field).
+        cutoff: Å.
+        layers: interaction layers.
+        channels: copies of each irrep in features and messages.
+        max_frequency: largest frequency of the harmonics, the summed messages and the products.
+        feature_frequency: largest frequency of the node features passed between layers.
+        correlation: highest power of the messages in the many-body update: 1, 2 or 3 (body order
+            up to 4 in a layer).
+        kernel_fields, kernel_layers, kernel_width: size of the implicit kernel.
+        radial_functions: number of radial basis functions.
+        species_channels: size of the species embedding seen by the kernel.
+        readout_width: hidden width of the readouts.
+        atomic_energies: E0 of each element, eV (missing: 0).
+        energy_scale: eV; multiplies what the network returns.
+        average_neighbours: mean number of neighbours in the training data.
+        zbl: add the Ziegler-Biersack-Littmark repulsion at short range.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    elements: tuple[str, ...]
+    group: str = "O(3)"
+    axis: Vector = (0.0, 0.0, 1.0)
+    frame: FrameConfig = FrameConfig()
+    cutoff: Positive = 5.0
+    layers: Count = 2
+    channels: Count = 32
+    max_frequency: Annotated[int, Field(ge=0, le=6)] = 3
+    feature_frequency: Annotated[int, Field(ge=0, le=6)] = 1
+    correlation: Annotated[int, Field(ge=1, le=3)] = 3
+    kernel_fields: Count = 8
+    kernel_layers: Count = 3
+    kernel_width: Count = 32
+    radial_functions: Count = 8
+    species_channels: Count = 4
+    readout_width: Count = 16
+    atomic_energies: dict[str, float] = {}
+    energy_scale: Positive = 1.0
+    average_neighbours: Positive = 1.0
+    zbl: bool = False
+
+    @field_validator("elements")
+    @classmethod
+    def _elements(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
+        unknown = [e for e in elements if atomic_numbers.get(e, 0) < 1]
+        if unknown or not elements or len(set(elements)) < len(elements):
+            raise ValueError(
+                f"elements must be distinct chemical symbols, such as [H, C, O]; got {elements}"
+            )
+        return elements
+
+    @model_validator(mode="after")
+    def _consistent(self) -> ForceFieldConfig:
+        group = SymmetryGroup(self.group, self.axis)
+        foreign = sorted(set(self.atomic_energies) - set(self.elements))
+        if foreign:
+            raise ValueError(
+                f"atomic_energies name {', '.join(foreign)}, which elements do not list"
+            )
+        if self.feature_frequency > self.max_frequency:
+            raise ValueError(
+                f"feature_frequency ({self.feature_frequency}) must not exceed max_frequency "
+                f"({self.max_frequency})"
+            )
+        if self.frame.plane_origin is not None:
+            n = group.axis
+            if abs(group.generators @ n - n).max() > 1e-8:
+                raise ValueError(
+                    f"a plane needs a group that keeps its normal, such as C_inf_v, SO(2) or Cnv; "
+                    f"{group} does not. Remove frame.plane_origin or choose another group"
+                )
+        return self
+
+    @property
+    def symmetry_group(self) -> SymmetryGroup:
+        """The symmetry group G."""
+        return SymmetryGroup(self.group, self.axis)

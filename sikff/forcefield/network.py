@@ -1,0 +1,197 @@
+"""The force field: embedding, interaction layers, readouts."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sikff.fields import FieldType
+from sikff.forcefield.config import ForceFieldConfig
+from sikff.forcefield.energy import EnergyModel
+from sikff.forcefield.frame import Frame
+from sikff.forcefield.reference import ZBL
+from sikff.graph import AtomicGraph
+from sikff.nn import MLP, ChannelProduct, Linear, NeighbourLayout, PointConv, neighbour_layout
+
+
+class Interaction(nn.Module):
+    """Messages from neighbours, then a many-body update:
+
+        A_i = sum_j k(r_ij, z_i, z_j, a_i) f_j                       (paper, equation 5)
+        B_i = L1 A_i + L2 (A_i * A'_i) + L3 (A_i * A'_i * A''_i)     (* : Clebsch-Gordan, by channel)
+        f_i <- L0 f_i + B_i
+
+    with A gated by the species and the external frame of the centre, and A', A'' linear mixtures of A.
+    Without neighbours A = B = 0.
+
+    Args:
+        in_type, hidden_type, out_type: types of f_j, A_i and the new f_i.
+        attr_type: type of the edge attributes.
+        n_gates: number of node attributes that gate A.
+        keep: whether f_i itself is carried on (L0).
+    """
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        hidden_type: FieldType,
+        out_type: FieldType,
+        attr_type: FieldType,
+        config: ForceFieldConfig,
+        n_gates: int,
+        keep: bool,
+    ) -> None:
+        super().__init__()
+        self.conv = PointConv(
+            in_type,
+            hidden_type,
+            attr_type,
+            hidden_fields=config.kernel_fields,
+            layers=config.kernel_layers,
+            width=config.kernel_width,
+            max_degree=max(config.max_frequency, 1),
+            nonlinearity="gated",
+            cutoff=config.cutoff,
+            n_radial=config.radial_functions,
+            scale=config.average_neighbours**-0.5,
+        )
+        self.channels = config.channels
+        self.gate = nn.Parameter(torch.zeros(n_gates, len(hidden_type.irreps), self.channels))
+        dims = [block.irrep.dim for block in hidden_type.blocks]
+        self.register_buffer(
+            "component", torch.repeat_interleave(torch.tensor(dims)), persistent=False
+        )
+        self.linear = nn.ModuleList([Linear(hidden_type, out_type)])
+        self.mix, self.product = nn.ModuleList(), nn.ModuleList()
+        for power in range(2, config.correlation + 1):
+            last = power == config.correlation
+            product_type = out_type if last else hidden_type
+            self.mix.append(Linear(hidden_type, hidden_type))
+            self.product.append(
+                ChannelProduct(
+                    hidden_type,
+                    hidden_type,
+                    FieldType(out_type.group, [(self.channels, i) for i in product_type.irreps]),
+                )
+            )
+            self.linear.append(Linear(self.product[-1].out_type, out_type))
+        self.keep = Linear(in_type, out_type) if keep else None
+        self.scale = (len(self.linear) + (self.keep is not None)) ** -0.5
+
+    def forward(
+        self,
+        f: Tensor,
+        vectors: Tensor,
+        edge_index: Tensor,
+        attr: Tensor,
+        gates: Tensor,
+        layout: NeighbourLayout,
+    ) -> Tensor:
+        """f [N, d_in], vectors [E, 3], attr [E, a], gates [N, n_gates] -> [N, d_out]."""
+        a = self.conv(f, vectors, edge_index, attr, layout)
+        gate = 1 + torch.einsum("ng,gic->nic", gates, self.gate)
+        message = a.unflatten(1, (-1, self.channels)) * gate[:, self.component]
+        flat = message.flatten(1)
+        result, power = self.linear[0](flat), message
+        for mix, product, linear in zip(self.mix, self.product, self.linear[1:], strict=True):
+            power = product(power, mix(flat).unflatten(1, (-1, self.channels)))
+            result = result + linear(power.flatten(1))
+        if self.keep is not None:
+            result = result + self.keep(f)
+        return result * self.scale
+
+
+class ForceField(EnergyModel):
+    """An interatomic potential, equivariant under the group that its config names.
+
+    E = sum_i [ E0(z_i) + energy_scale * e_i ] (+ ZBL), where e_i is read out after every layer. An
+    atom without neighbours (and without external frame) has exactly its E0.
+
+    Called as ``model(graph, forces=True, stress=False)``; see :class:`EnergyModel` for the result.
+    Positions may be float64 whatever the dtype of the weights: vectors are taken first and then cast;
+    energies are summed in float64.
+
+    Args:
+        config: everything but the weights, which are drawn from torch's random generator.
+    """
+
+    def __init__(self, config: ForceFieldConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.cutoff, self.elements = config.cutoff, config.elements
+        self.provenance: dict[str, Any] = {}
+        group = config.symmetry_group
+        self.frame = Frame(config)
+        n_species, s = len(self.elements), config.species_channels
+        self.embedding = nn.Parameter(torch.randn(n_species, s))
+        n_node = n_species + self.frame.n_scalars
+        n_attr = 2 * s + self.frame.n_scalars
+        attr_type = FieldType.scalar(group, n_attr)
+        if self.frame.vector_type is not None:
+            attr_type = attr_type + self.frame.vector_type
+        hidden_type = FieldType.harmonic(group, config.max_frequency, config.channels)
+        in_type = FieldType.scalar(group, min(n_species, config.channels))
+        self.start = MLP([n_node, in_type.size])
+        self.interactions, self.readouts = nn.ModuleList(), nn.ModuleList()
+        for k in range(config.layers):
+            last = k == config.layers - 1
+            frequency = 0 if last else config.feature_frequency
+            out_type = FieldType.harmonic(group, frequency, config.channels)
+            self.interactions.append(
+                Interaction(in_type, hidden_type, out_type, attr_type, config, n_node, keep=k > 0)
+            )
+            self.readouts.append(MLP([config.channels, config.readout_width, 1], bias=False))
+            in_type = out_type
+        self.one_body = MLP([n_node, config.readout_width, 1]) if self.frame.n_scalars else None
+        self.zbl = ZBL(self.elements) if config.zbl else None
+        e0 = [config.atomic_energies.get(e, 0.0) for e in self.elements]
+        self._e0 = np.array(e0)
+
+    @property
+    def group(self):  # noqa: ANN201 - SymmetryGroup
+        """The symmetry group G."""
+        return self.config.symmetry_group
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights."""
+        return self.embedding.dtype
+
+    def atomic_energies(self, graph: AtomicGraph) -> Tensor:
+        """Energy [N] of each atom (eV, float64)."""
+        receivers, senders = graph.edge_index
+        vectors = graph.vectors()
+        layout = neighbour_layout(receivers, graph.n_atoms)
+        one_hot = nn.functional.one_hot(graph.species, len(self.elements)).to(self.dtype)
+        scalars = self.frame.scalars(graph)
+        node = torch.cat([one_hot, scalars], dim=-1)
+        species = self.embedding[graph.species]
+        attr = [species[receivers], species[senders], scalars[receivers]]
+        if self.frame.vector_type is not None:
+            attr.append(self.frame.vectors(graph)[receivers])
+        edge_attr, edge_vectors = torch.cat(attr, dim=-1), vectors.to(self.dtype)
+
+        f = self.start(node)
+        energy = torch.zeros_like(f[:, 0])
+        for interaction, readout in zip(self.interactions, self.readouts, strict=True):
+            f = interaction(f, edge_vectors, graph.edge_index, edge_attr, node, layout)
+            energy = energy + readout(f[:, : self.config.channels])[:, 0]
+        if self.one_body is not None:
+            vacuum = torch.cat([one_hot, torch.zeros_like(scalars)], dim=-1)
+            energy = energy + (self.one_body(node) - self.one_body(vacuum))[:, 0]
+
+        e0 = torch.from_numpy(self._e0).to(energy.device)[graph.species]
+        total = e0 + self.config.energy_scale * energy.double()
+        if self.zbl is not None:
+            total = total + self.zbl(vectors.norm(dim=-1), graph)
+        return total
+
+    def save(self, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
+        """Write the model to one file; see :func:`sikff.forcefield.files.save`."""
+        from sikff.forcefield.files import save
+
+        save(self, path, provenance)

@@ -1,0 +1,44 @@
+"""Energies that need no learning: free atoms, and nuclei at short range."""
+
+import numpy as np
+import torch
+from ase.data import atomic_numbers, covalent_radii
+from torch import Tensor
+
+from sikff.graph import AtomicGraph
+from sikff.nn.radial import PolynomialEnvelope
+from sikff.nn.tables import Tabulated
+
+COULOMB = 14.399645  # e^2 / (4 pi eps0), eV Å
+_COEFFICIENTS = (0.1818, 0.5099, 0.2802, 0.02817)
+_EXPONENTS = (3.2, 0.9423, 0.4028, 0.2016)
+
+
+class ZBL(Tabulated):
+    """Screened nuclear repulsion of Ziegler, Biersack and Littmark (1985).
+
+    Each pair fades out (C^3) at the sum of its covalent radii, so that bonds are left to the network.
+    """
+
+    charges: Tensor
+    radii: Tensor
+
+    def __init__(self, elements: tuple[str, ...]) -> None:
+        super().__init__()
+        numbers = np.array([atomic_numbers[e] for e in elements])
+        self.register_table("charges", numbers)
+        self.register_table("radii", covalent_radii[numbers])
+        self.envelope = PolynomialEnvelope(1.0)
+
+    def forward(self, r: Tensor, graph: AtomicGraph) -> Tensor:
+        """Atomic energies [N] (eV, float64) for edge lengths r [E] (Å)."""
+        receivers, senders = graph.edge_index
+        r = r.double()
+        z_i, z_j = (self.charges[graph.species[k]].double() for k in (receivers, senders))
+        reach = sum(self.radii[graph.species[k]].double() for k in (receivers, senders))
+        x = r * (z_i**0.23 + z_j**0.23) / (0.8854 * 0.529177)
+        screening = sum(
+            c * torch.exp(-e * x) for c, e in zip(_COEFFICIENTS, _EXPONENTS, strict=True)
+        )
+        pair = COULOMB * z_i * z_j / r * screening * self.envelope(r / reach)
+        return r.new_zeros(graph.n_atoms).index_add(0, receivers, 0.5 * pair)

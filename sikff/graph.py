@@ -1,0 +1,181 @@
+"""The one data type that models read: atoms joined by the edges of a neighbour list.
+
+Neighbours come from matscipy, which agrees with a brute-force search for every mix of periodic
+directions, for skewed cells smaller than the cutoff and for atoms millions of Å apart. A direction
+without periodicity needs no cell vector and has no box, so a result never depends on the origin.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import ase
+import numpy as np
+import torch
+from matscipy.neighbours import neighbour_list
+from torch import Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class AtomicGraph:
+    """One or several structures as a directed graph; immutable.
+
+    Edge ``e`` joins the receiver ``i = edge_index[0, e]`` to the sender ``j = edge_index[1, e]``
+    along ``r_j - r_i + shifts[e] @ cell`` (the ``"ijS"`` of ASE). Edges are sorted by receiver.
+    """
+
+    positions: Tensor  # [N, 3] Å
+    species: Tensor  # [N] int64, index into the model's elements
+    cell: Tensor  # [B, 3, 3] Å, rows are lattice vectors, zeros where there is none
+    edge_index: Tensor  # [2, E] int64, (receiver, sender)
+    shifts: Tensor  # [E, 3] whole cell shifts, in the dtype of positions
+    batch: Tensor  # [N] int64, the structure of each atom
+    field: Tensor  # [B, 3] V/Å, uniform electric field
+
+    @classmethod
+    def from_atoms(
+        cls,
+        atoms: ase.Atoms,
+        cutoff: float,
+        elements: Sequence[str],
+        *,
+        dtype: torch.dtype = torch.float64,
+        field: Sequence[float] | np.ndarray | None = None,
+    ) -> AtomicGraph:
+        """Builds the graph of one structure.
+
+        Args:
+            atoms: the structure; its ``info["electric_field"]`` (V/Å) is read if `field` is None.
+            cutoff: neighbours nearer than this (Å) are joined.
+            elements: chemical symbols; an atom's species is the place of its symbol here.
+            dtype: floating-point type of positions, cell, shifts and field.
+            field: uniform electric field, three numbers in V/Å.
+
+        Raises:
+            ValueError: for an element not in `elements`, positions or cell that are not finite,
+                a periodic direction without a cell vector, or a field that is not three numbers.
+        """
+        if not cutoff > 0:
+            raise ValueError(f"cutoff is {cutoff}; expected a positive length in Å")
+        species = _species(atoms, elements)
+        if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+            raise ValueError(
+                "positions or cell hold NaN or infinity; expected lengths in Å"
+            )
+        receiver, sender, shifts = neighbour_list(
+            "ijS",
+            positions=atoms.positions,
+            cell=_search_cell(atoms),
+            pbc=atoms.pbc,
+            cutoff=float(cutoff),
+        )
+        if field is None:
+            field = atoms.info.get("electric_field", (0.0, 0.0, 0.0))
+        return cls(
+            positions=torch.tensor(atoms.positions, dtype=dtype),
+            species=torch.from_numpy(species),
+            cell=torch.tensor(atoms.cell.array, dtype=dtype)[None],
+            edge_index=torch.from_numpy(np.stack([receiver, sender]).astype(np.int64)),
+            shifts=torch.tensor(shifts, dtype=dtype),
+            batch=torch.zeros(len(atoms), dtype=torch.int64),
+            field=torch.tensor(field_vector(field), dtype=dtype)[None],
+        )
+
+    @classmethod
+    def batch_of(cls, graphs: Sequence[AtomicGraph]) -> AtomicGraph:
+        """Joins graphs into one; structures keep their order and are not connected.
+
+        Raises:
+            ValueError: if there are no graphs.
+        """
+        if not graphs:
+            raise ValueError("cannot batch an empty list of graphs; expected at least one")
+        atoms_before = np.cumsum([0, *(graph.n_atoms for graph in graphs)])
+        graphs_before = np.cumsum([0, *(graph.n_graphs for graph in graphs)])
+        return cls(
+            positions=torch.cat([graph.positions for graph in graphs]),
+            species=torch.cat([graph.species for graph in graphs]),
+            cell=torch.cat([graph.cell for graph in graphs]),
+            edge_index=torch.cat(
+                [g.edge_index + int(n) for g, n in zip(graphs, atoms_before, strict=False)], dim=1
+            ),
+            shifts=torch.cat([graph.shifts for graph in graphs]),
+            batch=torch.cat(
+                [g.batch + int(n) for g, n in zip(graphs, graphs_before, strict=False)]
+            ),
+            field=torch.cat([graph.field for graph in graphs]),
+        )
+
+    @property
+    def n_atoms(self) -> int:
+        return self.positions.shape[0]
+
+    @property
+    def n_graphs(self) -> int:
+        return self.cell.shape[0]
+
+    @property
+    def n_edges(self) -> int:
+        return self.edge_index.shape[1]
+
+    def to(
+        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
+    ) -> AtomicGraph:
+        """The same graph on another device or with another floating-point type."""
+        moved = {}
+        for entry in dataclasses.fields(self):
+            tensor: Tensor = getattr(self, entry.name)
+            floating = tensor.is_floating_point()
+            moved[entry.name] = tensor.to(device=device, dtype=dtype if floating else None)
+        return AtomicGraph(**moved)
+
+    def vectors(self) -> Tensor:
+        """Edge vectors [E, 3] in Å, from receiver to sender; differentiable."""
+        receiver, sender = self.edge_index
+        lattice = self.cell[self.batch[receiver]]
+        offsets = torch.einsum("ec,ecd->ed", self.shifts, lattice)
+        return self.positions[sender] - self.positions[receiver] + offsets
+
+
+def field_vector(field: Sequence[float] | np.ndarray) -> np.ndarray:
+    """A uniform electric field (V/Å) as three float64 numbers; whole numbers are accepted.
+
+    Raises:
+        ValueError: if `field` is not three finite numbers.
+    """
+    vector = np.array(field, dtype=np.float64)
+    if vector.shape != (3,) or not np.isfinite(vector).all():
+        raise ValueError(f"electric field is {field!r}; expected three finite numbers in V/Å")
+    return vector
+
+
+def _species(atoms: ase.Atoms, elements: Sequence[str]) -> np.ndarray:
+    symbols = np.array(atoms.get_chemical_symbols(), dtype=str)
+    unknown = sorted(set(symbols.tolist()) - set(elements))
+    if unknown:
+        raise ValueError(
+            f"structure {atoms.get_chemical_formula()} holds {', '.join(unknown)}, which the model "
+            f"does not know (its elements: {', '.join(elements)}); "
+            "use a model trained on these elements"
+        )
+    species = np.zeros(len(atoms), dtype=np.int64)
+    for index, element in enumerate(elements):
+        species[symbols == element] = index
+    return species
+
+
+def _search_cell(atoms: ase.Atoms) -> np.ndarray:
+    """The cell [3, 3] for the search: an aperiodic row is a unit normal to the periodic ones."""
+    cell = atoms.cell.array.copy()
+    lengths = np.linalg.norm(cell, axis=1)
+    directions = cell[atoms.pbc] / np.where(lengths > 0, lengths, 1.0)[atoms.pbc, None]
+    _, singular, rotation = np.linalg.svd(directions)
+    if singular.size and singular.min() < 1e-6:
+        raise ValueError(
+            f"pbc is {atoms.pbc.tolist()} but the rows of cell {atoms.cell.array.tolist()} "
+            "do not span these directions; give each a cell vector or set its pbc to False"
+        )
+    cell[~atoms.pbc] = rotation[len(directions) :]
+    return cell

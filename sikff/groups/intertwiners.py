@@ -1,0 +1,82 @@
+"""Tables of equivariant maps: endomorphisms, Clebsch-Gordan blocks, restrictions of O(3).
+
+Each is computed once per process, in float64, from null spaces in canonical bases.
+"""
+
+from functools import lru_cache
+
+import numpy as np
+
+from sikff.groups.group import SymmetryGroup, _standard
+from sikff.groups.harmonics import wigner_d
+from sikff.groups.irreps import Irrep, _standard_irreps, irreps_up_to
+from sikff.groups.linear_algebra import canonical_basis, embeddings, hom_basis
+
+Array = np.ndarray
+Key = tuple[str, int, int]  # group name, frequency to list up to, index in that list
+
+
+def _key(irrep: Irrep) -> Key:
+    return irrep.group.name, irrep.frequency, irrep.index
+
+
+@lru_cache(maxsize=4096)
+def _on_generators(key: Key) -> tuple[Array, ...]:
+    name, frequency, index = key
+    _, l, p, _, u = _standard_irreps(name, frequency)[index]
+    return tuple(u.T @ g @ u for g in wigner_d(l, p, _standard(name).generators))
+
+
+def endomorphisms(irrep: Irrep) -> Array:
+    """Basis [e, d, d] of the maps that commute with an irrep (Schur); the first is the identity."""
+    return _endomorphisms(_key(irrep))
+
+
+@lru_cache(maxsize=4096)
+def _endomorphisms(key: Key) -> Array:
+    rho = _on_generators(key)
+    d = len(rho[0])
+    basis = hom_basis(rho, rho).reshape(-1, d * d) / np.sqrt(d)
+    identity = np.eye(d).ravel() / np.sqrt(d)
+    rest = basis.T @ basis - np.outer(identity, identity)
+    basis = np.concatenate([identity[None], canonical_basis(rest).T])
+    return basis.reshape(-1, d, d) * np.sqrt(d)
+
+
+def clebsch_gordan(a: Irrep, b: Irrep, c: Irrep) -> Array:
+    """Basis [k, d_c, d_a, d_b] of Hom_G(a (x) b, c): every equivariant bilinear map.
+
+    Normalised so that unit-variance, independent a and b give unit-variance c.
+    """
+    return _clebsch_gordan(_key(a), _key(b), _key(c))
+
+
+@lru_cache(maxsize=65536)
+def _clebsch_gordan(a: Key, b: Key, c: Key) -> Array:
+    rho_a, rho_b, rho_c = _on_generators(a), _on_generators(b), _on_generators(c)
+    product = [np.kron(x, y) for x, y in zip(rho_a, rho_b, strict=True)]
+    d_a, d_b, d_c = len(rho_a[0]), len(rho_b[0]), len(rho_c[0])
+    basis = hom_basis(product, rho_c)
+    return (basis * np.sqrt(d_c / (d_a * d_b))).reshape(-1, d_c, d_a, d_b)
+
+
+def restriction(group: SymmetryGroup, l: int, parity: int) -> list[tuple[Irrep, Array]]:
+    """O(3)'s irrep (l, parity) restricted to G, as pairs (irrep, isometry [2l+1, d]).
+
+    The isometries T satisfy D(g) T = T rho(g), with D the O(3) matrices of
+    :func:`sikff.groups.harmonics.wigner_d` in the group's *frame*; together their columns are an
+    orthonormal basis.
+    """
+    irreps = irreps_up_to(group, l)
+    return [(irreps[index], t) for index, t in _restriction(group.name, l, parity)]
+
+
+@lru_cache(maxsize=4096)
+def _restriction(name: str, l: int, parity: int) -> tuple[tuple[int, Array], ...]:
+    d = list(wigner_d(l, parity, _standard(name).generators))
+    parts = []
+    for index in range(len(_standard_irreps(name, l))):
+        key = (name, l, index)
+        for t in embeddings(_on_generators(key), d, _endomorphisms(key)):
+            parts.append((index, t))
+    return tuple(parts)

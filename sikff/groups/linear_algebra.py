@@ -1,0 +1,80 @@
+"""Null spaces with a basis that does not depend on the machine.
+
+An eigenvector routine may return any basis of a degenerate space. The *projector* on the space is
+unique, so every basis here is made from a projector by one fixed rule.
+"""
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+
+Array = np.ndarray
+
+NULL_TOLERANCE = 1e-9
+PIVOT = 1e-2
+
+
+def null_projector(constraint: Array) -> Array:
+    """Orthogonal projector on the null space of a symmetric positive semi-definite matrix."""
+    values, vectors = np.linalg.eigh(constraint)
+    null = vectors[:, values < NULL_TOLERANCE * max(1.0, values[-1] if len(values) else 1.0)]
+    return null @ null.T
+
+
+def canonical_basis(projector: Array, orbit: Callable[[Array], Array] | None = None) -> Array:
+    """Orthonormal basis [n, rank] of the projector's image, the same on every machine.
+
+    The columns of the projector are taken in order; each that is not (nearly) in the span of those
+    kept is orthonormalised. With ``orbit`` (vector [n] -> vectors [k, n]) one representative is
+    kept of each orbit: its whole orbit counts as spanned.
+    """
+    size, rank = len(projector), round(float(np.trace(projector)))
+    span, kept = np.zeros((size, 0)), []
+    for column in projector.T:
+        if span.shape[1] == rank:
+            break
+        for _ in range(2):  # twice is enough (Kahan): orthogonal to machine precision
+            column = column - span @ (span.T @ column)
+        norm = np.linalg.norm(column)
+        if norm < PIVOT:
+            continue
+        kept.append(column / norm)
+        new = orbit(kept[-1]).T if orbit else kept[-1][:, None]
+        new = new - span @ (span.T @ new)
+        u, s, _ = np.linalg.svd(new, full_matrices=False)
+        span = np.concatenate([span, u[:, s > PIVOT * s[0]]], axis=1)
+    return np.stack(kept, axis=1) if kept else np.zeros((size, 0))
+
+
+def hom_projector(source: Sequence[Array], target: Sequence[Array]) -> Array:
+    """Projector on Hom = {T : target(g) T = T source(g)}, acting on vec T (row-major).
+
+    ``source`` and ``target`` list the representation matrices of the same generators.
+    """
+    n_in, n_out = source[0].shape[0], target[0].shape[0]
+    constraint = np.zeros((n_in * n_out, n_in * n_out))
+    for a, b in zip(source, target, strict=True):
+        c = np.kron(b, np.eye(n_in)) - np.kron(np.eye(n_out), a.T)
+        constraint += c.T @ c
+    return null_projector(constraint)
+
+
+def hom_basis(source: Sequence[Array], target: Sequence[Array]) -> Array:
+    """Canonical basis [k, n_out, n_in] of Hom(source, target), each element of norm sqrt(n_in)."""
+    n_in, n_out = source[0].shape[0], target[0].shape[0]
+    basis = canonical_basis(hom_projector(source, target))
+    return basis.T.reshape(-1, n_out, n_in) * np.sqrt(n_in)
+
+
+def embeddings(irrep: Sequence[Array], target: Sequence[Array], endomorphisms: Array) -> Array:
+    """Isometries [multiplicity, n, d] that embed an irrep's copies into a representation.
+
+    Their images are orthogonal and together fill the isotypic component.
+    """
+    d, n = irrep[0].shape[0], target[0].shape[0]
+
+    def orbit(vector: Array) -> Array:
+        return (vector.reshape(n, d) @ endomorphisms).reshape(len(endomorphisms), n * d)
+
+    basis = canonical_basis(hom_projector(irrep, target), orbit)
+    return basis.T.reshape(-1, n, d) * np.sqrt(d)

@@ -1,0 +1,38 @@
+"""Equivariant layers for any compact G <= O(3)."""
+
+from sikff.nn.contraction import ChannelProduct, Contraction
+from sikff.nn.dense_conv import DenseConv
+from sikff.nn.equivariance import equivariance_error
+from sikff.nn.gmlp import GMLP
+from sikff.nn.harmonics import Harmonics
+from sikff.nn.kernel import ImplicitKernel
+from sikff.nn.linear import Linear
+from sikff.nn.mlp import MLP
+from sikff.nn.neighbours import NeighbourLayout, neighbour_layout
+from sikff.nn.nonlinearity import Gate, Gated, RMSNorm, Sampled, SquaredNorms
+from sikff.nn.point_conv import PointConv
+from sikff.nn.radial import BesselBasis, GaussianBasis, GaussianShell, PolynomialEnvelope
+
+__all__ = [
+    "GMLP",
+    "MLP",
+    "BesselBasis",
+    "ChannelProduct",
+    "Contraction",
+    "DenseConv",
+    "Gate",
+    "Gated",
+    "GaussianBasis",
+    "GaussianShell",
+    "Harmonics",
+    "ImplicitKernel",
+    "Linear",
+    "NeighbourLayout",
+    "PointConv",
+    "PolynomialEnvelope",
+    "RMSNorm",
+    "Sampled",
+    "SquaredNorms",
+    "equivariance_error",
+    "neighbour_layout",
+]

@@ -1,0 +1,140 @@
+"""The G-equivariant multi-layer perceptron (paper, section 3: phi of Lemma 1)."""
+
+import torch
+from torch import Tensor, nn
+
+from sikff.fields import FieldType
+from sikff.groups import Irrep, SymmetryGroup
+from sikff.nn.linear import Linear
+from sikff.nn.mlp import MLP
+from sikff.nn.nonlinearity import Gate, Sampled, SquaredNorms
+from sikff.nn.tables import ToCanonical, check_size
+
+NONLINEARITIES = ("gated", "sampled")
+
+
+class Trunk(nn.Module):
+    """All but the last layer of a G-MLP: features and invariants -> last hidden activation.
+
+    The covariant channels are mixed linearly and multiplied by gates; the gates (and the hidden
+    invariants) come from an ordinary MLP, ``layers - 1`` hidden layers deep, of all invariants.
+    Exact for every group. With ``nonlinearity="sampled"`` another ``layers - 1`` equivariant
+    linear maps, each followed by the paper's sampled activation, come after. One layer: no
+    nonlinearity, the hidden activation is (invariants) x (covariants), the classical kernel basis.
+
+    Args:
+        in_type: type of the features v.
+        irreps: irreps of the hidden activation, each with ``fields`` copies.
+        fields: number of hidden fields.
+        layers: number of layers (the last linear map, outside, included).
+        nonlinearity: "gated" or "sampled".
+        activation: name of the pointwise activation.
+        n_invariants: further invariants given to ``forward``.
+        width: hidden width of the MLP of the invariants (default: max(2 * fields, 32)).
+        norms: also feed the squared norms of the mixed covariants to the MLP.
+    """
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        irreps: tuple[Irrep, ...],
+        fields: int,
+        layers: int,
+        nonlinearity: str = "gated",
+        activation: str = "silu",
+        n_invariants: int = 0,
+        width: int | None = None,
+        norms: bool = True,
+    ) -> None:
+        super().__init__()
+        if layers < 1 or fields < 1:
+            raise ValueError(f"a G-MLP has at least 1 layer and 1 field; got {layers}, {fields}")
+        if nonlinearity not in NONLINEARITIES:
+            raise ValueError(f"nonlinearity must be 'gated' or 'sampled'; got {nonlinearity!r}")
+        self.in_type = in_type
+        group = in_type.group
+        trivial = group.irreps(0)[0]
+        reachable = [i for i in irreps if in_type.multiplicity(i)]
+        covariant = FieldType(group, [(fields, i) for i in reachable if not i.is_trivial])
+        self.to_canonical = ToCanonical(in_type)
+        self.n_own = in_type.multiplicity(trivial)  # invariants of v: its first components
+        self.mix = Linear(in_type.canonical, covariant)
+        self.gate = Gate(covariant.canonical)
+        self.norms = SquaredNorms(covariant) if norms and layers > 1 and covariant.size else None
+        n_in = self.n_own + n_invariants + (covariant.n_fields if self.norms else 0)
+        width = max(2 * fields, 32) if width is None else width
+        sizes = [n_in] + [width] * (layers - 1) + [fields + covariant.n_fields]
+        self.mlp = MLP(sizes, activation) if n_in else None
+        self.constant = None if n_in else nn.Parameter(torch.randn(sizes[-1]))
+        self.fields = fields
+        self.out_type = (FieldType.scalar(group, fields) + covariant).canonical
+        self.stack = nn.ModuleList()
+        if nonlinearity == "sampled":
+            for _ in range(layers - 1):
+                sampled = Sampled(group, fields, irreps=irreps, activation=activation)
+                self.stack.append(Linear(self.out_type, sampled.in_type, bias=True))
+                self.stack.append(sampled)
+                self.out_type = sampled.out_type
+
+    def forward(self, v: Tensor, invariants: Tensor | None = None) -> Tensor:
+        """v [..., d], invariants [..., n] -> last hidden activation [..., out_type.size]."""
+        check_size("G-MLP", v, self.in_type)
+        v = self.to_canonical(v)
+        mixed = self.mix(v)
+        known = [v[..., : self.n_own]] + ([] if invariants is None else [invariants])
+        if self.norms is not None:
+            known.append(self.norms(mixed))
+        if self.mlp is None:
+            gates = self.constant.expand(*v.shape[:-1], -1)
+        else:
+            gates = self.mlp(torch.cat(known, dim=-1))
+        scalars, gates = gates[..., : self.fields], gates[..., self.fields :]
+        h = torch.cat([scalars, self.gate(mixed, gates)], dim=-1) if mixed.shape[-1] else scalars
+        for layer in self.stack:
+            h = layer(h)
+        return h
+
+
+class GMLP(nn.Module):
+    """G-equivariant MLP in_type -> out_type: a :class:`Trunk` and one equivariant linear map.
+
+    Args:
+        in_type, out_type: field types of one group.
+        hidden_fields: copies of each irrep in the hidden activations.
+        layers: number of linear layers (1: no nonlinearity but the gates' products).
+        nonlinearity: "gated" (exact, any group) or "sampled" (the paper's; exact if G is finite).
+            Default: sampled for finite groups, whose every irrep it reaches; gated otherwise.
+        activation: "silu", "gelu", "elu", ...
+
+    Shapes: [..., in_type.size] -> [..., out_type.size].
+    """
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        hidden_fields: int = 16,
+        layers: int = 2,
+        nonlinearity: str | None = None,
+        activation: str = "silu",
+    ) -> None:
+        super().__init__()
+        self.in_type, self.out_type = in_type, out_type
+        frequency = max(in_type.max_frequency, out_type.max_frequency)
+        self.trunk = Trunk(
+            in_type,
+            in_type.group.irreps(frequency),
+            hidden_fields,
+            layers,
+            default_nonlinearity(in_type.group) if nonlinearity is None else nonlinearity,
+            activation,
+        )
+        self.output = Linear(self.trunk.out_type, out_type, bias=True)
+
+    def forward(self, v: Tensor) -> Tensor:
+        return self.output(self.trunk(v))
+
+
+def default_nonlinearity(group: SymmetryGroup) -> str:
+    """The exact choice: sampled on the group itself if it is finite, gated otherwise."""
+    return "gated" if group.lie_dimension else "sampled"

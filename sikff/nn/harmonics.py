@@ -1,0 +1,75 @@
+"""Harmonic polynomials of x, restricted to G (paper, appendix B.1)."""
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sikff.fields import FieldType
+from sikff.groups import SymmetryGroup
+from sikff.groups.harmonics import evaluate_harmonics, monomial_exponents, sphere_points
+from sikff.groups.intertwiners import restriction
+from sikff.nn.tables import Tabulated
+
+
+class Harmonics(Tabulated):
+    """All harmonic polynomials H_l(x), l <= max_degree, in G's irreps: [..., 3] -> [..., d].
+
+    For unit vectors every component has unit variance over the sphere. The whole map is one table
+    of polynomial coefficients, in which frame, parity and the splitting into irreps are absorbed.
+
+    Attributes:
+        out_type: the (canonical) type of the result.
+    """
+
+    coefficients: Tensor
+
+    def __init__(self, group: SymmetryGroup, max_degree: int) -> None:
+        super().__init__()
+        parts = [
+            (irrep, l, t)
+            for l in range(max_degree + 1)
+            for irrep, t in restriction(group, l, (-1) ** l)
+        ]
+        self.out_type = FieldType(group, [(1, irrep) for irrep, _, _ in parts]).canonical
+        copies: dict[int, list[tuple[int, np.ndarray]]] = {}
+        for irrep, l, t in parts:
+            copies.setdefault(irrep.index, []).append((l, t))
+        points = sphere_points(16 * (max_degree + 1) ** 2)
+        in_frame = points @ group.frame
+        exponents = [e for l in range(max_degree + 1) for e in monomial_exponents(l)]
+        degree = np.array([sum(e) for e in exponents])
+        monomials = np.prod(points[:, None, :] ** np.array(exponents), axis=-1)
+        columns = np.zeros((len(exponents), self.out_type.size))
+        for block in self.out_type.blocks:
+            for k, (l, t) in enumerate(copies[block.irrep.index]):
+                values = evaluate_harmonics(l, in_frame) @ t
+                fit = np.linalg.lstsq(monomials[:, degree == l], values, rcond=None)[0]
+                for c in range(block.irrep.dim):
+                    columns[degree == l, block.start + c * block.copies + k] = fit[:, c]
+        self.register_table("coefficients", columns)
+        self._recursion = _monomial_recursion(max_degree)
+        for l, (parent, factor) in enumerate(self._recursion):
+            self.register_buffer(f"parent_{l}", torch.tensor(parent), persistent=False)
+            self.register_buffer(f"factor_{l}", torch.tensor(factor), persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        monomials = [torch.ones_like(x[..., :1])]
+        for l in range(len(self._recursion)):
+            parent = monomials[-1].index_select(-1, getattr(self, f"parent_{l}"))
+            monomials.append(parent * x.index_select(-1, getattr(self, f"factor_{l}")))
+        return torch.cat(monomials, dim=-1) @ self.coefficients
+
+
+def _monomial_recursion(max_degree: int) -> list[tuple[list[int], list[int]]]:
+    """For each degree l >= 1: which monomial of degree l-1, times which of x, y, z."""
+    steps = []
+    for l in range(1, max_degree + 1):
+        lower = {e: i for i, e in enumerate(monomial_exponents(l - 1))}
+        parents, factors = [], []
+        for e in monomial_exponents(l):
+            axis = next(k for k in range(3) if e[k])
+            reduced = tuple(e[k] - (k == axis) for k in range(3))
+            parents.append(lower[reduced])
+            factors.append(axis)
+        steps.append((parents, factors))
+    return steps

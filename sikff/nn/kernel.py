@@ -1,0 +1,194 @@
+"""Implicit steerable kernels: a small G-equivariant network of x and a (paper, section 3)."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from sikff.fields import FieldType
+from sikff.groups import Irrep
+from sikff.groups.intertwiners import clebsch_gordan
+from sikff.nn.contraction import ChannelProduct, Contraction
+from sikff.nn.gmlp import Trunk, default_nonlinearity
+from sikff.nn.harmonics import Harmonics
+from sikff.nn.radial import BesselBasis, GaussianBasis, GaussianShell, PolynomialEnvelope
+from sikff.nn.tables import Tabulated, ToCanonical, check_size
+
+TINY = 1e-12  # added to |x|^2: the direction of x = 0 is the zero vector
+
+
+class TensorProduct(Tabulated):
+    """All equivariant products of two features, unweighted, in the wanted irreps.
+
+    [..., d_left], [..., d_right] (canonical) -> [..., out_type.size].
+    """
+
+    table: Tensor
+
+    def __init__(self, left: FieldType, right: FieldType, irreps: tuple[Irrep, ...]) -> None:
+        super().__init__()
+        columns: dict[Irrep, list[np.ndarray]] = {irrep: [] for irrep in irreps}
+        for a in left.blocks:
+            for b in right.blocks:
+                for c in irreps:
+                    for cg in clebsch_gordan(a.irrep, b.irrep, c):
+                        for i, j in np.ndindex(a.copies, b.copies):
+                            full = np.zeros((c.dim, left.size, right.size))
+                            rows = a.start + i + a.copies * np.arange(a.irrep.dim)
+                            cols = b.start + j + b.copies * np.arange(b.irrep.dim)
+                            full[np.ix_(range(c.dim), rows, cols)] = cg
+                            columns[c].append(full)
+        self.out_type = FieldType(left.group, [(len(v), c) for c, v in columns.items()]).canonical
+        stacked = [np.stack(columns[block.irrep], axis=1) for block in self.out_type.blocks]
+        parts = [s.reshape(-1, left.size * right.size) for s in stacked]
+        self.register_table("table", np.concatenate(parts).T)
+
+    def forward(self, left: Tensor, right: Tensor) -> Tensor:
+        return (left.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2) @ self.table
+
+
+class ImplicitKernel(nn.Module):
+    """k(x, a) with k(g x, rho_a(g) a) = rho_out(g) k(x, a) rho_in(g)^-1 for all g in G   (3).
+
+    The direction of x enters through harmonic polynomials up to ``max_degree``, |x| through radial
+    functions; attributes enter as they are and multiplied with the harmonics. A G-MLP, in which
+    all invariants gate the covariant channels, makes of them the hidden activation h(x, a); the last
+    linear map W onto rho_in (x) rho_out, split by Clebsch-Gordan blocks, makes the kernel. h falls off
+    with a Gaussian shell of learned width (paper, B.1), or vanishes smoothly at a ``cutoff``.
+
+    Args:
+        in_type, out_type: types of the features the kernel maps between.
+        attr_type: type of the attributes a, or None.
+        hidden_fields: copies of each irrep in the hidden activation.
+        layers: layers of the G-MLP; 1 is the classical steerable kernel (basis x weights).
+        max_degree: largest degree L of the harmonics (default: what the types can use, at most 4).
+        nonlinearity: "gated", "sampled" or None for the exact default (see :class:`GMLP`).
+        activation: name of the pointwise activation.
+        cutoff: beyond it the kernel is zero (C^3); None: Gaussian shell.
+        sigma: initial width of the Gaussian shell, in units of x.
+        n_radial: number of radial functions.
+        width: hidden width of the MLP of the invariants.
+        scale: constant factor, such as 1/sqrt(average number of neighbours).
+        channelwise: h multiplies features channel by channel; needs the same multiplicity for all
+            irreps of in_type and out_type.
+
+    Raises:
+        ValueError: types of different groups, wrong sizes, attributes missing or not expected.
+    """
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        attr_type: FieldType | None = None,
+        *,
+        hidden_fields: int = 16,
+        layers: int = 2,
+        max_degree: int | None = None,
+        nonlinearity: str | None = None,
+        activation: str = "silu",
+        cutoff: float | None = None,
+        sigma: float = 1.0,
+        n_radial: int = 8,
+        width: int | None = None,
+        scale: float = 1.0,
+        channelwise: bool = False,
+    ) -> None:
+        super().__init__()
+        group = in_type.group
+        for name, t in (("out_type", out_type), ("attr_type", attr_type)):
+            if t is not None and t.group != group:
+                raise ValueError(f"in_type is of group {group}, {name} of {t.group}; use one group")
+        self.in_type, self.out_type, self.attr_type = in_type, out_type, attr_type
+        self.scale = scale
+        band = in_type.max_frequency + out_type.max_frequency
+        max_degree = min(max(band, 1), 4) if max_degree is None else max_degree
+        irreps = _useful_irreps(in_type, out_type)
+        if nonlinearity is None:
+            nonlinearity = default_nonlinearity(group)
+
+        self.harmonics = Harmonics(group, max_degree)
+        y_type = self.harmonics.out_type
+        features = y_type
+        self.to_canonical, self.product = None, None
+        self.n_attr_invariants = 0
+        if attr_type is not None:
+            self.to_canonical = ToCanonical(attr_type)
+            self.n_attr_invariants = attr_type.multiplicity(group.irreps(0)[0])
+            covariant = _covariant(attr_type.canonical)
+            if covariant.size:
+                wanted = (group.irreps(0)[0], *(i for i in irreps if not i.is_trivial))
+                self.product = TensorProduct(y_type, covariant, wanted)
+                features = features + self.product.out_type
+        if cutoff is None:
+            self.radial: nn.Module = GaussianBasis(n_radial, 3 * sigma)
+            self.envelope: nn.Module = GaussianShell(sigma)
+        else:
+            self.radial = BesselBasis(n_radial, cutoff)
+            self.envelope = PolynomialEnvelope(cutoff)
+        if channelwise:
+            counts = {n for t in (in_type, out_type) for n, _ in t.canonical.fields}
+            if len(counts) != 1:
+                raise ValueError(
+                    "channelwise kernels need one multiplicity for all irreps of in_type and "
+                    f"out_type; got {sorted(counts)}"
+                )
+            hidden_fields = counts.pop()
+        self.trunk = Trunk(
+            features,
+            irreps,
+            hidden_fields,
+            layers,
+            nonlinearity,
+            activation,
+            n_invariants=n_radial + self.n_attr_invariants,
+            width=width,
+            norms=self.product is not None,
+        )
+        hidden = self.trunk.out_type
+        self.in_basis = ToCanonical(in_type)
+        self.out_basis = ToCanonical(out_type, inverse=True)
+        self.contraction: ChannelProduct | Contraction
+        if channelwise:
+            self.contraction = ChannelProduct(hidden, in_type, out_type)
+        else:
+            self.contraction = Contraction(hidden, in_type, out_type)
+
+    def hidden(self, x: Tensor, attr: Tensor | None = None) -> Tensor:
+        """The last hidden activation h(x, a): x [E, 3], attr [E, a] -> [E, hidden size]."""
+        r = torch.sqrt((x * x).sum(-1) + TINY)
+        features = self.harmonics(x / r.unsqueeze(-1))
+        invariants = [self.radial(r)]
+        if self.attr_type is None or self.to_canonical is None:
+            if attr is not None:
+                raise ValueError("this kernel takes no attributes; build it with attr_type=...")
+        else:
+            if attr is None:
+                raise ValueError(f"this kernel needs attributes [E, {self.attr_type.size}]")
+            check_size("ImplicitKernel (attr)", attr, self.attr_type)
+            attr = self.to_canonical(attr)
+            invariants.append(attr[:, : self.n_attr_invariants])
+            if self.product is not None:
+                products = self.product(features, attr[:, self.n_attr_invariants :])
+                features = torch.cat([features, products], dim=-1)
+        h = self.trunk(features, torch.cat(invariants, dim=-1))
+        return h * (self.scale * self.envelope(r)).unsqueeze(-1)
+
+    def forward(self, x: Tensor, attr: Tensor | None = None) -> Tensor:
+        """The explicit kernel [E, d_out, d_in] at x [E, 3], attr [E, a]; for people and tests."""
+        matrix = self.contraction.matrix(self.hidden(x, attr))
+        matrix = self.out_basis(matrix.transpose(1, 2)).transpose(1, 2)
+        return matrix if self.in_basis.is_identity else matrix @ self.in_basis.matrix.T
+
+
+def _covariant(t: FieldType) -> FieldType:
+    return FieldType(t.group, [(n, i) for n, i in t.fields if not i.is_trivial])
+
+
+def _useful_irreps(in_type: FieldType, out_type: FieldType) -> tuple[Irrep, ...]:
+    """Irreps r with a Clebsch-Gordan path r (x) in -> out: the others could not act."""
+    candidates = in_type.group.irreps(in_type.max_frequency + out_type.max_frequency)
+    return tuple(
+        r
+        for r in candidates
+        if any(len(clebsch_gordan(r, s, o)) for s in in_type.irreps for o in out_type.irreps)
+    )

@@ -1,0 +1,80 @@
+"""Equivariant linear maps between field types (Schur's lemma, full endomorphism algebra)."""
+
+from math import sqrt
+
+import torch
+from torch import Tensor, nn
+
+from sikff.fields import FieldType
+from sikff.groups.intertwiners import endomorphisms
+from sikff.nn.tables import Tabulated, ToCanonical, check_size
+
+
+class Linear(Tabulated):
+    """Every equivariant linear map in_type -> out_type: its weights are coordinates of Hom_G.
+
+    Weights start at unit variance and are scaled by 1/sqrt(fan-in) in ``forward``, so that
+    unit-variance features stay so.
+
+    Args:
+        in_type, out_type: field types of the same group.
+        bias: add a learned constant to the invariant channels (the only ones that may have one).
+
+    Raises:
+        ValueError: the types belong to different groups, or features have the wrong size.
+    """
+
+    def __init__(self, in_type: FieldType, out_type: FieldType, bias: bool = False) -> None:
+        super().__init__()
+        if in_type.group != out_type.group:
+            raise ValueError(
+                f"Linear: in_type is of group {in_type.group}, out_type of {out_type.group}; "
+                "build both from one group"
+            )
+        self.in_type, self.out_type = in_type, out_type
+        self.to_canonical = ToCanonical(in_type)
+        self.from_canonical = ToCanonical(out_type, inverse=True)
+        sources = {block.irrep: block for block in in_type.canonical.blocks}
+        self._steps: list[tuple[slice, int, int, int, int, str | None] | int] = []
+        n_weights = 0
+        for irrep, copies, start, stop in out_type.canonical.blocks:
+            source = sources.get(irrep)
+            if source is None:
+                self._steps.append(stop - start)
+                continue
+            e = endomorphisms(irrep)
+            name = None
+            if len(e) > 1:
+                name = f"endomorphisms_{irrep.index}"
+                self.register_table(name, e)
+            n_in = len(e) * source.copies
+            self._steps.append(
+                (slice(source.start, source.stop), irrep.dim, n_in, copies, n_weights, name)
+            )
+            n_weights += n_in * copies
+        self.weight = nn.Parameter(torch.randn(n_weights))
+        self.bias = None
+        invariants = out_type.canonical.blocks[:1]
+        if bias and invariants and invariants[0].irrep.is_trivial:
+            self.bias = nn.Parameter(torch.zeros(invariants[0].copies))
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Features [..., d_in] -> [..., d_out]."""
+        check_size("Linear", x, self.in_type)
+        x = self.to_canonical(x)
+        parts = []
+        for step in self._steps:
+            if isinstance(step, int):
+                parts.append(x.new_zeros(*x.shape[:-1], step))
+                continue
+            where, dim, n_in, n_out, offset, endomorphism = step
+            block = x[..., where].unflatten(-1, (dim, -1))
+            if endomorphism is not None:
+                j = getattr(self, endomorphism)
+                block = torch.einsum("kab,...bn->...akn", j, block).flatten(-2)
+            weight = self.weight[offset : offset + n_in * n_out].view(n_in, n_out)
+            parts.append((block @ (weight / sqrt(n_in))).flatten(-2))
+        if self.bias is not None:
+            parts[0] = parts[0] + self.bias
+        y = torch.cat(parts, dim=-1) if parts else x.new_zeros(*x.shape[:-1], 0)
+        return self.from_canonical(y)

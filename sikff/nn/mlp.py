@@ -1,0 +1,60 @@
+"""Ordinary networks of invariants, and activations of unit variance."""
+
+from collections.abc import Callable
+from math import pi, sqrt
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+Activation = Callable[[Tensor], Tensor]
+
+ACTIVATIONS: dict[str, Activation] = {
+    "silu": F.silu,
+    "gelu": F.gelu,
+    "elu": F.elu,
+    "tanh": torch.tanh,
+    "softplus": F.softplus,
+}
+
+
+def activation_scale(activation: Activation) -> float:
+    """The factor that gives activation(z), z ~ N(0, 1), a mean square of 1."""
+    z = torch.linspace(-12, 12, 24001, dtype=torch.float64)
+    density = torch.exp(-0.5 * z**2) / sqrt(2 * pi)
+    return float(torch.trapezoid(activation(z) ** 2 * density, z) ** -0.5)
+
+
+def find_activation(name: str) -> Activation:
+    """The activation of that name; ValueError lists the known ones."""
+    if name not in ACTIVATIONS:
+        raise ValueError(f"unknown activation {name!r}; expected one of {', '.join(ACTIVATIONS)}")
+    return ACTIVATIONS[name]
+
+
+class MLP(nn.Module):
+    """A multi-layer perceptron on the last dimension; unit-variance in, unit-variance out.
+
+    Args:
+        sizes: widths from input to output; the activation stands between layers only.
+        activation: name of the activation.
+        bias: without biases (and an activation with f(0) = 0), zero in gives zero out.
+    """
+
+    def __init__(self, sizes: list[int], activation: str = "silu", bias: bool = True) -> None:
+        super().__init__()
+        self.activation = find_activation(activation)
+        self.scale = activation_scale(self.activation)
+        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        self.weights = nn.ParameterList(torch.randn(a, b) for a, b in pairs)
+        self.biases = nn.ParameterList(torch.zeros(b) for _, b in pairs) if bias else None
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[..., sizes[0]] -> [..., sizes[-1]]."""
+        for k, weight in enumerate(self.weights):
+            if k:
+                x = self.activation(x) * self.scale
+            x = x @ (weight / sqrt(len(weight)))
+            if self.biases is not None:
+                x = x + self.biases[k]
+        return x

@@ -1,0 +1,66 @@
+"""Point convolution f_out_i = sum_j k(r_j - r_i, a_ij) f_j (paper, equation 5), without the matrix.
+
+With h_ij the kernel's last hidden activation and W its last linear map, k_ij f_j = W CG (h_ij (x) f_j),
+and W CG is the same on every edge. So the outer products are summed first, A_i = sum_j h_ij (x) f_j
+(for each node, a product of two thin matrices), and W CG acts once on each node.
+"""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from sikff.fields import FieldType
+from sikff.nn.kernel import ImplicitKernel
+from sikff.nn.neighbours import NeighbourLayout, neighbour_layout
+from sikff.nn.tables import check_size
+
+
+class PointConv(nn.Module):
+    """Equivariant convolution on a graph with an implicit kernel.
+
+    Args:
+        in_type, out_type, attr_type: field types of node features and edge attributes.
+        **options: passed to :class:`ImplicitKernel` (``layers``, ``cutoff``, ``channelwise``, ...).
+
+    Attributes:
+        kernel: the implicit kernel; ``sum_j kernel(vectors, attr) @ f_j`` is the slow way.
+    """
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        attr_type: FieldType | None = None,
+        **options: Any,
+    ) -> None:
+        super().__init__()
+        self.in_type, self.out_type = in_type, out_type
+        self.kernel = ImplicitKernel(in_type, out_type, attr_type, **options)
+
+    def forward(
+        self,
+        f: Tensor,
+        vectors: Tensor,
+        edge_index: Tensor,
+        attr: Tensor | None = None,
+        layout: NeighbourLayout | None = None,
+    ) -> Tensor:
+        """Convolve node features.
+
+        Args:
+            f: node features [N, d_in].
+            vectors: r_j - r_i [E, 3].
+            edge_index: [2, E]; row 0 the receivers i, row 1 the senders j, in any order.
+            attr: edge attributes [E, a].
+            layout: ``neighbour_layout(edge_index[0], N)``, to share it between layers.
+
+        Returns:
+            [N, d_out].
+        """
+        check_size("PointConv", f, self.in_type)
+        receivers, senders = edge_index[0], edge_index[1]
+        if layout is None:
+            layout = neighbour_layout(receivers, len(f))
+        kernel = self.kernel
+        h, f = kernel.hidden(vectors, attr), kernel.in_basis(f)
+        return kernel.out_basis(kernel.contraction.sum_neighbours(h, f, senders, layout))
