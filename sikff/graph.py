@@ -61,9 +61,7 @@ class AtomicGraph:
             raise ValueError(f"cutoff is {cutoff}; expected a positive length in Å")
         species = _species(atoms, elements)
         if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-            raise ValueError(
-                "positions or cell hold NaN or infinity; expected lengths in Å"
-            )
+            raise ValueError("positions or cell hold NaN or infinity; expected lengths in Å")
         receiver, sender, shifts = neighbour_list(
             "ijS",
             positions=atoms.positions,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -29,6 +30,9 @@ class EnergyModel(torch.nn.Module):
     def atomic_energies(self, graph: AtomicGraph) -> Tensor:
         """Energy [N] of each atom in eV, float64; smooth in positions and cell."""
         raise NotImplementedError
+
+    def check_field(self, field: np.ndarray) -> None:
+        """Raise ValueError if the model cannot answer for a uniform field [3] (V/Å)."""
 
     def forward(self, graph: AtomicGraph, forces: bool = True, stress: bool = False) -> Prediction:
         """Energies and, by one backward pass, their derivatives.

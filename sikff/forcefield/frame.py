@@ -59,22 +59,25 @@ class Frame(Tabulated):
         self.n_scalars = n_field + (HEIGHT_FUNCTIONS if self.has_plane else 0)
 
     def check_field(self, field: np.ndarray) -> None:
-        """Refuse a field the model's symmetry does not allow.
+        """Refuse a uniform field [3] (V/Å) that the model cannot answer for.
 
         Raises:
-            ValueError: a component of the field is not invariant under G (for an axial group:
-                it is not along the axis), or the model reads no field and gets one.
+            ValueError: the model reads no field, or a component of the field is not invariant
+                under G (for an axial group: the field is not along the axis).
         """
         magnitude = float(np.linalg.norm(field))
-        if magnitude == 0 or not self.has_field or self.vector_type is not None:
+        if magnitude == 0 or self.vector_type is not None:
             return
-        kept = self._originals["directions"]
-        rest = field - kept @ (kept.T @ field)
-        if np.linalg.norm(rest) > 1e-6 * magnitude:
+        if not self.has_field:
             raise ValueError(
-                f"the electric field {field.tolist()} V/Å is not along the axis "
-                f"{kept.T.round(4).tolist()} of the model's symmetry group; turn the atoms, or use "
-                "a model with group O(3) or SO(3)"
+                f"electric_field is {field.tolist()} V/Å but the model reads no field; remove the "
+                "field, or train a model with frame.field: true"
+            )
+        kept = self._originals["directions"]
+        if np.linalg.norm(field - kept @ (kept.T @ field)) > 1e-6 * magnitude:
+            raise ValueError(
+                f"electric_field {field.tolist()} V/Å is not along {kept.T.round(4).tolist()}, which "
+                "the model's symmetry group keeps; turn the atoms, or use a model of O(3) or SO(3)"
             )
 
     def scalars(self, graph: AtomicGraph) -> Tensor:

@@ -108,8 +108,8 @@ class Interaction(nn.Module):
 class ForceField(EnergyModel):
     """An interatomic potential, equivariant under the group that its config names.
 
-    E = sum_i [ E0(z_i) + energy_scale * e_i ] (+ ZBL), where e_i is read out after every layer. An
-    atom without neighbours (and without external frame) has exactly its E0.
+    E = sum_i [ E0(z_i) + energy_scale * e_i ] (+ ZBL), where e_i is read out after every layer, plus
+    a one-body energy in the external frame. An atom without neighbours or frame has exactly its E0.
 
     Called as ``model(graph, forces=True, stress=False)``; see :class:`EnergyModel` for the result.
     Positions may be float64 whatever the dtype of the weights: vectors are taken first and then cast;
@@ -146,7 +146,9 @@ class ForceField(EnergyModel):
             )
             self.readouts.append(MLP([config.channels, config.readout_width, 1], bias=False))
             in_type = out_type
-        self.one_body = MLP([n_node, config.readout_width, 1]) if self.frame.n_scalars else None
+        self.one_body = None
+        if self.frame.n_scalars:
+            self.one_body = MLP([n_node, config.readout_width, self.frame.n_scalars])
         self.zbl = ZBL(self.elements) if config.zbl else None
         e0 = [config.atomic_energies.get(e, 0.0) for e in self.elements]
         self._e0 = np.array(e0)
@@ -165,7 +167,7 @@ class ForceField(EnergyModel):
         """Energy [N] of each atom (eV, float64)."""
         receivers, senders = graph.edge_index
         vectors = graph.vectors()
-        layout = neighbour_layout(receivers, graph.n_atoms)
+        layout = neighbour_layout(graph.edge_index, graph.n_atoms, self.dtype)
         one_hot = nn.functional.one_hot(graph.species, len(self.elements)).to(self.dtype)
         scalars = self.frame.scalars(graph)
         node = torch.cat([one_hot, scalars], dim=-1)
@@ -180,15 +182,18 @@ class ForceField(EnergyModel):
         for interaction, readout in zip(self.interactions, self.readouts, strict=True):
             f = interaction(f, edge_vectors, graph.edge_index, edge_attr, node, layout)
             energy = energy + readout(f[:, : self.config.channels])[:, 0]
-        if self.one_body is not None:
-            vacuum = torch.cat([one_hot, torch.zeros_like(scalars)], dim=-1)
-            energy = energy + (self.one_body(node) - self.one_body(vacuum))[:, 0]
+        if self.one_body is not None:  # zero in vacuum, where the scalars are
+            energy = energy + (self.one_body(node) * scalars).sum(-1)
 
         e0 = torch.from_numpy(self._e0).to(energy.device)[graph.species]
         total = e0 + self.config.energy_scale * energy.double()
         if self.zbl is not None:
             total = total + self.zbl(vectors.norm(dim=-1), graph)
         return total
+
+    def check_field(self, field: np.ndarray) -> None:
+        """Raise ValueError if the model cannot answer for a uniform field [3] (V/Å)."""
+        self.frame.check_field(field)
 
     def save(self, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
         """Write the model to one file; see :func:`sikff.forcefield.files.save`."""

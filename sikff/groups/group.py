@@ -247,6 +247,4 @@ def _standard(name: str) -> SymmetryGroup:
 def _rebuild(name: str, frame: Array) -> SymmetryGroup:
     standard = _standard(name)
     lie_axes = {0: [], 1: [frame[:, 2]], 3: [frame[:, 2], frame[:, 0]]}[standard.lie_dimension]
-    return SymmetryGroup.from_generators(
-        frame @ standard.elements @ frame.T, lie_axes=lie_axes
-    )
+    return SymmetryGroup.from_generators(frame @ standard.elements @ frame.T, lie_axes=lie_axes)

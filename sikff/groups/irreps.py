@@ -175,7 +175,5 @@ def _label(group: SymmetryGroup, known: list, l: int, p: int, embedding: Array) 
     )
     if not numbered:
         return letter + suffix
-    same = Counter(
-        label.startswith(letter) and label.endswith(suffix) for label, *_ in known
-    )[True]
+    same = Counter(label.startswith(letter) and label.endswith(suffix) for label, *_ in known)[True]
     return f"{letter}{same + 1}{suffix}"

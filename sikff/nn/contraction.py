@@ -54,7 +54,7 @@ class Contraction(Tabulated):
                 rows_o, fan = len(cg) * a.copies * b.copies, outputs[o].copies
                 targets.append((o, len(cg), n_weights, rows_o, 1 / sqrt(fan_in[o])))
                 n_weights += rows_o * fan
-            self._steps.append((a, b, name, targets))
+            self._steps.append((i, j, name, targets))
         self.weight = nn.Parameter(torch.randn(n_weights))
 
     def _weights(self, offset: int, rows: int, copies: int, scale: float) -> Tensor:
@@ -64,19 +64,21 @@ class Contraction(Tabulated):
         """A [N, d_left, d_right] -> W CG A [N, d_out]."""
         n = len(outer)
         results: list[Tensor | None] = [None] * len(self._outputs)
-        for a, b, name, targets in self._steps:
-            block = outer[:, a.start : a.stop, b.start : b.stop]
+        sizes = [b.stop - b.start for b in self.right_type.blocks]
+        strips = outer.split([a.stop - a.start for a in self.left_type.blocks], dim=1)
+        blocks = [strip.split(sizes, dim=2) for strip in strips]
+        for i, j, name, targets in self._steps:
+            a, b, block = self.left_type.blocks[i], self.right_type.blocks[j], blocks[i][j]
             if a.irrep.dim * b.irrep.dim > 1:
                 split = block.reshape(n, a.irrep.dim, a.copies, b.irrep.dim, b.copies)
                 flat = split.transpose(2, 3).reshape(n, a.irrep.dim * b.irrep.dim, -1)
                 coupled = getattr(self, name) @ flat
             else:
                 coupled = block.reshape(n, 1, -1) * getattr(self, name)
-            row = 0
-            for o, n_paths, offset, rows, scale in targets:
+            parts = coupled.split([self._outputs[o][0] * k for o, k, *_ in targets], dim=1)
+            for (o, _, offset, rows, scale), part in zip(targets, parts, strict=True):
                 dim, copies = self._outputs[o]
-                part = coupled[:, row : row + dim * n_paths].reshape(n, dim, rows)
-                row += dim * n_paths
+                part = part.reshape(n, dim, rows)
                 term = part @ self._weights(offset, rows, copies, scale)
                 previous = results[o]
                 results[o] = term if previous is None else previous + term
@@ -86,11 +88,9 @@ class Contraction(Tabulated):
         ]
         return torch.cat(parts, dim=1) if parts else outer.new_zeros(n, 0)
 
-    def sum_neighbours(
-        self, h: Tensor, f: Tensor, senders: Tensor, layout: NeighbourLayout
-    ) -> Tensor:
-        """W CG sum_j h_ij (x) f_j: h [E, d_left], f [N, d_right] -> [N, d_out]."""
-        return self(sum_outer_products(h, f, senders, layout))
+    def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
+        """W CG sum_j h_ij (x) f_j: h [P, d_left] in the layout's places, f [N, d_right]."""
+        return self(sum_outer_products(h, f, layout))
 
     def matrix(self, left: Tensor) -> Tensor:
         """The explicit map right -> out for given left features [E, d_left]: [E, d_out, d_right].
@@ -100,7 +100,8 @@ class Contraction(Tabulated):
         n = len(left)
         result = left.new_zeros(n, self.out_type.size, self.right_type.size)
         starts = [b.start for b in self.out_type.blocks]
-        for a, b, name, targets in self._steps:
+        for i, j, name, targets in self._steps:
+            a, b = self.left_type.blocks[i], self.right_type.blocks[j]
             h = left[:, a.start : a.stop].reshape(n, a.irrep.dim, a.copies)
             cg, row = getattr(self, name), 0
             for o, n_paths, offset, rows, scale in targets:
@@ -158,9 +159,7 @@ class ChannelProduct(Tabulated):
                 for table in cg:
                     full = np.zeros((sizes[2], sizes[0], sizes[1]))
                     i, j, k = (x.start // self.channels for x in (a, b, c))
-                    full[
-                        k : k + c.irrep.dim, i : i + a.irrep.dim, j : j + b.irrep.dim
-                    ] = table
+                    full[k : k + c.irrep.dim, i : i + a.irrep.dim, j : j + b.irrep.dim] = table
                     tables.append((o, full))
         per_output = np.bincount([o for o, _ in tables], minlength=len(types[2].blocks))
         stacked = [full / sqrt(per_output[o]) for o, full in tables]
@@ -178,12 +177,10 @@ class ChannelProduct(Tabulated):
         table = torch.einsum("pc,pok->cko", self.weight, self.cg)
         return torch.bmm(outer, table).permute(1, 2, 0)
 
-    def sum_neighbours(
-        self, h: Tensor, f: Tensor, senders: Tensor, layout: NeighbourLayout
-    ) -> Tensor:
-        """sum_j of the products of h_ij [E, d_left] and f_j [N, d_right]: [N, d_out]."""
+    def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
+        """sum_j of the products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
         h, f = h.unflatten(1, (-1, self.channels)), f.unflatten(1, (-1, self.channels))
-        outer = sum_outer_products(h.transpose(1, 2), f.transpose(1, 2), senders, layout)
+        outer = sum_outer_products(h.transpose(1, 2), f.transpose(1, 2), layout)
         return self.contract(outer.transpose(0, 1).flatten(2)).flatten(1)
 
     def matrix(self, left: Tensor) -> Tensor:

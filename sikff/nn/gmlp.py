@@ -76,8 +76,13 @@ class Trunk(nn.Module):
                 self.stack.append(sampled)
                 self.out_type = sampled.out_type
 
-    def forward(self, v: Tensor, invariants: Tensor | None = None) -> Tensor:
-        """v [..., d], invariants [..., n] -> last hidden activation [..., out_type.size]."""
+    def forward(
+        self, v: Tensor, invariants: Tensor | None = None, shell: Tensor | None = None
+    ) -> Tensor:
+        """v [..., d], invariants [..., n] -> last hidden activation [..., out_type.size].
+
+        ``shell`` [..., 1] is an invariant that multiplies the result.
+        """
         check_size("G-MLP", v, self.in_type)
         v = self.to_canonical(v)
         mixed = self.mix(v)
@@ -88,11 +93,13 @@ class Trunk(nn.Module):
             gates = self.constant.expand(*v.shape[:-1], -1)
         else:
             gates = self.mlp(torch.cat(known, dim=-1))
-        scalars, gates = gates[..., : self.fields], gates[..., self.fields :]
-        h = torch.cat([scalars, self.gate(mixed, gates)], dim=-1) if mixed.shape[-1] else scalars
+        if shell is not None and not self.stack:
+            gates = gates * shell
+        scalars, gates = gates.split([self.fields, gates.shape[-1] - self.fields], dim=-1)
+        h = torch.cat([scalars, *self.gate.blocks(mixed, gates)], dim=-1)
         for layer in self.stack:
             h = layer(h)
-        return h
+        return h * shell if shell is not None and self.stack else h
 
 
 class GMLP(nn.Module):

@@ -153,8 +153,13 @@ class ImplicitKernel(nn.Module):
         else:
             self.contraction = Contraction(hidden, in_type, out_type)
 
-    def hidden(self, x: Tensor, attr: Tensor | None = None) -> Tensor:
-        """The last hidden activation h(x, a): x [E, 3], attr [E, a] -> [E, hidden size]."""
+    def hidden(
+        self, x: Tensor, attr: Tensor | None = None, weights: Tensor | None = None
+    ) -> Tensor:
+        """The last hidden activation h(x, a): x [E, 3], attr [E, a] -> [E, hidden size].
+
+        It is multiplied by ``weights`` [E], if given.
+        """
         r = torch.sqrt((x * x).sum(-1) + TINY)
         features = self.harmonics(x / r.unsqueeze(-1))
         invariants = [self.radial(r)]
@@ -170,8 +175,9 @@ class ImplicitKernel(nn.Module):
             if self.product is not None:
                 products = self.product(features, attr[:, self.n_attr_invariants :])
                 features = torch.cat([features, products], dim=-1)
-        h = self.trunk(features, torch.cat(invariants, dim=-1))
-        return h * (self.scale * self.envelope(r)).unsqueeze(-1)
+        shell = self.scale * self.envelope(r)
+        shell = shell if weights is None else shell * weights
+        return self.trunk(features, torch.cat(invariants, dim=-1), shell.unsqueeze(-1))
 
     def forward(self, x: Tensor, attr: Tensor | None = None) -> Tensor:
         """The explicit kernel [E, d_out, d_in] at x [E, 3], attr [E, a]; for people and tests."""

@@ -34,8 +34,9 @@ class Linear(Tabulated):
         self.in_type, self.out_type = in_type, out_type
         self.to_canonical = ToCanonical(in_type)
         self.from_canonical = ToCanonical(out_type, inverse=True)
+        self._sizes = [block.stop - block.start for block in in_type.canonical.blocks]
         sources = {block.irrep: block for block in in_type.canonical.blocks}
-        self._steps: list[tuple[slice, int, int, int, int, str | None] | int] = []
+        self._steps: list[tuple[int, int, int, int, int, str | None] | int] = []
         n_weights = 0
         for irrep, copies, start, stop in out_type.canonical.blocks:
             source = sources.get(irrep)
@@ -49,7 +50,7 @@ class Linear(Tabulated):
                 self.register_table(name, e)
             n_in = len(e) * source.copies
             self._steps.append(
-                (slice(source.start, source.stop), irrep.dim, n_in, copies, n_weights, name)
+                (in_type.canonical.blocks.index(source), irrep.dim, n_in, copies, n_weights, name)
             )
             n_weights += n_in * copies
         self.weight = nn.Parameter(torch.randn(n_weights))
@@ -61,14 +62,14 @@ class Linear(Tabulated):
     def forward(self, x: Tensor) -> Tensor:
         """Features [..., d_in] -> [..., d_out]."""
         check_size("Linear", x, self.in_type)
-        x = self.to_canonical(x)
+        blocks = self.to_canonical(x).split(self._sizes, dim=-1)
         parts = []
         for step in self._steps:
             if isinstance(step, int):
                 parts.append(x.new_zeros(*x.shape[:-1], step))
                 continue
-            where, dim, n_in, n_out, offset, endomorphism = step
-            block = x[..., where].unflatten(-1, (dim, -1))
+            source, dim, n_in, n_out, offset, endomorphism = step
+            block = blocks[source].unflatten(-1, (dim, -1))
             if endomorphism is not None:
                 j = getattr(self, endomorphism)
                 block = torch.einsum("kab,...bn->...akn", j, block).flatten(-2)

@@ -52,9 +52,8 @@ class MLP(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """[..., sizes[0]] -> [..., sizes[-1]]."""
         for k, weight in enumerate(self.weights):
-            if k:
-                x = self.activation(x) * self.scale
-            x = x @ (weight / sqrt(len(weight)))
-            if self.biases is not None:
-                x = x + self.biases[k]
+            x = self.activation(x) if k else x
+            scale = (self.scale if k else 1.0) / sqrt(len(weight))
+            bias = None if self.biases is None else self.biases[k]
+            x = F.linear(x, (weight * scale).T, bias)
         return x

@@ -6,60 +6,69 @@ import torch
 from torch import Tensor
 
 
-class NeighbourGroup(NamedTuple):
-    """Nodes of similar degree: [n] nodes, [n, K] edges of each, padded with the number of edges."""
-
-    nodes: Tensor
-    edges: Tensor
-
-
 class NeighbourLayout(NamedTuple):
-    """Edges arranged by receiver, padded; built once per neighbour list."""
+    """Edges arranged by receiver in padded tables, built once per neighbour list.
 
-    groups: tuple[NeighbourGroup, ...]
-    order: Tensor | None  # row of each node in the concatenated groups (None: one group, in order)
+    Every table [n, K] holds nodes of similar degree; the tables are stored one after the other as
+    P = sum of n K places.
+    """
+
+    edges: Tensor  # [P] edge in each place (an arbitrary one where the place is empty)
+    filled: Tensor  # [P] 1 where a place holds an edge, 0 where it is empty
+    senders: Tensor  # [P] sender of the edge
+    shapes: tuple[tuple[int, int], ...]  # (n, K) of the tables
+    order: Tensor | None  # row of each node in the stacked tables (None: one table, in order)
 
 
-def neighbour_layout(receivers: Tensor, n_nodes: int) -> NeighbourLayout:
-    """Arrange edges [E] by receiver.
+def neighbour_layout(
+    edge_index: Tensor, n_nodes: int, dtype: torch.dtype | None = None
+) -> NeighbourLayout:
+    """Arrange edges [2, E] (receivers, senders), in any order, by receiver.
 
     One padded table where that wastes at most half of it; else one for each power of two in
-    the degrees, so that a few crowded nodes do not pad all others.
+    the degrees, so that a few crowded nodes do not pad all others. ``dtype`` is that of ``filled``.
     """
-    n_edges = len(receivers)
-    order = torch.argsort(receivers, stable=True)
+    receivers = edge_index[0]
+    device, n_edges = receivers.device, receivers.shape[0]
+    by_receiver = torch.argsort(receivers, stable=True)
     degree = torch.bincount(receivers, minlength=n_nodes)
     start = torch.cumsum(degree, 0) - degree
-
-    def padded(nodes: Tensor, width: int) -> Tensor:
-        slot = torch.arange(width, device=receivers.device)
-        position = (start[nodes, None] + slot).clamp(max=max(n_edges - 1, 0))
-        edges = order[position] if n_edges else position
-        return torch.where(slot < degree[nodes, None], edges, n_edges)
-
+    every = torch.arange(n_nodes, device=device)
     width = int(degree.max()) if n_nodes else 0
-    every = torch.arange(n_nodes, device=receivers.device)
     if n_nodes * width <= 2 * n_edges + 16 * n_nodes:
-        return NeighbourLayout((NeighbourGroup(every, padded(every, width)),), None)
-    size = torch.ceil(torch.log2(degree.clamp(min=1).to(torch.float64))).long()
-    groups = []
-    for s in torch.unique(size).tolist():
-        nodes = every[size == s]
-        groups.append(NeighbourGroup(nodes, padded(nodes, int(degree[nodes].max()))))
-    return NeighbourLayout(tuple(groups), torch.argsort(torch.cat([g.nodes for g in groups])))
+        groups, order = [(every, width)], None
+    else:
+        size = torch.ceil(torch.log2(degree.clamp(min=1).double())).long()
+        members = [every[size == s] for s in torch.unique(size).tolist()]
+        groups = [(nodes, int(degree[nodes].max())) for nodes in members]
+        order = torch.argsort(torch.cat(members))
+
+    places, filled = [], []
+    for nodes, k in groups:
+        slot = torch.arange(k, device=device)
+        filled.append((slot < degree[nodes, None]).flatten())
+        places.append((start[nodes, None] + slot).flatten().clamp(max=max(n_edges - 1, 0)))
+    position = torch.cat(places)
+    edges = by_receiver[position] if n_edges else position
+    return NeighbourLayout(
+        edges,
+        torch.cat(filled).to(torch.get_default_dtype() if dtype is None else dtype),
+        edge_index[1][edges] if n_edges else edges,
+        tuple((nodes.shape[0], k) for nodes, k in groups),
+        order,
+    )
 
 
-def sum_outer_products(h: Tensor, f: Tensor, senders: Tensor, layout: NeighbourLayout) -> Tensor:
-    """A_i = sum_j h_ij (x) f_j: h [E, ..., a], f [N, ..., b], senders [E] -> [N, ..., a, b].
+def sum_outer_products(h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
+    """A_i = sum_j h_ij (x) f_j: h [P, ..., a] in the layout's places, f [N, ..., b] -> [N, ..., a, b].
 
-    Memory is proportional to E (a + b) + N a b: there is no tensor of size E a b. Dimensions in
-    between (channels) are kept.
+    Memory is proportional to P (a + b) + N a b: there is no tensor of size P a b. Dimensions in
+    between (channels) are kept. ``h`` must be zero in empty places.
     """
-    h = torch.cat([h, h.new_zeros(1, *h.shape[1:])])
-    senders = torch.cat([senders, senders.new_zeros(1)])
+    f = f.index_select(0, layout.senders)
+    sizes = [n * k for n, k in layout.shapes]
     sums = [
-        h[edges].movedim(1, -1) @ f[senders[edges]].movedim(1, -2) for _, edges in layout.groups
+        h_.unflatten(0, shape).movedim(1, -1) @ f_.unflatten(0, shape).movedim(1, -2)
+        for h_, f_, shape in zip(h.split(sizes), f.split(sizes), layout.shapes, strict=True)
     ]
-    if layout.order is None:
-        return sums[0]
-    return torch.cat(sums)[layout.order]
+    return sums[0] if layout.order is None else torch.cat(sums).index_select(0, layout.order)

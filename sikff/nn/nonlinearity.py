@@ -26,9 +26,7 @@ class SquaredNorms(nn.Module):
         super().__init__()
         self.in_type = in_type
         self.to_canonical = ToCanonical(in_type)
-        self._blocks = [
-            (slice(b.start, b.stop), b.irrep.dim) for b in in_type.canonical.blocks
-        ]
+        self._blocks = [(slice(b.start, b.stop), b.irrep.dim) for b in in_type.canonical.blocks]
 
     def forward(self, x: Tensor) -> Tensor:
         check_size("SquaredNorms", x, self.in_type)
@@ -61,22 +59,24 @@ class Gate(nn.Module):
         if not field_type.is_canonical:
             raise ValueError(f"Gate works on canonical types; got {field_type!r}, use .canonical")
         self.in_type = self.out_type = field_type
-        self._blocks = [
-            (slice(b.start, b.stop), b.irrep.dim, b.copies) for b in field_type.blocks
-        ]
+        self._dims = [b.irrep.dim for b in field_type.blocks]
+        self._copies = [b.copies for b in field_type.blocks]
+        self._sizes = [b.stop - b.start for b in field_type.blocks]
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
-        parts, g = [], 0
-        for where, dim, copies in self._blocks:
-            gate = gates[..., g : g + copies]
-            g += copies
-            block = x[..., where]
-            parts.append(
-                block * gate
-                if dim == 1
-                else (block.unflatten(-1, (dim, copies)) * gate.unsqueeze(-2)).flatten(-2)
+        return torch.cat(self.blocks(x, gates), dim=-1)
+
+    def blocks(self, x: Tensor, gates: Tensor) -> list[Tensor]:
+        """The gated blocks, one for each irrep, not yet joined."""
+        return [
+            (block.unflatten(-1, (dim, -1)) * gate.unsqueeze(-2)).flatten(-2)
+            for block, gate, dim in zip(
+                x.split(self._sizes, dim=-1),
+                gates.split(self._copies, dim=-1),
+                self._dims,
+                strict=True,
             )
-        return torch.cat(parts, dim=-1)
+        ]
 
 
 class Gated(nn.Module):

@@ -52,15 +52,16 @@ class PointConv(nn.Module):
             vectors: r_j - r_i [E, 3].
             edge_index: [2, E]; row 0 the receivers i, row 1 the senders j, in any order.
             attr: edge attributes [E, a].
-            layout: ``neighbour_layout(edge_index[0], N)``, to share it between layers.
+            layout: ``neighbour_layout(edge_index, N)``, to share it between layers.
 
         Returns:
             [N, d_out].
         """
         check_size("PointConv", f, self.in_type)
-        receivers, senders = edge_index[0], edge_index[1]
         if layout is None:
-            layout = neighbour_layout(receivers, len(f))
-        kernel = self.kernel
-        h, f = kernel.hidden(vectors, attr), kernel.in_basis(f)
-        return kernel.out_basis(kernel.contraction.sum_neighbours(h, f, senders, layout))
+            layout = neighbour_layout(edge_index, len(f), f.dtype)
+        x = vectors.index_select(0, layout.edges)
+        a = None if attr is None else attr.index_select(0, layout.edges)
+        h = self.kernel.hidden(x, a, layout.filled)
+        f = self.kernel.in_basis(f)
+        return self.kernel.out_basis(self.kernel.contraction.sum_neighbours(h, f, layout))

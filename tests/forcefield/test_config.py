@@ -1,0 +1,37 @@
+"""The config refuses what cannot work, and says why."""
+
+import pytest
+from pydantic import ValidationError
+
+from sikff import ForceFieldConfig, SymmetryGroup
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"elements": ("H", "Xx")}, "chemical symbols"),
+        ({"elements": ("H", "H")}, "distinct"),
+        ({"elements": ()}, "distinct"),
+        ({"group": "Q7"}, "unknown symmetry group"),
+        ({"axis": (0, 0, 0)}, "axis must be"),
+        ({"cutoff": -1.0}, "greater than 0"),
+        ({"cutoff": float("nan")}, "greater than 0|finite"),
+        ({"layers": 0}, "greater than or equal to 1"),
+        ({"chanels": 3}, "chanels"),
+        ({"atomic_energies": {"He": 1.0}}, "name He"),
+        ({"feature_frequency": 4, "max_frequency": 2}, "must not exceed"),
+        ({"frame": {"plane_origin": (0, 0, 0)}, "group": "O(3)"}, "keeps its normal"),
+        ({"frame": {"plane_origin": (0, 0, 0)}, "group": "D_inf_h"}, "keeps its normal"),
+    ],
+)
+def test_refusals(options: dict, message: str) -> None:
+    with pytest.raises(ValidationError, match=message):
+        ForceFieldConfig(**{"elements": ("H", "O"), **options})
+
+
+def test_it_is_frozen_and_survives_json() -> None:
+    config = ForceFieldConfig(elements=("H", "O"), group="C6v", axis=(1, 1, 0))
+    with pytest.raises(ValidationError):
+        config.cutoff = 3.0
+    assert ForceFieldConfig.model_validate_json(config.model_dump_json()) == config
+    assert config.symmetry_group == SymmetryGroup("C6v", axis=(1, 1, 0))

@@ -1,0 +1,141 @@
+"""Energies, forces and stress of any model, against finite differences."""
+
+import ase
+import numpy as np
+import pytest
+import torch
+
+from pair_model import PairModel, structures
+from sikff.forcefield import Prediction
+from sikff.graph import AtomicGraph
+from tolerances import TOLERANCES, Tolerance
+
+LIMITS = TOLERANCES[torch.float64]
+STEP = 1e-5
+
+
+@pytest.fixture
+def model() -> PairModel:
+    return PairModel().double().eval()
+
+
+def graph_of(atoms: ase.Atoms, model: PairModel, dtype: torch.dtype = torch.float64) -> AtomicGraph:
+    return AtomicGraph.from_atoms(
+        atoms, model.cutoff, model.elements, dtype=dtype, field=[0.1, 0.2, -0.3]
+    )
+
+
+def energy(atoms: ase.Atoms, model: PairModel) -> float:
+    return model(graph_of(atoms, model), forces=False).energy.item()
+
+
+@pytest.mark.parametrize("atoms", structures(), ids=str)
+def test_forces_are_the_slope_of_the_energy(atoms: ase.Atoms, model: PairModel) -> None:
+    forces = model(graph_of(atoms, model)).forces
+    assert forces.shape == (len(atoms), 3)
+    for i in range(len(atoms)):
+        for k in range(3):
+            ends = []
+            for step in (STEP, -STEP):
+                moved = atoms.copy()
+                moved.positions[i, k] += step
+                ends.append(energy(moved, model))
+            assert abs(forces[i, k].item() + (ends[0] - ends[1]) / (2 * STEP)) < LIMITS.forces_fd
+
+
+@pytest.mark.parametrize("atoms", [structures()[0], structures()[1]], ids=["crystal", "slab"])
+def test_stress_is_the_slope_under_strain(atoms: ase.Atoms, model: PairModel) -> None:
+    atoms.set_cell(atoms.cell[[1, 0, 2]])  # left-handed: the volume stays positive
+    stress = model(graph_of(atoms, model), stress=True).stress[0].numpy()
+    assert np.array_equal(stress, stress.T)
+    for a in range(3):
+        for b in range(3):
+            ends = []
+            for step in (STEP, -STEP):
+                strain = np.zeros((3, 3))
+                strain[a, b] += step / 2
+                strain[b, a] += step / 2
+                moved = atoms.copy()
+                moved.set_cell(atoms.cell @ (np.eye(3) + strain), scale_atoms=False)
+                moved.positions += atoms.positions @ strain
+                ends.append(energy(moved, model))
+            slope = (ends[0] - ends[1]) / (2 * STEP) / atoms.get_volume()
+            assert abs(stress[a, b] - slope) < LIMITS.stress_fd
+
+
+def test_a_compressed_repulsive_crystal_has_negative_stress(model: PairModel) -> None:
+    graph = AtomicGraph.from_atoms(structures()[0], model.cutoff, model.elements)
+    assert model(graph, stress=True).stress[0].trace() < 0
+
+
+def test_batch_equals_singles(dtype: torch.dtype, tolerance: Tolerance) -> None:
+    model = PairModel().to(dtype).eval()
+    graphs = [graph_of(atoms, model, dtype) for atoms in structures()]
+    batch = model(AtomicGraph.batch_of(graphs))
+    singles = [model(graph) for graph in graphs]
+    for name in ("energy", "energies", "forces"):
+        together = torch.cat([getattr(single, name) for single in singles])
+        limit = {"rtol": tolerance.parity, "atol": tolerance.parity}
+        torch.testing.assert_close(getattr(batch, name), together, **limit)
+    assert batch.energy.dtype == batch.energies.dtype == torch.float64
+    assert batch.forces.dtype == dtype
+
+
+def test_stress_of_a_batch_equals_singles(model: PairModel) -> None:
+    graphs = [graph_of(atoms, model) for atoms in structures()[:2]]
+    batch = model(AtomicGraph.batch_of(graphs), forces=False, stress=True)
+    assert batch.forces is None
+    for together, graph in zip(batch.stress, graphs, strict=True):
+        alone = model(graph, stress=True).stress[0]
+        torch.testing.assert_close(together, alone, rtol=0, atol=LIMITS.parity)
+
+
+def test_no_edges_means_zero_forces(model: PairModel) -> None:
+    atoms = ase.Atoms("HCu", positions=[[0, 0, 0], [9, 0, 0]], cell=[20, 20, 20])
+    graph = AtomicGraph.from_atoms(atoms, model.cutoff, model.elements)
+    prediction = model(graph, stress=True)
+    assert prediction.energy.tolist() == [0.0]
+    assert not prediction.forces.any()
+    assert not prediction.stress.any()
+
+
+def test_a_constant_energy_has_zero_forces(model: PairModel) -> None:
+    model.atomic_energies = lambda graph: torch.ones(graph.n_atoms, dtype=torch.float64)
+    prediction = model(graph_of(structures()[0], model), stress=True)
+    assert prediction.energy.tolist() == [4.0]
+    assert not prediction.forces.any()
+    assert not prediction.stress.any()
+
+
+def test_energy_sums_in_float64() -> None:
+    """A large constant per atom must not eat the digits of the small differences."""
+    model = PairModel()
+    graph = graph_of(structures()[0], model, torch.float32)
+    plain = model(graph).energy
+    inner = model.atomic_energies
+    model.atomic_energies = lambda graph: inner(graph) - 50_000.0
+    shifted = model(graph).energy + 50_000.0 * graph.n_atoms
+    torch.testing.assert_close(shifted, plain, rtol=0, atol=1e3 * LIMITS.parity)
+
+
+@pytest.mark.parametrize("atoms", structures()[2:], ids=str)
+def test_stress_needs_a_volume(atoms: ase.Atoms, model: PairModel) -> None:
+    with pytest.raises(ValueError, match="three independent cell vectors"):
+        model(graph_of(atoms, model), stress=True)
+
+
+def test_training_mode_can_be_differentiated_again(model: PairModel) -> None:
+    graph = graph_of(structures()[0], model)
+    prediction = model.train()(graph, stress=True)
+    (prediction.forces.square().sum() + prediction.stress.square().sum()).backward()
+    assert model.weight.grad is not None
+    assert model.weight.grad.abs().max() > 0
+
+
+def test_evaluation_mode_leaves_no_graph(model: PairModel) -> None:
+    graph = graph_of(structures()[0], model)
+    with torch.no_grad():
+        prediction: Prediction = model(graph, stress=True)
+    assert not any(tensor.requires_grad for tensor in prediction)
+    assert not graph.positions.requires_grad
+    assert not graph.cell.requires_grad

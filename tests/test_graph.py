@@ -1,0 +1,172 @@
+"""Graphs: the right neighbours whatever the cell, and batches that mix nothing."""
+
+import itertools
+
+import ase
+import numpy as np
+import pytest
+import torch
+from ase.neighborlist import primitive_neighbor_list
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from pair_model import structures
+from sikff.graph import AtomicGraph
+from tolerances import TOLERANCES, Tolerance
+
+ELEMENTS = ("H", "Cu")
+PBC = list(itertools.product([False, True], repeat=3))
+
+
+def edges(graph: AtomicGraph) -> list[tuple[int, ...]]:
+    return sorted(map(tuple, torch.cat([graph.edge_index.T, graph.shifts.long()], 1).tolist()))
+
+
+def reference(atoms: ase.Atoms, cutoff: float) -> list[tuple[int, ...]]:
+    """ASE's slow search, with unit normals where there is no cell vector."""
+    found = primitive_neighbor_list(
+        "ijS", atoms.pbc, atoms.cell.complete().array, atoms.positions, cutoff
+    )
+    return sorted(map(tuple, np.column_stack(found).tolist()))
+
+
+def random_atoms(seed: int, pbc: tuple[bool, bool, bool], scale: float) -> ase.Atoms:
+    """A few atoms, partly outside a skewed cell whose edges are about 4 Å times `scale`."""
+    rng = np.random.default_rng(seed)
+    while True:
+        cell = scale * (4 * np.eye(3) + rng.uniform(-2, 2, (3, 3)))
+        if abs(np.linalg.det(cell)) > 10 * scale**3:
+            break
+    n = int(rng.integers(1, 6))
+    positions = rng.uniform(-5, 5, (n, 3))
+    return ase.Atoms(f"H{n}", positions=positions, cell=cell, pbc=pbc)
+
+
+@pytest.mark.parametrize("pbc", PBC)
+@settings(max_examples=12)
+@given(
+    seed=st.integers(0, 2**31), scale=st.sampled_from([0.4, 1.0, 3.0]), cutoff=st.floats(0.5, 3.0)
+)
+def test_neighbours_agree_with_ase(
+    pbc: tuple[bool, bool, bool], seed: int, scale: float, cutoff: float
+) -> None:
+    atoms = random_atoms(seed, pbc, scale)
+    graph = AtomicGraph.from_atoms(atoms, cutoff, ELEMENTS)
+    assert edges(graph) == reference(atoms, cutoff)
+    assert bool((graph.edge_index[0].diff() >= 0).all())
+    lengths = graph.vectors().norm(dim=1)
+    assert bool((lengths < cutoff).all())
+
+
+@pytest.mark.parametrize("pbc", PBC)
+def test_a_cell_vector_of_an_aperiodic_direction_changes_nothing(
+    pbc: tuple[bool, bool, bool],
+) -> None:
+    atoms = random_atoms(3, pbc, 1.0)
+    before = edges(AtomicGraph.from_atoms(atoms, 3.0, ELEMENTS))
+    for vector in (0.0, 0.5, [1.0, 2.0, 3.0]):
+        cell = atoms.cell.array.copy()
+        cell[~atoms.pbc] = vector
+        other = ase.Atoms(atoms.symbols, positions=atoms.positions, cell=cell, pbc=pbc)
+        assert edges(AtomicGraph.from_atoms(other, 3.0, ELEMENTS)) == before
+
+
+@pytest.mark.parametrize("pbc", PBC)
+def test_the_origin_does_not_matter(pbc: tuple[bool, bool, bool]) -> None:
+    atoms = random_atoms(4, pbc, 1.0)
+    before = AtomicGraph.from_atoms(atoms, 3.0, ELEMENTS)
+    atoms.positions += [1e5, -3e6, 2e4]
+    after = AtomicGraph.from_atoms(atoms, 3.0, ELEMENTS)
+    assert edges(after) == edges(before)
+
+
+@pytest.mark.parametrize("pbc", PBC)
+def test_far_apart_atoms_cost_nothing(pbc: tuple[bool, bool, bool]) -> None:
+    positions = [[0, 0, 0], [1e8, 0, 0], [0, 1e8, 0], [0, 0, 1e8], [0.4, 0.4, 0.4]]
+    atoms = ase.Atoms("H5", positions=positions, cell=[2.5, 2.5, 2.5], pbc=pbc)
+    graph = AtomicGraph.from_atoms(atoms, 1.0, ELEMENTS)
+    assert graph.n_edges >= 2
+    assert graph.n_edges == len(set(edges(graph)))
+
+
+def test_isolated_atoms_have_no_edges() -> None:
+    atoms = ase.Atoms("HCu", positions=[[0, 0, 0], [0, 0, 50]])
+    graph = AtomicGraph.from_atoms(atoms, 5.0, ELEMENTS)
+    assert (graph.n_atoms, graph.n_graphs, graph.n_edges) == (2, 1, 0)
+    assert graph.vectors().shape == (0, 3)
+    assert AtomicGraph.batch_of([graph, graph]).n_edges == 0
+
+
+def test_species_follow_the_elements_of_the_model() -> None:
+    graph = AtomicGraph.from_atoms(ase.Atoms("CuHHCu", positions=np.eye(4, 3)), 1.0, ("Cu", "H"))
+    assert graph.species.tolist() == [0, 1, 1, 0]
+
+
+def test_batch_keeps_every_structure(dtype: torch.dtype) -> None:
+    graphs = [AtomicGraph.from_atoms(a, 3.0, ELEMENTS, dtype=dtype) for a in structures()]
+    batch = AtomicGraph.batch_of(graphs)
+    assert batch.n_graphs == len(graphs)
+    assert batch.positions.dtype == batch.shifts.dtype == batch.vectors().dtype == dtype
+    assert torch.equal(batch.vectors(), torch.cat([graph.vectors() for graph in graphs]))
+    receiver, sender = batch.edge_index
+    assert torch.equal(batch.batch[receiver], batch.batch[sender])
+    assert torch.equal(torch.bincount(batch.batch), torch.tensor([g.n_atoms for g in graphs]))
+
+
+def test_vectors_are_differentiable_in_positions_and_cell() -> None:
+    graph = AtomicGraph.from_atoms(structures()[0], 2.7, ELEMENTS)
+    positions = graph.positions.clone().requires_grad_()
+    cell = graph.cell.clone().requires_grad_()
+    moved = AtomicGraph(
+        positions, graph.species, cell, graph.edge_index, graph.shifts, graph.batch, graph.field
+    )
+    assert torch.autograd.gradcheck(lambda *_: moved.vectors(), (positions, cell))
+
+
+def test_to_converts_floating_point_tensors_only() -> None:
+    graph = AtomicGraph.from_atoms(structures()[0], 3.0, ELEMENTS).to(dtype=torch.float32)
+    assert graph.positions.dtype == graph.cell.dtype == graph.field.dtype == torch.float32
+    assert graph.species.dtype == graph.edge_index.dtype == graph.batch.dtype == torch.int64
+
+
+def test_field_comes_from_info_or_argument(tolerance: Tolerance, dtype: torch.dtype) -> None:
+    atoms = ase.Atoms("H")
+    assert AtomicGraph.from_atoms(atoms, 1.0, ELEMENTS).field.tolist() == [[0, 0, 0]]
+    atoms.info["electric_field"] = np.array([0, 0, 1])
+    graph = AtomicGraph.from_atoms(atoms, 1.0, ELEMENTS, dtype=dtype)
+    assert graph.field.dtype == dtype
+    assert graph.field.tolist() == [[0, 0, 1]]
+    graph = AtomicGraph.from_atoms(atoms, 1.0, ELEMENTS, dtype=dtype, field=[0.1, 0, 0])
+    expected = torch.tensor([[0.1, 0, 0]], dtype=dtype)
+    torch.testing.assert_close(graph.field, expected, rtol=0, atol=tolerance.parity)
+
+
+@pytest.mark.parametrize(
+    ("atoms", "cutoff", "message"),
+    [
+        (ase.Atoms("OH"), 3.0, r"holds O, which the model does not know \(its elements: H, Cu\)"),
+        (ase.Atoms("H", positions=[[0, np.nan, 0]]), 3.0, "NaN or infinity"),
+        (ase.Atoms("H", cell=[1, 0, 1], pbc=True), 3.0, "give each a cell vector"),
+        (ase.Atoms("H", cell=[[1, 0, 0], [2, 0, 0], [0, 0, 1]], pbc=(1, 1, 0)), 3.0, "span"),
+        (ase.Atoms("H"), 0.0, "cutoff is 0.0; expected a positive length"),
+        (ase.Atoms("H", info={"electric_field": [1.0]}), 3.0, "three finite numbers in V/Å"),
+    ],
+)
+def test_bad_structures_are_refused(atoms: ase.Atoms, cutoff: float, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AtomicGraph.from_atoms(atoms, cutoff, ELEMENTS)
+
+
+def test_an_empty_batch_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one"):
+        AtomicGraph.batch_of([])
+
+
+def test_float32_edges_are_those_of_float64() -> None:
+    limit = TOLERANCES[torch.float32].parity
+    for atoms in structures():
+        wide = AtomicGraph.from_atoms(atoms, 3.0, ELEMENTS)
+        narrow = AtomicGraph.from_atoms(atoms, 3.0, ELEMENTS, dtype=torch.float32)
+        assert edges(wide) == edges(narrow)
+        error = (wide.vectors() - narrow.vectors().double()).abs()
+        assert wide.n_edges == 0 or error.max() < limit * 10
