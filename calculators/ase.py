@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import ase
 import numpy as np
@@ -28,10 +28,10 @@ class SIKFFCalculator(Calculator):
     """ASE calculator of a force field.
 
     Returns energy, free_energy (the same) and energies in eV, forces in eV/Å and, for structures
-    with a three-dimensional cell, stress in eV/Å^3 (positive under tension; xx, yy, zz, yz, xz, xy).
+    with a three-dimensional cell, stress in eV/Å^3 (xx, yy, zz, yz, xz, xy; tension is positive).
 
-    A uniform electric field (three numbers, V/Å) comes from ``atoms.info["electric_field"]`` or from
-    the parameter `electric_field`; a changed field is noticed however it was changed.
+    A uniform electric field (three numbers, V/Å) comes from ``atoms.info["electric_field"]`` or
+    from the parameter `electric_field`; a changed field is noticed however it was changed.
 
     Args:
         model: path of a model file, or a model; a model is copied and left as it is.
@@ -43,14 +43,8 @@ class SIKFFCalculator(Calculator):
         FileNotFoundError, ValueError: if the file is missing or is not a model file.
     """
 
-    implemented_properties: ClassVar[list[str]] = [
-        "energy",
-        "free_energy",
-        "energies",
-        "forces",
-        "stress",
-    ]
-    default_parameters: ClassVar[dict[str, Any]] = {FIELD: None}
+    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
+    default_parameters = {FIELD: None}  # noqa: RUF012
     discard_results_on_any_change = True
 
     def __init__(
@@ -88,13 +82,14 @@ class SIKFFCalculator(Calculator):
             CalculationFailed: if the model returns NaN or infinity.
         """
         super().calculate(atoms, properties, system_changes)
+        atoms = self.atoms
+        if atoms is None:
+            raise ValueError("no atoms given; expected an ase.Atoms")
         stress = "stress" in properties
-        if stress and self.atoms.cell.rank < 3:
+        if stress and atoms.cell.rank < 3:
             raise PropertyNotImplementedError("stress needs a three-dimensional cell")
-        field = self._field(self.atoms)
-        graph = AtomicGraph.from_atoms(
-            self.atoms, self.model.cutoff, self.model.elements, field=field
-        )
+        field = self._field(atoms)
+        graph = AtomicGraph.from_atoms(atoms, self.model.cutoff, self.model.elements, field=field)
         prediction = self.model(graph.to(self.device), forces=True, stress=stress)
         energies = prediction.energies.detach().cpu().numpy()
         results = {
@@ -110,7 +105,7 @@ class SIKFFCalculator(Calculator):
         if wrong:
             raise CalculationFailed(
                 f"the force field returned NaN or infinity in {', '.join(wrong)} for "
-                f"{self.atoms.get_chemical_formula()}: atoms probably overlap"
+                f"{atoms.get_chemical_formula()}: atoms probably overlap"
             )
         self._calculated_field = field
         self.results = results

@@ -11,7 +11,7 @@ import torch
 from sikff.groups.harmonics import evaluate_harmonics, sphere_points
 
 
-def _o3():  # noqa: ANN202 - the module e3nn.o3
+def _o3():
     with torch.serialization.safe_globals([slice]):  # e3nn < 0.5 stores one in its tables
         from e3nn import o3
     return o3

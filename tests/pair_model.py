@@ -32,7 +32,7 @@ class PairModel(EnergyModel):
 
 
 def structures() -> list[ase.Atoms]:
-    """A rattled crystal, a slab with and without a cell vector in the vacuum, a molecule, an atom."""
+    """A rattled crystal, a slab with and without a cell vector in vacuum, a molecule, an atom."""
     crystal = bulk("Cu", cubic=True)
     crystal.set_cell(crystal.cell @ np.array([[1, 0.1, 0], [0, 1, 0.05], [0, 0, 1]]), True)
     slab = fcc111("Cu", (2, 1, 2), vacuum=6.0)

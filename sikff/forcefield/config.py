@@ -39,6 +39,8 @@ class ForceFieldConfig(BaseModel):
         group: symmetry group by name; axis: direction of its principal axis, which is also the
             direction of heights and of the field an axial model reads.
         frame: external frame (plane, field).
+        vacuum_group: a larger group, usually O(3), for a second network that does not see the frame;
+            the network of ``group`` then describes only what the frame changes. None: one network.
         cutoff: Å.
         layers: interaction layers.
         channels: copies of each irrep in features and messages.
@@ -62,6 +64,7 @@ class ForceFieldConfig(BaseModel):
     group: str = "O(3)"
     axis: Vector = (0.0, 0.0, 1.0)
     frame: FrameConfig = FrameConfig()
+    vacuum_group: str | None = None
     cutoff: Positive = 5.0
     layers: Count = 2
     channels: Count = 32
@@ -108,6 +111,15 @@ class ForceFieldConfig(BaseModel):
                 raise ValueError(
                     f"a plane needs a group that keeps its normal, such as C_inf_v, SO(2) or Cnv; "
                     f"{group} does not. Remove frame.plane_origin or choose another group"
+                )
+        if self.vacuum_group is not None:
+            larger = SymmetryGroup(self.vacuum_group, self.axis)
+            invariant = abs(group.generators @ group.axis - group.axis).max() < 1e-8
+            plane = self.frame.plane_origin is not None
+            if not group <= larger or not (plane or (self.frame.field and invariant)):
+                raise ValueError(
+                    f"vacuum_group ({larger}) must contain group ({group}) and needs a frame: a plane, "
+                    "or a field along an axis that the group keeps. Set frame, or remove vacuum_group"
                 )
         return self
 

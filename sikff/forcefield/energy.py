@@ -45,7 +45,7 @@ class EnergyModel(torch.nn.Module):
             ValueError: if the stress is asked for and a structure has no cell of finite volume.
         """
         if not (forces or stress):
-            energies = self.atomic_energies(graph)
+            energies = self.atomic_energies(graph).double()
             return Prediction(_total(energies, graph), energies, None, None)
         volume = _volume(graph.cell) if stress else None
         with torch.enable_grad():
@@ -56,7 +56,7 @@ class EnergyModel(torch.nn.Module):
             moved = dataclasses.replace(graph, positions=positions)
             if stress:
                 moved = _strained(moved, strain)
-            energies = self.atomic_energies(moved)
+            energies = self.atomic_energies(moved).double()
             energy = _total(energies, graph)
             inputs = [tensor for tensor, asked in ((positions, forces), (strain, stress)) if asked]
             slopes = self._slopes(energy, inputs)
@@ -77,7 +77,6 @@ class EnergyModel(torch.nn.Module):
 
 
 def _total(energies: Tensor, graph: AtomicGraph) -> Tensor:
-    energies = energies.double()
     return energies.new_zeros(graph.n_graphs).index_add(0, graph.batch, energies)
 
 

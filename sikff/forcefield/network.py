@@ -15,6 +15,7 @@ from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.frame import Frame
 from sikff.forcefield.reference import ZBL
 from sikff.graph import AtomicGraph
+from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, ChannelProduct, Linear, NeighbourLayout, PointConv, neighbour_layout
 
 
@@ -105,11 +106,83 @@ class Interaction(nn.Module):
         return result * self.scale
 
 
+class Network(nn.Module):
+    """Embedding, interaction layers, and a readout after each: ``n_out`` numbers for every atom.
+
+    Without neighbours they are exactly zero.
+
+    Args:
+        config: sizes.
+        group: symmetry group of the network.
+        n_scalars: number of invariant attributes of an atom (external frame).
+        vector_type: type of its covariant attribute, or None.
+        n_out: numbers read out.
+    """
+
+    def __init__(
+        self,
+        config: ForceFieldConfig,
+        group: SymmetryGroup,
+        n_scalars: int = 0,
+        vector_type: FieldType | None = None,
+        n_out: int = 1,
+    ) -> None:
+        super().__init__()
+        n_species, s, self.channels = len(config.elements), config.species_channels, config.channels
+        self.embedding = nn.Parameter(torch.randn(n_species, s))
+        n_node = n_species + n_scalars
+        attr_type = FieldType.scalar(group, 2 * s + n_scalars)
+        if vector_type is not None:
+            attr_type = attr_type + vector_type
+        hidden_type = FieldType.harmonic(group, config.max_frequency, self.channels)
+        in_type = FieldType.scalar(group, min(n_species, self.channels))
+        self.start = MLP([n_node, in_type.size])
+        self.interactions, self.readouts = nn.ModuleList(), nn.ModuleList()
+        for k in range(config.layers):
+            last = k == config.layers - 1
+            frequency = 0 if last else config.feature_frequency
+            out_type = FieldType.harmonic(group, frequency, self.channels)
+            self.interactions.append(
+                Interaction(in_type, hidden_type, out_type, attr_type, config, n_node, keep=k > 0)
+            )
+            self.readouts.append(MLP([self.channels, config.readout_width, n_out], bias=False))
+            in_type = out_type
+
+    def forward(
+        self,
+        species: Tensor,
+        vectors: Tensor,
+        edge_index: Tensor,
+        layout: NeighbourLayout,
+        scalars: Tensor | None = None,
+        covariant: Tensor | None = None,
+    ) -> Tensor:
+        """species [N], vectors [E, 3], scalars [N, n_scalars], covariant [N, 3] -> [N, n_out]."""
+        receivers, senders = edge_index
+        one_hot = nn.functional.one_hot(species, len(self.embedding)).to(vectors.dtype)
+        embedded = self.embedding[species]
+        node, attr = one_hot, [embedded[receivers], embedded[senders]]
+        if scalars is not None:
+            node = torch.cat([one_hot, scalars], dim=-1)
+            attr.append(scalars[receivers])
+        if covariant is not None:
+            attr.append(covariant[receivers])
+        edge_attr = torch.cat(attr, dim=-1)
+        f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)
+        for interaction, readout in zip(self.interactions, self.readouts, strict=True):
+            f = interaction(f, vectors, edge_index, edge_attr, node, layout)
+            total = total + readout(f[:, : self.channels])
+        return total
+
+
 class ForceField(EnergyModel):
     """An interatomic potential, equivariant under the group that its config names.
 
-    E = sum_i [ E0(z_i) + energy_scale * e_i ] (+ ZBL), where e_i is read out after every layer, plus
-    a one-body energy in the external frame. An atom without neighbours or frame has exactly its E0.
+    E = sum_i [ E0(z_i) + energy_scale * e_i ] (+ ZBL), with e_i from a :class:`Network` of G and, in
+    an external frame, a one-body energy. With ``vacuum_group`` there are two networks: one of the
+    larger group that does not see the frame, and one of G that is multiplied by the frame's
+    attributes, so that without them the model is exactly the vacuum model. An atom without
+    neighbours or frame has exactly its E0.
 
     Called as ``model(graph, forces=True, stress=False)``; see :class:`EnergyModel` for the result.
     Positions may be float64 whatever the dtype of the weights: vectors are taken first and then cast;
@@ -124,69 +197,54 @@ class ForceField(EnergyModel):
         self.config = config
         self.cutoff, self.elements = config.cutoff, config.elements
         self.provenance: dict[str, Any] = {}
-        group = config.symmetry_group
         self.frame = Frame(config)
-        n_species, s = len(self.elements), config.species_channels
-        self.embedding = nn.Parameter(torch.randn(n_species, s))
-        n_node = n_species + self.frame.n_scalars
-        n_attr = 2 * s + self.frame.n_scalars
-        attr_type = FieldType.scalar(group, n_attr)
-        if self.frame.vector_type is not None:
-            attr_type = attr_type + self.frame.vector_type
-        hidden_type = FieldType.harmonic(group, config.max_frequency, config.channels)
-        in_type = FieldType.scalar(group, min(n_species, config.channels))
-        self.start = MLP([n_node, in_type.size])
-        self.interactions, self.readouts = nn.ModuleList(), nn.ModuleList()
-        for k in range(config.layers):
-            last = k == config.layers - 1
-            frequency = 0 if last else config.feature_frequency
-            out_type = FieldType.harmonic(group, frequency, config.channels)
-            self.interactions.append(
-                Interaction(in_type, hidden_type, out_type, attr_type, config, n_node, keep=k > 0)
-            )
-            self.readouts.append(MLP([config.channels, config.readout_width, 1], bias=False))
-            in_type = out_type
+        n_scalars = self.frame.n_scalars
+        two = config.vacuum_group is not None
+        self.vacuum = (
+            Network(config, SymmetryGroup(config.vacuum_group, config.axis)) if two else None
+        )
+        self.network = Network(
+            config,
+            config.symmetry_group,
+            n_scalars,
+            self.frame.vector_type,
+            n_out=n_scalars if two else 1,
+        )
         self.one_body = None
-        if self.frame.n_scalars:
-            self.one_body = MLP([n_node, config.readout_width, self.frame.n_scalars])
+        if n_scalars:
+            self.one_body = MLP([len(self.elements) + n_scalars, config.readout_width, n_scalars])
         self.zbl = ZBL(self.elements) if config.zbl else None
-        e0 = [config.atomic_energies.get(e, 0.0) for e in self.elements]
-        self._e0 = np.array(e0)
+        self._e0 = np.array([config.atomic_energies.get(e, 0.0) for e in self.elements])
 
     @property
-    def group(self):  # noqa: ANN201 - SymmetryGroup
+    def group(self) -> SymmetryGroup:
         """The symmetry group G."""
         return self.config.symmetry_group
 
     @property
     def dtype(self) -> torch.dtype:
         """Floating-point type of the weights."""
-        return self.embedding.dtype
+        return self.network.embedding.dtype
 
     def atomic_energies(self, graph: AtomicGraph) -> Tensor:
         """Energy [N] of each atom (eV, float64)."""
-        receivers, senders = graph.edge_index
-        vectors = graph.vectors()
-        layout = neighbour_layout(graph.edge_index, graph.n_atoms, self.dtype)
-        one_hot = nn.functional.one_hot(graph.species, len(self.elements)).to(self.dtype)
-        scalars = self.frame.scalars(graph)
-        node = torch.cat([one_hot, scalars], dim=-1)
-        species = self.embedding[graph.species]
-        attr = [species[receivers], species[senders], scalars[receivers]]
-        if self.frame.vector_type is not None:
-            attr.append(self.frame.vectors(graph)[receivers])
-        edge_attr, edge_vectors = torch.cat(attr, dim=-1), vectors.to(self.dtype)
+        species, edge_index, vectors = graph.species, graph.edge_index, graph.vectors()
+        layout = neighbour_layout(edge_index, graph.n_atoms, self.dtype)
+        inputs = (species, vectors.to(self.dtype), edge_index, layout)
+        scalars = self.frame.scalars(graph) if self.frame.n_scalars else None
+        covariant = None if self.frame.vector_type is None else self.frame.vectors(graph)
 
-        f = self.start(node)
-        energy = torch.zeros_like(f[:, 0])
-        for interaction, readout in zip(self.interactions, self.readouts, strict=True):
-            f = interaction(f, edge_vectors, graph.edge_index, edge_attr, node, layout)
-            energy = energy + readout(f[:, : self.config.channels])[:, 0]
-        if self.one_body is not None:  # zero in vacuum, where the scalars are
-            energy = energy + (self.one_body(node) * scalars).sum(-1)
+        e = self.network(*inputs, scalars, covariant)
+        if self.one_body is not None and scalars is not None:
+            one_hot = nn.functional.one_hot(species, len(self.elements)).to(self.dtype)
+            in_frame = self.one_body(torch.cat([one_hot, scalars], dim=-1))
+            if self.vacuum is None:
+                e = e + (in_frame * scalars).sum(-1, keepdim=True)
+            else:
+                e = ((e + in_frame) * scalars).sum(-1, keepdim=True) + self.vacuum(*inputs)
 
-        e0 = torch.from_numpy(self._e0).to(energy.device)[graph.species]
-        total = e0 + self.config.energy_scale * energy.double()
+        e0 = torch.from_numpy(self._e0).to(e.device)[species]
+        total = e0 + self.config.energy_scale * e[:, 0].double()
         if self.zbl is not None:
             total = total + self.zbl(vectors.norm(dim=-1), graph)
         return total

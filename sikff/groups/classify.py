@@ -29,8 +29,7 @@ def closure(generators: Sequence[Array]) -> Array:
     done = 0
     while done < count:
         for generator in generators:
-            u, _, v = np.linalg.svd(elements[done] @ generator)
-            new = u @ v  # the nearest orthogonal matrix: rounding does not pile up
+            new = nearest_orthogonal(elements[done] @ generator)  # rounding does not pile up
             if not is_member(new, elements[:count]):
                 elements[count] = new
                 count += 1
@@ -41,6 +40,12 @@ def closure(generators: Sequence[Array]) -> Array:
                 "Name the axes of its continuous rotations with lie_axes=[...]"
             )
     return elements[:count]
+
+
+def nearest_orthogonal(matrix: Array) -> Array:
+    """The orthogonal matrix nearest to a 3x3 matrix."""
+    u, _, v = np.linalg.svd(matrix)
+    return u @ v
 
 
 def rotation_angle(g: Array) -> float:
@@ -67,10 +72,12 @@ def positive_direction(n: Array) -> Array:
 def minimal_rotation(n: Array) -> Array:
     """The smallest rotation that takes the z axis to the unit vector n (about x for n = -z)."""
     x, y, z = n
-    if z < -1 + 1e-14:
+    rho_squared = x**2 + y**2
+    if z < 0 and rho_squared < 1e-30:
         return np.diag([1.0, -1.0, -1.0])
     v = np.array([[0, 0, x], [0, 0, y], [-x, -y, 0]])
-    return np.eye(3) + v + v @ v / (1 + z)
+    one_plus_z = 1 + z if z > 0 else rho_squared / (1 - z)  # without cancellation near -z
+    return np.eye(3) + v + v @ v / one_plus_z
 
 
 def _polyhedral_or_axial(rotations: Array) -> tuple[str, int]:
@@ -82,7 +89,13 @@ def _polyhedral_or_axial(rotations: Array) -> tuple[str, int]:
         return "C", order
     if n == 2 * order:
         return "D", order
-    return {12: "T", 24: "O", 60: "I"}[n], order
+    polyhedral = {12: "T", 24: "O", 60: "I"}
+    if n not in polyhedral:
+        raise ValueError(
+            f"the generators span {n} rotations of order up to {order}, which is no point group: "
+            "give the matrices more accurately (to 1e-8)"
+        )
+    return polyhedral[n], order
 
 
 def schoenflies(elements: Array) -> str:
@@ -139,7 +152,8 @@ def canonical_frame(name: str, elements: Array) -> Array:
             ):
                 if all(is_member(frame @ g @ frame.T, elements) for g in generators):
                     frames.append(frame)
-    return max(frames, key=lambda q: (round(np.trace(q), 6), *np.round(q, 6).ravel()))
+    chosen = max(frames, key=lambda q: (round(np.trace(q), 6), *np.round(q, 6).ravel()))
+    return nearest_orthogonal(chosen)  # axes of inexact elements are not quite perpendicular
 
 
 def is_member(g: Array, elements: Array, tolerance: float = SAME) -> bool:

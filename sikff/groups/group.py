@@ -33,6 +33,15 @@ def as_matrices(matrices: Matrices) -> Array:
     return array
 
 
+def _direction(axis: Sequence[float]) -> Array:
+    """The unit vector [3] along an axis."""
+    direction = np.asarray(axis, dtype=np.float64)
+    length = np.linalg.norm(direction) if direction.shape == (3,) else math.nan
+    if not (np.isfinite(length) and length > 0):
+        raise ValueError(f"axis must be three finite numbers, not all zero; got {axis!r}")
+    return direction / length
+
+
 class SymmetryGroup:
     """A compact subgroup G of O(3), immutable, hashable, equal by content.
 
@@ -51,11 +60,7 @@ class SymmetryGroup:
     __slots__ = ("_elements", "_frame", "_lie_dimension", "_name")
 
     def __init__(self, name: str, axis: Sequence[float] = (0, 0, 1)) -> None:
-        direction = np.asarray(axis, dtype=np.float64)
-        length = np.linalg.norm(direction) if direction.shape == (3,) else math.nan
-        if not (np.isfinite(length) and length > 0):
-            raise ValueError(f"axis must be three finite numbers, not all zero; got {axis!r}")
-        direction = direction / length
+        direction = _direction(axis)
         dimension, generators = names.parse(name)
         turn = classify.minimal_rotation(direction)
         self._set(dimension, direction, [turn @ g @ turn.T for g in generators])
@@ -67,14 +72,15 @@ class SymmetryGroup:
         """The smallest closed group with the given elements and continuous rotations.
 
         Args:
-            matrices: orthogonal matrices [n, 3, 3], right to 1e-6 or so (they are made exact).
+            matrices: orthogonal matrices [n, 3, 3], right to 1e-8 or so (they are made exact).
             lie_axes: axes about which *every* rotation belongs to the group.
 
         Raises:
-            ValueError: matrices that are not orthogonal or do not span a finite group.
+            ValueError: matrices that are not orthogonal or do not span a finite group, or an axis
+                that is not three finite numbers with a direction.
         """
-        generators = list(as_matrices(matrices)) if len(matrices) else []
-        axes = [np.asarray(a, float) / np.linalg.norm(a) for a in lie_axes]
+        generators = list(as_matrices(matrices).reshape(-1, 3, 3)) if len(matrices) else []
+        axes = [_direction(a) for a in lie_axes]
         images = [g @ a for a in axes for g in generators] + axes
         if any(np.linalg.norm(np.cross(axes[0], a)) > classify.SAME for a in images):
             dimension = 3
@@ -183,6 +189,8 @@ class SymmetryGroup:
     def contains(self, matrix: Matrices, tolerance: float = classify.SAME) -> bool:
         """Whether a 3x3 orthogonal matrix is an element, within ``tolerance``."""
         g = as_matrices(matrix)
+        if g.ndim != 2:
+            raise ValueError(f"contains() takes one matrix [3, 3]; got shape {g.shape}")
         if self._lie_dimension == 0:
             return classify.is_member(g, self._elements, tolerance)
         if self._lie_dimension == 3:
@@ -247,4 +255,4 @@ def _standard(name: str) -> SymmetryGroup:
 def _rebuild(name: str, frame: Array) -> SymmetryGroup:
     standard = _standard(name)
     lie_axes = {0: [], 1: [frame[:, 2]], 3: [frame[:, 2], frame[:, 0]]}[standard.lie_dimension]
-    return SymmetryGroup.from_generators(frame @ standard.elements @ frame.T, lie_axes=lie_axes)
+    return SymmetryGroup.from_generators(frame @ standard.generators @ frame.T, lie_axes=lie_axes)

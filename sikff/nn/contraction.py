@@ -5,7 +5,9 @@ paper, W CG A_i); ``ChannelProduct`` multiplies two features channel by channel.
 canonical bases of their types.
 """
 
+from collections.abc import Iterator
 from math import sqrt
+from typing import NamedTuple
 
 import numpy as np
 import torch
@@ -17,74 +19,77 @@ from sikff.nn.neighbours import NeighbourLayout, sum_outer_products
 from sikff.nn.tables import Tabulated
 
 
+class _Step(NamedTuple):
+    """One pair of blocks (left, right): its Clebsch-Gordan table and the outputs of its paths."""
+
+    left: int
+    right: int
+    table: str
+    outputs: tuple[int, ...]  # output block of each path, in the order of the table's rows
+
+
 class Contraction(Tabulated):
     """Every equivariant bilinear map left_type x right_type -> out_type, one weight each.
 
     ``forward(A)`` takes A = sum_j h_j (x) f_j as [N, d_left, d_right].
     """
 
+    scales: Tensor
+
     def __init__(self, left_type: FieldType, right_type: FieldType, out_type: FieldType) -> None:
         super().__init__()
         self.left_type, self.right_type = left_type.canonical, right_type.canonical
         self.out_type = out_type.canonical
-        outputs = self.out_type.blocks
-        paths = {
-            (i, j): _paths(a, b, outputs)
-            for i, a in enumerate(self.left_type.blocks)
-            for j, b in enumerate(self.right_type.blocks)
-        }
-        fan_in = [0] * len(outputs)
-        for (i, j), found in paths.items():
-            pairs = self.left_type.blocks[i].copies * self.right_type.blocks[j].copies
-            for o, cg in found:
-                fan_in[o] += pairs * len(cg)
-        self._steps = []
-        self._outputs = [(b.irrep.dim, b.copies) for b in outputs]
-        n_weights = 0
-        for (i, j), found in paths.items():
-            if not found:
-                continue
-            a, b = self.left_type.blocks[i], self.right_type.blocks[j]
-            name = f"cg_{a.irrep.index}_{b.irrep.index}"
-            # rows (out, component, path), columns (component of a, component of b)
-            rows = [np.moveaxis(cg, 0, 1).reshape(-1, a.irrep.dim * b.irrep.dim) for _, cg in found]
-            self.register_table(name, np.concatenate(rows))
-            targets = []
-            for o, cg in found:
-                rows_o, fan = len(cg) * a.copies * b.copies, outputs[o].copies
-                targets.append((o, len(cg), n_weights, rows_o, 1 / sqrt(fan_in[o])))
-                n_weights += rows_o * fan
-            self._steps.append((i, j, name, targets))
-        self.weight = nn.Parameter(torch.randn(n_weights))
+        blocks = self.out_type.blocks
+        self._steps: list[_Step] = []
+        self._shapes: list[tuple[int, int]] = []  # of each path's weights
+        fan_in = np.zeros(len(blocks))
+        for i, a in enumerate(self.left_type.blocks):
+            for j, b in enumerate(self.right_type.blocks):
+                found = _paths(a, b, blocks)
+                if not found:
+                    continue
+                name = f"cg_{a.irrep.index}_{b.irrep.index}"
+                rows = [cg.reshape(-1, a.irrep.dim * b.irrep.dim) for _, cg in found]
+                self.register_table(name, np.concatenate(rows))
+                outputs = tuple(o for o, cg in found for _ in cg)
+                self._steps.append(_Step(i, j, name, outputs))
+                self._shapes += [(a.copies * b.copies, blocks[o].copies) for o in outputs]
+                np.add.at(fan_in, list(outputs), a.copies * b.copies)
+        outputs = [o for step in self._steps for o in step.outputs]
+        scales = [
+            np.full(rows * copies, fan_in[o] ** -0.5)
+            for o, (rows, copies) in zip(outputs, self._shapes, strict=True)
+        ]
+        self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
+        self.weight = nn.Parameter(torch.randn(len(self.scales)))
 
-    def _weights(self, offset: int, rows: int, copies: int, scale: float) -> Tensor:
-        return self.weight[offset : offset + rows * copies].view(rows, copies) * scale
+    def _weights(self) -> Iterator[Tensor]:
+        """The matrix [copies of left x copies of right, copies of out] of every path."""
+        parts = (self.weight * self.scales).split([m * n for m, n in self._shapes])
+        return (w.view(shape) for w, shape in zip(parts, self._shapes, strict=True))
 
     def forward(self, outer: Tensor) -> Tensor:
         """A [N, d_left, d_right] -> W CG A [N, d_out]."""
-        n = len(outer)
-        results: list[Tensor | None] = [None] * len(self._outputs)
-        sizes = [b.stop - b.start for b in self.right_type.blocks]
+        n, weights = len(outer), self._weights()
         strips = outer.split([a.stop - a.start for a in self.left_type.blocks], dim=1)
+        sizes = [b.stop - b.start for b in self.right_type.blocks]
         blocks = [strip.split(sizes, dim=2) for strip in strips]
-        for i, j, name, targets in self._steps:
-            a, b, block = self.left_type.blocks[i], self.right_type.blocks[j], blocks[i][j]
-            if a.irrep.dim * b.irrep.dim > 1:
-                split = block.reshape(n, a.irrep.dim, a.copies, b.irrep.dim, b.copies)
-                flat = split.transpose(2, 3).reshape(n, a.irrep.dim * b.irrep.dim, -1)
-                coupled = getattr(self, name) @ flat
-            else:
-                coupled = block.reshape(n, 1, -1) * getattr(self, name)
-            parts = coupled.split([self._outputs[o][0] * k for o, k, *_ in targets], dim=1)
-            for (o, _, offset, rows, scale), part in zip(targets, parts, strict=True):
-                dim, copies = self._outputs[o]
-                part = part.reshape(n, dim, rows)
-                term = part @ self._weights(offset, rows, copies, scale)
-                previous = results[o]
-                results[o] = term if previous is None else previous + term
+        dims = [block.irrep.dim for block in self.out_type.blocks]
+        results = [
+            outer.new_zeros(block.irrep.dim * n, block.copies) for block in self.out_type.blocks
+        ]
+        for i, j, table, outputs in self._steps:
+            a, b = self.left_type.blocks[i], self.right_type.blocks[j]
+            block = blocks[i][j].reshape(n, a.irrep.dim, a.copies, b.irrep.dim, b.copies)
+            pairs = block.permute(1, 3, 0, 2, 4).reshape(a.irrep.dim * b.irrep.dim, -1)
+            coupled = (getattr(self, table) @ pairs).split([dims[o] for o in outputs])
+            for o, path in zip(outputs, coupled, strict=True):
+                rows = path.reshape(dims[o] * n, -1)
+                results[o] = torch.addmm(results[o], rows, next(weights))
         parts = [
-            outer.new_zeros(n, dim * copies) if y is None else y.flatten(1)
-            for y, (dim, copies) in zip(results, self._outputs, strict=True)
+            y.view(dim, n, -1).transpose(0, 1).flatten(1)
+            for y, dim in zip(results, dims, strict=True)
         ]
         return torch.cat(parts, dim=1) if parts else outer.new_zeros(n, 0)
 
@@ -97,23 +102,21 @@ class Contraction(Tabulated):
 
         For people and tests: layers never build it.
         """
-        n = len(left)
+        n, weights = len(left), self._weights()
         result = left.new_zeros(n, self.out_type.size, self.right_type.size)
-        starts = [b.start for b in self.out_type.blocks]
-        for i, j, name, targets in self._steps:
+        for i, j, table, outputs in self._steps:
             a, b = self.left_type.blocks[i], self.right_type.blocks[j]
             h = left[:, a.start : a.stop].reshape(n, a.irrep.dim, a.copies)
-            cg, row = getattr(self, name), 0
-            for o, n_paths, offset, rows, scale in targets:
-                dim, copies = self._outputs[o]
-                table = cg[row : row + dim * n_paths].view(dim, n_paths, a.irrep.dim, b.irrep.dim)
-                row += dim * n_paths
-                w = self._weights(offset, rows, copies, scale)
-                w = w.view(n_paths, a.copies, b.copies, copies)
-                block = torch.einsum("nah,opab,phcu->noubc", h, table, w)
-                start = starts[o]
-                result[:, start : start + dim * copies, b.start : b.stop] += block.reshape(
-                    n, dim * copies, -1
+            row = 0
+            for o in outputs:
+                c = self.out_type.blocks[o]
+                cg = getattr(self, table)[row : row + c.irrep.dim]
+                cg = cg.view(c.irrep.dim, a.irrep.dim, b.irrep.dim)
+                row += c.irrep.dim
+                w = next(weights).view(a.copies, b.copies, c.copies)
+                block = torch.einsum("nah,oab,hcu->noubc", h, cg, w)
+                result[:, c.start : c.stop, b.start : b.stop] += block.reshape(
+                    n, c.stop - c.start, b.stop - b.start
                 )
         return result
 

@@ -4,7 +4,6 @@ from itertools import product
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 from torch.nn import functional as F
 

@@ -1,7 +1,6 @@
 """Equivariant linear maps between field types (Schur's lemma, full endomorphism algebra)."""
 
-from math import sqrt
-
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -24,6 +23,8 @@ class Linear(Tabulated):
         ValueError: the types belong to different groups, or features have the wrong size.
     """
 
+    scales: Tensor
+
     def __init__(self, in_type: FieldType, out_type: FieldType, bias: bool = False) -> None:
         super().__init__()
         if in_type.group != out_type.group:
@@ -36,8 +37,8 @@ class Linear(Tabulated):
         self.from_canonical = ToCanonical(out_type, inverse=True)
         self._sizes = [block.stop - block.start for block in in_type.canonical.blocks]
         sources = {block.irrep: block for block in in_type.canonical.blocks}
-        self._steps: list[tuple[int, int, int, int, int, str | None] | int] = []
-        n_weights = 0
+        self._steps: list[tuple[int, int, str | None] | int] = []
+        self._shapes: list[tuple[int, int]] = []
         for irrep, copies, start, stop in out_type.canonical.blocks:
             source = sources.get(irrep)
             if source is None:
@@ -49,11 +50,11 @@ class Linear(Tabulated):
                 name = f"endomorphisms_{irrep.index}"
                 self.register_table(name, e)
             n_in = len(e) * source.copies
-            self._steps.append(
-                (in_type.canonical.blocks.index(source), irrep.dim, n_in, copies, n_weights, name)
-            )
-            n_weights += n_in * copies
-        self.weight = nn.Parameter(torch.randn(n_weights))
+            self._steps.append((in_type.canonical.blocks.index(source), irrep.dim, name))
+            self._shapes.append((n_in, copies))
+        scales = [np.full(n * m, n**-0.5) for n, m in self._shapes]
+        self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
+        self.weight = nn.Parameter(torch.randn(len(self.scales)))
         self.bias = None
         invariants = out_type.canonical.blocks[:1]
         if bias and invariants and invariants[0].irrep.is_trivial:
@@ -63,18 +64,19 @@ class Linear(Tabulated):
         """Features [..., d_in] -> [..., d_out]."""
         check_size("Linear", x, self.in_type)
         blocks = self.to_canonical(x).split(self._sizes, dim=-1)
+        weights = (self.weight * self.scales).split([n * m for n, m in self._shapes])
+        matrices = (w.view(shape) for w, shape in zip(weights, self._shapes, strict=True))
         parts = []
         for step in self._steps:
             if isinstance(step, int):
                 parts.append(x.new_zeros(*x.shape[:-1], step))
                 continue
-            source, dim, n_in, n_out, offset, endomorphism = step
+            source, dim, endomorphism = step
             block = blocks[source].unflatten(-1, (dim, -1))
             if endomorphism is not None:
                 j = getattr(self, endomorphism)
                 block = torch.einsum("kab,...bn->...akn", j, block).flatten(-2)
-            weight = self.weight[offset : offset + n_in * n_out].view(n_in, n_out)
-            parts.append((block @ (weight / sqrt(n_in))).flatten(-2))
+            parts.append((block @ next(matrices)).flatten(-2))
         if self.bias is not None:
             parts[0] = parts[0] + self.bias
         y = torch.cat(parts, dim=-1) if parts else x.new_zeros(*x.shape[:-1], 0)

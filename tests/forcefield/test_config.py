@@ -22,6 +22,8 @@ from sikff import ForceFieldConfig, SymmetryGroup
         ({"feature_frequency": 4, "max_frequency": 2}, "must not exceed"),
         ({"frame": {"plane_origin": (0, 0, 0)}, "group": "O(3)"}, "keeps its normal"),
         ({"frame": {"plane_origin": (0, 0, 0)}, "group": "D_inf_h"}, "keeps its normal"),
+        ({"vacuum_group": "O(3)"}, "needs a frame"),
+        ({"group": "C_inf_v", "frame": {"field": True}, "vacuum_group": "C4"}, "must contain"),
     ],
 )
 def test_refusals(options: dict, message: str) -> None:

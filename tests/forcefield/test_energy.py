@@ -4,8 +4,8 @@ import ase
 import numpy as np
 import pytest
 import torch
-
 from pair_model import PairModel, structures
+
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 from tolerances import TOLERANCES, Tolerance
@@ -116,6 +116,15 @@ def test_energy_sums_in_float64() -> None:
     model.atomic_energies = lambda graph: inner(graph) - 50_000.0
     shifted = model(graph).energy + 50_000.0 * graph.n_atoms
     torch.testing.assert_close(shifted, plain, rtol=0, atol=1e3 * LIMITS.parity)
+
+
+def test_energies_are_float64_whatever_the_subclass_returns() -> None:
+    model = PairModel()
+    inner = model.atomic_energies
+    model.atomic_energies = lambda graph: inner(graph).float()
+    for forces in (False, True):
+        prediction = model(graph_of(structures()[0], model), forces)
+        assert prediction.energy.dtype == prediction.energies.dtype == torch.float64
 
 
 @pytest.mark.parametrize("atoms", structures()[2:], ids=str)

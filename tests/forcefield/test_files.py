@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
+from force_fields import ethanol, force_field, predict
 from safetensors.torch import save_file
 
-from force_fields import ethanol, force_field, predict
 from sikff import load
 from sikff.forcefield import files
 from tolerances import TOLERANCES

@@ -4,8 +4,8 @@ import ase
 import numpy as np
 import pytest
 import torch
-
 from force_fields import elements_of, ethanol, force_field, moved, predict, slope
+
 from sikff import SymmetryGroup
 from tolerances import TOLERANCES
 
@@ -85,3 +85,25 @@ def test_a_model_without_field_refuses_one() -> None:
     with pytest.raises(ValueError, match="reads no field"):
         force_field("O(3)").check_field(np.array([0.0, 0.0, 0.1]))
     force_field("O(3)").check_field(np.zeros(3))
+
+
+@pytest.mark.parametrize(
+    "frame", [{"field": True}, {"plane_origin": (0.0, 0.0, -2.0)}], ids=["field", "plane"]
+)
+def test_with_a_vacuum_group_the_frame_alone_breaks_the_symmetry(frame: dict) -> None:
+    model = force_field("C_inf_v", vacuum_group="O(3)", frame=frame)
+    atoms = ethanol()
+
+    def energy(g: np.ndarray, strength: float, height: float) -> float:
+        turned = moved(atoms, g)
+        turned.positions[:, 2] += height
+        return float(predict(model, turned, field=[0.0, 0.0, strength]).energy)
+
+    outside, inside = (0.0, 100.0), (0.3, 0.0)
+    identity = np.eye(3)
+    assert abs(energy(identity, *inside) - energy(identity, *outside)) > 1e-3
+    for g in elements_of(SymmetryGroup("O(3)")):
+        assert abs(energy(g, *outside) - energy(identity, *outside)) < LIMITS.invariance * 9
+        assert abs(energy(g, *inside) - energy(identity, *inside)) > 1e-4
+    for g in elements_of(SymmetryGroup("C_inf_v")):
+        assert abs(energy(g, *inside) - energy(identity, *inside)) < LIMITS.invariance * 9

@@ -1,0 +1,64 @@
+"""Losses and metrics, against numbers worked out by hand."""
+
+import ase
+import pytest
+import torch
+
+from sikff.forcefield import Prediction
+from sikff.graph import AtomicGraph
+from sikff.training.config import LossConfig
+from sikff.training.losses import Errors, Targets, errors, loss
+from sikff.training.metrics import Metrics
+from tolerances import TOLERANCES
+
+LIMIT = TOLERANCES[torch.float64].parity
+
+
+@pytest.fixture
+def graph() -> AtomicGraph:
+    graphs = [AtomicGraph.from_atoms(ase.Atoms(s), 1.0, ("H", "O")) for s in ("H", "OH2O")]
+    return AtomicGraph.batch_of(graphs)
+
+
+@pytest.fixture
+def found(graph: AtomicGraph) -> Errors:
+    """Energy errors 0.1 and -0.2 eV/atom; force errors 0.3 on every O, in one component of H."""
+    forces = torch.zeros(5, 3, dtype=torch.float64)
+    forces[graph.species == 1] = 0.3
+    forces[0, 0] = -0.3
+    energy = torch.tensor([0.1, -0.8], dtype=torch.float64)
+    prediction = Prediction(energy + 7, torch.zeros(5), forces + 1, None)
+    return errors(prediction, Targets(torch.full((2,), 7.0), torch.ones(5, 3)), graph)
+
+
+def test_errors_are_per_atom(found: Errors) -> None:
+    expected = torch.tensor([0.1, -0.2], dtype=torch.float64)
+    torch.testing.assert_close(found.energy, expected, rtol=0, atol=LIMIT)
+    assert found.stress is None
+
+
+def test_losses(found: Errors) -> None:
+    square = LossConfig(energy=2.0, forces=3.0, kind="mse")
+    expected = 2 * (0.01 + 0.04) / 2 + 3 * 0.09 * 7 / 15
+    assert loss(found, square).item() == pytest.approx(expected, abs=LIMIT)
+    huber = LossConfig(energy=1.0, forces=0.0, delta=0.15)
+    expected = (0.5 * 0.01 / 0.15 + (0.2 - 0.075)) / 2
+    assert loss(found, huber).item() == pytest.approx(expected, abs=LIMIT)
+
+
+def test_metrics_do_not_depend_on_batches(found: Errors, graph: AtomicGraph) -> None:
+    metrics = Metrics(("H", "O"))
+    metrics.update(found, graph)
+    once = metrics.results()
+    metrics.update(found, graph)
+    assert metrics.results() == pytest.approx(once)
+    assert once == pytest.approx(
+        {
+            "energy_mae_mev_per_atom": 150,
+            "energy_rmse_mev_per_atom": 1000 * 0.025**0.5,
+            "force_mae_mev_per_a": 300 * 7 / 15,
+            "force_rmse_mev_per_a": 300 * (7 / 15) ** 0.5,
+        },
+        abs=LIMIT * 1000,
+    )
+    assert metrics.force_mae_by_element() == pytest.approx({"H": 300 / 9, "O": 300})

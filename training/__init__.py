@@ -1,0 +1,1 @@
+"""Training, evaluation and simulation of force fields, and the ``sikff`` command."""

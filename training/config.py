@@ -1,0 +1,200 @@
+"""The one description of a training run: read from YAML, frozen, checked before anything runs."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+
+from sikff.forcefield import ForceFieldConfig
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
+Count = Annotated[int, Field(ge=1)]
+
+
+class Section(BaseModel):
+    """Frozen; keys it does not know are errors."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class DataConfig(Section):
+    """Where structures and labels come from.
+
+    Attributes:
+        train: file that ASE reads, or a list of them.
+        valid: file(s); or a number of frames, or a fraction, drawn from `train` by the seed.
+        isolated_atoms: file of single atoms, whose energies become the E0s. Frames of `train` with
+            ``config_type=IsolatedAtom`` are taken for that as well and not trained on.
+        energy_key, forces_key, stress_key: names of the labels in ``atoms.info`` or
+            ``atoms.arrays``. None: REF_energy, then the frame's own results; likewise the others.
+    """
+
+    train: Path | tuple[Path, ...]
+    valid: int | float | Path | tuple[Path, ...] = 0.1
+    isolated_atoms: Path | None = None
+    energy_key: str | None = None
+    forces_key: str | None = None
+    stress_key: str | None = None
+
+    @field_validator("valid")
+    @classmethod
+    def _valid(cls, valid: int | float | Path | tuple[Path, ...]) -> object:
+        count = isinstance(valid, int) and valid >= 1
+        if isinstance(valid, int | float) and not count and not 0 < valid < 1:
+            raise ValueError(
+                f"got {valid}; expected files, a number of frames, or a fraction between 0 and 1"
+            )
+        return valid
+
+
+class LossConfig(Section):
+    """Weights of the terms of the loss.
+
+    Forces and stress need no labels if their weight is 0. Energies always do, for the E0s.
+
+    Attributes:
+        energy: for the energy per atom (eV); forces: per component (eV/Å);
+            stress: per component (eV/Å^3).
+        kind: "mse", or "huber": quadratic below `delta`, linear above.
+        delta: in eV, eV/Å and eV/Å^3.
+    """
+
+    energy: NonNegative = 1.0
+    forces: NonNegative = 10.0
+    stress: NonNegative = 0.0
+    kind: Literal["huber", "mse"] = "huber"
+    delta: Positive = 0.05
+
+    @model_validator(mode="after")
+    def _some_term(self) -> LossConfig:
+        if not (self.energy or self.forces or self.stress):
+            raise ValueError("all weights are 0; give energy, forces or stress a positive weight")
+        return self
+
+
+class TrainConfig(Section):
+    """A training run.
+
+    Attributes:
+        data, loss: see there. model: the keys of :class:`ForceFieldConfig`; elements,
+            atomic_energies, energy_scale and average_neighbours come from the data if not given.
+        output: folder of the run: model.sikff (the best), last.ckpt, log.csv, config.yaml.
+        batch_size: structures in a step.
+        max_epochs, max_minutes: the run ends at the first limit it meets.
+        lr, weight_decay: of AdamW. Biases and other vectors do not decay.
+        warm_up: fraction of the run in which the learning rate rises from 0; it then falls to
+            0 along a cosine.
+        ema: decay of the running average of the weights that is validated and saved; 0: none.
+        clip: largest norm of the gradient.
+        seed: of the weights, the split and the order of structures.
+        dtype: of the weights.
+        device: "auto", "cpu" or "cuda".
+        threads: of torch on the CPU. None: torch's choice.
+    """
+
+    data: DataConfig
+    model: dict[str, Any] = {}
+    loss: LossConfig = LossConfig()
+    output: Path = Path("run")
+    batch_size: Count = 8
+    max_epochs: Count | None = None
+    max_minutes: Positive | None = None
+    lr: Positive = 0.005
+    weight_decay: NonNegative = 1e-4
+    warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
+    clip: Positive = 10.0
+    seed: Annotated[int, Field(ge=0)] = 0
+    dtype: Literal["float32", "float64"] = "float32"
+    device: Literal["auto", "cpu", "cuda"] = "auto"
+    threads: Count | None = None
+
+    @field_validator("model")
+    @classmethod
+    def _model(cls, model: dict[str, Any]) -> dict[str, Any]:
+        elements = tuple(model.get("atomic_energies", {})) or ("H",)
+        try:
+            ForceFieldConfig(**{"elements": elements, **model})
+        except ValidationError as error:
+            raise ValueError(sentence(error)) from error
+        return model
+
+    @model_validator(mode="after")
+    def _some_limit(self) -> TrainConfig:
+        if self.max_epochs is None and self.max_minutes is None:
+            raise ValueError("no end of the run; give max_epochs, max_minutes or both")
+        return self
+
+
+def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
+    """Reads a YAML file; each override is ``key.sub=value`` with a value in YAML.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+        ValueError: for text that is not YAML, an unknown key (the nearest one is suggested), or a
+            value out of range.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no configuration file {str(path)!r}")
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except yaml.YAMLError as error:
+        raise ValueError(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
+    if not isinstance(settings, dict):
+        raise ValueError(f"{str(path)!r} holds {settings!r}; expected keys and values")
+    for override in overrides:
+        _override(settings, override)
+    _check_keys(settings, TrainConfig)
+    try:
+        return TrainConfig.model_validate(settings)
+    except ValidationError as error:
+        raise ValueError(f"{str(path)!r}: {sentence(error)}") from error
+
+
+def sentence(error: ValidationError) -> str:
+    """What pydantic found wrong, on one line: the first complaint about each key."""
+    found: dict[str, str] = {}
+    for each in error.errors():
+        place = [part for part in each["loc"] if isinstance(part, str)]
+        key = ".".join(part for part in place if part.isidentifier())
+        message = each["msg"].removeprefix("Value error, ")
+        if each["type"] != "value_error":
+            message = f"{message[0].lower()}{message[1:]}, got {each['input']!r}"
+        found.setdefault(key, message)
+    return "; ".join(f"{key}: {message}" if key else message for key, message in found.items())
+
+
+def _override(settings: dict[str, Any], override: str) -> None:
+    name, equals, text = override.partition("=")
+    if not (equals and name):
+        raise ValueError(f"override {override!r} is not understood; expected key.sub=value")
+    *sections, key = name.split(".")
+    for section in sections:
+        settings = settings.setdefault(section, {})
+        if not isinstance(settings, dict):
+            raise ValueError(f"override {override!r}: {section} is a value and has no keys")
+    try:
+        settings[key] = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(f"override {override!r}: {text!r} is not YAML") from error
+
+
+def _check_keys(settings: Mapping[str, Any], known: type[BaseModel], place: str = "") -> None:
+    for key, value in settings.items():
+        if key not in known.model_fields:
+            near = difflib.get_close_matches(str(key), known.model_fields, 1, cutoff=0)
+            raise ValueError(f"unknown key {place}{key}; did you mean {place}{near[0]}?")
+        section = known.model_fields[key].annotation
+        if known is TrainConfig and key == "model":
+            section = ForceFieldConfig
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            if not isinstance(value, dict):
+                raise ValueError(f"{place}{key} is {value!r}; expected keys and values")
+            _check_keys(value, section, f"{place}{key}.")

@@ -1,0 +1,60 @@
+"""What training minimises."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from sikff.forcefield import Prediction
+from sikff.graph import AtomicGraph
+from sikff.training.config import LossConfig
+
+
+class Targets(NamedTuple):
+    """Labels of B structures of N atoms in all; None where they are not needed."""
+
+    energy: Tensor | None = None  # [B] eV, float64
+    forces: Tensor | None = None  # [N, 3] eV/Å
+    stress: Tensor | None = None  # [B, 3, 3] eV/Å^3
+
+
+class Errors(NamedTuple):
+    """Prediction - label."""
+
+    energy: Tensor | None  # [B] eV per atom
+    forces: Tensor | None  # [N, 3] eV/Å
+    stress: Tensor | None  # [B, 3, 3] eV/Å^3
+
+
+def errors(prediction: Prediction, targets: Targets, graph: AtomicGraph) -> Errors:
+    """Errors of everything that is predicted and has a label."""
+    atoms = torch.bincount(graph.batch, minlength=graph.n_graphs)
+    energy = _difference(prediction.energy, targets.energy)
+    return Errors(
+        None if energy is None else energy / atoms,
+        _difference(prediction.forces, targets.forces),
+        _difference(prediction.stress, targets.stress),
+    )
+
+
+def loss(found: Errors, config: LossConfig) -> Tensor:
+    """Weighted sum of the mean loss of energies per atom, force and stress components."""
+    terms = []
+    for name in Errors._fields:
+        weight, error = getattr(config, name), getattr(found, name)
+        if weight:
+            terms.append(weight * _mean_loss(error, config))
+    return torch.stack(terms).sum()
+
+
+def _difference(said: Tensor | None, true: Tensor | None) -> Tensor | None:
+    return None if said is None or true is None else said - true
+
+
+def _mean_loss(error: Tensor, config: LossConfig) -> Tensor:
+    if config.kind == "mse":
+        return error.square().mean()
+    zero = torch.zeros_like(error)
+    return torch.nn.functional.huber_loss(error, zero, delta=config.delta) / config.delta

@@ -1,0 +1,108 @@
+"""Figures, drawn without pyplot so that no global state is touched and no screen is needed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.backends.backend_agg import FigureCanvasAgg
+from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter
+
+from sikff.training.evaluate import Evaluation
+from sikff.training.files import complete
+
+BLUE, ORANGE, GREY = "#2f6fb0", "#d9772b", "#888888"
+_LABELS = {
+    "energy": ("energy from mean", "eV/atom", "meV/atom"),
+    "forces": ("force component", "eV/Å", "meV/Å"),
+    "stress": ("stress component", "eV/Å³", "meV/Å³"),
+}
+
+
+def new_figure(columns: int, width: float = 4.2, height: float = 3.8) -> tuple[Figure, list[Axes]]:
+    """A figure with axes side by side, in one plain style."""
+    figure = Figure(figsize=(width * columns, height), layout="constrained")
+    FigureCanvasAgg(figure)
+    axes = list(figure.subplots(1, columns, squeeze=False)[0])
+    for ax in axes:
+        ax.spines[["top", "right"]].set_visible(False)
+        ax.grid(color="#eeeeee", linewidth=0.8)
+        ax.set_axisbelow(True)
+    return figure, axes
+
+
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Writes a figure; the format follows the suffix."""
+    with complete(path) as temporary:
+        figure.savefig(temporary, dpi=150)
+
+
+def parity(evaluation: Evaluation, title: str = "") -> Figure:
+    """Prediction against label, a panel for each quantity."""
+    figure, axes = new_figure(len(evaluation.pairs))
+    for ax, (name, (true, said)) in zip(axes, evaluation.pairs.items(), strict=True):
+        quantity, unit, small = _LABELS[name]
+        mae = 1000 * np.abs(said - true).mean()
+        if name == "energy":
+            true, said = true - true.mean(), said - true.mean()
+        kinds = np.repeat(evaluation.symbols, 3) if name == "forces" else np.full(true.size, "")
+        for kind in np.unique(kinds):
+            here = kinds == kind
+            ax.plot(true.ravel()[here], said.ravel()[here], ".", ms=4, alpha=0.5, mew=0, label=kind)
+        ends = [min(true.min(), said.min()), max(true.max(), said.max())]
+        ax.plot(ends, ends, color=GREY, linewidth=1, zorder=0)
+        ax.set(xlabel=f"reference {quantity} ({unit})", ylabel=f"predicted {quantity} ({unit})")
+        ax.set_title(f"MAE {mae:.3g} {small}", fontsize=10)
+        ax.set_aspect("equal", adjustable="datalim")
+        if name == "forces":
+            ax.legend(frameon=False, markerscale=2)
+    if title:
+        figure.suptitle(title)
+    return figure
+
+
+def learning_curves(log: Mapping[str, np.ndarray]) -> Figure:
+    """Losses and validation errors against the epoch, from the columns of log.csv."""
+    names = {
+        "energy_mae_mev_per_atom": "energy MAE (meV/atom)",
+        "force_mae_mev_per_a": "force MAE (meV/Å)",
+        "stress_mae_mev_per_a3": "stress MAE (meV/Å³)",
+    }
+    shown = [name for name in names if name in log]
+    figure, axes = new_figure(1 + len(shown))
+    epoch = log["epoch"] + 1
+    axes[0].plot(epoch, log["train_loss"], color=GREY, label="training")
+    axes[0].plot(epoch, log["valid_loss"], color=BLUE, label="validation")
+    axes[0].set(ylabel="loss")
+    axes[0].legend(frameon=False)
+    for ax, name in zip(axes[1:], shown, strict=True):
+        ax.plot(epoch, log[name], color=BLUE)
+        ax.set(ylabel=f"validation {names[name]}")
+    for ax in axes:
+        ax.set(xlabel="epoch", yscale="log")
+        for axis_format in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
+            axis_format(LogFormatter(minor_thresholds=(2, 0.5)))
+    return figure
+
+
+def energy_drift(log: Mapping[str, np.ndarray], n_atoms: int) -> Figure:
+    """Change of the total energy, and the temperature, against time."""
+    figure, axes = new_figure(2)
+    time = log["time_fs"] / 1000
+    total = log["etot_eV"]
+    axes[0].plot(time, 1000 * (total - total[0]) / n_atoms, color=BLUE)
+    axes[0].set(ylabel="change of the total energy (meV/atom)")
+    axes[1].plot(time, log["temperature_K"], color=ORANGE)
+    axes[1].set(ylabel="temperature (K)")
+    for ax in axes:
+        ax.set(xlabel="time (ps)")
+    return figure
+
+
+def read_log(path: str | Path) -> dict[str, np.ndarray]:
+    """The columns of a CSV file."""
+    table = np.genfromtxt(path, delimiter=",", names=True, encoding="utf-8", ndmin=1)
+    return {name: table[name] for name in table.dtype.names or ()}
