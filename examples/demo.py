@@ -1,9 +1,10 @@
 """Methanol in an electric field: train on DFT data, compare symmetry groups, run MD, draw it all.
 
 A uniform field breaks the symmetry O(3) of free molecules to C_inf_v: rotations about the field and
-mirrors that contain it. Two force fields of the same size are trained for the same time on the same
-frames (data/methanol_field.xyz): one for C_inf_v that reads the field, one for O(3) that cannot.
-The first then drives molecular dynamics with and without the field.
+mirrors that contain it. Two force fields are trained for the same time on the same frames
+(data/methanol_field.xyz): one for C_inf_v, which is an O(3) model of the free molecule plus what
+the field changes, and one for O(3), blind to the field. The first then drives molecular dynamics
+with and without the field.
 
 Run it with ``make demo``; it takes about five minutes on two cores.
 """
@@ -11,25 +12,36 @@ Run it with ``make demo``; it takes about five minutes on two cores.
 from __future__ import annotations
 
 import argparse
-import logging
+import multiprocessing
 import shutil
+import subprocess
+import sys
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import ase.io
 import numpy as np
+import torch
 import yaml
 from ase import Atoms, units
 from tqdm import tqdm
 
 from sikff import load
 from sikff.calculators import SIKFFCalculator
-from sikff.training.config import read_config
-from sikff.training.data import Frames
+from sikff.training.data import read_frames
 from sikff.training.evaluate import Evaluation, evaluate
-from sikff.training.fit import fit
 from sikff.training.md import MDSettings, run_md
-from sikff.training.plots import energy_drift, new_figure, parity, read_log, save_figure
+from sikff.training.plots import (
+    BLUE,
+    GREY,
+    energy_drift,
+    learning_curves,
+    new_figure,
+    parity,
+    read_log,
+    save_figure,
+)
 
 HERE = Path(__file__).parent
 DATA = HERE / "data" / "methanol_field.xyz"
@@ -38,8 +50,10 @@ STRENGTH = 0.01 * units.Hartree / units.Bohr  # V/Å, the strongest field of the
 TEMPERATURE = 300.0  # K
 REPLICAS = 12  # molecules too far apart to feel each other: one trajectory samples many
 SIZE = {"max_frequency": 2, "channels": 32}
+IN_FIELD = {"group": "C_inf_v", "vacuum_group": "O(3)", "frame": {"field": True}}
+BAR = "{desc} {percentage:3.0f}% |{bar:30}| {n}/{total} {unit} [{elapsed}<{remaining}{postfix}]"
 MODELS = {
-    "C_inf_v, reads the field": {"group": "C_inf_v", "frame": {"field": True}, **SIZE},
+    "C_inf_v, reads the field": {**IN_FIELD, **SIZE},
     "O(3), blind to the field": {"group": "O(3)", **SIZE},
 }
 
@@ -47,53 +61,52 @@ MODELS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("runs/demo"))
-    parser.add_argument("--minutes", type=float, default=1.1, help="training time of each model")
-    parser.add_argument("--steps", type=int, default=2000, help="MD steps of 1 fs in the field")
+    parser.add_argument("--minutes", type=float, default=1.7, help="training time of each model")
+    parser.add_argument("--steps", type=int, default=1200, help="steps of each simulation")
     options = parser.parse_args()
+    output: Path = options.output
     began = time.monotonic()
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    shutil.rmtree(options.output, ignore_errors=True)
-    options.output.mkdir(parents=True)
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
 
     frames = ase.io.read(DATA, ":")
     train, test = frames[:-TEST_FRAMES], frames[-TEST_FRAMES:]
-    ase.io.write(options.output / "train.xyz", train)
-    print(f"\n1. {len(frames)} DFT frames of methanol in fields of 0 to {STRENGTH:.2f} V/Å along z")
+    ase.io.write(output / "train.xyz", train)
+    ase.io.write(output / "test.xyz", test)
+    print(f"1. {len(frames)} DFT frames of methanol in fields of 0 to {STRENGTH:.2f} V/Å along z")
 
-    evaluations = {}
-    for name, model in MODELS.items():
-        print(f"\n2. training: {name}")
-        path = train_model(options.output, name, model, options.minutes)
-        evaluations[name] = evaluate(load(path), Frames(str(DATA), test, list(range(len(test)))))
+    print(f"2. training {' and '.join(MODELS)}: {options.minutes:g} minutes each, side by side")
+    train_models(output, options.minutes)
+    evaluations = {
+        name: evaluate(
+            load(output / folder(name) / "model.sikff"), read_frames(output / "test.xyz")
+        )
+        for name in MODELS
+    }
     print_errors(evaluations)
     for name, evaluation in evaluations.items():
-        figure = parity(evaluation, name)
-        save_figure(figure, options.output / f"parity_{folder(name)}.png")
+        save_figure(parity(evaluation, name), output / f"parity_{folder(name)}.png")
+        log = read_log(output / folder(name) / "log.csv")
+        save_figure(learning_curves(log), output / f"learning_{folder(name)}.png")
 
-    print(f"\n3. NVT dynamics of {REPLICAS} molecules at {TEMPERATURE:.0f} K")
-    calculator = SIKFFCalculator(options.output / folder(next(iter(MODELS))) / "model.sikff")
+    print(f"3. dynamics of {REPLICAS} separate molecules at {TEMPERATURE:.0f} K: NVT with and")
+    print("   without field, NVE in the field")
     charges = point_charges(train)
-    cosines = {}
-    for strength in (STRENGTH, 0.0):
-        steps = options.steps if strength else options.steps // 2
-        atoms = replicas(test, strength)
-        atoms.calc = calculator
-        cosines[strength] = orientations(atoms, charges, steps, options.output)
-        print(f"   field {strength:.3f} V/Å: mean cosine {cosines[strength].mean():+.3f}")
-    draw_orientations(cosines, charges, test, options.output / "orientation.png")
+    runs = [("nvt", STRENGTH), ("nvt", 0.0), ("nve", STRENGTH)]
+    with ProcessPoolExecutor(2, multiprocessing.get_context("spawn")) as pool:
+        jobs = [
+            pool.submit(simulate, output, ensemble, strength, charges, options.steps, place)
+            for place, (ensemble, strength) in enumerate(runs)
+        ]
+        (in_field, _), (free, _), (_, drift) = (job.result() for job in jobs)
+    print(f"   mean cosine of dipole and field {in_field.mean():+.2f}, without {free.mean():+.2f}")
+    print(f"   NVE energy drift {drift:+.4f} meV/atom/ps")
+    draw_orientations(in_field, free, dipole_moment(test, charges), output / "orientation.png")
+    nve = read_log(output / "nve_0.51.csv")
+    save_figure(energy_drift(nve, 6 * REPLICAS), output / "nve_drift.png")
 
-    print("\n4. NVE dynamics in the field")
-    atoms = replicas(test, STRENGTH)
-    atoms.calc = calculator
-    settings = MDSettings(ensemble="nve", steps=options.steps, timestep=0.5, every=5)
-    log = options.output / "nve.csv"
-    with tqdm(total=settings.steps, unit="step") as bar:
-        summary = run_md(atoms, settings, log, on_step=lambda: bar.update(1))
-    print(f"   energy drift {summary['drift_mev_per_atom_per_ps']:+.4f} meV/atom/ps")
-    save_figure(energy_drift(read_log(log), len(atoms)), options.output / "nve_drift.png")
-
-    pictures = ", ".join(sorted(path.name for path in options.output.glob("*.png")))
-    print(f"\npictures in {options.output}: {pictures}")
+    pictures = ", ".join(sorted(path.name for path in output.glob("*.png")))
+    print(f"pictures in {output}: {pictures}")
     print(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
 
 
@@ -102,19 +115,37 @@ def folder(name: str) -> str:
     return name.split(",")[0].replace("(", "").replace(")", "")
 
 
-def train_model(output: Path, name: str, model: dict, minutes: float) -> Path:
-    """Train one model; leaves its configuration, which ``sikff train`` would take as it is."""
-    settings = {
-        "data": {"train": str(output / "train.xyz"), "valid": 30},
-        "model": model,
-        "output": str(output / folder(name)),
-        "max_minutes": minutes,
-        "batch_size": 8,
-        "lr": 0.01,
-    }
-    config = output / f"{folder(name)}.yaml"
-    config.write_text(yaml.safe_dump(settings, sort_keys=False))
-    return fit(read_config(config), progress=True, report=lambda line: print("  ", line))
+def train_models(output: Path, minutes: float) -> None:
+    """Run ``sikff train`` for every model, one core each, and show how far they are."""
+    runs = {}
+    for name, model in MODELS.items():
+        settings = {
+            "data": {"train": str(output / "train.xyz"), "valid": 30},
+            "model": model,
+            "output": str(output / folder(name)),
+            "max_minutes": minutes,
+            "batch_size": 8,
+            "lr": 0.01,
+            "threads": 1,
+        }
+        config = output / f"{folder(name)}.yaml"
+        config.write_text(yaml.safe_dump(settings, sort_keys=False))
+        command = [sys.executable, "-m", "sikff.training", "train", str(config), "--quiet"]
+        runs[name] = subprocess.Popen(command)
+    with tqdm(total=round(60 * minutes), unit="s", bar_format=BAR) as bar:
+        while any(run.poll() is None for run in runs.values()):
+            time.sleep(1)
+            bar.update(min(1, bar.total - bar.n))
+            logs = {name: output / folder(name) / "log.csv" for name in MODELS}
+            errors = {
+                folder(name): f"{read_log(log)['force_mae_mev_per_a'][-1]:.0f} meV/Å"
+                for name, log in logs.items()
+                if log.exists()
+            }
+            bar.set_postfix(errors)
+    for name, run in runs.items():
+        if run.returncode:
+            raise RuntimeError(f"training of {name} ended with exit code {run.returncode}")
 
 
 def print_errors(evaluations: dict[str, Evaluation]) -> None:
@@ -155,35 +186,55 @@ def dipoles(atoms: Atoms, charges: np.ndarray) -> np.ndarray:
     return np.einsum("a,nac->nc", charges, positions)
 
 
-def orientations(atoms: Atoms, charges: np.ndarray, steps: int, output: Path) -> np.ndarray:
-    """Cosines of the angle between dipole and field during NVT, the first quarter left out."""
-    found: list[np.ndarray] = []
-    settings = MDSettings(
-        ensemble="nvt", steps=steps, timestep=1.0, temperature=TEMPERATURE, friction=0.02
-    )
-    with tqdm(total=steps, unit="step") as bar:
-
-        def sample() -> None:
-            bar.update(1)
-            moment = dipoles(atoms, charges)
-            found.append(moment[:, 2] / np.linalg.norm(moment, axis=1))
-
-        run_md(atoms, settings, output / "nvt.csv", output / "nvt.traj", on_step=sample)
-    return np.concatenate(found[steps // 4 :])
-
-
-def draw_orientations(
-    cosines: dict[float, np.ndarray], charges: np.ndarray, frames: list[Atoms], path: Path
-) -> None:
-    """Distribution of the cosine, and that of a rigid dipole in the field."""
-    figure, (ax,) = new_figure(1, width=5.2)
-    bins = np.linspace(-1, 1, 21)
-    for strength, values in cosines.items():
-        label = f"MD, field {strength:.2f} V/Å" if strength else "MD, no field"
-        ax.hist(values, bins, density=True, alpha=0.5, label=label)
+def dipole_moment(frames: list[Atoms], charges: np.ndarray) -> float:
+    """Mean dipole moment (e Å) of the molecules."""
     moments = [np.linalg.norm(dipoles(Atoms(f.symbols, f.positions), charges)) for f in frames]
+    return float(np.mean(moments))
+
+
+def simulate(
+    output: Path, ensemble: str, strength: float, charges: np.ndarray, steps: int, place: int
+) -> tuple[np.ndarray, float]:
+    """Run MD with the C_inf_v model.
+
+    Returns:
+        The cosines of the angles between dipoles and field, the first quarter of the run left
+        out, and the energy drift (meV/atom/ps).
+    """
+    torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
+    atoms = replicas(ase.io.read(output / "test.xyz", ":"), strength)
+    atoms.calc = SIKFFCalculator(output / folder(next(iter(MODELS))) / "model.sikff", device="cpu")
+    settings = MDSettings(
+        ensemble=ensemble,
+        steps=steps,
+        timestep=1.0 if ensemble == "nvt" else 0.5,
+        temperature=TEMPERATURE,
+        friction=0.02,
+        every=5,
+    )
+    cosines: list[np.ndarray] = []
+    name = f"{ensemble}_{strength:.2f}"
+    with tqdm(total=steps, unit="step", position=place, desc=f"   {name}", bar_format=BAR) as bar:
+
+        def observe(step: int) -> None:
+            bar.update(step - bar.n)
+            moment = dipoles(atoms, charges)
+            cosines.append(moment[:, 2] / np.linalg.norm(moment, axis=1))
+
+        summary = run_md(
+            atoms, settings, output / f"{name}.csv", output / f"{name}.traj", on_step=observe
+        )
+    return np.concatenate(cosines[steps // 4 :]), summary["drift_mev_per_atom_per_ps"]
+
+
+def draw_orientations(in_field: np.ndarray, free: np.ndarray, moment: float, path: Path) -> None:
+    """Distributions of the cosine, and that of a rigid dipole in the field."""
+    figure, (ax,) = new_figure(1, width=5.2)
+    bins = np.linspace(-1, 1, 17)
+    ax.hist(free, bins, density=True, alpha=0.5, color=GREY, label="MD, no field")
+    ax.hist(in_field, bins, density=True, alpha=0.5, color=BLUE, label=f"MD, {STRENGTH:.2f} V/Å")
     x = np.linspace(-1, 1, 200)
-    a = np.mean(moments) * STRENGTH / (units.kB * TEMPERATURE)
+    a = moment * STRENGTH / (units.kB * TEMPERATURE)
     ax.plot(x, a * np.exp(a * x) / (2 * np.sinh(a)), "k-", lw=1, label="rigid dipole (Langevin)")
     ax.set(xlabel="cosine of the angle between dipole and field", ylabel="probability density")
     ax.legend(frameon=False)

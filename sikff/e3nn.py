@@ -5,13 +5,15 @@ e3nn is imported only when one of these functions runs.
 
 from __future__ import annotations
 
+from types import ModuleType
+
 import numpy as np
 import torch
 
 from sikff.groups.harmonics import evaluate_harmonics, sphere_points
 
 
-def _o3():
+def _o3() -> ModuleType:
     with torch.serialization.safe_globals([slice]):  # e3nn < 0.5 stores one in its tables
         from e3nn import o3
     return o3
@@ -27,7 +29,7 @@ def parse_irreps(irreps: str) -> list[tuple[int, int, int]]:
 
 
 def harmonic_basis(l: int) -> np.ndarray:
-    """Orthogonal matrix B [2l+1, 2l+1] with (our components) = B (e3nn's components) for degree l."""
+    """Orthogonal B [2l+1, 2l+1] with (our components) = B (e3nn's components) for degree l."""
     points = sphere_points(8 * l + 8)
     theirs = _o3().spherical_harmonics(
         l, torch.from_numpy(points), normalize=True, normalization="component"

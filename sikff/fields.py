@@ -39,8 +39,11 @@ class FieldType:
         ValueError: an irrep of another group, or a multiplicity that is not a whole number >= 0.
     """
 
+    group: SymmetryGroup
+    fields: tuple[tuple[int, Irrep], ...]
+    _basis: Array | None
+
     def __init__(self, group: SymmetryGroup, fields: Iterable[tuple[int, Irrep]]) -> None:
-        self.group = group
         kept = []
         for n, irrep in fields:
             if not isinstance(irrep, Irrep) or irrep.group != group:
@@ -49,8 +52,15 @@ class FieldType:
                 raise ValueError(f"a multiplicity is a whole number >= 0; got {n!r} for {irrep}")
             if n:
                 kept.append((int(n), irrep))
-        self.fields: tuple[tuple[int, Irrep], ...] = tuple(kept)
-        self._basis: Array | None = None
+        self._freeze(group, tuple(kept), None)
+
+    def _freeze(
+        self, group: SymmetryGroup, fields: tuple[tuple[int, Irrep], ...], basis: Array | None
+    ) -> None:
+        self.__dict__.update(group=group, fields=fields, _basis=basis)
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(f"a FieldType is immutable; build a new one instead of setting {name}")
 
     @classmethod
     def scalar(cls, group: SymmetryGroup, n: int = 1) -> FieldType:
@@ -59,11 +69,12 @@ class FieldType:
 
     @classmethod
     def vector(cls, group: SymmetryGroup, n: int = 1) -> FieldType:
-        """n vectors in Cartesian components, [x1, y1, z1, x2, ...]: rho(g) = the matrix g itself."""
+        """n vectors in Cartesian components, [x1, y1, z1, x2, ...]: rho(g) = g itself."""
         parts = restriction(group, 1, -1)
         one = cls(group, [(1, irrep) for irrep, _ in parts])
         from_zxy = group.frame[:, [2, 0, 1]]
-        one._basis = from_zxy @ np.concatenate([t for _, t in parts], axis=1)
+        basis = from_zxy @ np.concatenate([t for _, t in parts], axis=1)
+        one._freeze(group, one.fields, basis)
         return sum([one] * (n - 1), start=one) if n else cls(group, [])
 
     @classmethod
@@ -181,9 +192,10 @@ class FieldType:
             raise ValueError(f"cannot add field types of {self.group} and {other.group}")
         total = FieldType(self.group, self.fields + other.fields)
         if self._basis is not None or other._basis is not None:
-            total._basis = np.zeros((total.size, total.size))
-            total._basis[: self.size, : self.size] = self._matrix
-            total._basis[self.size :, self.size :] = other._matrix
+            basis = np.zeros((total.size, total.size))
+            basis[: self.size, : self.size] = self._matrix
+            basis[self.size :, self.size :] = other._matrix
+            total._freeze(self.group, total.fields, basis)
         return total
 
     @property

@@ -71,16 +71,20 @@ def randn(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Redraw the weights (each N(0, 1), as the layers draw their own; biases too)."""
+    """Redraw the weights (each N(0, 1), as the layers draw their own; biases too).
+
+    Numbers with a meaning of their own, such as the width of a shell, have no dimensions and stay.
+    """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for p in module.parameters():
+        for p in (p for p in module.parameters() if p.dim()):
             p.copy_(torch.randn(p.shape, generator=generator, dtype=torch.float64))
     return module
 
 
 def relative_error(got: Tensor, expected: Tensor) -> float:
     """max |got - expected| / max |expected|; the expected numbers must not all be zero."""
+    got, expected = got.detach(), expected.detach()
     largest = float(expected.abs().max())
     assert largest > 1e-8, "nothing to compare: the expected numbers are zero"
     return float((got - expected).abs().max()) / largest

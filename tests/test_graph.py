@@ -9,8 +9,8 @@ import torch
 from ase.neighborlist import primitive_neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from pair_model import structures
 
+from pair_model import structures
 from sikff.graph import AtomicGraph
 from tolerances import TOLERANCES, Tolerance
 

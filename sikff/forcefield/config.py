@@ -39,8 +39,9 @@ class ForceFieldConfig(BaseModel):
         group: symmetry group by name; axis: direction of its principal axis, which is also the
             direction of heights and of the field an axial model reads.
         frame: external frame (plane, field).
-        vacuum_group: a larger group, usually O(3), for a second network that does not see the frame;
-            the network of ``group`` then describes only what the frame changes. None: one network.
+        vacuum_group: a larger group, usually O(3), for a second network that does not see the
+            frame; the network of ``group`` then describes only what the frame changes. None: one
+            network.
         cutoff: Å.
         layers: interaction layers.
         channels: copies of each irrep in features and messages.
@@ -118,8 +119,9 @@ class ForceFieldConfig(BaseModel):
             plane = self.frame.plane_origin is not None
             if not group <= larger or not (plane or (self.frame.field and invariant)):
                 raise ValueError(
-                    f"vacuum_group ({larger}) must contain group ({group}) and needs a frame: a plane, "
-                    "or a field along an axis that the group keeps. Set frame, or remove vacuum_group"
+                    f"vacuum_group ({larger}) must contain group ({group}) and needs a frame: a "
+                    "plane, or a field along an axis that the group keeps. Set frame, or remove "
+                    "vacuum_group"
                 )
         return self
 

@@ -7,6 +7,7 @@ from torch import Tensor
 from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.graph import AtomicGraph
+from sikff.groups.linear_algebra import canonical_basis
 from sikff.nn.tables import Tabulated
 
 HEIGHT_FUNCTIONS = 8
@@ -15,10 +16,10 @@ HEIGHT_FUNCTIONS = 8
 class Frame(Tabulated):
     """Attributes that the plane and the field give each atom.
 
-    Heights enter through Gaussians of the height that fade out at ``plane_range``. The field enters
-    through its components along directions that G leaves in place (the axis, for axial groups), as
-    invariants; if there is none (O(3), SO(3), ...) as a covariant vector. Either way field = 0 gives
-    attribute 0.
+    Heights enter through Gaussians of the height that fade out at ``plane_range``. The field
+    enters through its components along directions that G leaves in place (the axis, for axial
+    groups), as invariants; if there is none (O(3), SO(3), ...) as a covariant vector. Either way
+    field = 0 gives attribute 0.
 
     Attributes:
         n_scalars: number of invariant attributes of an atom.
@@ -36,23 +37,19 @@ class Frame(Tabulated):
         self.has_plane = config.frame.plane_origin is not None
         self.has_field = config.frame.field
         self.range = config.frame.plane_range
-        invariant = np.mean(group.elements, axis=0)
+        invariant = np.mean(group.elements, axis=0)  # projector on the vectors that G keeps
         if group.lie_dimension:
             n = group.axis
             invariant = invariant @ np.outer(n, n) if group.lie_dimension == 1 else 0 * invariant
-        values, vectors = np.linalg.eigh((invariant + invariant.T) / 2)
-        kept = vectors[:, values > 0.5]
-        if kept.shape[1] == 1:  # along the axis as the user gave it, so that signs mean something
-            axis = np.asarray(config.axis) / np.linalg.norm(config.axis)
+        kept = canonical_basis((invariant + invariant.T) / 2)
+        axis = np.asarray(config.axis) / np.linalg.norm(config.axis)
+        if kept.shape[1] == 1:  # the sign of a field is that along the axis as the user gave it
             kept = kept * np.sign(kept[:, 0] @ axis or 1.0)
-        elif kept.shape[1] == 3:
-            kept = np.eye(3)
         self.register_table("directions", kept if self.has_field else kept[:, :0])
         self.vector_type = None
         if self.has_field and kept.shape[1] == 0:
             self.vector_type = FieldType.vector(group)
-        normal = np.asarray(config.axis) / np.linalg.norm(config.axis)
-        self.register_table("normal", normal)
+        self.register_table("normal", axis)
         self.register_table("origin", np.asarray(config.frame.plane_origin or (0, 0, 0)))
         self.register_table("centres", np.linspace(0, 0.75 * self.range, HEIGHT_FUNCTIONS))
         n_field = self.directions.shape[1]
@@ -76,8 +73,8 @@ class Frame(Tabulated):
         kept = self._originals["directions"]
         if np.linalg.norm(field - kept @ (kept.T @ field)) > 1e-6 * magnitude:
             raise ValueError(
-                f"electric_field {field.tolist()} V/Å is not along {kept.T.round(4).tolist()}, which "
-                "the model's symmetry group keeps; turn the atoms, or use a model of O(3) or SO(3)"
+                f"electric_field {field.tolist()} V/Å is not along {kept.T.round(4).tolist()}, "
+                "which the model's symmetry group keeps; turn the atoms, or use a model of O(3)"
             )
 
     def scalars(self, graph: AtomicGraph) -> Tensor:

@@ -23,11 +23,11 @@ class Interaction(nn.Module):
     """Messages from neighbours, then a many-body update:
 
         A_i = sum_j k(r_ij, z_i, z_j, a_i) f_j                       (paper, equation 5)
-        B_i = L1 A_i + L2 (A_i * A'_i) + L3 (A_i * A'_i * A''_i)     (* : Clebsch-Gordan, by channel)
+        B_i = L1 A_i + L2 (A_i * A'_i) + L3 (A_i * A'_i * A''_i)     (* Clebsch-Gordan, by channel)
         f_i <- L0 f_i + B_i
 
-    with A gated by the species and the external frame of the centre, and A', A'' linear mixtures of A.
-    Without neighbours A = B = 0.
+    with A gated by the species and the external frame of the centre, and A', A'' linear mixtures of
+    A. Without neighbours A = B = 0.
 
     Args:
         in_type, hidden_type, out_type: types of f_j, A_i and the new f_i.
@@ -35,6 +35,8 @@ class Interaction(nn.Module):
         n_gates: number of node attributes that gate A.
         keep: whether f_i itself is carried on (L0).
     """
+
+    component: Tensor  # irrep of each component of A
 
     def __init__(
         self,
@@ -63,23 +65,16 @@ class Interaction(nn.Module):
         self.channels = config.channels
         self.gate = nn.Parameter(torch.zeros(n_gates, len(hidden_type.irreps), self.channels))
         dims = [block.irrep.dim for block in hidden_type.blocks]
-        self.register_buffer(
-            "component", torch.repeat_interleave(torch.tensor(dims)), persistent=False
-        )
+        component = torch.repeat_interleave(torch.tensor(dims))
+        self.register_buffer("component", component, persistent=False)
         self.linear = nn.ModuleList([Linear(hidden_type, out_type)])
         self.mix, self.product = nn.ModuleList(), nn.ModuleList()
         for power in range(2, config.correlation + 1):
             last = power == config.correlation
             product_type = out_type if last else hidden_type
             self.mix.append(Linear(hidden_type, hidden_type))
-            self.product.append(
-                ChannelProduct(
-                    hidden_type,
-                    hidden_type,
-                    FieldType(out_type.group, [(self.channels, i) for i in product_type.irreps]),
-                )
-            )
-            self.linear.append(Linear(self.product[-1].out_type, out_type))
+            self.product.append(ChannelProduct(hidden_type, hidden_type, product_type))
+            self.linear.append(Linear(product_type, out_type))
         self.keep = Linear(in_type, out_type) if keep else None
         self.scale = (len(self.linear) + (self.keep is not None)) ** -0.5
 
@@ -178,15 +173,15 @@ class Network(nn.Module):
 class ForceField(EnergyModel):
     """An interatomic potential, equivariant under the group that its config names.
 
-    E = sum_i [ E0(z_i) + energy_scale * e_i ] (+ ZBL), with e_i from a :class:`Network` of G and, in
-    an external frame, a one-body energy. With ``vacuum_group`` there are two networks: one of the
-    larger group that does not see the frame, and one of G that is multiplied by the frame's
+    E = sum_i [ E0(z_i) + energy_scale * e_i ] (+ ZBL), with e_i from a :class:`Network` of G and,
+    in an external frame, a one-body energy. With ``vacuum_group`` there are two networks: one of
+    the larger group that does not see the frame, and one of G that is multiplied by the frame's
     attributes, so that without them the model is exactly the vacuum model. An atom without
     neighbours or frame has exactly its E0.
 
     Called as ``model(graph, forces=True, stress=False)``; see :class:`EnergyModel` for the result.
-    Positions may be float64 whatever the dtype of the weights: vectors are taken first and then cast;
-    energies are summed in float64.
+    Positions may be float64 whatever the dtype of the weights: vectors are taken first and then
+    cast; energies are summed in float64.
 
     Args:
         config: everything but the weights, which are drawn from torch's random generator.
@@ -199,16 +194,15 @@ class ForceField(EnergyModel):
         self.provenance: dict[str, Any] = {}
         self.frame = Frame(config)
         n_scalars = self.frame.n_scalars
-        two = config.vacuum_group is not None
-        self.vacuum = (
-            Network(config, SymmetryGroup(config.vacuum_group, config.axis)) if two else None
-        )
+        self.vacuum = None
+        if config.vacuum_group is not None:
+            self.vacuum = Network(config, SymmetryGroup(config.vacuum_group, config.axis))
         self.network = Network(
             config,
             config.symmetry_group,
             n_scalars,
             self.frame.vector_type,
-            n_out=n_scalars if two else 1,
+            n_out=1 if self.vacuum is None else n_scalars,
         )
         self.one_body = None
         if n_scalars:

@@ -17,7 +17,7 @@ _EXPONENTS = (3.2, 0.9423, 0.4028, 0.2016)
 class ZBL(Tabulated):
     """Screened nuclear repulsion of Ziegler, Biersack and Littmark (1985).
 
-    Each pair fades out (C^3) at the sum of its covalent radii, so that bonds are left to the network.
+    Each pair fades out (C^3) at the sum of its covalent radii: bonds are left to the network.
     """
 
     charges: Tensor

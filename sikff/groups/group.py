@@ -33,7 +33,7 @@ def as_matrices(matrices: Matrices) -> Array:
     return array
 
 
-def _direction(axis: Sequence[float]) -> Array:
+def _direction(axis: Sequence[float] | Array) -> Array:
     """The unit vector [3] along an axis."""
     direction = np.asarray(axis, dtype=np.float64)
     length = np.linalg.norm(direction) if direction.shape == (3,) else math.nan
@@ -67,7 +67,7 @@ class SymmetryGroup:
 
     @classmethod
     def from_generators(
-        cls, matrices: Matrices = (), lie_axes: Sequence[Sequence[float]] = ()
+        cls, matrices: Matrices = (), lie_axes: Sequence[Sequence[float] | Array] = ()
     ) -> SymmetryGroup:
         """The smallest closed group with the given elements and continuous rotations.
 

@@ -92,7 +92,7 @@ def _fit_points(l: int) -> tuple[Array, Array]:
 
 
 def wigner_d(l: int, parity: int, matrices: Array) -> Array:
-    """Representation matrices [..., 2l+1, 2l+1] of O(3)'s irrep (l, parity) at matrices [..., 3, 3].
+    """Matrices [..., 2l+1, 2l+1] of O(3)'s irrep (l, parity) at matrices [..., 3, 3].
 
     Defined by H_l(g x) = D(g) H_l(x) for the natural parity (-1)^l, times det g otherwise.
     """

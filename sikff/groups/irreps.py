@@ -85,7 +85,7 @@ def parities(group: SymmetryGroup, l: int) -> tuple[int, ...]:
 
 @lru_cache(maxsize=4096)
 def _standard_irreps(name: str, max_l: int) -> tuple[tuple[str, int, int, int, Array], ...]:
-    """(name, l, parity, endomorphism dimension, embedding) of the irreps with frequency <= max_l."""
+    """(name, l, parity, endomorphism dimension, embedding) of irreps of frequency <= max_l."""
     group = _standard(name)
     known = list(_standard_irreps(name, max_l - 1)) if max_l else []
     if group.lie_dimension == 0 and _is_complete(known, group.order):
@@ -175,5 +175,9 @@ def _label(group: SymmetryGroup, known: list, l: int, p: int, embedding: Array) 
     )
     if not numbered:
         return letter + suffix
+    if letter == "T":  # cubic groups: T1 and T2 differ under the fourfold element
+        fourfold = group.generators[2 if name == "Td" else 0]
+        if name in ("Td", "O", "Oh"):
+            return f"T{1 if character(fourfold) > 0 else 2}{suffix}"
     same = Counter(label.startswith(letter) and label.endswith(suffix) for label, *_ in known)[True]
     return f"{letter}{same + 1}{suffix}"

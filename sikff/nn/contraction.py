@@ -56,10 +56,10 @@ class Contraction(Tabulated):
                 self._steps.append(_Step(i, j, name, outputs))
                 self._shapes += [(a.copies * b.copies, blocks[o].copies) for o in outputs]
                 np.add.at(fan_in, list(outputs), a.copies * b.copies)
-        outputs = [o for step in self._steps for o in step.outputs]
+        targets = [o for step in self._steps for o in step.outputs]
         scales = [
             np.full(rows * copies, fan_in[o] ** -0.5)
-            for o, (rows, copies) in zip(outputs, self._shapes, strict=True)
+            for o, (rows, copies) in zip(targets, self._shapes, strict=True)
         ]
         self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
         self.weight = nn.Parameter(torch.randn(len(self.scales)))
@@ -85,10 +85,10 @@ class Contraction(Tabulated):
             pairs = block.permute(1, 3, 0, 2, 4).reshape(a.irrep.dim * b.irrep.dim, -1)
             coupled = (getattr(self, table) @ pairs).split([dims[o] for o in outputs])
             for o, path in zip(outputs, coupled, strict=True):
-                rows = path.reshape(dims[o] * n, -1)
+                rows = path.reshape(dims[o] * n, a.copies * b.copies)
                 results[o] = torch.addmm(results[o], rows, next(weights))
         parts = [
-            y.view(dim, n, -1).transpose(0, 1).flatten(1)
+            y.view(dim, n, y.shape[1]).transpose(0, 1).flatten(1)
             for y, dim in zip(results, dims, strict=True)
         ]
         return torch.cat(parts, dim=1) if parts else outer.new_zeros(n, 0)
@@ -122,7 +122,7 @@ class Contraction(Tabulated):
 
 
 def _paths(a: Block, b: Block, outputs: tuple[Block, ...]) -> list[tuple[int, np.ndarray]]:
-    """(output block, basis [k, d_c, d_a, d_b] of Hom(a (x) b, c)) for every c that can be reached."""
+    """(output block, basis [k, d_c, d_a, d_b] of Hom(a (x) b, c)) for every c in reach."""
     found = []
     for o, c in enumerate(outputs):
         cg = clebsch_gordan(a.irrep, b.irrep, c.irrep)
@@ -181,7 +181,7 @@ class ChannelProduct(Tabulated):
         return torch.bmm(outer, table).permute(1, 2, 0)
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
-        """sum_j of the products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
+        """sum_j of products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
         h, f = h.unflatten(1, (-1, self.channels)), f.unflatten(1, (-1, self.channels))
         outer = sum_outer_products(h.transpose(1, 2), f.transpose(1, 2), layout)
         return self.contract(outer.transpose(0, 1).flatten(2)).flatten(1)

@@ -63,9 +63,9 @@ class Trunk(nn.Module):
         self.norms = SquaredNorms(covariant) if norms and layers > 1 and covariant.size else None
         n_in = self.n_own + n_invariants + (covariant.n_fields if self.norms else 0)
         width = max(2 * fields, 32) if width is None else width
-        sizes = [n_in] + [width] * (layers - 1) + [fields + covariant.n_fields]
-        self.mlp = MLP(sizes, activation) if n_in else None
-        self.constant = None if n_in else nn.Parameter(torch.randn(sizes[-1]))
+        self.has_invariants = n_in > 0
+        sizes = [max(n_in, 1)] + [width] * (layers - 1) + [fields + covariant.n_fields]
+        self.mlp = MLP(sizes, activation)
         self.fields = fields
         self.out_type = (FieldType.scalar(group, fields) + covariant).canonical
         self.stack = nn.ModuleList()
@@ -89,10 +89,9 @@ class Trunk(nn.Module):
         known = [v[..., : self.n_own]] + ([] if invariants is None else [invariants])
         if self.norms is not None:
             known.append(self.norms(mixed))
-        if self.mlp is None:
-            gates = self.constant.expand(*v.shape[:-1], -1)
-        else:
-            gates = self.mlp(torch.cat(known, dim=-1))
+        if not self.has_invariants:
+            known = [torch.ones_like(v[..., :1])]
+        gates = self.mlp(torch.cat(known, dim=-1))
         if shell is not None and not self.stack:
             gates = gates * shell
         scalars, gates = gates.split([self.fields, gates.shape[-1] - self.fields], dim=-1)

@@ -68,7 +68,7 @@ def _monomial_recursion(max_degree: int) -> list[tuple[list[int], list[int]]]:
         parents, factors = [], []
         for e in monomial_exponents(l):
             axis = next(k for k in range(3) if e[k])
-            reduced = tuple(e[k] - (k == axis) for k in range(3))
+            reduced = (e[0] - (axis == 0), e[1] - (axis == 1), e[2] - (axis == 2))
             parents.append(lower[reduced])
             factors.append(axis)
         steps.append((parents, factors))

@@ -51,16 +51,17 @@ class ImplicitKernel(nn.Module):
 
     The direction of x enters through harmonic polynomials up to ``max_degree``, |x| through radial
     functions; attributes enter as they are and multiplied with the harmonics. A G-MLP, in which
-    all invariants gate the covariant channels, makes of them the hidden activation h(x, a); the last
-    linear map W onto rho_in (x) rho_out, split by Clebsch-Gordan blocks, makes the kernel. h falls off
-    with a Gaussian shell of learned width (paper, B.1), or vanishes smoothly at a ``cutoff``.
+    all invariants gate the covariant channels, makes of them the hidden activation h(x, a); the
+    last linear map W onto rho_in (x) rho_out, split by Clebsch-Gordan blocks, makes the kernel. h
+    falls off with a Gaussian shell of learned width (paper, B.1), or vanishes smoothly at a
+    ``cutoff``.
 
     Args:
         in_type, out_type: types of the features the kernel maps between.
         attr_type: type of the attributes a, or None.
         hidden_fields: copies of each irrep in the hidden activation.
         layers: layers of the G-MLP; 1 is the classical steerable kernel (basis x weights).
-        max_degree: largest degree L of the harmonics (default: what the types can use, at most 4).
+        max_degree: largest degree L of the harmonics (default: what the types can use, 2 to 4).
         nonlinearity: "gated", "sampled" or None for the exact default (see :class:`GMLP`).
         activation: name of the pointwise activation.
         cutoff: beyond it the kernel is zero (C^3); None: Gaussian shell.
@@ -101,13 +102,16 @@ class ImplicitKernel(nn.Module):
         self.in_type, self.out_type, self.attr_type = in_type, out_type, attr_type
         self.scale = scale
         band = in_type.max_frequency + out_type.max_frequency
-        max_degree = min(max(band, 1), 4) if max_degree is None else max_degree
+        max_degree = min(max(band, 2), 4) if max_degree is None else max_degree
         irreps = _useful_irreps(in_type, out_type)
         if nonlinearity is None:
             nonlinearity = default_nonlinearity(group)
 
         self.harmonics = Harmonics(group, max_degree)
         y_type = self.harmonics.out_type
+        if nonlinearity == "sampled":  # products of any irreps can become useful ones
+            hidden = {i.index: i for i in (*irreps, *y_type.irreps)}
+            irreps = tuple(hidden[index] for index in sorted(hidden))
         features = y_type
         self.to_canonical, self.product = None, None
         self.n_attr_invariants = 0

@@ -1,6 +1,7 @@
 """Ordinary networks of invariants, and activations of unit variance."""
 
 from collections.abc import Callable
+from itertools import pairwise
 from math import pi, sqrt
 
 import torch
@@ -45,7 +46,7 @@ class MLP(nn.Module):
         super().__init__()
         self.activation = find_activation(activation)
         self.scale = activation_scale(self.activation)
-        pairs = list(zip(sizes[:-1], sizes[1:], strict=True))
+        pairs = list(pairwise(sizes))
         self.weights = nn.ParameterList(torch.randn(a, b) for a, b in pairs)
         self.biases = nn.ParameterList(torch.zeros(b) for _, b in pairs) if bias else None
 

@@ -60,10 +60,11 @@ def neighbour_layout(
 
 
 def sum_outer_products(h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
-    """A_i = sum_j h_ij (x) f_j: h [P, ..., a] in the layout's places, f [N, ..., b] -> [N, ..., a, b].
+    """A_i = sum_j h_ij (x) f_j: h [P, ..., a], f [N, ..., b] -> [N, ..., a, b].
 
     Memory is proportional to P (a + b) + N a b: there is no tensor of size P a b. Dimensions in
-    between (channels) are kept. ``h`` must be zero in empty places.
+    between (channels) are kept. ``h`` is in the layout's places, and zero in the
+    empty ones.
     """
     f = f.index_select(0, layout.senders)
     sizes = [n * k for n, k in layout.shapes]

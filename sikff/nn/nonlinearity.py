@@ -137,7 +137,7 @@ def _sample_points(group: SymmetryGroup, band: int, oversample: int) -> tuple[Ar
 
 
 class Sampled(Tabulated):
-    """The paper's quotient (Fourier) activation: sample a function on G/H, activate, transform back.
+    """The paper's quotient (Fourier) activation: sample functions on G/H, activate, go back.
 
     A field is a band-limited function f(g) = sum_r sqrt(d_r) <rho_r(g) v_r, x_r> with one copy of
     each irrep r. For finite groups the samples are the group itself: exact. For continuous groups
@@ -151,8 +151,9 @@ class Sampled(Tabulated):
         max_frequency: band limit; or
         irreps: the irreps to carry, instead of all up to ``max_frequency``.
         activation: "silu", "gelu" (smooth), "elu" (the paper's), ...
-        oversample: samples per degree of freedom (continuous groups). 8 keeps the error of smooth
-            activations below 1e-3 relative in the worst case; more buys more.
+        oversample: samples per degree of freedom (continuous groups). Largest relative errors
+            measured for features of unit variance, silu: 6e-2, 7e-4, 5e-7 at 2, 4, 8; at 8, gelu
+            3e-6, elu 6e-4. Features three times larger make it 4e-4 (silu) to 2e-3 (elu).
     """
 
     samples: Tensor
@@ -187,12 +188,13 @@ class Sampled(Tabulated):
             columns.append(np.sqrt(irrep.dim) * rho @ direction)
         matrix = np.concatenate(columns, axis=1)
         back = (matrix * weights[:, None]).T
-        self.register_table("samples", matrix)
-        self.register_table("back", back)
+        n = len(self.in_type.irreps)  # they share the variance of a sample
+        self.register_table("samples", matrix / np.sqrt(n))
+        self.register_table("back", back * np.sqrt(n))
 
     def forward(self, x: Tensor) -> Tensor:
         """Features [..., d] -> [..., d]."""
         check_size("Sampled", x, self.in_type)
         fields = x.unflatten(-1, (-1, self.n_fields))  # canonical blocks stack: [D, n_fields]
-        values = self.samples @ fields / len(self.in_type.irreps) ** 0.5
+        values = self.samples @ fields
         return (self.back @ (self.activation(values) * self.scale)).flatten(-2)

@@ -1,8 +1,9 @@
 """Point convolution f_out_i = sum_j k(r_j - r_i, a_ij) f_j (paper, equation 5), without the matrix.
 
-With h_ij the kernel's last hidden activation and W its last linear map, k_ij f_j = W CG (h_ij (x) f_j),
-and W CG is the same on every edge. So the outer products are summed first, A_i = sum_j h_ij (x) f_j
-(for each node, a product of two thin matrices), and W CG acts once on each node.
+With h_ij the kernel's last hidden activation and W its last linear map,
+k_ij f_j = W CG (h_ij (x) f_j), and W CG is the same on every edge. So the outer products are summed
+first, A_i = sum_j h_ij (x) f_j (for each node, a product of two thin matrices), and W CG acts once
+on each node.
 """
 
 from typing import Any

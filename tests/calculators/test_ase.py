@@ -14,8 +14,8 @@ from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_s
 from ase.calculators.mixing import SumCalculator
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS
-from pair_model import PairModel, structures
 
+from pair_model import PairModel, structures
 from sikff import ForceField, ForceFieldConfig
 from sikff.calculators import SIKFFCalculator
 from tolerances import TOLERANCES

@@ -4,8 +4,8 @@ import ase
 import numpy as np
 import pytest
 import torch
-from pair_model import PairModel, structures
 
+from pair_model import PairModel, structures
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 from tolerances import TOLERANCES, Tolerance

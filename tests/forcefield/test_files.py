@@ -6,9 +6,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from force_fields import ethanol, force_field, predict
 from safetensors.torch import save_file
 
+from force_fields import ethanol, force_field, predict
 from sikff import load
 from sikff.forcefield import files
 from tolerances import TOLERANCES
@@ -89,7 +89,7 @@ def test_refusals(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="dtype must be"):
         load(path, dtype="float16")
     rewritten(path, config=files.read_header(path)["config"] | {"channels": 5})
-    with pytest.raises(ValueError, match="tables|do not fit"):
+    with pytest.raises(ValueError, match=r"tables|do not fit"):
         load(path)
 
 

@@ -4,8 +4,8 @@ import ase
 import numpy as np
 import pytest
 import torch
-from force_fields import elements_of, ethanol, force_field, moved, predict, slope
 
+from force_fields import elements_of, ethanol, force_field, moved, predict, slope
 from sikff import SymmetryGroup
 from tolerances import TOLERANCES
 

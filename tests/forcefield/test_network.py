@@ -7,6 +7,7 @@ import torch
 from ase import units
 from ase.build import molecule
 from ase.md.verlet import VelocityVerlet
+
 from force_fields import (
     ELEMENTS,
     GROUPS,
@@ -20,7 +21,6 @@ from force_fields import (
     slab,
     slope,
 )
-
 from sikff import ForceField, ForceFieldConfig, SymmetryGroup
 from sikff.calculators import SIKFFCalculator
 from sikff.graph import AtomicGraph

@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 from ase import units
 from ase.build import bulk
-from pair_model import PairModel
 
+from pair_model import PairModel
 from sikff.calculators import SIKFFCalculator
 from sikff.training.md import (
     MDSettings,

@@ -1,0 +1,49 @@
+"""The padded tables of neighbours hold every edge once."""
+
+import pytest
+import torch
+
+from sikff.nn import neighbour_layout
+from sikff.nn.neighbours import sum_outer_products
+from symmetry_cases import randn, relative_error
+from tolerances import TOLERANCES
+
+GRAPHS = {
+    "even": [0, 0, 1, 1, 2, 2],
+    "unsorted": [2, 0, 2, 1, 0, 0],
+    "some without": [3, 3, 1],
+    "star": [1] * 200 + [0, 2],
+    "none": [],
+}
+
+
+@pytest.mark.parametrize("receivers", GRAPHS.values(), ids=GRAPHS)
+def test_every_edge_has_one_place(receivers: list[int]) -> None:
+    n = 30 if len(receivers) > 100 else 5
+    receiver = torch.tensor(receivers, dtype=torch.long)
+    edge_index = torch.stack([receiver, torch.arange(len(receivers)) % n])
+    layout = neighbour_layout(edge_index, n, torch.float64)
+    filled = layout.filled.bool()
+    assert sorted(layout.edges[filled].tolist()) == list(range(len(receivers)))
+    assert torch.equal(layout.senders[filled], edge_index[1][layout.edges[filled]])
+    assert sum(rows * width for rows, width in layout.shapes) == len(layout.edges)
+    assert sum(rows for rows, _ in layout.shapes) == n
+    assert len(layout.edges) <= 2 * len(receivers) + 16 * n  # padding is bounded
+
+    h, f = randn(len(receivers), 3, seed=0), randn(n, 2, seed=1)
+    in_places = layout.filled.unsqueeze(1) * h[layout.edges]
+    got = sum_outer_products(in_places, f, layout)
+    outer = h[:, :, None] * f[edge_index[1], None, :]
+    expected = torch.zeros(n, 3, 2, dtype=torch.float64).index_add(0, receiver, outer)
+    if receivers:
+        assert relative_error(got, expected) < TOLERANCES[torch.float64].parity
+    else:
+        assert torch.equal(got, expected)
+
+
+def test_a_star_is_not_padded_to_its_centre() -> None:
+    edge_index = torch.stack([torch.tensor(GRAPHS["star"]), torch.zeros(202, dtype=torch.long)])
+    layout = neighbour_layout(edge_index, 1000)
+    assert layout.order is not None
+    assert len(layout.edges) < 1500  # one table would take 200,000 places
+    assert layout.filled.dtype == torch.get_default_dtype()

@@ -1,0 +1,95 @@
+"""Tables are exact in every dtype and belong to no state dict."""
+
+import copy
+import io
+import pickle
+
+import pytest
+import torch
+
+from sikff.fields import FieldType
+from sikff.nn import Harmonics, ImplicitKernel, Linear, equivariance_error
+from sikff.nn.tables import Tabulated, ToCanonical
+from symmetry_cases import NAMES, every_irrep, group, randn, random_type, relative_error, seeded
+from tolerances import TOLERANCES
+
+D = torch.float64
+EXACT = TOLERANCES[D].equivariance
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_float32_and_back_loses_nothing_of_the_tables(name: str) -> None:
+    t = random_type(group(name), 0)
+    layer = seeded(Linear(t, t))
+    there_and_back = layer.double().float().half().double()
+    assert equivariance_error(there_and_back, t, t, n_elements=4) < EXACT
+
+
+def test_tables_follow_dtype_but_keep_their_original() -> None:
+    layer = ToCanonical(FieldType.vector(group("tilted S4")))
+    exact = torch.from_numpy(layer._originals["matrix"])
+    assert layer.matrix.dtype == torch.get_default_dtype()
+    rounded = layer.matrix.double()
+    assert not torch.equal(rounded, exact)
+    assert torch.equal(layer.double().matrix, exact)
+    assert torch.equal(layer.float().matrix, exact.float())
+    assert layer.to(torch.bfloat16).matrix.dtype == torch.bfloat16
+
+
+def copies(module: torch.nn.Module) -> list[torch.nn.Module]:
+    buffer = io.BytesIO()
+    torch.save(module, buffer)
+    buffer.seek(0)
+    return [
+        copy.deepcopy(module),
+        pickle.loads(pickle.dumps(module)),
+        torch.load(buffer, weights_only=False),
+    ]
+
+
+@pytest.mark.parametrize("name", ["O(3)", "SO(2)", "tilted S4", "Td"])
+def test_copies_keep_the_originals(name: str) -> None:
+    t = random_type(group(name), 1)
+    kernel = seeded(ImplicitKernel(t, t, hidden_fields=2, width=8))
+    x = randn(4, 3, seed=0)
+    expected = copy.deepcopy(kernel).double()(x)
+    for each in copies(kernel):
+        assert relative_error(each.double()(x), expected) < TOLERANCES[D].parity
+        assert each.in_type == t
+    layer = Linear(t, t)
+    for each in copies(layer):
+        assert equivariance_error(each.double(), t, t, n_elements=4) < EXACT
+
+
+def test_the_state_dict_holds_weights_only() -> None:
+    t = every_irrep(group("C4"))
+    kernel = ImplicitKernel(t, t, FieldType.vector(group("C4")), hidden_fields=2, width=8)
+    state = kernel.state_dict()
+    assert set(state) == {name for name, _ in kernel.named_parameters()}
+    assert list(kernel.buffers()), "there are tables that could have been in it"
+    assert not Harmonics(group("O(3)"), 2).state_dict()
+    again = ImplicitKernel(t, t, FieldType.vector(group("C4")), hidden_fields=2, width=8)
+    again.load_state_dict(state)
+    x, a = randn(3, 3, seed=0, dtype=torch.float32), randn(3, 3, seed=1, dtype=torch.float32)
+    assert torch.equal(again(x, a), kernel(x, a))
+
+
+def test_tables_start_in_the_default_dtype_and_may_live_on_meta() -> None:
+    before = torch.get_default_dtype()
+    try:
+        torch.set_default_dtype(D)
+        assert Harmonics(group("SO(3)"), 2).coefficients.dtype == D
+    finally:
+        torch.set_default_dtype(before)
+    layer = Harmonics(group("SO(3)"), 2).to("meta")
+    assert layer.coefficients.device.type == "meta"
+
+
+def test_a_table_is_a_copy_of_what_it_was_made_from() -> None:
+    import numpy as np
+
+    values = np.ones(3)
+    module = Tabulated()
+    module.register_table("ones", values)
+    values[:] = 5.0
+    assert torch.equal(module.double().ones, torch.ones(3, dtype=D))
