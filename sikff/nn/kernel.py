@@ -110,8 +110,8 @@ class ImplicitKernel(nn.Module):
         self.harmonics = Harmonics(group, max_degree)
         y_type = self.harmonics.out_type
         if nonlinearity == "sampled":  # products of any irreps can become useful ones
-            hidden = {i.index: i for i in (*irreps, *y_type.irreps)}
-            irreps = tuple(hidden[index] for index in sorted(hidden))
+            carried = {i.index: i for i in (*irreps, *y_type.irreps)}
+            irreps = tuple(carried[index] for index in sorted(carried))
         features = y_type
         self.to_canonical, self.product = None, None
         self.n_attr_invariants = 0

@@ -318,3 +318,28 @@ def test_bad_input() -> None:
         ImplicitKernel(scalar, scalar, nonlinearity="fourier")
     with pytest.raises(ValueError, match="unknown activation 'relux'"):
         ImplicitKernel(scalar, scalar, activation="relux")
+
+
+@pytest.mark.parametrize("name", ["Td", "Oh", "D3h", "C6v", "Ih", "C4v"])
+def test_one_dimensional_types_reach_each_other(name: str) -> None:
+    """A generic x has no symmetry left in a finite group: every block is allowed, and there."""
+    group = SymmetryGroup(name)
+    one_dimensional = [irrep for irrep in group.irreps(3) if irrep.dim == 1]
+    assert len(one_dimensional) > 1
+    x = torch.randn(16, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        for irrep in one_dimensional:
+            target = FieldType(group, [(1, irrep)])
+            kernel = ImplicitKernel(FieldType.scalar(group), target, layers=3).double()
+            assert kernel(x).abs().max() > 1e-6
+
+
+def test_a_vector_attribute_reaches_pseudoscalars_of_the_slit() -> None:
+    group = SymmetryGroup("D_inf_h")
+    pseudoscalar = next(irrep for irrep in group.irreps(0) if irrep.parity == -1)
+    kernel = ImplicitKernel(
+        FieldType.scalar(group), FieldType(group, [(1, pseudoscalar)]), FieldType.vector(group)
+    ).double()
+    x = torch.randn(2, 16, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    assert kernel(x[0], x[1]).abs().max() > 1e-6
