@@ -41,6 +41,7 @@ class Contraction(Tabulated):
         self.left_type, self.right_type = left_type.canonical, right_type.canonical
         self.out_type = out_type.canonical
         blocks = self.out_type.blocks
+        self._right_sizes = [b.stop - b.start for b in self.right_type.blocks]
         self._steps: list[_Step] = []
         self._shapes: list[tuple[int, int]] = []  # of each path's weights
         fan_in = np.zeros(len(blocks))
@@ -71,17 +72,21 @@ class Contraction(Tabulated):
 
     def forward(self, outer: Tensor) -> Tensor:
         """A [N, d_left, d_right] -> W CG A [N, d_out]."""
-        n, weights = len(outer), self._weights()
-        strips = outer.split([a.stop - a.start for a in self.left_type.blocks], dim=1)
-        sizes = [b.stop - b.start for b in self.right_type.blocks]
-        blocks = [strip.split(sizes, dim=2) for strip in strips]
+        return self._contract(list(outer.split(self._right_sizes, dim=2)), len(outer))
+
+    def _contract(self, outer: list[Tensor], n: int) -> Tensor:
+        """The same for A cut into the blocks of the right type."""
+        weights = self._weights()
+        sizes = [a.stop - a.start for a in self.left_type.blocks]
+        blocks = [strip.split(sizes, dim=1) for strip in outer]
         dims = [block.irrep.dim for block in self.out_type.blocks]
         results = [
-            outer.new_zeros(block.irrep.dim * n, block.copies) for block in self.out_type.blocks
+            self.scales.new_zeros(block.irrep.dim * n, block.copies)
+            for block in self.out_type.blocks
         ]
         for i, j, table, outputs in self._steps:
             a, b = self.left_type.blocks[i], self.right_type.blocks[j]
-            block = blocks[i][j].reshape(n, a.irrep.dim, a.copies, b.irrep.dim, b.copies)
+            block = blocks[j][i].reshape(n, a.irrep.dim, a.copies, b.irrep.dim, b.copies)
             pairs = block.permute(1, 3, 0, 2, 4).reshape(a.irrep.dim * b.irrep.dim, -1)
             coupled = (getattr(self, table) @ pairs).split([dims[o] for o in outputs])
             for o, path in zip(outputs, coupled, strict=True):
@@ -91,11 +96,12 @@ class Contraction(Tabulated):
             y.view(dim, n, y.shape[1]).transpose(0, 1).flatten(1)
             for y, dim in zip(results, dims, strict=True)
         ]
-        return torch.cat(parts, dim=1) if parts else outer.new_zeros(n, 0)
+        return torch.cat(parts, dim=1) if parts else self.scales.new_zeros(n, 0)
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """W CG sum_j h_ij (x) f_j: h [P, d_left] in the layout's places, f [N, d_right]."""
-        return self(sum_outer_products(h, f, layout))
+        n, parts = len(f), f.split(self._right_sizes, dim=1)
+        return self._contract([sum_outer_products(h, part, layout) for part in parts], n)
 
     def matrix(self, left: Tensor) -> Tensor:
         """The explicit map right -> out for given left features [E, d_left]: [E, d_out, d_right].

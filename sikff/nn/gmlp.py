@@ -85,10 +85,10 @@ class Trunk(nn.Module):
         """
         check_size("G-MLP", v, self.in_type)
         v = self.to_canonical(v)
-        mixed = self.mix(v)
+        mixed = self.mix.blocks(v)
         known = [v[..., : self.n_own]] + ([] if invariants is None else [invariants])
         if self.norms is not None:
-            known.append(self.norms(mixed))
+            known.append(self.norms(torch.cat(mixed, dim=-1)))
         if not self.has_invariants:
             known = [torch.ones_like(v[..., :1])]
         gates = self.mlp(torch.cat(known, dim=-1))

@@ -62,6 +62,12 @@ class Linear(Tabulated):
 
     def forward(self, x: Tensor) -> Tensor:
         """Features [..., d_in] -> [..., d_out]."""
+        parts = self.blocks(x)
+        y = torch.cat(parts, dim=-1) if parts else x.new_zeros(*x.shape[:-1], 0)
+        return self.from_canonical(y)
+
+    def blocks(self, x: Tensor) -> list[Tensor]:
+        """The result's canonical blocks, one for each irrep, not yet joined."""
         check_size("Linear", x, self.in_type)
         blocks = self.to_canonical(x).split(self._sizes, dim=-1)
         weights = (self.weight * self.scales).split([n * m for n, m in self._shapes])
@@ -79,5 +85,4 @@ class Linear(Tabulated):
             parts.append((block @ next(matrices)).flatten(-2))
         if self.bias is not None:
             parts[0] = parts[0] + self.bias
-        y = torch.cat(parts, dim=-1) if parts else x.new_zeros(*x.shape[:-1], 0)
-        return self.from_canonical(y)
+        return parts

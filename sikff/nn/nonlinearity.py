@@ -1,5 +1,6 @@
 """Equivariant nonlinearities: gated (exact), sampled (the paper's quotient activation), norms."""
 
+from collections.abc import Sequence
 from math import pi
 
 import numpy as np
@@ -64,17 +65,14 @@ class Gate(nn.Module):
         self._sizes = [b.stop - b.start for b in field_type.blocks]
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
-        return torch.cat(self.blocks(x, gates), dim=-1)
+        return torch.cat(self.blocks(x.split(self._sizes, dim=-1), gates), dim=-1)
 
-    def blocks(self, x: Tensor, gates: Tensor) -> list[Tensor]:
-        """The gated blocks, one for each irrep, not yet joined."""
+    def blocks(self, blocks: Sequence[Tensor], gates: Tensor) -> list[Tensor]:
+        """The same block by block, one for each irrep."""
         return [
             (block.unflatten(-1, (dim, -1)) * gate.unsqueeze(-2)).flatten(-2)
             for block, gate, dim in zip(
-                x.split(self._sizes, dim=-1),
-                gates.split(self._copies, dim=-1),
-                self._dims,
-                strict=True,
+                blocks, gates.split(self._copies, dim=-1), self._dims, strict=True
             )
         ]
 

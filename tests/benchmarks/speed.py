@@ -91,6 +91,7 @@ def main() -> None:
 
     settings: list[tuple[str, dict]] = [
         ("SO(2)", {"max_frequency": 2, "feature_frequency": 2}),
+        ("SO(2)", {"max_frequency": 2}),
         ("SO(2)", {}),
         ("C_inf_v", {}),
         ("O(3)", {}),
@@ -102,8 +103,9 @@ def main() -> None:
         model = ForceField(config).eval()
         graph = AtomicGraph.from_atoms(box, 5.0, config.elements)
         spent = milliseconds(lambda m=model, g=graph: m(g), options.repeats)
-        label = f"force field {group}, frequency <= {config.max_frequency}"
-        print(f"{label:42s} {spent:9.1f} ms   {graph.n_atoms} atoms, {graph.n_edges} edges")
+        frequencies = f"{config.max_frequency} (features {config.feature_frequency})"
+        label = f"force field {group}, frequency <= {frequencies}"
+        print(f"{label:52s} {spent:7.1f} ms   {graph.n_atoms} atoms, {graph.n_edges} edges")
 
 
 if __name__ == "__main__":
