@@ -61,15 +61,15 @@ MODELS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("runs/demo"))
-    parser.add_argument("--minutes", type=float, default=1.7, help="training time of each model")
-    parser.add_argument("--steps", type=int, default=1200, help="steps of each simulation")
+    parser.add_argument("--minutes", type=float, default=1.6, help="training time of each model")
+    parser.add_argument("--steps", type=int, default=1000, help="steps of each simulation")
     options = parser.parse_args()
     output: Path = options.output
     began = time.monotonic()
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
 
-    frames = ase.io.read(DATA, ":")
+    frames = [atoms for atoms in ase.io.read(DATA, ":") if len(atoms) > 1]  # no free atoms
     train, test = frames[:-TEST_FRAMES], frames[-TEST_FRAMES:]
     ase.io.write(output / "train.xyz", train)
     ase.io.write(output / "test.xyz", test)
@@ -98,12 +98,12 @@ def main() -> None:
             pool.submit(simulate, output, ensemble, strength, charges, options.steps, place)
             for place, (ensemble, strength) in enumerate(runs)
         ]
-        (in_field, _), (free, _), (_, drift) = (job.result() for job in jobs)
+        (in_field, _), (free, _), (_, nve) = (job.result() for job in jobs)
     print(f"   mean cosine of dipole and field {in_field.mean():+.2f}, without {free.mean():+.2f}")
-    print(f"   NVE energy drift {drift:+.4f} meV/atom/ps")
+    print(f"   NVE energy drift {nve['drift_mev_per_atom_per_ps']:+.4f} meV/atom/ps")
     draw_orientations(in_field, free, dipole_moment(test, charges), output / "orientation.png")
-    nve = read_log(output / "nve_0.51.csv")
-    save_figure(energy_drift(nve, 6 * REPLICAS), output / "nve_drift.png")
+    log = read_log(output / f"{name_of('nve', STRENGTH)}.csv")
+    save_figure(energy_drift(log, 6 * REPLICAS), output / "nve_drift.png")
 
     pictures = ", ".join(sorted(path.name for path in output.glob("*.png")))
     print(f"pictures in {output}: {pictures}")
@@ -113,6 +113,11 @@ def main() -> None:
 def folder(name: str) -> str:
     """A model's name as a folder's."""
     return name.split(",")[0].replace("(", "").replace(")", "")
+
+
+def name_of(ensemble: str, strength: float) -> str:
+    """Name of a simulation and its files."""
+    return f"{ensemble}_{strength:.2f}"
 
 
 def train_models(output: Path, minutes: float) -> None:
@@ -161,9 +166,8 @@ def print_errors(evaluations: dict[str, Evaluation]) -> None:
 
 def point_charges(frames: list[Atoms]) -> np.ndarray:
     """Charges [6] (e) of the atoms of methanol that best give the DFT dipoles of the data."""
-    molecules = [atoms for atoms in frames if len(atoms) == 6]
-    rows = np.concatenate([(a.positions - a.positions.mean(0)).T for a in molecules])
-    dipoles = np.concatenate([a.info["REF_dipole"] for a in molecules])
+    rows = np.concatenate([(a.positions - a.positions.mean(0)).T for a in frames])
+    dipoles = np.concatenate([a.info["REF_dipole"] for a in frames])
     charges = np.linalg.lstsq(rows, dipoles, rcond=None)[0]
     return charges - charges.mean()
 
@@ -194,12 +198,12 @@ def dipole_moment(frames: list[Atoms], charges: np.ndarray) -> float:
 
 def simulate(
     output: Path, ensemble: str, strength: float, charges: np.ndarray, steps: int, place: int
-) -> tuple[np.ndarray, float]:
+) -> tuple[np.ndarray, dict[str, float]]:
     """Run MD with the C_inf_v model.
 
     Returns:
         The cosines of the angles between dipoles and field, the first quarter of the run left
-        out, and the energy drift (meV/atom/ps).
+        out, and the summary of the run.
     """
     torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
     atoms = replicas(ase.io.read(output / "test.xyz", ":"), strength)
@@ -213,7 +217,7 @@ def simulate(
         every=5,
     )
     cosines: list[np.ndarray] = []
-    name = f"{ensemble}_{strength:.2f}"
+    name = name_of(ensemble, strength)
     with tqdm(total=steps, unit="step", position=place, desc=f"   {name}", bar_format=BAR) as bar:
 
         def observe(step: int) -> None:
@@ -224,7 +228,7 @@ def simulate(
         summary = run_md(
             atoms, settings, output / f"{name}.csv", output / f"{name}.traj", on_step=observe
         )
-    return np.concatenate(cosines[steps // 4 :]), summary["drift_mev_per_atom_per_ps"]
+    return np.concatenate(cosines[steps // 4 :]), summary
 
 
 def draw_orientations(in_field: np.ndarray, free: np.ndarray, moment: float, path: Path) -> None:

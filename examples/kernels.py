@@ -39,10 +39,10 @@ def draw(path: str) -> None:
         arrows = ImplicitKernel(scalar, vector, **options).double()
         with torch.no_grad():
             _, points = plane(PIXELS)
-            values = colour(points).reshape(PIXELS, PIXELS)
+            values = colour(points).reshape(PIXELS, PIXELS).numpy()
             axis, points = plane(ARROWS)
-            u, v, _ = arrows(points).reshape(ARROWS, ARROWS, 3).unbind(-1)
-        limit = float(values.abs().max())
+            u, v, _ = np.moveaxis(arrows(points).reshape(ARROWS, ARROWS, 3).numpy(), 2, 0)
+        limit = np.abs(values).max()
         box = (-EXTENT, EXTENT, -EXTENT, EXTENT)
         ax.imshow(values, origin="lower", extent=box, cmap="RdBu_r", vmin=-limit, vmax=limit)
         ax.quiver(axis, axis, u, v, color="#222222", pivot="mid")
