@@ -168,7 +168,7 @@ class SymmetryGroup:
             1: [rotation(z, 1.0), rotation(z, math.sqrt(2))],
             3: [rotation(z, 1.0), rotation(x, 1.0), rotation(z + x, math.sqrt(2))],
         }[self._lie_dimension]
-        all_ = [*standard, *continuous] or [np.eye(3)]
+        all_ = [*continuous, *standard] or [np.eye(3)]
         return self._frame @ np.array(all_) @ self._frame.T
 
     # -- elements ---------------------------------------------------------------------------------

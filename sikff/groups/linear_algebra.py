@@ -14,13 +14,6 @@ NULL_TOLERANCE = 1e-9
 PIVOT = 1e-2
 
 
-def null_projector(constraint: Array) -> Array:
-    """Orthogonal projector on the null space of a symmetric positive semi-definite matrix."""
-    values, vectors = np.linalg.eigh(constraint)
-    null = vectors[:, values < NULL_TOLERANCE * max(1.0, values[-1] if len(values) else 1.0)]
-    return null @ null.T
-
-
 def canonical_basis(projector: Array, orbit: Callable[[Array], Array] | None = None) -> Array:
     """Orthonormal basis [n, rank] of the projector's image, the same on every machine.
 
@@ -49,14 +42,27 @@ def canonical_basis(projector: Array, orbit: Callable[[Array], Array] | None = N
 def hom_projector(source: Sequence[Array], target: Sequence[Array]) -> Array:
     """Projector on Hom = {T : target(g) T = T source(g)}, acting on vec T (row-major).
 
-    ``source`` and ``target`` list the representation matrices of the same generators.
+    ``source`` and ``target`` list the (orthogonal) representation matrices of the same generators.
+    The first generator is solved through its eigenvectors, which leaves a small space in which
+    the others are solved one after the other.
     """
-    n_in, n_out = source[0].shape[0], target[0].shape[0]
-    constraint = np.zeros((n_in * n_out, n_in * n_out))
-    for a, b in zip(source, target, strict=True):
-        c = np.kron(b, np.eye(n_in)) - np.kron(np.eye(n_out), a.T)
-        constraint += c.T @ c
-    return null_projector(constraint)
+    values_in, vectors_in = _eigenbasis(source[0])
+    values_out, vectors_out = _eigenbasis(target[0])
+    i, j = np.nonzero(np.abs(values_out[:, None] - values_in) < np.sqrt(NULL_TOLERANCE))
+    basis = vectors_out.T[i][:, :, None] * vectors_in.T.conj()[j][:, None, :]
+    for a, b in zip(source[1:], target[1:], strict=True):
+        residual = (b @ basis - basis @ a).reshape(len(basis), basis[0].size if len(basis) else 0)
+        values, vectors = np.linalg.eigh(residual.conj() @ residual.T)
+        basis = np.tensordot(vectors[:, values < NULL_TOLERANCE].T, basis, axes=1)
+    flat = basis.reshape(len(basis), source[0].shape[0] * target[0].shape[0])
+    return (flat.T @ flat.conj()).real
+
+
+def _eigenbasis(matrix: Array) -> tuple[Array, Array]:
+    """Eigenvalues [n] and orthonormal eigenvectors (columns, complex) of an orthogonal matrix."""
+    symmetric, antisymmetric = (matrix + matrix.T) / 2, (matrix - matrix.T) / 2
+    _, vectors = np.linalg.eigh(symmetric + 0.7j * antisymmetric)  # they commute
+    return np.einsum("ji,jk,ki->i", vectors.conj(), matrix, vectors), vectors
 
 
 def hom_basis(source: Sequence[Array], target: Sequence[Array]) -> Array:

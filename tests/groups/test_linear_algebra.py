@@ -4,17 +4,25 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.groups.linear_algebra import canonical_basis, hom_basis, hom_projector, null_projector
+from sikff.fields import FieldType
+from sikff.groups import SymmetryGroup
+from sikff.groups.linear_algebra import canonical_basis, hom_basis, hom_projector
 from tolerances import TOLERANCES
 
 EXACT = TOLERANCES[torch.float64].algebra
 
 
-@pytest.mark.parametrize("rank", [0, 1, 3, 6])
-def test_null_projector(rank: int) -> None:
-    q = np.linalg.qr(np.random.default_rng(0).normal(size=(6, 6)))[0]
-    constraint = q[:, rank:] @ np.diag(np.arange(1.0, 7 - rank)) @ q[:, rank:].T
-    np.testing.assert_allclose(null_projector(constraint), q[:, :rank] @ q[:, :rank].T, atol=EXACT)
+def test_the_hom_projector_is_that_of_the_whole_system() -> None:
+    """Against the null space of all constraints at once, for a reducible representation."""
+    group = SymmetryGroup("D3")
+    field_type = FieldType(group, [(2, irrep) for irrep in group.irreps(2)])
+    rho = list(field_type.representation(group.generators).numpy())
+    n = field_type.size
+    rows = [np.kron(g, np.eye(n)) - np.kron(np.eye(n), g.T) for g in rho]
+    _, singular, vectors = np.linalg.svd(np.concatenate(rows))
+    null = vectors[singular < 1e-9]
+    assert len(null) == 4 * len(group.irreps(2))
+    np.testing.assert_allclose(hom_projector(rho, rho), null.T @ null, atol=EXACT)
 
 
 @pytest.mark.parametrize("seed", range(5))
