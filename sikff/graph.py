@@ -69,6 +69,7 @@ class AtomicGraph:
             pbc=atoms.pbc,
             cutoff=float(cutoff),
         )
+        shifts[:, ~atoms.pbc] = 0  # matscipy < 1.2 counts cells in these directions too
         if field is None:
             field = atoms.info.get("electric_field", (0.0, 0.0, 0.0))
         return cls(
