@@ -47,3 +47,16 @@ def test_a_star_is_not_padded_to_its_centre() -> None:
     assert layout.order is not None
     assert len(layout.edges) < 1500  # one table would take 200,000 places
     assert layout.filled.dtype == torch.get_default_dtype()
+
+
+def test_it_is_what_torch_scatter_adds_up() -> None:
+    """An oracle that knows nothing of the layout (extra ``scatter``)."""
+    scatter = pytest.importorskip("torch_scatter").scatter
+    generator = torch.Generator().manual_seed(0)
+    edge_index = torch.randint(9, (2, 40), generator=generator)
+    h, f = (torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in (40, 9))
+    layout = neighbour_layout(edge_index, 9, torch.float64)
+    placed = h[layout.edges] * layout.filled[:, None]
+    outer = torch.einsum("ea,eb->eab", h, f[edge_index[1]])
+    expected = scatter(outer, edge_index[0], dim=0, dim_size=9)
+    torch.testing.assert_close(sum_outer_products(placed, f, layout), expected)
