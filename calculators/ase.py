@@ -131,10 +131,11 @@ class SIKFFCalculator(Calculator):
 def _prepared(
     model: str | Path | EnergyModel, device: torch.device, dtype: str | torch.dtype | None
 ) -> EnergyModel:
+    """The calculator's own model, its weights frozen: only positions and cell need gradients."""
     if not isinstance(model, EnergyModel):
-        return load(model, device=device, dtype=dtype)
+        return load(model, device=device, dtype=dtype).requires_grad_(False)
     name = str(dtype).removeprefix("torch.")
     if dtype is not None and name not in ("float32", "float64"):
         raise ValueError(f"dtype is {dtype!r}; expected float32 or float64")
-    model = copy.deepcopy(model).to(device).eval()
+    model = copy.deepcopy(model).to(device).eval().requires_grad_(False)
     return model if dtype is None else model.to(getattr(torch, name))

@@ -100,7 +100,7 @@ def main() -> None:
         config = ForceFieldConfig(
             elements=("H", "O"), group=group, average_neighbours=54.0, **sizes
         )
-        model = ForceField(config).eval()
+        model = ForceField(config).eval().requires_grad_(False)  # as the calculator holds it
         graph = AtomicGraph.from_atoms(box, 5.0, config.elements)
         spent = milliseconds(lambda m=model, g=graph: m(g), options.repeats)
         frequencies = f"{config.max_frequency} (features {config.feature_frequency})"
