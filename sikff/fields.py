@@ -120,6 +120,23 @@ class FieldType:
         return tuple(blocks)
 
     @cached_property
+    def block_sizes(self) -> list[int]:
+        """Number of components of each block."""
+        return [block.stop - block.start for block in self.blocks]
+
+    @cached_property
+    def n_invariants(self) -> int:
+        """Number of invariant components: the first ones of the canonical type."""
+        return sum(n for n, irrep in self.fields if irrep.is_trivial)
+
+    @cached_property
+    def covariant(self) -> FieldType:
+        """The canonical type without its invariants."""
+        return FieldType(
+            self.group, [(n, irrep) for n, irrep in self.canonical.fields if not irrep.is_trivial]
+        )
+
+    @cached_property
     def n_fields(self) -> int:
         """Number of irreducible fields."""
         return sum(n for n, _ in self.fields)

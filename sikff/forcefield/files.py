@@ -32,7 +32,7 @@ def fingerprint(model: torch.nn.Module) -> dict[str, float]:
         f"{name}.{key}": float(table.ravel() @ np.cos(1.0 + np.arange(table.size)))
         for name, module in model.named_modules()
         if isinstance(module, Tabulated)
-        for key, table in module._originals.items()
+        for key, table in module.originals.items()
     }
 
 

@@ -70,7 +70,7 @@ class Frame(Tabulated):
                 f"electric_field is {field.tolist()} V/Å but the model reads no field; remove the "
                 "field, or train a model with frame.field: true"
             )
-        kept = self._originals["directions"]
+        kept = self.originals["directions"]
         if np.linalg.norm(field - kept @ (kept.T @ field)) > 1e-6 * magnitude:
             raise ValueError(
                 f"electric_field {field.tolist()} V/Å is not along {kept.T.round(4).tolist()}, "

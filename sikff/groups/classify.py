@@ -23,7 +23,6 @@ def closure(generators: Sequence[Array]) -> Array:
     Raises:
         ValueError: more than 4000 elements were found, so the group is not finite.
     """
-
     elements, count = np.zeros((MAX_ORDER + len(generators) + 1, 3, 3)), 1
     elements[0] = np.eye(3)
     done = 0

@@ -96,8 +96,6 @@ class SymmetryGroup:
             elements = classify.closure(generators)
             self._name = classify.schoenflies(elements)
             self._frame = classify.canonical_frame(self._name, elements)
-            _, standard = names.parse(self._name)
-            elements = self._frame @ classify.closure(standard) @ self._frame.T
         else:
             n = np.array([0.0, 0.0, 1.0])
             self._frame = np.eye(3)
@@ -109,8 +107,8 @@ class SymmetryGroup:
                 new = (round(n @ g @ n) if dimension == 1 else 1, round(np.linalg.det(g)))
                 signs |= {(a * new[0], b * new[1]) for a, b in signs}
             self._name = names.continuous_name(dimension, frozenset(signs))
-            _, standard = names.parse(self._name)
-            elements = self._frame @ classify.closure(standard) @ self._frame.T
+        _, standard = names.parse(self._name)
+        elements = self._frame @ classify.closure(standard) @ self._frame.T
         elements.setflags(write=False)
         self._frame.setflags(write=False)
         self._elements = elements
@@ -156,7 +154,7 @@ class SymmetryGroup:
     @property
     def standard(self) -> SymmetryGroup:
         """The same group in its standard orientation (axis z)."""
-        return self if np.array_equal(self._frame, np.eye(3)) else SymmetryGroup(self._name)
+        return self if np.array_equal(self._frame, np.eye(3)) else _standard(self._name)
 
     @property
     def generators(self) -> Array:

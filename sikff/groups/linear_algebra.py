@@ -46,15 +46,16 @@ def hom_projector(source: Sequence[Array], target: Sequence[Array]) -> Array:
     The first generator is solved through its eigenvectors, which leaves a small space in which
     the others are solved one after the other.
     """
+    size = source[0].shape[0] * target[0].shape[0]
     values_in, vectors_in = _eigenbasis(source[0])
     values_out, vectors_out = _eigenbasis(target[0])
     i, j = np.nonzero(np.abs(values_out[:, None] - values_in) < np.sqrt(NULL_TOLERANCE))
     basis = vectors_out.T[i][:, :, None] * vectors_in.T.conj()[j][:, None, :]
     for a, b in zip(source[1:], target[1:], strict=True):
-        residual = (b @ basis - basis @ a).reshape(len(basis), basis[0].size if len(basis) else 0)
+        residual = (b @ basis - basis @ a).reshape(len(basis), size)
         values, vectors = np.linalg.eigh(residual.conj() @ residual.T)
         basis = np.tensordot(vectors[:, values < NULL_TOLERANCE].T, basis, axes=1)
-    flat = basis.reshape(len(basis), source[0].shape[0] * target[0].shape[0])
+    flat = basis.reshape(len(basis), size)
     return (flat.T @ flat.conj()).real
 
 

@@ -41,7 +41,6 @@ class Contraction(Tabulated):
         self.left_type, self.right_type = left_type.canonical, right_type.canonical
         self.out_type = out_type.canonical
         blocks = self.out_type.blocks
-        self._right_sizes = [b.stop - b.start for b in self.right_type.blocks]
         self._steps: list[_Step] = []
         self._shapes: list[tuple[int, int]] = []  # of each path's weights
         fan_in = np.zeros(len(blocks))
@@ -72,13 +71,12 @@ class Contraction(Tabulated):
 
     def forward(self, outer: Tensor) -> Tensor:
         """A [N, d_left, d_right] -> W CG A [N, d_out]."""
-        return self._contract(list(outer.split(self._right_sizes, dim=2)), len(outer))
+        return self._contract(list(outer.split(self.right_type.block_sizes, dim=2)), len(outer))
 
     def _contract(self, outer: list[Tensor], n: int) -> Tensor:
         """The same for A cut into the blocks of the right type."""
         weights = self._weights()
-        sizes = [a.stop - a.start for a in self.left_type.blocks]
-        blocks = [strip.split(sizes, dim=1) for strip in outer]
+        blocks = [strip.split(self.left_type.block_sizes, dim=1) for strip in outer]
         dims = [block.irrep.dim for block in self.out_type.blocks]
         results = [
             self.scales.new_zeros(block.irrep.dim * n, block.copies)
@@ -100,7 +98,7 @@ class Contraction(Tabulated):
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """W CG sum_j h_ij (x) f_j: h [P, d_left] in the layout's places, f [N, d_right]."""
-        n, parts = len(f), f.split(self._right_sizes, dim=1)
+        n, parts = len(f), f.split(self.right_type.block_sizes, dim=1)
         return self._contract([sum_outer_products(h, part, layout) for part in parts], n)
 
     def matrix(self, left: Tensor) -> Tensor:

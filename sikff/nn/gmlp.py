@@ -53,15 +53,13 @@ class Trunk(nn.Module):
             raise ValueError(f"nonlinearity must be 'gated' or 'sampled'; got {nonlinearity!r}")
         self.in_type = in_type
         group = in_type.group
-        trivial = group.irreps(0)[0]
         reachable = [i for i in irreps if in_type.multiplicity(i)]
         covariant = FieldType(group, [(fields, i) for i in reachable if not i.is_trivial])
         self.to_canonical = ToCanonical(in_type)
-        self.n_own = in_type.multiplicity(trivial)  # invariants of v: its first components
         self.mix = Linear(in_type.canonical, covariant)
         self.gate = Gate(covariant.canonical)
         self.norms = SquaredNorms(covariant) if norms and layers > 1 and covariant.size else None
-        n_in = self.n_own + n_invariants + (covariant.n_fields if self.norms else 0)
+        n_in = in_type.n_invariants + n_invariants + (covariant.n_fields if self.norms else 0)
         width = max(2 * fields, 32) if width is None else width
         self.has_invariants = n_in > 0
         sizes = [max(n_in, 1)] + [width] * (layers - 1) + [fields + covariant.n_fields]
@@ -86,11 +84,13 @@ class Trunk(nn.Module):
         check_size("G-MLP", v, self.in_type)
         v = self.to_canonical(v)
         mixed = self.mix.blocks(v)
-        known = [v[..., : self.n_own]] + ([] if invariants is None else [invariants])
+        known = [v[..., : self.in_type.n_invariants]]
+        if invariants is not None:
+            known.append(invariants)
         if self.norms is not None:
             known.append(self.norms(torch.cat(mixed, dim=-1)))
         if not self.has_invariants:
-            known = [torch.ones_like(v[..., :1])]
+            known.append(torch.ones_like(v[..., :1]))
         gates = self.mlp(torch.cat(known, dim=-1))
         if shell is not None and not self.stack:
             gates = gates * shell

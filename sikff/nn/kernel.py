@@ -114,14 +114,11 @@ class ImplicitKernel(nn.Module):
             irreps = tuple(carried[index] for index in sorted(carried))
         features = y_type
         self.to_canonical, self.product = None, None
-        self.n_attr_invariants = 0
         if attr_type is not None:
             self.to_canonical = ToCanonical(attr_type)
-            self.n_attr_invariants = attr_type.multiplicity(group.irreps(0)[0])
-            covariant = _covariant(attr_type.canonical)
-            if covariant.size:
+            if attr_type.covariant.size:
                 wanted = (group.irreps(0)[0], *(i for i in irreps if not i.is_trivial))
-                self.product = TensorProduct(y_type, covariant, wanted)
+                self.product = TensorProduct(y_type, attr_type.covariant, wanted)
                 features = features + self.product.out_type
         if cutoff is None:
             self.radial: nn.Module = GaussianBasis(n_radial, 3 * sigma)
@@ -144,7 +141,7 @@ class ImplicitKernel(nn.Module):
             layers,
             nonlinearity,
             activation,
-            n_invariants=n_radial + self.n_attr_invariants,
+            n_invariants=n_radial + (0 if attr_type is None else attr_type.n_invariants),
             width=width,
             norms=self.product is not None,
         )
@@ -174,10 +171,10 @@ class ImplicitKernel(nn.Module):
             if attr is None:
                 raise ValueError(f"this kernel needs attributes [E, {self.attr_type.size}]")
             check_size("ImplicitKernel (attr)", attr, self.attr_type)
-            attr = self.to_canonical(attr)
-            invariants.append(attr[:, : self.n_attr_invariants])
+            attr, n = self.to_canonical(attr), self.attr_type.n_invariants
+            invariants.append(attr[:, :n])
             if self.product is not None:
-                products = self.product(features, attr[:, self.n_attr_invariants :])
+                products = self.product(features, attr[:, n:])
                 features = torch.cat([features, products], dim=-1)
         shell = self.scale * self.envelope(r)
         shell = shell if weights is None else shell * weights
@@ -188,10 +185,6 @@ class ImplicitKernel(nn.Module):
         matrix = self.contraction.matrix(self.hidden(x, attr))
         matrix = self.out_basis(matrix.transpose(1, 2)).transpose(1, 2)
         return matrix if self.in_basis.is_identity else matrix @ self.in_basis.matrix.T
-
-
-def _covariant(t: FieldType) -> FieldType:
-    return FieldType(t.group, [(n, i) for n, i in t.fields if not i.is_trivial])
 
 
 def _useful_irreps(in_type: FieldType, out_type: FieldType) -> tuple[Irrep, ...]:

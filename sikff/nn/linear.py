@@ -35,7 +35,6 @@ class Linear(Tabulated):
         self.in_type, self.out_type = in_type, out_type
         self.to_canonical = ToCanonical(in_type)
         self.from_canonical = ToCanonical(out_type, inverse=True)
-        self._sizes = [block.stop - block.start for block in in_type.canonical.blocks]
         sources = {block.irrep: block for block in in_type.canonical.blocks}
         self._steps: list[tuple[int, int, str | None] | int] = []
         self._shapes: list[tuple[int, int]] = []
@@ -56,9 +55,8 @@ class Linear(Tabulated):
         self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
         self.weight = nn.Parameter(torch.randn(len(self.scales)))
         self.bias = None
-        invariants = out_type.canonical.blocks[:1]
-        if bias and invariants and invariants[0].irrep.is_trivial:
-            self.bias = nn.Parameter(torch.zeros(invariants[0].copies))
+        if bias and out_type.n_invariants:
+            self.bias = nn.Parameter(torch.zeros(out_type.n_invariants))
 
     def forward(self, x: Tensor) -> Tensor:
         """Features [..., d_in] -> [..., d_out]."""
@@ -69,7 +67,7 @@ class Linear(Tabulated):
     def blocks(self, x: Tensor) -> list[Tensor]:
         """The result's canonical blocks, one for each irrep, not yet joined."""
         check_size("Linear", x, self.in_type)
-        blocks = self.to_canonical(x).split(self._sizes, dim=-1)
+        blocks = self.to_canonical(x).split(self.in_type.canonical.block_sizes, dim=-1)
         weights = (self.weight * self.scales).split([n * m for n, m in self._shapes])
         matrices = (w.view(shape) for w, shape in zip(weights, self._shapes, strict=True))
         parts = []

@@ -62,10 +62,9 @@ class Gate(nn.Module):
         self.in_type = self.out_type = field_type
         self._dims = [b.irrep.dim for b in field_type.blocks]
         self._copies = [b.copies for b in field_type.blocks]
-        self._sizes = [b.stop - b.start for b in field_type.blocks]
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
-        return torch.cat(self.blocks(x.split(self._sizes, dim=-1), gates), dim=-1)
+        return torch.cat(self.blocks(x.split(self.in_type.block_sizes, dim=-1), gates), dim=-1)
 
     def blocks(self, blocks: Sequence[Tensor], gates: Tensor) -> list[Tensor]:
         """The same block by block, one for each irrep."""
@@ -87,13 +86,9 @@ class Gated(nn.Module):
     def __init__(self, fields: FieldType, activation: str = "silu") -> None:
         super().__init__()
         self.out_type = fields.canonical
-        trivial = [b for b in self.out_type.blocks if b.irrep.is_trivial]
-        self.n_scalars = trivial[0].copies if trivial else 0
-        covariant = [(n, i) for n, i in self.out_type.fields if not i.is_trivial]
-        gated = FieldType(fields.group, covariant)
-        self.n_gates = gated.n_fields
+        self.n_gates = fields.covariant.n_fields
         self.in_type = FieldType.scalar(fields.group, self.n_gates) + self.out_type
-        self.gate = Gate(gated)
+        self.gate = Gate(fields.covariant)
         self.activation = find_activation(activation)
         self.scale = activation_scale(self.activation)
 
@@ -101,7 +96,7 @@ class Gated(nn.Module):
         """[..., n_gates + d] -> [..., d]."""
         check_size("Gated", x, self.in_type)
         gates, scalars, rest = x.split(
-            [self.n_gates, self.n_scalars, self.gate.in_type.size], dim=-1
+            [self.n_gates, self.out_type.n_invariants, self.gate.in_type.size], dim=-1
         )
         rest = self.gate(rest, 2 * torch.sigmoid(gates)) if self.n_gates else rest
         return torch.cat([self.activation(scalars) * self.scale, rest], dim=-1)

@@ -1,6 +1,6 @@
 """Numeric tables of layers, and the change to a type's canonical irrep basis."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -27,6 +27,11 @@ class Tabulated(nn.Module):
         self._originals[name] = np.array(values, dtype=np.float64)
         table = torch.from_numpy(self._originals[name]).to(torch.get_default_dtype())
         self.register_buffer(name, table, persistent=False)
+
+    @property
+    def originals(self) -> Mapping[str, np.ndarray]:
+        """The float64 originals by name."""
+        return self._originals
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         module = super()._apply(fn, recurse)

@@ -49,14 +49,15 @@ def test_invariance_under_the_group_and_not_beyond(group: str, name: str) -> Non
         if reference.stress is not None:
             expected = turn @ reference.stress @ turn.T
             assert (result.stress - expected).abs().max() < LIMITS.invariance
-    larger = SymmetryGroup("SO(3)" if group == "O(3)" else "O(3)")
-    if group in ("O(3)", "SO(3)"):
-        # one structure cannot tell SO(3) from O(3) unless it is chiral: checked for all others
+    if group == "O(3)":  # nothing larger
         return
+    larger = SymmetryGroup("O(3)")
     broken = [
         abs(energy(model, moved(atoms, g)) - float(reference.energy)) for g in elements_of(larger)
     ]
-    assert max(broken) > 1e-4
+    # only parity tells SO(3) from O(3), and the aluminium structures are nearly achiral
+    nearly_achiral = group == "SO(3)" and name != "molecule"
+    assert max(broken) > (10 * LIMITS.invariance if nearly_achiral else 1e-4)
 
 
 @pytest.mark.parametrize("group", ["O(3)", "C_inf_v", "C1"])
