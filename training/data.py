@@ -1,8 +1,8 @@
-"""From files of labelled structures to batches of graphs."""
+"""From files of labelled structures to samples: graphs with their labels."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -15,6 +15,7 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from sikff.forcefield import ForceFieldConfig
 from sikff.graph import AtomicGraph
+from sikff.training.batches import Sample
 from sikff.training.config import DataConfig
 from sikff.training.losses import Targets
 
@@ -44,56 +45,6 @@ class Frames:
             raise ValueError(
                 f"{self.source}: {what} in frame{'s'[: len(places) > 1]} {shown}{more}"
             )
-
-
-@dataclass(frozen=True)
-class Sample:
-    """One structure as a graph, with its labels."""
-
-    graph: AtomicGraph
-    targets: Targets
-
-
-class Batches:
-    """Iterates over batches of samples held in memory; each epoch has its own order.
-
-    Args:
-        samples: what to batch.
-        batch_size: structures in a batch; the last may be smaller.
-        seed: of the orders; None: always as given.
-    """
-
-    def __init__(self, samples: Sequence[Sample], batch_size: int, seed: int | None = None) -> None:
-        self.samples, self.batch_size, self.seed = samples, batch_size, seed
-        self.epoch = 0
-
-    def __len__(self) -> int:
-        return -(-len(self.samples) // self.batch_size)
-
-    @property
-    def sampler(self) -> Batches:
-        """Where Lightning looks for `set_epoch`."""
-        return self
-
-    batch_sampler = None
-
-    def set_epoch(self, epoch: int) -> None:
-        """Chooses the order; a resumed run goes on with the order it would have had."""
-        self.epoch = epoch
-
-    def __iter__(self) -> Iterator[tuple[AtomicGraph, Targets]]:
-        order = np.arange(len(self.samples))
-        if self.seed is not None:
-            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
-        for start in range(0, len(order), self.batch_size):
-            yield collate([self.samples[k] for k in order[start : start + self.batch_size]])
-
-
-def collate(samples: Sequence[Sample]) -> tuple[AtomicGraph, Targets]:
-    """One graph and its labels from several."""
-    columns = zip(*(sample.targets for sample in samples), strict=True)
-    targets = Targets(*(None if column[0] is None else torch.cat(column) for column in columns))
-    return AtomicGraph.batch_of([sample.graph for sample in samples]), targets
 
 
 def read_frames(paths: Path | Sequence[Path]) -> Frames:
@@ -186,7 +137,8 @@ def make_samples(
             frames.refuse([place], str(error))
             raise
         labels = {name: column[place] for name, column in columns.items()}
-        samples.append(Sample(graph, Targets(**labels)))
+        name = f"{frames.source} frame {frames.numbers[place]}"
+        samples.append(Sample(graph, Targets(**labels), name))
     return samples
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sikff.forcefield import ForceFieldConfig
+from sikff.training.batches import Sample
 from sikff.training.config import TrainConfig
 from sikff.training.data import (
-    Sample,
     elements_of,
     make_samples,
     read_frames,

@@ -12,8 +12,9 @@ import numpy as np
 import torch
 
 from sikff.forcefield import ForceField
+from sikff.training.batches import Batches
 from sikff.training.config import DataConfig
-from sikff.training.data import Batches, Frames, label, make_samples, split_isolated
+from sikff.training.data import Frames, label, make_samples, split_isolated
 from sikff.training.files import complete
 from sikff.training.losses import Targets, errors
 from sikff.training.metrics import Metrics
@@ -69,9 +70,9 @@ def evaluate(
     metrics = Metrics(model.elements)
     seen: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in found}
     seconds = 0.0
-    for graph, targets in Batches(samples, batch_size):
-        graph = graph.to(device)
-        targets = Targets(*(None if t is None else t.to(device) for t in targets))
+    for batch in Batches(samples, batch_size):
+        graph = batch.graph.to(device)
+        targets = Targets(*(None if t is None else t.to(device) for t in batch.targets))
         start = time.perf_counter()
         prediction = model.eval()(graph, "forces" in found, "stress" in found)
         prediction.energy.sum().item()  # waits for the device

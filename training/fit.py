@@ -14,7 +14,7 @@ import yaml
 import sikff
 from sikff.forcefield import ForceField
 from sikff.training.config import TrainConfig
-from sikff.training.data import Batches
+from sikff.training.batches import Batches
 from sikff.training.dataset import load_dataset
 from sikff.training.files import complete
 from sikff.training.module import FitModule

@@ -9,8 +9,9 @@ import numpy as np
 import torch
 
 from sikff.forcefield import ForceFieldConfig
+from sikff.training.batches import Sample
 from sikff.training.config import DataConfig
-from sikff.training.data import Frames, Sample, label
+from sikff.training.data import Frames, label
 
 
 def complete_model(

@@ -12,7 +12,6 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from sikff.forcefield import ForceFieldConfig
 from sikff.training.config import DataConfig, TrainConfig
 from sikff.training.data import (
-    Batches,
     Frames,
     label,
     make_samples,
@@ -110,22 +109,6 @@ def test_split_repeats_and_loses_nothing(frames: list[ase.Atoms]) -> None:
     assert len(valid.numbers) == 3
     with pytest.raises(ValueError, match="12 of 12 frames for validation leaves none"):
         split_validation(as_frames(frames), 12, seed=0)
-
-
-def test_batches_cover_everything_in_an_order_of_their_epoch(frames: list[ase.Atoms]) -> None:
-    batches = Batches(sampled(frames), 5, seed=3)
-
-    def energies(epoch: int) -> list[float]:
-        batches.set_epoch(epoch)
-        return torch.cat([targets.energy for _, targets in batches]).tolist()
-
-    assert len(batches) == len(list(batches)) == 3
-    assert energies(0) == energies(0)
-    assert energies(0) != energies(1)
-    assert sorted(energies(0)) == sorted(energies(1))
-    graph, targets = next(iter(batches))
-    assert targets.forces.shape == graph.positions.shape
-    assert targets.stress.shape == graph.cell.shape == (5, 3, 3)
 
 
 def test_atomic_energies_are_recovered_by_least_squares(frames: list[ase.Atoms]) -> None:
