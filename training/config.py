@@ -84,18 +84,23 @@ class TrainConfig(Section):
     Attributes:
         data, loss: see there. model: the keys of :class:`ForceFieldConfig`; elements,
             atomic_energies, energy_scale and average_neighbours come from the data if not given.
-        output: folder of the run: model.sikff (the best), last.ckpt, log.csv, config.yaml.
-        batch_size: structures in a step.
+        output: folder of the run: model.sikff (the best), last.ckpt, log.csv, config.yaml, plots.
+        batch_size: structures in a step, over all devices.
         max_epochs, max_minutes: the run ends at the first limit it meets.
+        patience: it also ends after so many epochs without a lower validation loss.
         lr, weight_decay: of AdamW. Biases and other vectors do not decay.
-        warm_up: fraction of the run in which the learning rate rises from 0; it then falls to
-            0 along a cosine.
+        warm_up: fraction of the run in which the learning rate rises from 0.
+        schedule: of the learning rate after that. "cosine": down to 0 at the end of the run;
+            "plateau": multiplied by `plateau_factor` whenever the validation loss has not fallen
+            for `plateau_patience` epochs.
         ema: decay of the running average of the weights that is validated and saved; 0: none.
         clip: largest norm of the gradient.
         seed: of the weights, the split and the order of structures.
         dtype: of the weights.
         device: "auto", "cpu" or "cuda".
-        threads: of torch on the CPU. None: torch's choice.
+        devices: processes (on the CPU) or GPUs that share every batch.
+        threads: of torch on the CPU, in each process. None: torch's choice.
+        tensorboard: write event files for TensorBoard as well as log.csv.
     """
 
     data: DataConfig
@@ -105,15 +110,21 @@ class TrainConfig(Section):
     batch_size: Count = 8
     max_epochs: Count | None = None
     max_minutes: Positive | None = None
+    patience: Count | None = None
     lr: Positive = 0.005
     weight_decay: NonNegative = 1e-4
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05
+    schedule: Literal["cosine", "plateau"] = "cosine"
+    plateau_patience: Count = 10
+    plateau_factor: Annotated[float, Field(gt=0, lt=1)] = 0.5
     ema: Annotated[float, Field(ge=0, lt=1)] = 0.99
     clip: Positive = 10.0
     seed: Annotated[int, Field(ge=0)] = 0
     dtype: Literal["float32", "float64"] = "float32"
     device: Literal["auto", "cpu", "cuda"] = "auto"
+    devices: Count = 1
     threads: Count | None = None
+    tensorboard: bool = False
 
     @field_validator("model")
     @classmethod
@@ -129,6 +140,11 @@ class TrainConfig(Section):
     def _some_limit(self) -> TrainConfig:
         if self.max_epochs is None and self.max_minutes is None:
             raise ValueError("no end of the run; give max_epochs, max_minutes or both")
+        if self.batch_size < self.devices:
+            raise ValueError(
+                f"batch_size ({self.batch_size}) is less than devices ({self.devices}); every "
+                "device needs a structure of each batch"
+            )
         return self
 
 

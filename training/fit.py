@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 import warnings
 from collections.abc import Callable
 from pathlib import Path
@@ -10,17 +9,25 @@ from pathlib import Path
 import lightning as L
 import torch
 import yaml
+from torch.multiprocessing import ProcessRaisedException
 
-import sikff
 from sikff.forcefield import ForceField
 from sikff.training.config import TrainConfig
-from sikff.training.batches import Batches
-from sikff.training.dataset import load_dataset
 from sikff.training.files import complete
+from sikff.training.loaders import Loaders
 from sikff.training.module import FitModule
 
 # What a resumed run may change.
-FREE = {"output", "max_epochs", "max_minutes", "device", "threads"}
+FREE = {
+    "output",
+    "max_epochs",
+    "max_minutes",
+    "patience",
+    "device",
+    "devices",
+    "threads",
+    "tensorboard",
+}
 
 
 def fit(
@@ -32,9 +39,12 @@ def fit(
 ) -> Path:
     """Trains a force field and writes the best one to ``model.sikff`` in the output folder.
 
+    With several devices this starts processes, so a script that calls it needs the usual
+    ``if __name__ == "__main__":``.
+
     Args:
         config: the run.
-        resume: go on from ``last.ckpt`` in the output folder.
+        resume: go on from ``last.ckpt`` in the output folder, or begin if there is none yet.
         progress: show a progress bar.
         report: called with each line meant for the user.
 
@@ -42,11 +52,14 @@ def fit(
         The path of the model file.
 
     Raises:
-        FileNotFoundError, ValueError: for data or a folder the run cannot use.
+        FileNotFoundError, ValueError: for data, a device or a folder the run cannot use.
         FloatingPointError: if the loss is no longer finite.
     """
     checkpoint = _prepare_folder(config, resume)
-    dataset = load_dataset(config)
+    if resume and checkpoint is None:
+        report(f"nothing to resume in {str(config.output)!r}: starting from the beginning")
+    loaders = Loaders(config)
+    dataset = loaders.dataset
     for line in dataset.report:
         report(line)
     with torch.random.fork_rng(devices=[]):
@@ -54,32 +67,40 @@ def fit(
         model = ForceField(dataset.model).to(getattr(torch, config.dtype))
     size = sum(parameter.numel() for parameter in model.parameters())
     report(f"{size} weights, group {dataset.model.group}")
-    path = config.output / "model.sikff"
-
-    def save(best: ForceField, metrics: dict[str, float]) -> None:
-        best.save(path, provenance(config, metrics, len(dataset.train)))
-
+    module = FitModule(model, config, len(dataset.train))
     _write_config(config)
     with warnings.catch_warnings():  # Lightning 2.6 uses a name that torch 2.13 deprecates
         warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
-        trainer(config, progress).fit(
-            FitModule(model, config, save),
-            Batches(dataset.train, config.batch_size, seed=config.seed),
-            Batches(dataset.valid, config.batch_size),
-            ckpt_path=checkpoint,
-            weights_only=True,
-        )
-    return path
+        try:
+            trainer(config, progress).fit(
+                module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True
+            )
+        except ProcessRaisedException as error:
+            name, _, message = str(error).strip().rpartition("\n")[2].partition(": ")
+            kind = FloatingPointError if name == "FloatingPointError" else RuntimeError
+            raise kind(message) from error
+    return config.output / "model.sikff"
 
 
 def trainer(config: TrainConfig, progress: bool) -> L.Trainer:
-    """The Lightning trainer of a run: one device, no files and no words of its own."""
-    cuda = torch.cuda.is_available() if config.device == "auto" else config.device == "cuda"
+    """The Lightning trainer of a run: no files and no words of its own.
+
+    Raises:
+        ValueError: if there are not so many devices.
+    """
+    available = torch.cuda.device_count()
+    cuda = bool(available) if config.device == "auto" else config.device == "cuda"
+    if cuda and available < config.devices:
+        raise ValueError(
+            f"device is {config.device} and devices {config.devices}, but torch finds {available} "
+            "GPUs; lower devices or set device: cpu"
+        )
     return L.Trainer(
         accelerator="cuda" if cuda else "cpu",
-        devices=1,
+        devices=config.devices,
+        strategy="auto" if config.devices == 1 else "ddp_spawn",
+        use_distributed_sampler=False,  # the loaders know their part
         max_epochs=-1 if config.max_epochs is None else config.max_epochs,
-        gradient_clip_val=config.clip,
         inference_mode=False,  # forces are gradients, in validation too
         num_sanity_val_steps=0,
         logger=False,
@@ -90,41 +111,29 @@ def trainer(config: TrainConfig, progress: bool) -> L.Trainer:
     )
 
 
-def provenance(
-    config: TrainConfig, metrics: dict[str, float], structures: int
-) -> dict[str, object]:
-    """Where a model comes from."""
-    return {
-        "program": f"sikff {sikff.__version__}",
-        "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
-        "training": config.model_dump(mode="json"),
-        "training_structures": structures,
-        "validation": metrics,
-    }
-
-
 def _prepare_folder(config: TrainConfig, resume: bool) -> Path | None:
     """The checkpoint to go on from, if any."""
     checkpoint = config.output / "last.ckpt"
-    if resume:
-        if not checkpoint.is_file():
-            raise FileNotFoundError(f"nothing to resume: no {str(checkpoint)!r}")
-        before = yaml.safe_load((config.output / "config.yaml").read_text(encoding="utf-8"))
-        now = config.model_dump(mode="json")
-        changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
-        if changed:
-            raise ValueError(
-                f"cannot resume with other settings of {', '.join(changed)} than in "
-                f"{str(config.output / 'config.yaml')!r}; only {', '.join(sorted(FREE))} may change"
-            )
-        return checkpoint
-    if checkpoint.exists() or (config.output / "model.sikff").exists():
+    if not resume and (checkpoint.exists() or (config.output / "model.sikff").exists()):
         raise ValueError(
             f"{str(config.output)!r} already holds a run; resume it (--resume) or choose another "
             "output"
         )
     config.output.mkdir(parents=True, exist_ok=True)
-    return None
+    for name in (".last.*.ckpt", ".log.*.csv", ".config.*.yaml", ".model.*.tmp"):
+        for unfinished in config.output.glob(name):  # by a run that was killed while it wrote
+            unfinished.unlink()
+    if not (resume and checkpoint.is_file()):
+        return None
+    before = yaml.safe_load((config.output / "config.yaml").read_text(encoding="utf-8"))
+    now = config.model_dump(mode="json")
+    changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
+    if changed:
+        raise ValueError(
+            f"cannot resume with other settings of {', '.join(changed)} than in "
+            f"{str(config.output / 'config.yaml')!r}; only {', '.join(sorted(FREE))} may change"
+        )
+    return checkpoint
 
 
 def _write_config(config: TrainConfig) -> None:

@@ -39,13 +39,18 @@ def errors(prediction: Prediction, targets: Targets, graph: AtomicGraph) -> Erro
     )
 
 
-def loss(found: Errors, config: LossConfig) -> Tensor:
-    """Weighted sum of the mean loss of energies per atom, force and stress components."""
+def loss(found: Errors, config: LossConfig, structures: float, atoms: float) -> Tensor:
+    """Weighted sum of the mean loss of energies per atom, force and stress components.
+
+    Means are sums over what was found, divided by the numbers of `structures` and `atoms`, so that
+    the parts of a batch on several processes have the mean of the whole as their mean.
+    """
+    sizes = {"energy": structures, "forces": 3 * atoms, "stress": 9 * structures}
     terms = []
     for name in Errors._fields:
         weight, error = getattr(config, name), getattr(found, name)
         if weight:
-            terms.append(weight * _mean_loss(error, config))
+            terms.append(weight * _summed_loss(error, config) / sizes[name])
     return torch.stack(terms).sum()
 
 
@@ -53,8 +58,8 @@ def _difference(said: Tensor | None, true: Tensor | None) -> Tensor | None:
     return None if said is None or true is None else said - true
 
 
-def _mean_loss(error: Tensor, config: LossConfig) -> Tensor:
+def _summed_loss(error: Tensor, config: LossConfig) -> Tensor:
     if config.kind == "mse":
-        return error.square().mean()
-    zero = torch.zeros_like(error)
-    return torch.nn.functional.huber_loss(error, zero, delta=config.delta) / config.delta
+        return error.square().sum()
+    zero, delta = torch.zeros_like(error), config.delta
+    return torch.nn.functional.huber_loss(error, zero, delta=delta, reduction="sum") / delta

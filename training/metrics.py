@@ -21,37 +21,47 @@ class Metrics:
 
     Args:
         elements: of the model, for the force errors by element.
+
+    Attributes:
+        sums: [3 + elements, 3] sums of |error| and of error squared, and the number of errors, for
+            energy, forces, stress and the forces on each element. Those of several processes add.
     """
 
     def __init__(self, elements: Sequence[str]) -> None:
-        self.elements = elements
-        self._sums: dict[str, torch.Tensor] = {}
+        self.elements = tuple(elements)
+        self.sums = torch.zeros(len(_NAMES) + len(self.elements), 3, dtype=torch.float64)
 
     def update(self, found: Errors, graph: AtomicGraph) -> None:
         """Adds the errors of one batch."""
-        for name, error in zip(Errors._fields, found, strict=True):
-            if error is not None:
-                self._add(name, error)
-        if found.forces is not None:
-            for index, element in enumerate(self.elements):
-                self._add(element, found.forces[graph.species == index])
+        rows = [_sums(found.energy), _sums(found.forces), _sums(found.stress)]
+        for index in range(len(self.elements)):
+            here = None if found.forces is None else found.forces[graph.species == index]
+            rows.append(_sums(here))
+        self.sums = self.sums.to(graph.positions.device)
+        self.sums += torch.stack([row.to(self.sums.device) for row in rows])
 
     def results(self) -> dict[str, float]:
         """MAE and RMSE: energy in meV/atom, forces in meV/Å, stress in meV/Å^3 (components)."""
         found = {}
-        for name, key in _NAMES.items():
-            if name in self._sums:
-                absolute, square, count = self._sums[name].tolist()
+        for key, row in zip(_NAMES.values(), self.sums.tolist(), strict=False):
+            absolute, square, count = row
+            if count:
                 found[key.format("mae")] = 1000 * absolute / count
                 found[key.format("rmse")] = 1000 * (square / count) ** 0.5
         return found
 
     def force_mae_by_element(self) -> dict[str, float]:
         """Force MAE (meV/Å) of the atoms of each element that occurred."""
-        sums = {e: self._sums[e].tolist() for e in self.elements if e in self._sums}
-        return {e: 1000 * absolute / count for e, (absolute, _, count) in sums.items() if count}
+        rows = self.sums[len(_NAMES) :].tolist()
+        return {
+            element: 1000 * absolute / count
+            for element, (absolute, _, count) in zip(self.elements, rows, strict=True)
+            if count
+        }
 
-    def _add(self, name: str, error: torch.Tensor) -> None:
-        error = error.detach().double().flatten()
-        new = torch.stack([error.abs().sum(), error.square().sum(), error.new_tensor(len(error))])
-        self._sums[name] = self._sums[name] + new if name in self._sums else new
+
+def _sums(error: torch.Tensor | None) -> torch.Tensor:
+    if error is None:
+        return torch.zeros(3, dtype=torch.float64)
+    error = error.detach().double().flatten()
+    return torch.stack([error.abs().sum(), error.square().sum(), error.new_tensor(len(error))])

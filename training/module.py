@@ -3,75 +3,76 @@
 from __future__ import annotations
 
 import copy
-import csv
+import datetime
 import math
 import time
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import lightning as L
 import torch
 from torch import Tensor
 
+import sikff
 from sikff.forcefield import ForceField
-from sikff.graph import AtomicGraph
+from sikff.training.batches import Batch
 from sikff.training.config import TrainConfig
 from sikff.training.files import complete
-from sikff.training.losses import Targets, errors, loss
+from sikff.training.log import RunLog
+from sikff.training.losses import errors, loss
 from sikff.training.metrics import Metrics
+from sikff.training.schedule import Patience, cosine_factor, warm_up_factor
 
-Batch = tuple[AtomicGraph, Targets]
-
-
-def schedule(progress: float, warm_up: float) -> float:
-    """Factor of the learning rate: up in a line until `warm_up`, then down along a cosine."""
-    if progress < warm_up:
-        return progress / warm_up
-    return 0.5 * (1 + math.cos(math.pi * min(1.0, (progress - warm_up) / (1 - warm_up))))
+SHOWN = 8  # structures listed in an error
 
 
 class FitModule(L.LightningModule):
     """Trains `model`; validates and saves the running average of its weights.
 
+    With several processes each sees its part of every batch, and all agree on losses, learning
+    rate and end, so that none waits for another that has stopped.
+
     Args:
         model: what to train.
         config: the run.
-        save: called with the averaged model and its metrics whenever it is the best so far.
+        structures: size of the training set, for the provenance of the model.
     """
 
-    def __init__(
-        self,
-        model: ForceField,
-        config: TrainConfig,
-        save: Callable[[ForceField, dict[str, float]], None],
-    ) -> None:
+    def __init__(self, model: ForceField, config: TrainConfig, structures: int) -> None:
         super().__init__()
         self.model = model
         self.averaged = copy.deepcopy(model).requires_grad_(False)
         self.config = config
-        self.best = math.inf
-        self._save = save
+        self.structures = structures
+        self.patience = Patience()
+        self.run_log = RunLog(config.output, config.tensorboard)
         self._spent, self._began = 0.0, time.monotonic()
+        self._minutes = 0.0  # as all processes read it, at the start of a step
         self._train_losses: list[Tensor] = []
         self._valid_losses: list[Tensor] = []
-        self._structures = 0
         self._metrics = Metrics(model.elements)
+        self._names: tuple[str, ...] = ()
 
     @property
     def minutes(self) -> float:
         """Time spent on the run, before and after it was resumed."""
         return self._spent + (time.monotonic() - self._began) / 60
 
-    @property
-    def progress(self) -> float:
+    def learning_rate(self) -> float:
+        """The learning rate of this step."""
+        progress, warm_up = self._progress(), self.config.warm_up
+        factor = self.patience.factor * warm_up_factor(progress, warm_up)
+        if self.config.schedule == "cosine":
+            factor *= cosine_factor(progress, warm_up)
+        return self.config.lr * factor
+
+    def _progress(self) -> float:
         """Part of the run that is done: of its epochs or its minutes, whichever is further."""
         parts = []
         if self.config.max_epochs is not None:
             batches = int(self.trainer.num_training_batches)
             parts.append(self.global_step / (self.config.max_epochs * batches))
         if self.config.max_minutes is not None:
-            parts.append(self.minutes / self.config.max_minutes)
+            parts.append(self._minutes / self.config.max_minutes)
         return max(parts)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
@@ -85,28 +86,32 @@ class FitModule(L.LightningModule):
         ]
         return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.config.lr)
 
-    def _evaluate(self, model: ForceField, batch: Batch) -> Tensor:
-        graph, targets = batch
-        prediction = model(
-            graph, forces=targets.forces is not None, stress=targets.stress is not None
-        )
-        found = errors(prediction, targets, graph)
-        if not self.training:
-            self._metrics.update(found, graph)
-        return loss(found, self.config.loss)
-
     def on_fit_start(self) -> None:
         self._began = time.monotonic()
+        if self.trainer.world_size > 1 and self.config.threads is not None:
+            torch.set_num_threads(self.config.threads)  # this process exists for this run only
+
+    def on_train_start(self) -> None:
+        if self.trainer.is_global_zero:
+            self.run_log.rewind(self.current_epoch)
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
-        factor = schedule(self.progress, self.config.warm_up)
+        self._minutes = self.minutes
+        if self.trainer.world_size > 1 and self.config.max_minutes is not None:
+            self._minutes = self._over_processes(torch.tensor(self._minutes), "mean").item()
         for group in self.trainer.optimizers[0].param_groups:
-            group["lr"] = self.config.lr * factor
+            group["lr"] = self.learning_rate()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        value = self._evaluate(self.model, batch)
+        value = self._loss(self.model, batch)
+        self._names = batch.names
+        self._refuse_if_not_finite(value.detach(), "loss")
         self._train_losses.append(value.detach())
         return value
+
+    def configure_gradient_clipping(self, optimizer: Any, *_: Any, **__: Any) -> None:
+        norm = torch.nn.utils.clip_grad_norm_(self.model.parameters(), self.config.clip)
+        self._refuse_if_not_finite(norm, "gradient")
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         step = self.global_step  # a young average forgets faster
@@ -114,31 +119,34 @@ class FitModule(L.LightningModule):
         with torch.no_grad():
             for mean, new in zip(self.averaged.parameters(), self.model.parameters(), strict=True):
                 mean.lerp_(new, weight if self.config.ema else 1.0)
-        if self.config.max_minutes is not None and self.minutes >= self.config.max_minutes:
+        if self.config.max_minutes is not None and self._minutes >= self.config.max_minutes:
             self.trainer.should_stop = True
 
     def on_validation_epoch_start(self) -> None:
         self._metrics = Metrics(self.model.elements)
         self._valid_losses.clear()
-        self._structures = 0
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        self._valid_losses.append(self._evaluate(self.averaged, batch) * batch[0].n_graphs)
-        self._structures += batch[0].n_graphs
+        value = self._loss(self.averaged, batch)
+        if batch.names:
+            self._valid_losses.append(value.detach() * batch.structures)
 
     def on_validation_epoch_end(self) -> None:
-        valid_loss = torch.stack(self._valid_losses).sum().item() / self._structures
-        train_loss = torch.stack(self._train_losses).mean().item()
+        zero = torch.zeros((), dtype=torch.float64, device=self.device)
+        train_loss = self._over_processes(torch.stack(self._train_losses).mean(), "mean").item()
+        valid_sum = self._over_processes(sum(self._valid_losses, start=zero), "sum").item()
+        valid_loss = valid_sum / len(self.trainer.val_dataloaders.samples)
+        self._metrics.sums = self._over_processes(self._metrics.sums, "sum")
         self._train_losses.clear()
-        if not (math.isfinite(valid_loss) and math.isfinite(train_loss)):
+        if not math.isfinite(valid_loss):
             raise FloatingPointError(
-                f"training diverged: the loss is {train_loss} in epoch {self.current_epoch}; "
-                f"try a smaller lr (it is {self.config.lr:g}) or look for wrong labels"
+                f"training diverged: the validation loss is {valid_loss} in epoch "
+                f"{self.current_epoch}; {self._mend()}"
             )
         metrics = self._metrics.results()
         short = {"E meV/atom": "energy_mae_mev_per_atom", "F meV/Å": "force_mae_mev_per_a"}
         shown = {name: metrics[key] for name, key in short.items() if key in metrics}
-        self.log_dict(shown, prog_bar=True, logger=False, batch_size=self._structures)
+        self.log_dict(shown, prog_bar=True, logger=False, batch_size=1, sync_dist=True)
         row = {
             "epoch": self.current_epoch,
             "step": self.global_step,
@@ -148,26 +156,66 @@ class FitModule(L.LightningModule):
             "valid_loss": valid_loss,
             **metrics,
         }
-        _append(self.config.output / "log.csv", row)
-        if valid_loss < self.best:
-            self.best = valid_loss
-            self._save(self.averaged, row)
+        improved = self.patience.improved(valid_loss)
+        if self.config.schedule == "plateau":
+            self.patience.shrink(self.config.plateau_patience, self.config.plateau_factor)
+        if self.config.patience is not None and self.patience.waited >= self.config.patience:
+            self.trainer.should_stop = True
+        if self.trainer.is_global_zero:
+            if improved:
+                self.averaged.save(self.config.output / "model.sikff", self._provenance(row))
+            self.run_log.append(row)
 
     def on_train_epoch_end(self) -> None:
-        with complete(self.config.output / "last.ckpt") as path:
-            self.trainer.save_checkpoint(path, weights_only=False)  # optimiser too
+        path = self.config.output / "last.ckpt"
+        if not self.trainer.is_global_zero:
+            self.trainer.save_checkpoint(path)  # writes nothing, but all must take part
+            return
+        with complete(path) as temporary:
+            self.trainer.save_checkpoint(temporary, weights_only=False)  # optimiser too
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["sikff"] = {"minutes": self.minutes, "best": self.best}
+        checkpoint["sikff"] = {"minutes": self.minutes, "patience": self.patience.state()}
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        self._spent, self.best = checkpoint["sikff"]["minutes"], checkpoint["sikff"]["best"]
+        self._spent = checkpoint["sikff"]["minutes"]
+        self.patience = Patience(**checkpoint["sikff"]["patience"])
 
+    def _loss(self, model: ForceField, batch: Batch) -> Tensor:
+        graph, targets = batch.graph, batch.targets
+        prediction = model(
+            graph, forces=targets.forces is not None, stress=targets.stress is not None
+        )
+        found = errors(prediction, targets, graph)
+        if not self.training and batch.names:
+            self._metrics.update(found, graph)
+        return loss(found, self.config.loss, batch.structures, batch.atoms)
 
-def _append(path: Path, row: dict[str, float]) -> None:
-    new = not path.exists()
-    with path.open("a", newline="", encoding="utf-8") as file:
-        writer = csv.DictWriter(file, row)
-        if new:
-            writer.writeheader()
-        writer.writerow(row)
+    def _over_processes(self, value: Tensor, how: str) -> Tensor:
+        """The sum or mean over all processes of the run."""
+        return self.trainer.strategy.reduce(value.to(self.device), reduce_op=how)
+
+    def _refuse_if_not_finite(self, value: Tensor, what: str) -> None:
+        if not bool(torch.isfinite(value)):
+            more = f" and {len(self._names) - SHOWN} more" if len(self._names) > SHOWN else ""
+            raise FloatingPointError(
+                f"training diverged: the {what} is {float(value):g} in step {self.global_step} "
+                f"(epoch {self.current_epoch}), on {', '.join(self._names[:SHOWN])}{more}; "
+                f"{self._mend()}"
+            )
+
+    def _mend(self) -> str:
+        return (
+            "try a smaller lr or look for wrong labels "
+            f"(lr is {self.config.lr:g}; the last good state is in {str(self.config.output)!r})"
+        )
+
+    def _provenance(self, row: dict[str, float]) -> dict[str, object]:
+        """Where a model comes from."""
+        return {
+            "program": f"sikff {sikff.__version__}",
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "training": self.config.model_dump(mode="json"),
+            "training_structures": self.structures,
+            "validation": row,
+        }

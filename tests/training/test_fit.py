@@ -1,41 +1,29 @@
 """Runs: they learn, they stop, they resume as if never interrupted."""
 
-import csv
 import math
-from pathlib import Path
 
 import ase.io
 import numpy as np
 import pytest
 import torch
 
+from runs import changed, rows, weights
 from sikff import load
 from sikff.training import module
 from sikff.training.config import TrainConfig
 from sikff.training.data import read_frames
 from sikff.training.evaluate import evaluate
 from sikff.training.fit import fit
-from sikff.training.module import FitModule, schedule
-
-
-def rows(config: TrainConfig) -> list[dict[str, float]]:
-    with (config.output / "log.csv").open() as file:
-        return [{k: float(v) for k, v in row.items()} for row in csv.DictReader(file)]
-
-
-def changed(config: TrainConfig, **update: object) -> TrainConfig:
-    return TrainConfig.model_validate({**config.model_dump(), **update})
-
-
-def weights(path: Path) -> dict[str, torch.Tensor]:
-    return load(path).state_dict()
+from sikff.training.module import FitModule
+from sikff.training.schedule import Patience, cosine_factor, warm_up_factor
 
 
 def test_schedule_rises_and_falls() -> None:
-    assert [schedule(p, 0.2) for p in (0.0, 0.1, 0.2)] == [0.0, 0.5, 1.0]
-    assert schedule(0.6, 0.2) == pytest.approx(0.5)
-    assert schedule(1.0, 0.2) == schedule(1.5, 0.2) == 0.0
-    assert schedule(0.0, 0.0) == 1.0
+    assert [warm_up_factor(p, 0.2) for p in (0.0, 0.1, 0.2, 0.5)] == [0.0, 0.5, 1.0, 1.0]
+    assert [cosine_factor(p, 0.2) for p in (0.0, 0.2)] == [1.0, 1.0]
+    assert cosine_factor(0.6, 0.2) == pytest.approx(0.5)
+    assert cosine_factor(1.0, 0.2) == cosine_factor(1.5, 0.2) == 0.0
+    assert warm_up_factor(0.0, 0.0) == cosine_factor(0.0, 0.0) == 1.0
 
 
 @pytest.mark.parametrize("kind", ["huber", "mse"])
@@ -78,40 +66,6 @@ def test_a_run_repeats(config: TrainConfig) -> None:
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
-def test_resume_is_a_continuation(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    config = changed(config, max_epochs=4)
-    whole = weights(fit(config))
-    halved = changed(config, output=config.output.with_name("halved"))
-    end = FitModule.on_train_epoch_end
-
-    def interrupted(module: FitModule) -> None:
-        end(module)
-        if module.current_epoch == 1:
-            raise InterruptedError
-
-    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
-        patch.setattr(FitModule, "on_train_epoch_end", interrupted)
-        fit(halved)
-    assert len(rows(halved)) == 2
-    with pytest.raises(ValueError, match="already holds a run"):
-        fit(halved)
-    resumed = weights(fit(halved, resume=True))
-    columns = ("epoch", "step", "lr", "train_loss", "valid_loss")
-    for before, after in zip(rows(config), rows(halved), strict=True):
-        assert [before[name] for name in columns] == [after[name] for name in columns]
-    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
-
-
-def test_resume_refuses_other_settings(config: TrainConfig) -> None:
-    with pytest.raises(FileNotFoundError, match="nothing to resume"):
-        fit(config, resume=True)
-    fit(config)
-    with pytest.raises(ValueError, match="cannot resume with other settings of batch_size, lr"):
-        fit(changed(config, batch_size=2, lr=0.1), resume=True)
-    fit(changed(config, max_epochs=4), resume=True)
-    assert [row["epoch"] for row in rows(config)] == [0, 1, 2, 3]
-
-
 def test_a_run_ends_with_its_minutes(config: TrainConfig) -> None:
     path = fit(changed(config, max_epochs=None, max_minutes=0.01))
     log = rows(config)
@@ -133,8 +87,8 @@ def test_forces_need_no_labels_without_weight(config: TrainConfig) -> None:
 
 
 def test_divergence_stops_the_run(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "loss", lambda found, _: found.energy.sum() * math.nan)
-    with pytest.raises(FloatingPointError, match="training diverged: the loss is nan in epoch 0"):
+    monkeypatch.setattr(module, "loss", lambda found, *_: found.energy.sum() * math.nan)
+    with pytest.raises(FloatingPointError, match=r"the loss is nan in step 0 .*train.xyz frame \d"):
         fit(config)
     assert not (config.output / "model.sikff").exists()
 
@@ -150,20 +104,9 @@ def test_averages_are_kept_in_a_checkpoint_of_plain_tensors(
     assert same == all(torch.equal(state[f"averaged.{n}"], state[f"model.{n}"]) for n in names)
 
 
-def test_time_and_best_loss_survive_a_checkpoint(config: TrainConfig) -> None:
-    model = load(fit(config))
-    before, after = (FitModule(model, config, lambda *_: None) for _ in range(2))
-    before.best, before._spent = 0.25, 3.0
-    checkpoint: dict[str, object] = {}
-    before.on_save_checkpoint(checkpoint)
-    after.on_load_checkpoint(checkpoint)
-    assert after.best == 0.25
-    assert after.minutes >= 3.0
-
-
 def test_vectors_do_not_decay(config: TrainConfig) -> None:
     model = load(fit(config)).train()
-    groups = FitModule(model, config, lambda *_: None).configure_optimizers().param_groups
+    groups = FitModule(model, config, 9).configure_optimizers().param_groups
     assert [group["weight_decay"] for group in groups] == [config.weight_decay, 0.0]
     decaying = {id(p) for p in groups[0]["params"]}
     parameters = list(model.parameters())
@@ -175,3 +118,45 @@ def test_weights_keep_their_type(config: TrainConfig) -> None:
     model = load(fit(changed(config, dtype="float32", max_epochs=1)))
     assert model.dtype == torch.float32
     assert np.isfinite(rows(config)[0]["valid_loss"])
+
+
+def test_the_learning_rate_falls_on_plateaus() -> None:
+    patience = Patience()
+    factors = []
+    for loss in (3.0, 2.0, 2.5, 2.1, 1.0, 1.0, 1.5, math.nan, 0.5):
+        improved = patience.improved(loss)
+        assert improved == (loss in (3.0, 2.0, 0.5) or (loss == 1.0 and patience.waited == 0))
+        patience.shrink(2, 0.5)
+        factors.append(patience.factor)
+    assert factors == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]
+
+
+def test_early_stop_and_plateaus_in_a_run(config: TrainConfig) -> None:
+    still = {"lr": 1e-30, "max_epochs": 50, "patience": 5, "warm_up": 0}
+    config = changed(config, **still, schedule="plateau", plateau_patience=2)
+    fit(config)
+    log = rows(config)
+    assert [row["epoch"] for row in log] == list(range(6))
+    assert [row["lr"] / 1e-30 for row in log] == pytest.approx([1, 1, 1, 0.5, 0.5, 0.25])
+
+
+def test_tensorboard_sees_every_row(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    fit(changed(config, tensorboard=True))
+    fit(changed(config, tensorboard=True, max_epochs=4), resume=True)
+    events = EventAccumulator(str(config.output / "tensorboard")).Reload()
+    values = [(event.step, event.value) for event in events.Scalars("valid_loss")]
+    expected = [(row["epoch"], row["valid_loss"]) for row in rows(config)]
+    assert [step for step, _ in values] == [0, 1, 2, 3]
+    assert np.array(values) == pytest.approx(np.array(expected), rel=1e-6)
+    monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match="TensorBoard is not installed; run `pip install"):
+        fit(changed(config, tensorboard=True, output=config.output.with_name("other")))
+
+
+def test_more_devices_than_there_are(config: TrainConfig) -> None:
+    with pytest.raises(ValueError, match=r"batch_size \(4\) is less than devices \(5\)"):
+        changed(config, devices=5)
+    with pytest.raises(ValueError, match="torch finds 0 GPUs; lower devices or set device: cpu"):
+        fit(changed(config, device="cuda"))

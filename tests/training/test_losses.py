@@ -40,10 +40,10 @@ def test_errors_are_per_atom(found: Errors) -> None:
 def test_losses(found: Errors) -> None:
     square = LossConfig(energy=2.0, forces=3.0, kind="mse")
     expected = 2 * (0.01 + 0.04) / 2 + 3 * 0.09 * 7 / 15
-    assert loss(found, square).item() == pytest.approx(expected, abs=LIMIT)
+    assert loss(found, square, 2, 5).item() == pytest.approx(expected, abs=LIMIT)
     huber = LossConfig(energy=1.0, forces=0.0, delta=0.15)
     expected = (0.5 * 0.01 / 0.15 + (0.2 - 0.075)) / 2
-    assert loss(found, huber).item() == pytest.approx(expected, abs=LIMIT)
+    assert loss(found, huber, 2, 5).item() == pytest.approx(expected, abs=LIMIT)
 
 
 def test_metrics_do_not_depend_on_batches(found: Errors, graph: AtomicGraph) -> None:

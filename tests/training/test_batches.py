@@ -1,0 +1,58 @@
+"""Batches: everything once an epoch, in an order of its own, however many processes share it."""
+
+import math
+
+import ase
+import pytest
+import torch
+
+from sikff.graph import AtomicGraph
+from sikff.training.batches import Batches, Sample
+from sikff.training.losses import Targets
+
+
+@pytest.fixture
+def samples() -> list[Sample]:
+    """Twelve chains of one to twelve atoms, whose energies are their numbers."""
+    found = []
+    for n in range(1, 13):
+        atoms = ase.Atoms(f"H{n}", positions=[[k, 0, 0] for k in range(n)])
+        targets = Targets(torch.tensor([float(n)]), torch.zeros(n, 3))
+        found.append(Sample(AtomicGraph.from_atoms(atoms, 1.5, ("H",)), targets, f"frame {n}"))
+    return found
+
+
+def energies(batches: Batches, epoch: int) -> list[float]:
+    batches.set_epoch(epoch)
+    return torch.cat([batch.targets.energy for batch in batches]).tolist()
+
+
+def test_an_epoch_holds_everything_in_its_own_order(samples: list[Sample]) -> None:
+    batches = Batches(samples, 5, seed=3)
+    assert len(batches) == len(list(batches)) == 3
+    assert energies(batches, 0) == energies(batches, 0)
+    assert energies(batches, 0) != energies(batches, 1)
+    assert sorted(energies(batches, 0)) == sorted(energies(batches, 1)) == list(range(1, 13))
+    batch = next(iter(Batches(samples, 5)))
+    assert batch.names == tuple(f"frame {n}" for n in range(1, 6))
+    assert (batch.structures, batch.atoms) == (batch.graph.n_graphs, batch.graph.n_atoms) == (5, 15)
+    assert batch.targets.forces.shape == batch.graph.positions.shape
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_share_every_batch(samples: list[Sample], processes: int) -> None:
+    whole = list(Batches(samples, 11, seed=3))
+    parts = [list(Batches(samples, 11, 3, rank, processes)) for rank in range(processes)]
+    for k, batch in enumerate(whole):
+        shares = [part[k] for part in parts]
+        assert sorted(batch.names) == sorted(name for share in shares for name in share.names)
+        for share in shares:
+            if share.names:
+                assert share.structures * processes == batch.structures
+                assert share.atoms * processes == pytest.approx(batch.atoms)
+    (busy, *idle) = [part[-1] for part in parts]  # the last batch is one structure
+    assert len(busy.names) == 1
+    for share in idle:
+        assert share.names == ()
+        assert share.structures == share.atoms == math.inf
+        assert share.graph.n_atoms == busy.graph.n_atoms

@@ -1,0 +1,127 @@
+"""A run that was stopped, even by kill -9, goes on as if it never was."""
+
+import multiprocessing
+import random
+import shutil
+import signal
+import time
+from contextlib import suppress
+
+import pytest
+import torch
+
+from runs import changed, rows, weights
+from sikff import load
+from sikff.training.config import TrainConfig
+from sikff.training.fit import fit
+from sikff.training.log import RunLog
+from sikff.training.module import FitModule
+from sikff.training.schedule import Patience
+
+COLUMNS = ("epoch", "step", "lr", "train_loss", "valid_loss")
+KILLS = 20
+
+
+def test_resume_is_a_continuation(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = changed(config, max_epochs=4)
+    whole = weights(fit(config))
+    halved = changed(config, output=config.output.with_name("halved"))
+    end = FitModule.on_train_epoch_end
+
+    def interrupted(module: FitModule) -> None:
+        end(module)
+        if module.current_epoch == 1:
+            raise InterruptedError
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(FitModule, "on_train_epoch_end", interrupted)
+        fit(halved)
+    assert len(rows(halved)) == 2
+    with pytest.raises(ValueError, match="already holds a run"):
+        fit(halved)
+    resumed = weights(fit(halved, resume=True))
+    for before, after in zip(rows(config), rows(halved), strict=True):
+        assert [before[name] for name in COLUMNS] == [after[name] for name in COLUMNS]
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+
+
+def test_resume_refuses_other_settings(config: TrainConfig) -> None:
+    lines: list[str] = []
+    fit(config, resume=True, report=lines.append)
+    assert "nothing to resume" in lines[0]
+    with pytest.raises(ValueError, match="cannot resume with other settings of batch_size, lr"):
+        fit(changed(config, batch_size=2, lr=0.1), resume=True)
+    fit(changed(config, max_epochs=4), resume=True)
+    assert [row["epoch"] for row in rows(config)] == [0, 1, 2, 3]
+
+
+def test_time_and_best_loss_survive_a_checkpoint(config: TrainConfig) -> None:
+    model = load(fit(config))
+    before, after = (FitModule(model, config, 9) for _ in range(2))
+    before.patience, before._spent = Patience(0.25, 4, 0.5), 3.0
+    checkpoint: dict[str, object] = {}
+    before.on_save_checkpoint(checkpoint)
+    after.on_load_checkpoint(checkpoint)
+    assert after.patience == before.patience
+    assert after.minutes >= 3.0
+
+
+def _run(config: TrainConfig) -> None:
+    torch.set_num_threads(1)
+    fit(config, resume=True)
+
+
+def test_killed_at_random_moments(config: TrainConfig) -> None:
+    """Twenty runs, each killed once while it reads, trains or writes, and resumed."""
+    context = multiprocessing.get_context("forkserver")  # imports once, forks fast
+    context.set_forkserver_preload(["sikff.training.fit"])
+
+    def started(config: TrainConfig) -> multiprocessing.process.BaseProcess:
+        process = context.Process(target=_run, args=(config,))
+        process.start()
+        return process
+
+    config = changed(config, max_epochs=12, schedule="plateau", plateau_patience=1, ema=0.9)
+    for _ in range(2):  # the first one pays for the imports
+        shutil.rmtree(config.output, ignore_errors=True)
+        began = time.monotonic()
+        started(config).join()
+    seconds = time.monotonic() - began
+    whole, table = weights(config.output / "model.sikff"), rows(config)
+    moments = random.Random(0)
+    interrupted = 0
+    for k in range(KILLS):
+        again = changed(config, output=config.output.with_name(f"killed-{k}"))
+        process = started(again)
+        time.sleep(moments.uniform(0.1, 1.0) * seconds)
+        with suppress(ProcessLookupError):
+            process.kill()
+        process.join()
+        interrupted += process.exitcode == -signal.SIGKILL
+        resumed = started(again)
+        resumed.join()
+        assert resumed.exitcode == 0
+        found = weights(again.output / "model.sikff")
+        assert all(torch.equal(whole[key], found[key]) for key in whole), k
+        assert [[row[c] for c in COLUMNS] for row in rows(again)] == [
+            [row[c] for c in COLUMNS] for row in table
+        ]
+        assert sorted(path.name for path in again.output.iterdir()) == sorted(
+            path.name for path in config.output.iterdir()
+        )
+    assert interrupted >= KILLS // 2
+
+
+def test_the_log_forgets_what_will_be_run_again(tmp_path) -> None:
+    log = RunLog(tmp_path)
+    for epoch in range(4):
+        log.append({"epoch": epoch, "loss": 1 / (epoch + 1)})
+    with log.path.open("a") as file:
+        file.write("4,0.1")  # killed while it wrote
+    log.rewind(2)
+    assert log.path.read_text().split() == ["epoch,loss", "0,1.0", "1,0.5"]
+    log.append({"epoch": 2, "loss": 0.3})
+    assert log.path.read_text().split()[-1] == "2,0.3"
+    log.rewind(0)
+    assert not log.path.exists()
+    log.rewind(0)

@@ -1,0 +1,68 @@
+"""The record of a run: a row for each epoch, in log.csv and, if asked for, for TensorBoard."""
+
+from __future__ import annotations
+
+import csv
+import importlib.util
+from collections.abc import Mapping
+from pathlib import Path
+
+from sikff.training.files import complete
+
+
+class RunLog:
+    """Writes rows to ``log.csv`` in a folder; they are on disk as soon as they are written.
+
+    Args:
+        folder: of the run.
+        tensorboard: write event files to ``tensorboard/`` in the folder as well.
+
+    Raises:
+        ValueError: if TensorBoard is asked for and not installed.
+    """
+
+    def __init__(self, folder: Path, tensorboard: bool = False) -> None:
+        if tensorboard and importlib.util.find_spec("tensorboard") is None:
+            raise ValueError(
+                "tensorboard is true but TensorBoard is not installed; run "
+                "`pip install tensorboard` or leave tensorboard out (log.csv is always written)"
+            )
+        self.path, self.events = folder / "log.csv", folder / "tensorboard"
+        self.tensorboard = tensorboard
+
+    def rewind(self, epoch: int) -> None:
+        """Drops what was written of this epoch and later ones, before they are run (again)."""
+        if not self.path.is_file():
+            return
+        with self.path.open(newline="", encoding="utf-8") as file:
+            lines = csv.reader(file)
+            header = next(lines, None)
+            kept = [row for row in lines if header and len(row) == len(header)]
+        kept = [row for row in kept if int(row[0]) < epoch]
+        if not kept:
+            self.path.unlink()
+            return
+        with (
+            complete(self.path) as temporary,
+            temporary.open("w", newline="", encoding="utf-8") as file,
+        ):
+            csv.writer(file).writerows([header, *kept])
+
+    def append(self, row: Mapping[str, float]) -> None:
+        """Writes a row; its first entry is "epoch", and every row has the same entries."""
+        new = not self.path.exists()
+        with self.path.open("a", newline="", encoding="utf-8") as file:
+            writer = csv.DictWriter(file, row)
+            if new:
+                writer.writeheader()
+            writer.writerow(row)
+        if self.tensorboard:
+            self._append_events(row)
+
+    def _append_events(self, row: Mapping[str, float]) -> None:
+        from torch.utils.tensorboard import SummaryWriter
+
+        epoch = int(row["epoch"])
+        with SummaryWriter(self.events, purge_step=epoch) as writer:
+            for name, value in row.items():
+                writer.add_scalar(name, value, epoch)
