@@ -84,7 +84,8 @@ class FitModule(L.LightningModule):
             },
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
-        return torch.optim.AdamW([g for g in groups if g["params"]], lr=self.config.lr)
+        used = [group for group in groups if group["params"]]
+        return torch.optim.AdamW(used, lr=self.config.lr, fused=True)
 
     def on_fit_start(self) -> None:
         self._began = time.monotonic()

@@ -175,20 +175,24 @@ class ChannelProduct(Tabulated):
         self.weight = nn.Parameter(torch.randn(len(tables), self.channels))
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """[N, D_left, C], [N, D_right, C] -> [N, D_out, C]."""
-        x, y = x.permute(2, 0, 1), y.permute(2, 0, 1)
-        return self.contract((x.unsqueeze(-1) * y.unsqueeze(-2)).flatten(2))
+        """[N, D_left, C], [N, D_right, C] -> [N, D_out, C].
 
-    def contract(self, outer: Tensor) -> Tensor:
-        """The same from outer products of each channel [C, N, D_left * D_right]."""
-        table = torch.einsum("pc,pok->cko", self.weight, self.cg)
-        return torch.bmm(outer, table).permute(1, 2, 0)
+        x meets the table before y: what is in between has D_out D_right components a channel, not
+        the D_left D_right of the outer product, and outputs are few.
+        """
+        x, y = x.permute(2, 0, 1), y.permute(2, 0, 1)
+        cg = self.cg.unflatten(2, (x.shape[2], y.shape[2]))
+        table = torch.einsum("pc,poab->caob", self.weight, cg)
+        coupled = torch.bmm(x, table.flatten(2)).unflatten(2, table.shape[2:])
+        return (coupled * y.unsqueeze(2)).sum(-1).permute(1, 2, 0)
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """sum_j of products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
         h, f = h.unflatten(1, (-1, self.channels)), f.unflatten(1, (-1, self.channels))
         outer = sum_outer_products(h.transpose(1, 2), f.transpose(1, 2), layout)
-        return self.contract(outer.transpose(0, 1).flatten(2)).flatten(1)
+        table = torch.einsum("pc,pok->cko", self.weight, self.cg)
+        products = torch.bmm(outer.transpose(0, 1).flatten(2), table)
+        return products.permute(1, 2, 0).flatten(1)
 
     def matrix(self, left: Tensor) -> Tensor:
         """The explicit map right -> out for left features [E, d_left]: [E, d_out, d_right]."""
