@@ -1,0 +1,1 @@
+"""Studies of symmetry breaking: experiments of the paper, with the baselines they share."""
