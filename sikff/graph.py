@@ -3,6 +3,7 @@
 Neighbours come from matscipy, which agrees with a brute-force search for every mix of periodic
 directions, for skewed cells smaller than the cutoff and for atoms millions of Å apart. A direction
 without periodicity needs no cell vector and has no box, so a result never depends on the origin.
+Edges have one order, so that sums over them are the same numbers however the edges were found.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import ase
 import numpy as np
@@ -17,13 +19,25 @@ import torch
 from matscipy.neighbours import neighbour_list
 from torch import Tensor
 
+CLOSEST = 0.1  # Å; atoms nearer than this are a mistake in the input, or dynamics that blew up
+
+
+class Edges(NamedTuple):
+    """Every atom and each of its neighbours, sorted by receiver, then sender, then shift."""
+
+    receiver: np.ndarray  # [E] int64
+    sender: np.ndarray  # [E] int64
+    shifts: np.ndarray  # [E, 3] whole cell shifts, zero in aperiodic directions
+    lengths: np.ndarray  # [E] Å
+
 
 @dataclass(frozen=True, eq=False)
 class AtomicGraph:
     """One or several structures as a directed graph; immutable.
 
     Edge ``e`` joins the receiver ``i = edge_index[0, e]`` to the sender ``j = edge_index[1, e]``
-    along ``r_j - r_i + shifts[e] @ cell`` (the ``"ijS"`` of ASE). Edges are sorted by receiver.
+    along ``r_j - r_i + shifts[e] @ cell`` (the ``"ijS"`` of ASE). Edges are sorted by receiver,
+    then sender, then shift.
     """
 
     positions: Tensor  # [N, 3] Å
@@ -55,29 +69,33 @@ class AtomicGraph:
 
         Raises:
             ValueError: for an element not in `elements`, positions or cell that are not finite,
-                a periodic direction without a cell vector, or a field that is not three numbers.
+                a periodic direction without a cell vector, atoms nearer than 0.1 Å to each other
+                or to their own periodic images, or a field that is not three numbers.
         """
-        if not cutoff > 0:
-            raise ValueError(f"cutoff is {cutoff}; expected a positive length in Å")
+        edges = find_edges(atoms, cutoff)
+        return cls.from_edges(atoms, edges, elements, dtype=dtype, field=field)
+
+    @classmethod
+    def from_edges(
+        cls,
+        atoms: ase.Atoms,
+        edges: Edges,
+        elements: Sequence[str],
+        *,
+        dtype: torch.dtype = torch.float64,
+        field: Sequence[float] | np.ndarray | None = None,
+    ) -> AtomicGraph:
+        """Builds the graph of one structure whose edges are known; else as `from_atoms`."""
         species = _species(atoms, elements)
-        if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
-            raise ValueError("positions or cell hold NaN or infinity; expected lengths in Å")
-        receiver, sender, shifts = neighbour_list(
-            "ijS",
-            positions=atoms.positions,
-            cell=_search_cell(atoms),
-            pbc=atoms.pbc,
-            cutoff=float(cutoff),
-        )
-        shifts[:, ~atoms.pbc] = 0  # matscipy < 1.2 counts cells in these directions too
+        _check_distances(atoms, edges)
         if field is None:
             field = atoms.info.get("electric_field", (0.0, 0.0, 0.0))
         return cls(
             positions=torch.tensor(atoms.positions, dtype=dtype),
             species=torch.from_numpy(species),
             cell=torch.tensor(atoms.cell.array, dtype=dtype)[None],
-            edge_index=torch.from_numpy(np.stack([receiver, sender]).astype(np.int64)),
-            shifts=torch.tensor(shifts, dtype=dtype),
+            edge_index=torch.from_numpy(np.stack([edges.receiver, edges.sender])),
+            shifts=torch.tensor(edges.shifts, dtype=dtype),
             batch=torch.zeros(len(atoms), dtype=torch.int64),
             field=torch.tensor(field_vector(field), dtype=dtype)[None],
         )
@@ -138,6 +156,39 @@ class AtomicGraph:
         return self.positions[sender] - self.positions[receiver] + offsets
 
 
+def find_edges(atoms: ase.Atoms, cutoff: float) -> Edges:
+    """Searches all pairs nearer than `cutoff` (Å), periodic images included.
+
+    Raises:
+        ValueError: for positions or cell that are not finite, a cutoff that is not positive, or a
+            periodic direction without a cell vector.
+    """
+    if not cutoff > 0:
+        raise ValueError(f"cutoff is {cutoff}; expected a positive length in Å")
+    check_finite(atoms)
+    receiver, sender, shifts, lengths = neighbour_list(
+        "ijSd",
+        positions=atoms.positions,
+        cell=_search_cell(atoms),
+        pbc=atoms.pbc,
+        cutoff=float(cutoff),
+    )
+    shifts[:, ~atoms.pbc] = 0  # matscipy < 1.2 counts cells in these directions too
+    order = np.lexsort((*shifts.T[::-1], sender, receiver))
+    return Edges(
+        receiver[order].astype(np.int64),
+        sender[order].astype(np.int64),
+        shifts[order],
+        lengths[order],
+    )
+
+
+def check_finite(atoms: ase.Atoms) -> None:
+    """Raise ValueError if positions or cell are not finite."""
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise ValueError("positions or cell hold NaN or infinity; expected lengths in Å")
+
+
 def field_vector(field: Sequence[float] | np.ndarray) -> np.ndarray:
     """A uniform electric field (V/Å) as three float64 numbers; whole numbers are accepted.
 
@@ -165,6 +216,20 @@ def _species(atoms: ase.Atoms, elements: Sequence[str]) -> np.ndarray:
     return species
 
 
+def _check_distances(atoms: ase.Atoms, edges: Edges) -> None:
+    if not edges.lengths.size or edges.lengths.min() >= CLOSEST:
+        return
+    nearest = edges.lengths.argmin()
+    i, j = edges.receiver[nearest], edges.sender[nearest]
+    first, second = (f"{n} ({atoms.symbols[n]})" for n in (i, j))
+    pair, cause = f"atoms {first} and {second}", "are positions in Å, is an atom doubled?"
+    if i == j:
+        pair, cause = f"atom {first} and its own periodic image", "is the cell in Å?"
+    raise ValueError(
+        f"{pair} are {edges.lengths[nearest]:.2g} Å apart; expected at least {CLOSEST} Å: {cause}"
+    )
+
+
 def _search_cell(atoms: ase.Atoms) -> np.ndarray:
     """The cell [3, 3] for the search: an aperiodic row is a unit normal to the periodic ones."""
     cell = atoms.cell.array.copy()
@@ -175,6 +240,11 @@ def _search_cell(atoms: ase.Atoms) -> np.ndarray:
         raise ValueError(
             f"pbc is {atoms.pbc.tolist()} but the rows of cell {atoms.cell.array.tolist()} "
             "do not span these directions; give each a cell vector or set its pbc to False"
+        )
+    if lengths[atoms.pbc].min(initial=CLOSEST) < CLOSEST:  # would have far too many neighbours
+        raise ValueError(
+            f"cell has a periodic vector of {lengths[atoms.pbc].min():.2g} Å; "
+            f"expected at least {CLOSEST} Å: is the cell in Å?"
         )
     cell[~atoms.pbc] = rotation[len(directions) :]
     return cell

@@ -6,40 +6,16 @@ import ase
 import numpy as np
 import pytest
 import torch
-from ase.neighborlist import primitive_neighbor_list
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from pair_model import structures
+from random_atoms import edges, random_atoms, reference
 from sikff.graph import AtomicGraph
 from tolerances import TOLERANCES, Tolerance
 
 ELEMENTS = ("H", "Cu")
 PBC = list(itertools.product([False, True], repeat=3))
-
-
-def edges(graph: AtomicGraph) -> list[tuple[int, ...]]:
-    return sorted(map(tuple, torch.cat([graph.edge_index.T, graph.shifts.long()], 1).tolist()))
-
-
-def reference(atoms: ase.Atoms, cutoff: float) -> list[tuple[int, ...]]:
-    """ASE's slow search, with unit normals where there is no cell vector."""
-    found = primitive_neighbor_list(
-        "ijS", atoms.pbc, atoms.cell.complete().array, atoms.positions, cutoff
-    )
-    return sorted(map(tuple, np.column_stack(found).tolist()))
-
-
-def random_atoms(seed: int, pbc: tuple[bool, bool, bool], scale: float) -> ase.Atoms:
-    """A few atoms, partly outside a skewed cell whose edges are about 4 Å times `scale`."""
-    rng = np.random.default_rng(seed)
-    while True:
-        cell = scale * (4 * np.eye(3) + rng.uniform(-2, 2, (3, 3)))
-        if abs(np.linalg.det(cell)) > 10 * scale**3:
-            break
-    n = int(rng.integers(1, 6))
-    positions = rng.uniform(-5, 5, (n, 3))
-    return ase.Atoms(f"H{n}", positions=positions, cell=cell, pbc=pbc)
 
 
 @pytest.mark.parametrize("pbc", PBC)
@@ -53,7 +29,6 @@ def test_neighbours_agree_with_ase(
     atoms = random_atoms(seed, pbc, scale)
     graph = AtomicGraph.from_atoms(atoms, cutoff, ELEMENTS)
     assert edges(graph) == reference(atoms, cutoff)
-    assert bool((graph.edge_index[0].diff() >= 0).all())
     lengths = graph.vectors().norm(dim=1)
     assert bool((lengths < cutoff).all())
 
@@ -82,7 +57,8 @@ def test_the_origin_does_not_matter(pbc: tuple[bool, bool, bool]) -> None:
 
 @pytest.mark.parametrize("pbc", PBC)
 def test_far_apart_atoms_cost_nothing(pbc: tuple[bool, bool, bool]) -> None:
-    positions = [[0, 0, 0], [1e8, 0, 0], [0, 1e8, 0], [0, 0, 1e8], [0.4, 0.4, 0.4]]
+    far = 1e8 + 1
+    positions = [[0, 0, 0], [far, 0, 0], [0, far, 0], [0, 0, far], [0.4, 0.4, 0.4]]
     atoms = ase.Atoms("H5", positions=positions, cell=[2.5, 2.5, 2.5], pbc=pbc)
     graph = AtomicGraph.from_atoms(atoms, 1.0, ELEMENTS)
     assert graph.n_edges >= 2
@@ -155,6 +131,43 @@ def test_field_comes_from_info_or_argument(tolerance: Tolerance, dtype: torch.dt
 def test_bad_structures_are_refused(atoms: ase.Atoms, cutoff: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AtomicGraph.from_atoms(atoms, cutoff, ELEMENTS)
+
+
+@pytest.mark.parametrize(
+    ("atoms", "message"),
+    [
+        (
+            ase.Atoms("H3OH", positions=[[0, 0, 0], [0, 0, 1], [0, 0, 2], [0, 1, 0], [0, 1, 0.02]]),
+            r"atoms 3 \(O\) and 4 \(H\) are 0.02 Å apart; expected at least 0.1 Å: .*atom doubled",
+        ),
+        (
+            ase.Atoms("HO", positions=[[0, 0, 1e-3], [0, 0, 2.999]], cell=[3, 3, 3], pbc=True),
+            r"atoms 0 \(H\) and 1 \(O\) are 0.002 Å apart",
+        ),
+        (ase.Atoms("H2"), r"atoms 0 \(H\) and 1 \(H\) are 0 Å apart"),
+        (
+            ase.Atoms("H", cell=[[3, 0, 0], [3, 0.05, 0], [0, 0, 3]], pbc=True),
+            r"atom 0 \(H\) and its own periodic image are 0.05 Å apart.*is the cell in Å",
+        ),
+        (ase.Atoms("H", cell=[3, 1e-5, 3], pbc=True), "a periodic vector of 1e-05 Å"),
+    ],
+)
+def test_overlapping_atoms_are_refused(atoms: ase.Atoms, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        AtomicGraph.from_atoms(atoms, 1.0, ("H", "O"))
+
+
+def test_atoms_may_be_near() -> None:
+    """Short bonds of a wild guess are structures; so is a cell vector that is not periodic."""
+    atoms = ase.Atoms(
+        "H2", positions=[[0, 0, 0], [0, 0, 0.101]], cell=[0.01, 0.2, 0], pbc=(0, 1, 0)
+    )
+    assert AtomicGraph.from_atoms(atoms, 0.15, ELEMENTS).n_edges == 2
+
+
+def test_no_atoms_have_no_edges() -> None:
+    graph = AtomicGraph.from_atoms(ase.Atoms(), 3.0, ELEMENTS)
+    assert (graph.n_atoms, graph.n_edges) == (0, 0)
 
 
 def test_an_empty_batch_is_refused() -> None:

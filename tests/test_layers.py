@@ -15,6 +15,7 @@ FOLDERS = {"sikff": "sikff", "sikff.calculators": "calculators", "sikff.training
 # A module may import from its own floor and from those below it.
 FLOORS = {
     "sikff.graph": 0,
+    "sikff.skin": 0,
     "sikff.groups": 1,
     "sikff.e3nn": 1,
     "sikff.fields": 2,

@@ -16,7 +16,11 @@ LIMIT = TOLERANCES[torch.float64].parity
 
 @pytest.fixture
 def graph() -> AtomicGraph:
-    graphs = [AtomicGraph.from_atoms(ase.Atoms(s), 1.0, ("H", "O")) for s in ("H", "OH2O")]
+    apart = [[2.0 * n, 0.0, 0.0] for n in range(4)]
+    graphs = [
+        AtomicGraph.from_atoms(ase.Atoms(s, positions=apart[:n]), 1.0, ("H", "O"))
+        for s, n in (("H", 1), ("OH2O", 4))
+    ]
     return AtomicGraph.batch_of(graphs)
 
 

@@ -1,0 +1,122 @@
+"""The models of a calculator: read, checked, frozen, on their device."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from ase.calculators.calculator import CalculationFailed
+from ase.stress import full_3x3_to_voigt_6_stress
+
+from sikff.forcefield import EnergyModel, ForceField, load
+from sikff.graph import AtomicGraph
+
+
+def chosen_device(device: str | torch.device) -> torch.device:
+    """The device of that name; "auto" is cuda if there is one, else cpu.
+
+    Raises:
+        ValueError: if torch knows no such device or cannot use it on this machine.
+    """
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        return torch.empty(0, device=device).device
+    except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
+        raise ValueError(
+            f"device is {str(device)!r}, which torch {torch.__version__} cannot use here; expected "
+            "'auto', 'cpu', or 'cuda' on a machine with a CUDA device and driver"
+        ) from error
+
+
+def chosen_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """The floating-point type of that name; None stays None.
+
+    Raises:
+        ValueError: for any other than float32 and float64.
+    """
+    if dtype is None:
+        return None
+    name = str(dtype).removeprefix("torch.")
+    if name not in ("float32", "float64"):
+        raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
+    return torch.float32 if name == "float32" else torch.float64
+
+
+def prepared(
+    model: str | Path | EnergyModel, device: torch.device, dtype: torch.dtype | None
+) -> EnergyModel:
+    """A model of one's own, its weights frozen: only positions and cell need gradients."""
+    if isinstance(model, EnergyModel):
+        model = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
+    else:
+        model = load(model, device=device, dtype=dtype)
+    return model.requires_grad_(False)
+
+
+def reach(model: EnergyModel) -> tuple[float, tuple[str, ...]]:
+    """Models for which this is the same read the same graph."""
+    return model.cutoff, tuple(model.elements)
+
+
+def answer(model: EnergyModel, graph: AtomicGraph, stress: bool) -> dict[str, Any]:
+    """What a model says about one structure, under the names and in the shapes of ASE.
+
+    Raises:
+        CalculationFailed: if it says NaN or infinity.
+    """
+    prediction = model(graph, forces=True, stress=stress)
+    found = {
+        "energy": prediction.energy.item(),
+        "energies": prediction.energies.cpu().numpy(),
+        "forces": prediction.forces.double().cpu().numpy(),
+    }
+    if stress:
+        found["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].double().cpu().numpy())
+    wrong = [name for name, value in found.items() if not np.isfinite(value).all()]
+    if wrong:
+        raise CalculationFailed(
+            f"the force field returned NaN or infinity in {', '.join(wrong)}; expected finite "
+            "numbers: are atoms far too close, or is the time step too long?"
+        )
+    return found
+
+
+def check_committee(models: Sequence[EnergyModel]) -> None:
+    """Refuse models that do not describe the same thing.
+
+    Raises:
+        ValueError: if there are none, or if they differ in their elements or, where they say it, in
+            what acts on the atoms from outside (electric field, plane).
+    """
+    if not models:
+        raise ValueError("the list of models is empty; expected at least one model or path")
+    for describe in (_elements, _surroundings):
+        said = {place: describe(model) for place, model in enumerate(models)}
+        known = {place: text for place, text in said.items() if text}
+        first = next(iter(known), 0)
+        for place, text in known.items():
+            if text != known[first]:
+                raise ValueError(
+                    f"the models of the committee disagree: model {place} {text}, model {first} "
+                    f"{known[first]}; expected the same of all models"
+                )
+
+
+def _elements(model: EnergyModel) -> str:
+    return f"knows the elements {', '.join(sorted(model.elements))}"
+
+
+def _surroundings(model: EnergyModel) -> str:
+    """What the model knows of the surroundings; empty if it is of a kind that does not say."""
+    if not isinstance(model, ForceField):
+        return ""
+    config = model.config
+    field = "reads the electric field" if config.frame.field else "reads no electric field"
+    if config.frame.plane_origin is None:
+        return f"{field} and sees no plane"
+    return f"{field} and sees a plane at {config.frame.plane_origin} normal to {config.axis}"

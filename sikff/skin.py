@@ -1,0 +1,103 @@
+"""Neighbour lists that last for several steps of a simulation (Verlet lists)."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import ase
+import numpy as np
+
+from sikff.graph import AtomicGraph, Edges, check_finite, find_edges
+
+
+class SkinList:
+    """The graphs of a moving structure, without a search for each.
+
+    A search finds all pairs nearer than cutoff + skin. As long as no other pair can have come
+    nearer than the cutoff, later graphs take their edges from these pairs: the same edges, in the
+    same order, as a search would find. Atoms may be wrapped into the cell and the cell may change.
+
+    Let P hold the periodic cell vectors of the search and P' the present ones, and let
+    F = 1 + P^+ (P' - P), a deformation with P F = P'. Up to whole cells, the present positions are
+    r' = r F + u. A pair that was further apart than cutoff + skin is now further apart than
+    (cutoff + skin) sigma_min(F) - max |u_j - u_i|.
+
+    Args:
+        cutoff: neighbours nearer than this (Å) are joined.
+        skin: Å; how much further the search reaches. 0: search for every graph.
+        elements: chemical symbols; an atom's species is the place of its symbol here.
+
+    Attributes:
+        rebuilds: number of searches so far.
+
+    Raises:
+        ValueError: for a cutoff that is not positive, or a skin that is negative or not finite.
+    """
+
+    def __init__(self, cutoff: float, skin: float, elements: Sequence[str]) -> None:
+        if not cutoff > 0:
+            raise ValueError(f"cutoff is {cutoff}; expected a positive length in Å")
+        if not 0 <= skin < np.inf:
+            raise ValueError(f"skin is {skin}; expected a length in Å, 0 or more")
+        self.cutoff, self.skin, self.elements = cutoff, skin, tuple(elements)
+        self.rebuilds = 0
+        self._reference: ase.Atoms | None = None
+
+    def graph(
+        self, atoms: ase.Atoms, field: Sequence[float] | np.ndarray | None = None
+    ) -> AtomicGraph:
+        """The graph of `atoms`, in float64, as ``AtomicGraph.from_atoms`` builds it.
+
+        Args:
+            atoms: any structure; the less it differs from the one before, the less work this is.
+            field: uniform electric field (V/Å); None: that of ``atoms.info``.
+
+        Raises:
+            ValueError: as ``AtomicGraph.from_atoms``.
+        """
+        check_finite(atoms)
+        cells = self._cells_crossed(atoms)
+        if cells is None:
+            self._search(atoms)
+            cells = np.zeros((len(atoms), 3))
+        return AtomicGraph.from_edges(atoms, self._edges(atoms, cells), self.elements, field=field)
+
+    def _search(self, atoms: ase.Atoms) -> None:
+        self._pairs = find_edges(atoms, self.cutoff + self.skin)
+        self._reference = ase.Atoms(positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+        self._inverse = np.linalg.pinv(_periods(atoms))
+        self.rebuilds += 1
+
+    def _cells_crossed(self, atoms: ase.Atoms) -> np.ndarray | None:
+        """Whole cells [N, 3] to add to each position to undo wrapping; None if a search is due."""
+        old = self._reference
+        if not old or self.skin == 0 or len(old) != len(atoms) or (old.pbc != atoms.pbc).any():
+            return None
+        periods = _periods(atoms)
+        deformation = np.eye(3) + self._inverse @ (periods - _periods(old))
+        moves = atoms.positions - old.positions @ deformation
+        moves -= moves[0]  # a common move is none
+        cells = -np.round(moves @ self._inverse)
+        moves += cells @ periods
+        moves -= (moves.max(axis=0) + moves.min(axis=0)) / 2
+        furthest = np.sqrt(np.einsum("nx,nx->n", moves, moves).max())
+        least_stretch = np.linalg.svd(deformation, compute_uv=False)[-1]
+        nearest_stranger = (self.cutoff + self.skin) * least_stretch - 2 * furthest
+        return cells if nearest_stranger >= self.cutoff else None
+
+    def _edges(self, atoms: ase.Atoms, cells: np.ndarray) -> Edges:
+        """The pairs that are nearer than the cutoff now."""
+        receiver, sender, shifts, _ = self._pairs
+        positions = atoms.positions + cells @ atoms.cell.array
+        vectors = positions.take(sender, axis=0) - positions.take(receiver, axis=0)
+        vectors += shifts @ atoms.cell.array
+        lengths = np.sqrt(np.einsum("ex,ex->e", vectors, vectors))
+        near = np.flatnonzero(lengths < self.cutoff)
+        receiver, sender = receiver[near], sender[near]
+        crossed = cells.take(sender, axis=0) - cells.take(receiver, axis=0)
+        return Edges(receiver, sender, shifts.take(near, axis=0) + crossed, lengths[near])
+
+
+def _periods(atoms: ase.Atoms) -> np.ndarray:
+    """The cell [3, 3] with zeros for aperiodic directions."""
+    return np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
