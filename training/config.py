@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import difflib
+import reprlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -15,6 +16,9 @@ from sikff.forcefield import ForceFieldConfig
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+
+_SHORT = reprlib.Repr()  # of values in errors: aliases of YAML say in a few lines what fills a book
+_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 80
 
 
 class Section(BaseModel):
@@ -32,7 +36,10 @@ class DataConfig(Section):
         isolated_atoms: file of single atoms, whose energies become the E0s. Frames of `train` with
             ``config_type=IsolatedAtom`` are taken for that as well and not trained on.
         energy_key, forces_key, stress_key: names of the labels in ``atoms.info`` or
-            ``atoms.arrays``. None: REF_energy, then the frame's own results; likewise the others.
+            ``atoms.arrays``, or among what an ASE database knows of a row. None: REF_energy, then
+            the frame's own results; likewise the others. Virials (REF_virials, REF_virial,
+            virials, virial, or a key with "virial" in it) become stress = -virial / volume.
+        check_units: refuse data that seem to be in other units than eV and Å.
     """
 
     train: Path | tuple[Path, ...]
@@ -41,6 +48,7 @@ class DataConfig(Section):
     energy_key: str | None = None
     forces_key: str | None = None
     stress_key: str | None = None
+    check_units: bool = True
 
     @field_validator("valid")
     @classmethod
@@ -161,10 +169,12 @@ def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
         raise FileNotFoundError(f"no configuration file {str(path)!r}")
     try:
         settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
+    except OSError:
+        raise
+    except Exception as error:  # PyYAML raises anything
         raise ValueError(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
     if not isinstance(settings, dict):
-        raise ValueError(f"{str(path)!r} holds {settings!r}; expected keys and values")
+        raise ValueError(f"{str(path)!r} holds {_SHORT.repr(settings)}; expected keys and values")
     for override in overrides:
         _override(settings, override)
     _check_keys(settings, TrainConfig)
@@ -182,7 +192,7 @@ def sentence(error: ValidationError) -> str:
         key = ".".join(part for part in place if part.isidentifier())
         message = each["msg"].removeprefix("Value error, ")
         if each["type"] != "value_error":
-            message = f"{message[0].lower()}{message[1:]}, got {each['input']!r}"
+            message = f"{message[0].lower()}{message[1:]}, got {_SHORT.repr(each['input'])}"
         found.setdefault(key, message)
     return "; ".join(f"{key}: {message}" if key else message for key, message in found.items())
 
@@ -198,7 +208,7 @@ def _override(settings: dict[str, Any], override: str) -> None:
             raise ValueError(f"override {override!r}: {section} is a value and has no keys")
     try:
         settings[key] = yaml.safe_load(text)
-    except yaml.YAMLError as error:
+    except Exception as error:  # PyYAML raises anything
         raise ValueError(f"override {override!r}: {text!r} is not YAML") from error
 
 
@@ -206,11 +216,12 @@ def _check_keys(settings: Mapping[str, Any], known: type[BaseModel], place: str 
     for key, value in settings.items():
         if key not in known.model_fields:
             near = difflib.get_close_matches(str(key), known.model_fields, 1, cutoff=0)
-            raise ValueError(f"unknown key {place}{key}; did you mean {place}{near[0]}?")
+            shown = " ".join(str(key).split())[:80]
+            raise ValueError(f"unknown key {place}{shown}; did you mean {place}{near[0]}?")
         section = known.model_fields[key].annotation
         if known is TrainConfig and key == "model":
             section = ForceFieldConfig
         if isinstance(section, type) and issubclass(section, BaseModel):
             if not isinstance(value, dict):
-                raise ValueError(f"{place}{key} is {value!r}; expected keys and values")
+                raise ValueError(f"{place}{key} is {_SHORT.repr(value)}; expected keys and values")
             _check_keys(value, section, f"{place}{key}.")

@@ -2,25 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+import sqlite3
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 import ase
+import ase.db
 import ase.io
 import numpy as np
 import torch
 from ase.data import atomic_numbers
-from ase.stress import voigt_6_to_full_3x3_stress
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.graph import AtomicGraph
+from sikff.graph import AtomicGraph, check_finite, field_vector
 from sikff.training.batches import Sample
 from sikff.training.config import DataConfig
+from sikff.training.labels import KEYS, Label, find_label, suggestions
 from sikff.training.losses import Targets
 
-ISOLATED = "IsolatedAtom"
+ISOLATED = ("IsolatedAtom", "isolated_atom")
+DATABASES = (".db", ".json")
+PROPERTIES = re.compile(rb'Properties\s*=\s*"?([^\s"]*)')  # columns of an extended XYZ file
+NO_FIELD = (0.0, 0.0, 0.0)
 SHOWN = 8  # frame numbers listed in an error
+
+Labels = Mapping[str, list[np.ndarray]]  # by "energy", "forces" and "stress", for each frame
 
 
 @dataclass(frozen=True)
@@ -37,40 +46,101 @@ class Frames:
             self.source, [self.atoms[p] for p in places], [self.numbers[p] for p in places]
         )
 
-    def refuse(self, places: Sequence[int], what: str) -> None:
+    def names(self, places: Sequence[int]) -> str:
+        """What to call the frames at these places."""
+        shown = ", ".join(str(self.numbers[p]) for p in places[:SHOWN])
+        more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
+        return f"frame{'s'[: len(places) > 1]} {shown}{more}"
+
+    def refuse(self, places: Sequence[int], what: str, mend: str = "") -> None:
         """Raises a ValueError that names the frames at these places, if there are any."""
         if places:
-            shown = ", ".join(str(self.numbers[p]) for p in places[:SHOWN])
-            more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
-            raise ValueError(
-                f"{self.source}: {what} in frame{'s'[: len(places) > 1]} {shown}{more}"
-            )
+            raise ValueError(f"{self.source}: {what} in {self.names(places)}{mend}")
+
+    @contextmanager
+    def naming(self, place: int) -> Iterator[None]:
+        """Adds the name of the frame at this place to a ValueError raised meanwhile."""
+        try:
+            yield
+        except ValueError as error:
+            raise ValueError(f"{self.source}: {error} in {self.names([place])}") from error
 
 
 def read_frames(paths: Path | Sequence[Path]) -> Frames:
     """All structures of the files, in order.
 
     Raises:
-        FileNotFoundError, ValueError: if a file is missing, unreadable or empty.
+        FileNotFoundError, ValueError: if a file is missing, unreadable or empty, or a structure
+            has no atoms, positions that are not finite, or an electric field that is not three
+            numbers.
     """
     paths = (paths,) if isinstance(paths, str | Path) else tuple(paths)
     found: list[ase.Atoms] = []
-    for path in paths:
-        if not Path(path).is_file():
+    for path in map(Path, paths):
+        if path.is_dir():
+            raise ValueError(f"{str(path)!r} is a folder; expected a file of structures")
+        if not path.is_file():
             raise FileNotFoundError(f"no data file {str(path)!r}")
+        if not path.stat().st_size:
+            raise ValueError(f"{str(path)!r} is empty; expected structures")
         try:
-            frames = ase.io.read(path, index=":")
+            atoms = _read(path)
         except Exception as error:  # readers of ASE raise anything
-            raise ValueError(f"ASE cannot read {str(path)!r} ({error!r})") from error
-        if not frames:
+            reason = " ".join(f"{type(error).__name__}: {error}".split())[:200]
+            raise ValueError(
+                f"ASE cannot read {str(path)!r} ({reason}); expected a whole file in a format "
+                "that ASE knows, such as extxyz"
+            ) from error
+        if not atoms:
             raise ValueError(f"{str(path)!r} holds no structures")
-        found.extend(frames)
-    return Frames(" + ".join(map(str, paths)), found, list(range(len(found))))
+        found.extend(atoms)
+    frames = Frames(" + ".join(map(str, paths)), found, list(range(len(found))))
+    frames.refuse([p for p, a in enumerate(found) if not len(a)], "no atoms")
+    for place, structure in enumerate(found):
+        with frames.naming(place):
+            check_finite(structure)
+            field_vector(structure.info.get("electric_field", NO_FIELD))
+    return frames
+
+
+def _read(path: Path) -> list[ase.Atoms]:
+    if path.suffix in DATABASES:
+        return _read_database(path)
+    if path.suffix in (".xyz", ".extxyz"):
+        _check_numbers(path)
+    return list(ase.io.iread(path, index=":"))
+
+
+def _check_numbers(path: Path) -> None:
+    """Refuses numbers of atoms or columns that ASE would count up to for ever."""
+    size = path.stat().st_size
+    with path.open("rb") as lines:
+        for line in lines:
+            words, columns = line.split(), PROPERTIES.search(line)
+            numbers = (
+                words if len(words) == 1 else re.findall(rb"\d+", columns[1] if columns else b"")
+            )
+            if any(number.isdigit() and int(number) > size for number in numbers):
+                raise ValueError("more atoms or columns are announced than the file can hold")
+
+
+def _read_database(path: Path) -> list[ase.Atoms]:
+    if path.suffix == ".db":  # in any other file ASE would make its tables
+        uri = f"{path.absolute().as_uri()}?mode=ro"
+        with closing(sqlite3.connect(uri, uri=True)) as file:
+            if not file.execute("select 1 from sqlite_master where name='systems'").fetchone():
+                raise ValueError("not a database of ASE")
+    frames = []
+    with ase.db.connect(path) as rows:  # ase.io leaves out what users add to a row
+        for row in rows.select():
+            frames.append(row.toatoms())
+            frames[-1].info = {**row.get("data", {}), **row.key_value_pairs}
+    return frames
 
 
 def split_isolated(frames: Frames) -> tuple[Frames, Frames]:
     """(structures to train on, frames with config_type=IsolatedAtom)."""
-    isolated = [a.info.get("config_type") == ISOLATED for a in frames.atoms]
+    isolated = [str(a.info.get("config_type")) in ISOLATED for a in frames.atoms]
     places = range(len(isolated))
     return (
         frames.pick([p for p in places if not isolated[p]]),
@@ -93,72 +163,91 @@ def split_validation(frames: Frames, valid: float | int, seed: int) -> tuple[Fra
 
 
 def label(atoms: ase.Atoms, name: str, key: str | None) -> np.ndarray | None:
-    """The label `name` ("energy", "forces" or "stress"), float64, or None if there is none.
-
-    It is looked for under `key`, or else under REF_<name>, then among the frame's own results,
-    where ASE puts what a file calls energy, forces or stress, and then under its plain name.
-    """
-    results = atoms.calc.results if atoms.calc is not None else {}
-    places = (atoms.info, atoms.arrays, results)
-    for each in (key,) if key else (f"REF_{name}", name):
-        for place in reversed(places) if each == name else places:
-            if place.get(each) is not None:
-                return _shaped(np.asarray(place[each], dtype=np.float64), name, len(atoms))
-    return None
+    """The value of :func:`find_label`, or None."""
+    found = find_label(atoms, name, key)
+    return None if found is None else found.value
 
 
-def _shaped(value: np.ndarray, name: str, n_atoms: int) -> np.ndarray:
-    if name == "stress" and value.shape == (6,):
-        return voigt_6_to_full_3x3_stress(value)
-    shapes = {"energy": (), "forces": (n_atoms, 3), "stress": (3, 3)}
-    if value.size != np.prod(shapes[name]):
-        raise ValueError(f"{name} has shape {value.shape}; expected {shapes[name]}")
-    return value.reshape(shapes[name])
-
-
-def make_samples(
-    frames: Frames, model: ForceFieldConfig, data: DataConfig, names: Collection[str]
-) -> list[Sample]:
-    """Graphs, whose neighbours are sought here once, and the labels called `names`.
+def find_labels(frames: Frames, name: str, data: DataConfig) -> list[Label | None]:
+    """The label `name` of each frame, where there is one.
 
     Raises:
-        ValueError: naming the frames that lack a label, hold NaN or an unknown element, or have
-            no electric field although the model reads it.
+        ValueError: naming a frame with a label that is misshapen or not made of numbers.
+    """
+    found = []
+    for place, atoms in enumerate(frames.atoms):
+        with frames.naming(place):
+            found.append(find_label(atoms, name, getattr(data, f"{name}_key")))
+    return found
+
+
+def read_labels(frames: Frames, data: DataConfig, names: Collection[str]) -> Labels:
+    """The labels called `names`: of each frame, all of them.
+
+    Raises:
+        ValueError: naming the frames that lack a label or hold NaN.
+    """
+    return {name: _complete(frames, name, data) for name in names}
+
+
+def _complete(frames: Frames, name: str, data: DataConfig) -> list[np.ndarray]:
+    found = find_labels(frames, name, data)
+    missing = [p for p, each in enumerate(found) if each is None]
+    key = getattr(data, f"{name}_key")
+    mend = "; give it to all frames or leave these out"
+    if len(missing) == len(found):
+        near = suggestions(frames.atoms, name, key)
+        mend = f"; {name}_key may be {' or '.join(near)}" if near else ""
+    frames.refuse(missing, f"no {name} (looked for {key or ' or '.join(KEYS[name])})", mend)
+    values = [each.value for each in found if each is not None]
+    wrong = [p for p, value in enumerate(values) if not np.isfinite(value).all()]
+    frames.refuse(wrong, f"{name} is NaN or infinite")
+    return values
+
+
+def make_samples(frames: Frames, model: ForceFieldConfig, labels: Labels) -> list[Sample]:
+    """Graphs, whose neighbours are sought here once, and labels.
+
+    Raises:
+        ValueError: naming the frames that hold an unknown element, or have no electric field
+            although the model reads it.
     """
     if model.frame.field:
         lacking = [p for p, a in enumerate(frames.atoms) if "electric_field" not in a.info]
         frames.refuse(lacking, "model.frame.field is true but there is no electric_field")
-    columns = {name: _column(frames, name, getattr(data, f"{name}_key")) for name in names}
     samples = []
     for place, atoms in enumerate(frames.atoms):
-        try:
+        with frames.naming(place):
             graph = AtomicGraph.from_atoms(atoms, model.cutoff, model.elements)
-        except ValueError as error:
-            frames.refuse([place], str(error))
-            raise
-        labels = {name: column[place] for name, column in columns.items()}
-        name = f"{frames.source} frame {frames.numbers[place]}"
-        samples.append(Sample(graph, Targets(**labels), name))
+        targets = {name: _target(name, values[place]) for name, values in labels.items()}
+        name = f"{frames.source} {frames.names([place])}"
+        samples.append(Sample(graph, Targets(**targets), name))
     return samples
 
 
-def _column(frames: Frames, name: str, key: str | None) -> list[torch.Tensor]:
-    values, missing, wrong = [], [], []
+def _target(name: str, value: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(value if name == "forces" else value[None])
+
+
+def system_key(atoms: ase.Atoms) -> tuple[bytes, ...]:
+    """Equal for frames of the same atoms in the same cell and electric field."""
+    cell = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
+    field = field_vector(atoms.info.get("electric_field", NO_FIELD))
+    numbers = (atoms.numbers, atoms.pbc, *(np.round(each, 6) + 0.0 for each in (cell, field)))
+    return tuple(each.tobytes() for each in numbers)
+
+
+def structure_key(atoms: ase.Atoms) -> tuple[bytes, ...]:
+    """Equal for frames of one system with the same positions."""
+    return (*system_key(atoms), (np.round(atoms.positions, 5) + 0.0).tobytes())
+
+
+def systems(frames: Frames) -> list[list[int]]:
+    """Places of the frames of each system (:func:`system_key`), the largest systems first."""
+    found: dict[tuple[bytes, ...], list[int]] = {}
     for place, atoms in enumerate(frames.atoms):
-        try:
-            value = label(atoms, name, key)
-        except ValueError as error:
-            frames.refuse([place], str(error))
-            raise
-        if value is None:
-            missing.append(place)
-        elif not np.isfinite(value).all():
-            wrong.append(place)
-        else:
-            values.append(torch.from_numpy(value if name == "forces" else value[None]))
-    frames.refuse(missing, f"no {name} (looked for {key or f'REF_{name} or {name}'})")
-    frames.refuse(wrong, f"{name} is NaN or infinite")
-    return values
+        found.setdefault(system_key(atoms), []).append(place)
+    return sorted(found.values(), key=len, reverse=True)
 
 
 def elements_of(frames: Frames) -> tuple[str, ...]:

@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sikff.forcefield import ForceFieldConfig
 from sikff.training.batches import Sample
+from sikff.training.checks import check_labels, check_units
 from sikff.training.config import TrainConfig
 from sikff.training.data import (
+    Frames,
     elements_of,
     make_samples,
     read_frames,
+    read_labels,
     split_isolated,
     split_validation,
 )
 from sikff.training.losses import Targets
-from sikff.training.statistics import complete_model
+from sikff.training.report import describe
+from sikff.training.statistics import complete_model, isolated_energies
 
 
 @dataclass(frozen=True)
@@ -23,12 +29,14 @@ class Dataset:
     """Samples, and what they decide about the model.
 
     Attributes:
+        valid_frames: what `valid` was made of.
         model: the configured model with elements, E0s, scale and neighbours filled in.
         report: lines for the user.
     """
 
     train: list[Sample]
     valid: list[Sample]
+    valid_frames: Frames
     model: ForceFieldConfig
     report: tuple[str, ...]
 
@@ -40,28 +48,50 @@ def load_dataset(config: TrainConfig) -> Dataset:
         FileNotFoundError, ValueError: if files or labels are missing or make no sense.
     """
     data = config.data
-    train, isolated = split_isolated(read_frames(data.train))
-    if not train.atoms:
-        raise ValueError(f"{train.source} holds isolated atoms only; expected structures")
+    train, isolated = read_structures(data.train)
     if isinstance(data.valid, int | float):
         train, valid = split_validation(train, data.valid, config.seed)
     else:
-        valid, _ = split_isolated(read_frames(data.valid))
+        valid, _ = read_structures(data.valid)
+    trained = [name for name in Targets._fields if getattr(config.loss, name)]
+    needed = [name for name in Targets._fields if name == "energy" or name in trained]
+    labels = read_labels(train, data, needed)
+    valid_labels = read_labels(valid, data, needed)
     sources = [isolated]
     if data.isolated_atoms is not None:
         sources.append(read_frames(data.isolated_atoms))
+    free = isolated_energies(sources, data)
+    for frames, found in ((train, labels), (valid, valid_labels)):
+        check_labels(frames, found)
+        if data.check_units:
+            check_units(frames, found, free)
+
     settings = {"elements": elements_of(train), **config.model}
     bare = ForceFieldConfig(**{**settings, "atomic_energies": {}})
-    trained = [name for name in Targets._fields if getattr(config.loss, name)]
-    needed = {"energy", *trained}
-    samples = make_samples(train, bare, data, needed)
-    model, notes = complete_model(settings, samples, sources, data)
+    samples = make_samples(train, bare, labels)
+    valid_samples = make_samples(valid, bare, valid_labels)
+    model, notes = complete_model(settings, train, labels, samples, free)
     if not model.frame.field and any(sample.graph.field.any() for sample in samples):
         notes.append("structures have an electric_field; the model ignores it (model.frame.field)")
     counted = f"{len(train.atoms)} training and {len(valid.atoms)} validation structures"
+    described = describe(train, data, needed, samples, valid)
     return Dataset(
         train=samples,
-        valid=make_samples(valid, bare, data, needed),
+        valid=valid_samples,
+        valid_frames=valid,
         model=model,
-        report=(f"{counted}, trained on {', '.join(trained)}", *notes),
+        report=(f"{counted}, trained on {', '.join(trained)}", *described.lines, *notes),
     )
+
+
+def read_structures(paths: Path | Sequence[Path]) -> tuple[Frames, Frames]:
+    """(structures, isolated atoms) of the files.
+
+    Raises:
+        FileNotFoundError, ValueError: if a file is missing or unreadable, or there are no
+            structures but isolated atoms.
+    """
+    structures, isolated = split_isolated(read_frames(paths))
+    if not structures.atoms:
+        raise ValueError(f"{isolated.source} holds isolated atoms only; expected structures")
+    return structures, isolated

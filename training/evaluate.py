@@ -14,7 +14,7 @@ import torch
 from sikff.forcefield import ForceField
 from sikff.training.batches import Batches
 from sikff.training.config import DataConfig
-from sikff.training.data import Frames, label, make_samples, split_isolated
+from sikff.training.data import Frames, find_labels, make_samples, read_labels, split_isolated
 from sikff.training.files import complete
 from sikff.training.losses import Targets, errors
 from sikff.training.metrics import Metrics
@@ -26,6 +26,7 @@ class Evaluation:
 
     Attributes:
         metrics: energy_mae_mev_per_atom, force_mae_mev_per_a and so on, force_mae_by_element,
+            by_config_type (the same for the frames of each config_type, if there are any),
             n_frames, and seconds, which counts the model and not the neighbour search.
         pairs: (label, prediction) of "energy" (eV per atom) [B], "forces" (eV/Å) [N, 3] and
             "stress" (eV/Å^3) [B, 3, 3], as far as there are labels.
@@ -35,6 +36,20 @@ class Evaluation:
     metrics: dict[str, Any]
     pairs: dict[str, tuple[np.ndarray, np.ndarray]]
     symbols: np.ndarray
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """The metrics as a table for the user."""
+        rows = dict(self.metrics)
+        kinds = rows.pop("by_config_type", {})
+        rows |= {f"config_type {kind}": found for kind, found in kinds.items()}
+        return tuple(f"{key:28s} {_text(value)}" for key, value in rows.items())
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, dict):
+        return ", ".join(f"{name} {_text(each)}" for name, each in value.items())
+    return format(value, ".4g") if isinstance(value, float) else str(value)
 
 
 def evaluate(
@@ -52,24 +67,14 @@ def evaluate(
         ValueError: if there are no labels, or only some of the frames have one.
     """
     data = data or DataConfig(train=Path(frames.source))
-    frames, _ = split_isolated(frames)
-    found = [
-        name
-        for name in Targets._fields
-        if any(
-            label(atoms, name, getattr(data, f"{name}_key")) is not None for atoms in frames.atoms
-        )
-    ]
-    if not found:
-        raise ValueError(
-            f"{frames.source} has no labels; expected REF_energy, REF_forces or REF_stress, or "
-            "results of a calculator"
-        )
-    samples = make_samples(frames, model.config, data, found)
+    frames, found = _structures(frames, data)
+    samples = make_samples(frames, model.config, read_labels(frames, data, found))
+    kinds = config_types(frames)
+    every = Metrics(model.elements)
+    of_kind = {kind: Metrics(model.elements) for kind in sorted(set(kinds))}
     device = next(model.parameters()).device
-    metrics = Metrics(model.elements)
     seen: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in found}
-    seconds = 0.0
+    seconds, done = 0.0, 0
     for batch in Batches(samples, batch_size):
         graph = batch.graph.to(device)
         targets = Targets(*(None if t is None else t.to(device) for t in batch.targets))
@@ -77,15 +82,22 @@ def evaluate(
         prediction = model.eval()(graph, "forces" in found, "stress" in found)
         prediction.energy.sum().item()  # waits for the device
         seconds += time.perf_counter() - start
-        metrics.update(errors(prediction, targets, graph), graph)
+        off = errors(prediction, targets, graph)
+        every.update(off, graph)
+        here = np.array(kinds[done : done + graph.n_graphs])
+        for kind in set(here.tolist()):
+            of_kind[kind].update(off, graph, torch.from_numpy(here == kind).to(device))
+        done += graph.n_graphs
         atoms = torch.bincount(graph.batch, minlength=graph.n_graphs)
         for name in found:
             divisor = atoms if name == "energy" else 1
             true, said = getattr(targets, name) / divisor, getattr(prediction, name) / divisor
             seen[name].append((true.cpu().numpy(), said.detach().cpu().numpy()))
-    results: dict[str, Any] = metrics.results()
+    results: dict[str, Any] = every.results()
     if "forces" in found:
-        results["force_mae_by_element"] = metrics.force_mae_by_element()
+        results["force_mae_by_element"] = every.force_mae_by_element()
+    if of_kind:
+        results["by_config_type"] = {kind: each.results() for kind, each in of_kind.items()}
     results |= {"n_frames": len(samples), "seconds": seconds}
     pairs = {
         name: (np.concatenate([t for t, _ in parts]), np.concatenate([s for _, s in parts]))
@@ -93,6 +105,26 @@ def evaluate(
     }
     symbols = np.concatenate([atoms.get_chemical_symbols() for atoms in frames.atoms])
     return Evaluation(results, pairs, symbols)
+
+
+def config_types(frames: Frames) -> list[str]:
+    """The config_type of each frame, "none" where it has none; empty if no frame has one."""
+    kinds = [atoms.info.get("config_type") for atoms in frames.atoms]
+    return ["none" if kind is None else str(kind) for kind in kinds] if any(kinds) else []
+
+
+def _structures(frames: Frames, data: DataConfig) -> tuple[Frames, list[str]]:
+    """The frames that are no isolated atoms, and which labels they have."""
+    structures, _ = split_isolated(frames)
+    if not structures.atoms:
+        raise ValueError(f"{frames.source} holds isolated atoms only; expected structures")
+    found = [name for name in Targets._fields if any(find_labels(structures, name, data))]
+    if not found:
+        raise ValueError(
+            f"{frames.source} has no labels; expected REF_energy, REF_forces or REF_stress, or "
+            "results of a calculator"
+        )
+    return structures, found
 
 
 def write_json(path: str | Path, results: dict[str, Any]) -> None:

@@ -11,11 +11,15 @@ import torch
 import yaml
 from torch.multiprocessing import ProcessRaisedException
 
-from sikff.forcefield import ForceField
+from sikff.forcefield import ForceField, load
 from sikff.training.config import TrainConfig
+from sikff.training.dataset import Dataset
+from sikff.training.evaluate import evaluate
 from sikff.training.files import complete
 from sikff.training.loaders import Loaders
 from sikff.training.module import FitModule
+from sikff.training.plots import learning_curves, parity, read_log, save_figure
+from sikff.training.progress import RunProgress
 
 # What a resumed run may change.
 FREE = {
@@ -38,6 +42,8 @@ def fit(
     report: Callable[[str], None] = lambda line: None,
 ) -> Path:
     """Trains a force field and writes the best one to ``model.sikff`` in the output folder.
+
+    Beside it: log.csv, learning_curves.png, parity.png (validation), config.yaml and last.ckpt.
 
     With several devices this starts processes, so a script that calls it needs the usual
     ``if __name__ == "__main__":``.
@@ -79,6 +85,7 @@ def fit(
             name, _, message = str(error).strip().rpartition("\n")[2].partition(": ")
             kind = FloatingPointError if name == "FloatingPointError" else RuntimeError
             raise kind(message) from error
+    _draw(config, dataset)
     return config.output / "model.sikff"
 
 
@@ -106,7 +113,8 @@ def trainer(config: TrainConfig, progress: bool) -> L.Trainer:
         logger=False,
         enable_checkpointing=False,
         enable_model_summary=False,
-        enable_progress_bar=progress,
+        enable_progress_bar=False,
+        callbacks=[RunProgress()] if progress else [],
         default_root_dir=config.output,
     )
 
@@ -134,6 +142,15 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> Path | None:
             f"{str(config.output / 'config.yaml')!r}; only {', '.join(sorted(FREE))} may change"
         )
     return checkpoint
+
+
+def _draw(config: TrainConfig, dataset: Dataset) -> None:
+    """Learning curves, and the best model's parity plot of the structures for validation."""
+    curves = learning_curves(read_log(config.output / "log.csv"))
+    save_figure(curves, config.output / "learning_curves.png")
+    model = load(config.output / "model.sikff")
+    found = evaluate(model, dataset.valid_frames, config.data, config.batch_size)
+    save_figure(parity(found, "validation"), config.output / "parity.png")
 
 
 def _write_config(config: TrainConfig) -> None:

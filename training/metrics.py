@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
+from torch import Tensor
 
 from sikff.graph import AtomicGraph
 from sikff.training.losses import Errors
@@ -23,45 +24,48 @@ class Metrics:
         elements: of the model, for the force errors by element.
 
     Attributes:
-        sums: [3 + elements, 3] sums of |error| and of error squared, and the number of errors, for
-            energy, forces, stress and the forces on each element. Those of several processes add.
+        sums: [3 + elements, 3] float64, all there is to know: the number of components and the
+            sums of their sizes and squares, as (size, square, number), of energy, forces, stress
+            and the forces on each element. Several processes add up theirs.
     """
 
     def __init__(self, elements: Sequence[str]) -> None:
-        self.elements = tuple(elements)
-        self.sums = torch.zeros(len(_NAMES) + len(self.elements), 3, dtype=torch.float64)
+        self.elements = elements
+        self.sums = torch.zeros(len(_NAMES) + len(elements), 3, dtype=torch.float64)
 
-    def update(self, found: Errors, graph: AtomicGraph) -> None:
-        """Adds the errors of one batch."""
-        rows = [_sums(found.energy), _sums(found.forces), _sums(found.stress)]
-        for index in range(len(self.elements)):
-            here = None if found.forces is None else found.forces[graph.species == index]
-            rows.append(_sums(here))
-        self.sums = self.sums.to(graph.positions.device)
-        self.sums += torch.stack([row.to(self.sums.device) for row in rows])
+    def update(self, found: Errors, graph: AtomicGraph, structures: Tensor | None = None) -> None:
+        """Adds the errors of one batch, or of some of its structures (bool [B])."""
+        species = graph.species
+        if structures is not None:
+            atoms = structures[graph.batch]
+            kept = zip(found, (structures, atoms, structures), strict=True)
+            found = Errors(*(None if error is None else error[here] for error, here in kept))
+            species = species[atoms]
+        self.sums = self.sums.to(species.device)
+        for row, error in enumerate(found):
+            if error is not None:
+                self.sums[row] += _sums(error).sum(0)
+        if found.forces is not None:
+            self.sums[len(_NAMES) :].index_add_(0, species, _sums(found.forces))
 
     def results(self) -> dict[str, float]:
-        """MAE and RMSE: energy in meV/atom, forces in meV/Å, stress in meV/Å^3 (components)."""
+        """MAE and RMSE of what was collected: energy in meV/atom, components of forces in meV/Å
+        and of stress in meV/Å^3."""
         found = {}
-        for key, row in zip(_NAMES.values(), self.sums.tolist(), strict=False):
-            absolute, square, count = row
-            if count:
-                found[key.format("mae")] = 1000 * absolute / count
-                found[key.format("rmse")] = 1000 * (square / count) ** 0.5
+        for key, (size, square, number) in zip(_NAMES.values(), self.sums.tolist(), strict=False):
+            if number:
+                found[key.format("mae")] = 1000 * size / number
+                found[key.format("rmse")] = 1000 * (square / number) ** 0.5
         return found
 
     def force_mae_by_element(self) -> dict[str, float]:
         """Force MAE (meV/Å) of the atoms of each element that occurred."""
-        rows = self.sums[len(_NAMES) :].tolist()
-        return {
-            element: 1000 * absolute / count
-            for element, (absolute, _, count) in zip(self.elements, rows, strict=True)
-            if count
-        }
+        rows = zip(self.elements, self.sums[len(_NAMES) :].tolist(), strict=True)
+        return {e: 1000 * size / number for e, (size, _, number) in rows if number}
 
 
-def _sums(error: torch.Tensor | None) -> torch.Tensor:
-    if error is None:
-        return torch.zeros(3, dtype=torch.float64)
-    error = error.detach().double().flatten()
-    return torch.stack([error.abs().sum(), error.square().sum(), error.new_tensor(len(error))])
+def _sums(error: Tensor) -> Tensor:
+    """(size, square, number) [n, 3], float64, of the components of each of n errors."""
+    flat = error.detach().double().reshape(len(error), -1)
+    number = torch.full_like(flat[:, 0], flat.shape[1])
+    return torch.stack([flat.abs().sum(1), flat.square().sum(1), number], dim=1)

@@ -51,6 +51,7 @@ class FitModule(L.LightningModule):
         self._valid_losses: list[Tensor] = []
         self._metrics = Metrics(model.elements)
         self._names: tuple[str, ...] = ()
+        self.shown: dict[str, float] = {}  # the latest validation errors, in short
 
     @property
     def minutes(self) -> float:
@@ -59,13 +60,13 @@ class FitModule(L.LightningModule):
 
     def learning_rate(self) -> float:
         """The learning rate of this step."""
-        progress, warm_up = self._progress(), self.config.warm_up
+        progress, warm_up = self.progress(), self.config.warm_up
         factor = self.patience.factor * warm_up_factor(progress, warm_up)
         if self.config.schedule == "cosine":
             factor *= cosine_factor(progress, warm_up)
         return self.config.lr * factor
 
-    def _progress(self) -> float:
+    def progress(self) -> float:
         """Part of the run that is done: of its epochs or its minutes, whichever is further."""
         parts = []
         if self.config.max_epochs is not None:
@@ -146,8 +147,7 @@ class FitModule(L.LightningModule):
             )
         metrics = self._metrics.results()
         short = {"E meV/atom": "energy_mae_mev_per_atom", "F meV/Å": "force_mae_mev_per_a"}
-        shown = {name: metrics[key] for name, key in short.items() if key in metrics}
-        self.log_dict(shown, prog_bar=True, logger=False, batch_size=1, sync_dist=True)
+        self.shown = {name: metrics[key] for name, key in short.items() if key in metrics}
         row = {
             "epoch": self.current_epoch,
             "step": self.global_step,

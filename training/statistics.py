@@ -2,35 +2,42 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
+from ase.data import atomic_numbers, chemical_symbols
 
 from sikff.forcefield import ForceFieldConfig
 from sikff.training.batches import Sample
 from sikff.training.config import DataConfig
-from sikff.training.data import Frames, label
+from sikff.training.data import Frames, Labels, read_labels
 
 
 def complete_model(
     settings: dict[str, Any],
+    frames: Frames,
+    labels: Labels,
     samples: Sequence[Sample],
-    isolated: Sequence[Frames],
-    data: DataConfig,
+    isolated: Mapping[str, float],
 ) -> tuple[ForceFieldConfig, list[str]]:
     """Fills in atomic_energies, energy_scale and average_neighbours unless they are given.
+
+    Args:
+        settings: keys of ForceFieldConfig, `elements` among them.
+        frames, labels, samples: the training set; its energies must be among the labels.
+        isolated: energies (eV) of free atoms.
 
     Returns:
         The configuration, and lines that tell the user what was filled in.
     """
     elements = settings["elements"]
-    known = isolated_energies(isolated, data.energy_key) | settings.get("atomic_energies", {})
+    known = {**isolated, **settings.get("atomic_energies", {})}
     known = {element: known[element] for element in elements if element in known}
-    energies, unique = atomic_energies(samples, elements, known)
+    counts = compositions(frames, elements)
+    energies, unique = atomic_energies(counts, labels["energy"], elements, known)
     filled = {
-        "energy_scale": energy_scale(samples, energies, elements),
+        "energy_scale": energy_scale(counts, labels, list(energies.values())),
         "average_neighbours": average_neighbours(samples),
         **settings,
         "atomic_energies": energies,
@@ -50,7 +57,7 @@ def complete_model(
     return model, notes
 
 
-def isolated_energies(sources: Sequence[Frames], key: str | None) -> dict[str, float]:
+def isolated_energies(sources: Sequence[Frames], data: DataConfig) -> dict[str, float]:
     """E0 (eV) from frames of single atoms.
 
     Raises:
@@ -60,44 +67,42 @@ def isolated_energies(sources: Sequence[Frames], key: str | None) -> dict[str, f
     for frames in sources:
         several = [p for p, atoms in enumerate(frames.atoms) if len(atoms) != 1]
         frames.refuse(several, "not one atom, though said to be isolated,")
-        for place, atoms in enumerate(frames.atoms):
-            value = label(atoms, "energy", key)
-            if value is None or not np.isfinite(value):
-                frames.refuse([place], "no energy of the isolated atom")
-            else:
-                found[atoms.symbols[0]] = float(value)
+        values = read_labels(frames, data, ["energy"])["energy"]
+        found |= {a.symbols[0]: float(v) for a, v in zip(frames.atoms, values, strict=True)}
     return found
 
 
+def compositions(frames: Frames, elements: Sequence[str]) -> np.ndarray:
+    """How many atoms of each element the frames hold: [frames, elements]."""
+    numbers = [atomic_numbers[element] for element in elements]
+    counts = [np.bincount(a.numbers, minlength=len(chemical_symbols)) for a in frames.atoms]
+    return np.array(counts)[:, numbers].astype(np.float64)
+
+
 def atomic_energies(
-    samples: Sequence[Sample], elements: Sequence[str], known: dict[str, float]
+    counts: np.ndarray,
+    energies: Sequence[np.ndarray],
+    elements: Sequence[str],
+    known: Mapping[str, float],
 ) -> tuple[dict[str, float], bool]:
     """E0s (eV): those known, the others by least squares; and whether that fit is unique."""
-    counts = _compositions(samples, elements)
-    energies = np.array([_energy(sample) for sample in samples])
     fixed = np.array([known.get(element, 0.0) for element in elements])
     free = [k for k, element in enumerate(elements) if element not in known]
+    unique = True
     if free:
-        residual = energies - counts @ fixed
+        residual = np.array(energies) - counts @ fixed
         solution, _, rank, _ = np.linalg.lstsq(counts[:, free], residual, rcond=None)
         fixed[free] = solution
         unique = int(rank) == len(free)
-    else:
-        unique = True
     return dict(zip(elements, map(float, fixed), strict=True)), unique
 
 
-def energy_scale(
-    samples: Sequence[Sample], energies: dict[str, float], elements: Sequence[str]
-) -> float:
+def energy_scale(counts: np.ndarray, labels: Labels, atomic: Sequence[float]) -> float:
     """RMS force component (eV/Å, as eV), or without forces that of the energy per atom (eV)."""
-    forces = [s.targets.forces.flatten() for s in samples if s.targets.forces is not None]
-    if forces:
-        values = torch.cat(forces).numpy()
+    if "forces" in labels:
+        values = np.concatenate(labels["forces"])
     else:
-        counts = _compositions(samples, elements)
-        binding = [_energy(sample) for sample in samples] - counts @ list(energies.values())
-        values = binding / counts.sum(1)
+        values = (np.array(labels["energy"]) - counts @ np.array(atomic)) / counts.sum(1)
     scale = float(np.sqrt(np.mean(values**2)))
     return scale if scale > 0 else 1.0
 
@@ -106,14 +111,3 @@ def average_neighbours(samples: Sequence[Sample]) -> float:
     """Mean number of edges at an atom; 1 if there are none."""
     edges = sum(sample.graph.n_edges for sample in samples)
     return edges / sum(sample.graph.n_atoms for sample in samples) or 1.0
-
-
-def _compositions(samples: Sequence[Sample], elements: Sequence[str]) -> np.ndarray:
-    counts = [torch.bincount(s.graph.species, minlength=len(elements)) for s in samples]
-    return torch.stack(counts).numpy().astype(np.float64)
-
-
-def _energy(sample: Sample) -> float:
-    if sample.targets.energy is None:
-        raise ValueError("the E0s need the energies of the structures")
-    return sample.targets.energy.item()

@@ -3,11 +3,14 @@
 from pathlib import Path
 
 import ase
+import ase.db
 import ase.io
 import numpy as np
 import pytest
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
+from hypothesis import given
+from hypothesis import strategies as st
 
 from sikff.forcefield import ForceFieldConfig
 from sikff.training.config import DataConfig, TrainConfig
@@ -16,11 +19,17 @@ from sikff.training.data import (
     label,
     make_samples,
     read_frames,
+    read_labels,
     split_isolated,
     split_validation,
 )
 from sikff.training.dataset import load_dataset
-from sikff.training.statistics import atomic_energies, average_neighbours, energy_scale
+from sikff.training.statistics import (
+    atomic_energies,
+    average_neighbours,
+    compositions,
+    energy_scale,
+)
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]
@@ -32,8 +41,12 @@ def as_frames(atoms: list[ase.Atoms]) -> Frames:
     return Frames("test", atoms, list(range(len(atoms))))
 
 
+def labels_of(atoms: list[ase.Atoms], names=ALL, **keys: str):
+    return read_labels(as_frames(atoms), DataConfig(train=Path("test"), **keys), names)
+
+
 def sampled(atoms: list[ase.Atoms], names=ALL, model=MODEL, **keys: str):
-    return make_samples(as_frames(atoms), model, DataConfig(train=Path("test"), **keys), names)
+    return make_samples(as_frames(atoms), model, labels_of(atoms, names, **keys))
 
 
 def test_labels_are_sought_in_order() -> None:
@@ -63,23 +76,114 @@ def test_labels_survive_a_file(tmp_path: Path, frames: list[ase.Atoms]) -> None:
         assert stress.shape == label(before, "stress", "stress").shape == (3, 3)
 
 
+@given(
+    key=st.sampled_from(["REF_virial", "REF_virials", "virial", "virials", "my_virial"]),
+    virial=st.lists(st.floats(-9, 9), min_size=6, max_size=6),
+    edge=st.floats(1, 9),
+    shape=st.sampled_from([(6,), (9,), (3, 3), (1, 3, 3)]),
+)
+def test_a_virial_is_minus_the_stress_times_the_volume(
+    key: str, virial: list[float], edge: float, shape: tuple[int, ...]
+) -> None:
+    xx, yy, zz, yz, xz, xy = virial
+    full = np.array([[xx, xy, xz], [xy, yy, yz], [xz, yz, zz]])
+    value = np.array(virial) if shape == (6,) else full.reshape(shape)
+    atoms = ase.Atoms("H", cell=[edge] * 3, pbc=True, info={key: value})
+    stress = label(atoms, "stress", "my_virial" if key == "my_virial" else None)
+    assert stress.shape == (3, 3)
+    assert np.abs(stress * edge**3 + full).max() < LIMITS.parity
+
+
+def test_stress_is_preferred_to_virials() -> None:
+    atoms = ase.Atoms("H", cell=[2, 2, 2], pbc=True, info={"virial": np.eye(3)})
+    assert label(atoms, "stress", None)[0, 0] == pytest.approx(-1 / 8, rel=LIMITS.parity)
+    for key, value in (("stress", 2.0), ("REF_virials", 3.0), ("REF_stress", 4.0)):
+        atoms.info[key] = value * np.eye(3)
+        expected = -value / 8 if "virial" in key else value
+        assert label(atoms, "stress", None)[2, 2] == pytest.approx(expected, rel=LIMITS.parity)
+    atoms.cell[2] = 0
+    with pytest.raises(ValueError, match=r"virial becomes a stress only with a cell.* in frame 0"):
+        labels_of([atoms], ["stress"], stress_key="virial")
+
+
+@pytest.mark.parametrize("suffix", [".db", ".json", ".traj", ".extxyz"])
+def test_labels_survive_the_formats_of_ase(
+    tmp_path: Path, frames: list[ase.Atoms], suffix: str
+) -> None:
+    path = tmp_path / f"d{suffix}"
+    if suffix in (".db", ".json"):
+        with ase.db.connect(path) as rows:
+            for number, atoms in enumerate(frames):
+                extra = {"REF_energy": 10.0 + number, "config_type": "crystal"}
+                data = {"REF_forces": atoms.get_forces() + 1, "electric_field": [0.0, 0.0, 1.0]}
+                rows.write(atoms, key_value_pairs=extra, data=data)
+    else:
+        for number, atoms in enumerate(frames):
+            atoms.info |= {"REF_energy": 10.0 + number, "config_type": "crystal"}
+        ase.io.write(path, frames)
+    read = read_frames(path)
+    found = read_labels(read, DataConfig(train=path), ALL)
+    assert [float(value) for value in found["energy"]] == [10.0 + n for n in range(len(frames))]
+    shift = 1.0 if suffix in (".db", ".json") else 0.0
+    for before, after, forces, stress in zip(
+        frames, read.atoms, found["forces"], found["stress"], strict=True
+    ):
+        assert after.info["config_type"] == "crystal"
+        assert np.abs(forces - before.get_forces() - shift).max() < 1e-6
+        assert np.abs(stress - before.get_stress(voigt=False)).max() < 1e-6
+
+
 def test_missing_labels_name_their_frames(frames: list[ase.Atoms]) -> None:
     del frames[3].calc.results["forces"]
     frames[7].calc = None
-    with pytest.raises(ValueError, match=r"no forces \(looked for REF_forces or forces\).* 3, 7$"):
-        sampled(frames, ["forces"])
+    missing = r"test: no forces \(looked for REF_forces or forces\) in frames 3, 7; give it to all"
+    with pytest.raises(ValueError, match=missing):
+        labels_of(frames, ["forces"])
     with pytest.raises(ValueError, match=r"looked for mine\).*0, 1, 2, 3, 4, 5, 6, 7 and 4 more"):
-        sampled(frames, ["energy"], energy_key="mine")
+        labels_of(frames, ["energy"], energy_key="mine")
 
 
-def test_nan_and_misshapen_labels_name_their_frames(frames: list[ase.Atoms]) -> None:
-    frames[2].calc.results["forces"][1, 1] = np.nan
-    with pytest.raises(ValueError, match="forces is NaN or infinite in frame 2"):
-        sampled(frames)
-    frames[2].calc = None
-    frames[2].info["REF_forces"] = np.zeros(4)
-    with pytest.raises(ValueError, match=r"forces has shape \(4,\); expected .* in frame 2"):
-        sampled(frames, ["forces"])
+def test_a_missing_key_is_answered_with_those_that_would_do(frames: list[ase.Atoms]) -> None:
+    for atoms in frames:
+        atoms.arrays["dft_forces"] = atoms.get_forces()
+        atoms.arrays["force_weight"] = np.ones(len(atoms))
+        atoms.info["comment_on_forces"] = "none"
+    with pytest.raises(
+        ValueError, match=r"looked for force\).*; forces_key may be forces or dft_forces$"
+    ):
+        labels_of(frames, ["forces"], forces_key="force")
+    for atoms in frames:
+        atoms.info["total_virial"] = np.eye(3)
+        atoms.calc = None
+    with pytest.raises(ValueError, match=r"no stress .*; stress_key may be total_virial$"):
+        labels_of(frames, ["stress"])
+    with pytest.raises(ValueError, match=r"no energy .* and 4 more$"):
+        labels_of(frames, ["energy"])
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("energy", "abc", "'abc'; expected numbers"),
+        ("energy", True, "True; expected numbers"),
+        ("energy", [[1.0], [1.0, 2.0]], r"\[\[1.0\], \[1.0, 2.0\]\]; expected numbers"),
+        ("energy", 1j, "1j; expected numbers"),
+        ("energy", [1.0, 2.0], r"has shape \(2,\); expected \(\)"),
+        ("forces", np.zeros((3, 4)), r"has shape \(3, 4\); expected \(4, 3\)"),
+        ("forces", np.zeros(12), r"has shape \(12,\); expected \(4, 3\)"),
+        ("stress", np.zeros(5), r"has shape \(5,\); expected \(3, 3\), \(6,\) or \(9,\)"),
+        ("forces", np.full((4, 3), np.nan), "forces is NaN or infinite"),
+        ("energy", np.inf, "energy is NaN or infinite"),
+    ],
+)
+def test_labels_that_are_none_name_their_frames(
+    frames: list[ase.Atoms], name: str, value: object, said: str
+) -> None:
+    assert labels_of(frames, [name])
+    frames[2].info[f"REF_{name}"] = value
+    with pytest.raises(ValueError, match=rf"^test: .*{said} in frame 2$") as caught:
+        labels_of(frames, [name])
+    assert "\n" not in str(caught.value)
 
 
 def test_unknown_elements_and_missing_fields_name_their_frames(frames: list[ase.Atoms]) -> None:
@@ -115,24 +219,29 @@ def test_atomic_energies_are_recovered_by_least_squares(frames: list[ase.Atoms])
     true = {"Ni": -3.0, "Cu": 5.0}
     for atoms in frames:
         atoms.calc.results["energy"] = sum(true[symbol] for symbol in atoms.symbols)
-    samples = sampled(frames)
+    energies = labels_of(frames, ["energy"])["energy"]
+    counts = compositions(as_frames(frames), MODEL.elements)
+    assert counts.sum(1).tolist() == [len(atoms) for atoms in frames]
     for known in ({}, {"Ni": -3.0}, true):
-        found, unique = atomic_energies(samples, MODEL.elements, known)
+        found, unique = atomic_energies(counts, energies, MODEL.elements, known)
         assert unique
         assert found == pytest.approx(true, abs=LIMITS.gradient)
-    same = [sample for sample in samples if sample.graph.species.tolist() == [1, 1, 1, 1]]
-    assert not atomic_energies(same, MODEL.elements, {})[1]
+    same = [place for place, count in enumerate(counts.tolist()) if count == [0, 4]]
+    some = [energies[place] for place in same]
+    assert not atomic_energies(counts[same], some, MODEL.elements, {})[1]
 
 
 def test_statistics(frames: list[ase.Atoms]) -> None:
-    samples = sampled(frames)
+    labels = labels_of(frames)
+    counts = compositions(as_frames(frames), MODEL.elements)
     forces = np.concatenate([atoms.get_forces() for atoms in frames])
-    scale = energy_scale(samples, {"Ni": 0.0, "Cu": 0.0}, MODEL.elements)
+    scale = energy_scale(counts, labels, [0.0, 0.0])
     assert scale == pytest.approx(np.sqrt((forces**2).mean()), rel=LIMITS.parity)
-    alone = sampled([ase.Atoms("Cu", info={"energy": 0.0})] * 2, ["energy"])
-    assert energy_scale(alone, {"Ni": 0.0, "Cu": 0.0}, MODEL.elements) == 1.0
-    assert average_neighbours(alone) == 1.0
-    assert average_neighbours(samples) == pytest.approx(18, abs=6)
+    alone = [ase.Atoms("Cu", info={"energy": 0.0})] * 2
+    energies = labels_of(alone, ["energy"])
+    assert energy_scale(compositions(as_frames(alone), MODEL.elements), energies, [0, 0]) == 1.0
+    assert average_neighbours(sampled(alone, ["energy"])) == 1.0
+    assert average_neighbours(sampled(frames)) == pytest.approx(18, abs=6)
 
 
 def test_the_data_completes_the_model(config: TrainConfig) -> None:
@@ -157,15 +266,80 @@ def test_an_ignored_field_is_reported(tmp_path: Path, config: TrainConfig) -> No
     assert "the model ignores it" in load_dataset(config).report[-1]
 
 
-def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+GOOD = """2
+Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.0 pbc="F F F"
+H 0.0 0.0 0.0 0.1 0.2 0.3
+H 0.0 0.0 0.8 0.1 0.2 0.3
+"""
+
+
+@pytest.mark.parametrize("name", ["a.xyz", "a.extxyz", "a.traj", "a.db", "a.json", "a"])
+@pytest.mark.parametrize(
+    "content", [b"", b"\n", bytes(range(256)) * 9, b"what\nis this\n"], ids=["0", "1", "2", "3"]
+)
+def test_files_that_hold_no_structures(tmp_path: Path, name: str, content: bytes) -> None:
+    path = tmp_path / name
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=name) as caught:
+        read_frames(path)
+    assert "\n" not in str(caught.value)
+    assert len(str(caught.value)) < 500
+    assert path.read_bytes() == content
+
+
+@pytest.mark.parametrize("lost", range(1, len(GOOD), 9))
+def test_truncated_files(tmp_path: Path, lost: int) -> None:
+    path = tmp_path / "cut.xyz"
+    path.write_text(2 * GOOD)
+    assert len(read_frames(path).atoms) == 2
+    text = (2 * GOOD)[:-lost]
+    path.write_text(text)
+    complete = lost == 1 or text.endswith(GOOD)  # the last newline, or whole structures
+    if complete:
+        assert read_frames(path).atoms[-1].get_forces()[-1, -1] == 0.3
+    else:
+        with pytest.raises(ValueError, match=r"ASE cannot read .*cut\.xyz.*; expected a whole"):
+            read_frames(path)
+
+
+@pytest.mark.parametrize("old", ["2\n", "pos:R:3", "forces:R:3"])
+def test_announcements_without_end(tmp_path: Path, old: str) -> None:
+    """ASE would count."""
+    path = tmp_path / "long.xyz"
+    path.write_text(GOOD + GOOD.replace(old, old[:-1].rstrip("2") + "9" * 15 + old[-1:].strip("3")))
+    with pytest.raises(ValueError, match=r"long\.xyz.*more atoms or columns are announced"):
+        read_frames(path)
+    path.write_text(GOOD.replace("energy", "at=12:30:123456789 energy"))
+    assert len(read_frames(path).atoms) == 1
+
+
+def test_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError, match="no data file"):
         read_frames(tmp_path / "absent.xyz")
-    (tmp_path / "bad.xyz").write_text("what\nis this\n")
-    with pytest.raises(ValueError, match="ASE cannot read"):
+    with pytest.raises(ValueError, match="is a folder; expected a file"):
+        read_frames(tmp_path)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    (tmp_path / "closed.xyz").write_text(GOOD)
+    monkeypatch.setattr(ase.io, "iread", refuse)
+    with pytest.raises(ValueError, match=r"closed\.xyz' \(PermissionError: .*Permission denied"):
+        read_frames(tmp_path / "closed.xyz")
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        (GOOD + "0\n\n", "no atoms in frame 1"),
+        (GOOD + GOOD.replace("0.8", "nan"), "positions or cell hold NaN or infinity.* in frame 1"),
+        (GOOD.replace("energy", 'electric_field="1 2" energy'), "field is .* three .* in frame 0"),
+    ],
+)
+def test_structures_that_are_none(tmp_path: Path, text: str, said: str) -> None:
+    (tmp_path / "bad.xyz").write_text(text)
+    with pytest.raises(ValueError, match=rf"bad\.xyz: .*{said}$"):
         read_frames(tmp_path / "bad.xyz")
-    (tmp_path / "empty.xyz").write_text("")
-    with pytest.raises(ValueError, match=r"empty\.xyz"):
-        read_frames(tmp_path / "empty.xyz")
 
 
 def test_single_atoms_must_be_single(config: TrainConfig, frames: list[ase.Atoms]) -> None:
@@ -174,3 +348,13 @@ def test_single_atoms_must_be_single(config: TrainConfig, frames: list[ase.Atoms
     data = config.data.model_copy(update={"isolated_atoms": path})
     with pytest.raises(ValueError, match=r"alone\.xyz: not one atom, .* in frame 0"):
         load_dataset(config.model_copy(update={"data": data}))
+
+
+def test_isolated_atoms_are_no_structures(config: TrainConfig) -> None:
+    path = config.data.train.with_name("alone.xyz")
+    alone = ase.Atoms("Cu", info={"config_type": "isolated_atom", "REF_energy": -1.0})
+    ase.io.write(path, alone)
+    for key in ("train", "valid"):
+        data = config.data.model_copy(update={key: path})
+        with pytest.raises(ValueError, match=r"alone\.xyz holds isolated atoms only"):
+            load_dataset(config.model_copy(update={"data": data}))

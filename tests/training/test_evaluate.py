@@ -10,11 +10,16 @@ import torch
 
 from sikff import ForceField, ForceFieldConfig
 from sikff.calculators import SIKFFCalculator
+from sikff.graph import AtomicGraph
 from sikff.training.data import Frames
 from sikff.training.evaluate import evaluate, write_json
 from sikff.training.files import complete
+from sikff.training.losses import Errors
+from sikff.training.metrics import Metrics
 from sikff.training.plots import energy_drift, learning_curves, parity, read_log, save_figure
+from tolerances import TOLERANCES
 
+LIMIT = TOLERANCES[torch.float64].parity
 PNG = b"\x89PNG"
 
 
@@ -78,6 +83,63 @@ def test_only_labelled_quantities_are_compared(model: ForceField, frames: list[a
         atoms.calc = None
     with pytest.raises(ValueError, match=r"test\.xyz has no labels"):
         evaluate(model, as_frames(frames))
+
+
+def test_errors_by_config_type(model: ForceField, frames: list[ase.Atoms]) -> None:
+    assert "by_config_type" not in evaluate(model, as_frames(frames)).metrics
+    kinds = ["warm", "none", "cold", "warm"] * 3  # not in order, and one for frames that have none
+    for atoms, kind in zip(frames, kinds, strict=True):
+        if kind != "none":
+            atoms.info["config_type"] = kind
+    found = evaluate(model, as_frames(frames), batch_size=5)
+    assert list(found.metrics["by_config_type"]) == ["cold", "none", "warm"]
+    for kind, metrics in found.metrics["by_config_type"].items():
+        alone = [atoms for atoms, each in zip(frames, kinds, strict=True) if each == kind]
+        expected = evaluate(model, as_frames(alone)).metrics
+        assert set(metrics) == {key for key in expected if "_mae_mev" in key or "_rmse_" in key}
+        assert metrics == pytest.approx({key: expected[key] for key in metrics}, rel=LIMIT)
+    lines = found.lines
+    energy = found.metrics["energy_mae_mev_per_atom"]
+    assert f"{'energy_mae_mev_per_atom':28s} {energy:.4g}" in lines
+    assert f"{'n_frames':28s} 12" in lines
+    force = found.metrics["by_config_type"]["cold"]["force_mae_mev_per_a"]
+    cold = next(line for line in lines if line.startswith("config_type cold "))
+    assert f"force_mae_mev_per_a {force:.4g}, " in cold
+
+
+def test_sums_of_parts_are_those_of_the_whole(model: ForceField, frames: list[ase.Atoms]) -> None:
+    """What several processes add up."""
+    graph = AtomicGraph.batch_of([AtomicGraph.from_atoms(a, 5.0, ("Cu", "Ni")) for a in frames])
+    rng = torch.Generator().manual_seed(0)
+    shapes = ((12,), (graph.n_atoms, 3), (12, 3, 3))
+    off = Errors(*(torch.randn(s, generator=rng, dtype=torch.float64) for s in shapes))
+    whole, first, second = (Metrics(("Cu", "Ni", "Au")) for _ in range(3))
+    assert whole.results() == {}
+    assert whole.force_mae_by_element() == {}
+    whole.update(off, graph)
+    here = torch.arange(12) % 3 == 0
+    first.update(off, graph, here)
+    second.update(off, graph, ~here)
+    assert whole.sums.shape == (3 + 3, 3)
+    assert whole.sums[:3, 2].tolist() == [12, 3 * graph.n_atoms, 9 * 12]
+    assert torch.allclose(first.sums + second.sums, whole.sums, rtol=LIMIT, atol=0)
+    assert first.sums[0, 0] == off.energy[here].abs().sum()
+    joined = Metrics(("Cu", "Ni", "Au"))
+    joined.sums = first.sums + second.sums
+    assert joined.results() == pytest.approx(whole.results(), rel=LIMIT)
+    assert list(joined.force_mae_by_element()) == ["Cu", "Ni"]
+
+
+def test_files_that_cannot_be_evaluated(model: ForceField, frames: list[ase.Atoms]) -> None:
+    frames[5].symbols[0] = "Au"
+    with pytest.raises(ValueError, match=r"test\.xyz: .* holds Au, which .* in frame 5$"):
+        evaluate(model, as_frames(frames))
+    frames[5].calc = None
+    with pytest.raises(ValueError, match=r"test\.xyz: no energy .* in frame 5; give it to all"):
+        evaluate(model, as_frames(frames))
+    alone = ase.Atoms("Cu", info={"config_type": "IsolatedAtom", "REF_energy": 1.0})
+    with pytest.raises(ValueError, match=r"test\.xyz holds isolated atoms only"):
+        evaluate(model, as_frames([alone]))
 
 
 def test_figures_are_written(tmp_path: Path, model: ForceField, frames: list[ase.Atoms]) -> None:

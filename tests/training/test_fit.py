@@ -160,3 +160,13 @@ def test_more_devices_than_there_are(config: TrainConfig) -> None:
         changed(config, devices=5)
     with pytest.raises(ValueError, match="torch finds 0 GPUs; lower devices or set device: cpu"):
         fit(changed(config, device="cuda"))
+
+
+def test_progress_shows_epoch_and_errors(
+    config: TrainConfig, capsys: pytest.CaptureFixture[str]
+) -> None:
+    fit(config, progress=True)
+    bar = capsys.readouterr().err
+    assert "100%" in bar
+    assert "epoch=2, E meV/atom=" in bar
+    assert "F meV/Å=" in bar

@@ -1,0 +1,419 @@
+"""Checks of the data: wrong units are named, right ones pass whatever the material."""
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+from ase.build import bulk, fcc111, graphene, molecule, mx2
+from ase.calculators.calculator import Calculator
+from ase.calculators.emt import EMT
+from ase.calculators.lj import LennardJones
+from ase.calculators.morse import MorsePotential
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.collections import g2
+from ase.data import chemical_symbols, reference_states
+from ase.units import Bohr, GPa, Hartree, Rydberg, kcal, kJ, mol
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sikff.training.checks import (
+    check_labels,
+    check_units,
+    thomas_fermi,
+    wrong_isolated,
+    wrong_lengths,
+    wrong_stress,
+    wrong_totals,
+)
+from sikff.training.config import DataConfig, TrainConfig
+from sikff.training.data import Frames, Labels, read_frames, read_labels, split_isolated
+from sikff.training.dataset import load_dataset
+from sikff.training.work import wrong_work
+
+METHANOL = Path(__file__).parents[2] / "examples" / "data" / "methanol_field.xyz"
+
+
+def as_frames(atoms: Iterable[ase.Atoms]) -> Frames:
+    atoms = list(atoms)
+    return Frames("test", atoms, list(range(len(atoms))))
+
+
+def stretched(atoms: ase.Atoms, factor: float) -> ase.Atoms:
+    """Positions and cell multiplied."""
+    atoms = atoms.copy()
+    atoms.set_cell(atoms.cell.array * factor, scale_atoms=False)
+    atoms.positions *= factor
+    return atoms
+
+
+def computed(atoms: Sequence[ase.Atoms], calculator: Calculator) -> tuple[Frames, Labels]:
+    """Frames labelled by a calculator."""
+    labels: Labels = {"energy": [], "forces": []}
+    for each in atoms:
+        each.calc = calculator
+        labels["energy"].append(np.array(each.get_potential_energy(), dtype=np.float64))
+        labels["forces"].append(each.get_forces())
+        each.calc = None
+    return as_frames(atoms), labels
+
+
+def rattled(atoms: ase.Atoms, count: int, size: float, seed: int = 0) -> list[ase.Atoms]:
+    rng = np.random.default_rng(seed)
+    frames = [atoms.copy() for _ in range(count)]
+    for each in frames:
+        each.positions += rng.normal(0, size, each.positions.shape)
+    return frames
+
+
+def scaled(labels: Labels, energy: float = 1.0, forces: float = 1.0) -> Labels:
+    factors = {"energy": energy, "forces": forces}
+    return {name: [factors[name] * each for each in values] for name, values in labels.items()}
+
+
+@pytest.fixture(scope="module")
+def methanol() -> tuple[Frames, Labels]:
+    """Molecules with energies of all electrons, in and out of a field."""
+    frames, _ = split_isolated(read_frames(METHANOL))
+    frames = frames.pick(range(0, len(frames.atoms), 2))
+    return frames, read_labels(frames, DataConfig(train=METHANOL), ("energy", "forces"))
+
+
+# Lengths
+
+
+def crystals() -> dict[str, ase.Atoms]:
+    """The elements as ASE knows them, and some compounds."""
+    found = {}
+    for symbol, state in zip(chemical_symbols, reference_states, strict=False):
+        if (state or {}).get("symmetry") in ("fcc", "bcc", "hcp") and "basis" not in state:
+            found[symbol] = bulk(symbol)
+    for formula, structure, a in [
+        ("NaCl", "rocksalt", 5.64),
+        ("MgO", "rocksalt", 4.21),
+        ("RbI", "rocksalt", 7.34),
+        ("PbTe", "rocksalt", 6.46),
+        ("PdH", "rocksalt", 4.1),
+        ("CsCl", "cesiumchloride", 4.12),
+        ("Si", "diamond", 5.43),
+        ("GaAs", "zincblende", 5.65),
+        ("UO2", "fluorite", 5.47),
+    ]:
+        found[formula] = bulk(formula, structure, a)
+    return found
+
+
+def water_box() -> ase.Atoms:
+    water = molecule("H2O")
+    water.cell = [3.1] * 3
+    water.pbc = True
+    return water * (3, 3, 3)
+
+
+def water_dimer(distance: float) -> ase.Atoms:
+    other = molecule("H2O")
+    other.translate([0, 0, distance])
+    return molecule("H2O") + other
+
+
+def apart(symbols: str, distance: float) -> ase.Atoms:
+    return ase.Atoms(symbols, [[0, 0, 0], [0, 0, distance]])
+
+
+@pytest.mark.parametrize("name", g2.names)
+def test_molecules_are_in_angstrom(name: str) -> None:
+    assert wrong_lengths(as_frames([molecule(name)])) is None
+
+
+@pytest.mark.parametrize("name", crystals())
+def test_crystals_are_in_angstrom(name: str) -> None:
+    assert wrong_lengths(as_frames([crystals()[name]])) is None
+
+
+SPARSE = {
+    "solid argon": [bulk("Ar")],
+    "argon gas": [ase.Atoms("Ar27", np.indices((3, 3, 3)).reshape(3, -1).T * 12.0)],
+    "metal vapour": [
+        ase.Atoms("Cu8", np.random.default_rng(n).uniform(0, 15, (8, 3))) for n in range(20)
+    ],
+    "dimers taken apart": [apart("Zn2", d) for d in (4.0, 4.5, 5.0)],
+    "dissociation": [apart("H2", d) for d in np.arange(0.5, 6, 0.1)],
+    "free atoms": [ase.Atoms("C"), ase.Atoms("Na")],
+    "free atoms in boxes": [ase.Atoms(s, cell=[12] * 3, pbc=True) for s in ("C", "Na")],
+    "expanded crystals": [bulk("Cu", a=a) for a in np.arange(3.0, 7.0, 0.2)],
+    "water dimers": [water_dimer(d) for d in (2.5, 3.0, 4.0, 6.0)],
+    "unknown element": [ase.Atoms("X4", np.eye(4)[:, :3] * 2)],
+}
+DENSE = {
+    "water": [water_box()],
+    "graphene": [graphene()],
+    "mos2": [mx2()],
+    "molecules": [molecule(name) for name in g2.names],
+    "crystals": list(crystals().values()),
+    "copper": [bulk("Cu")],
+    "salt": [bulk("NaCl", "rocksalt", 5.64)],
+    "ethanol": [molecule("CH3CH2OH")],
+}
+
+
+@pytest.mark.parametrize("name", [*SPARSE, *DENSE])
+def test_lengths_that_pass(name: str) -> None:
+    assert wrong_lengths(as_frames((SPARSE | DENSE)[name])) is None
+
+
+@pytest.mark.parametrize("name", DENSE)
+@pytest.mark.parametrize(("unit", "size"), [("Bohr", Bohr), ("nm", 10.0)])
+def test_lengths_in_other_units_are_named(name: str, unit: str, size: float) -> None:
+    frames = as_frames(stretched(atoms, 1 / size) for atoms in DENSE[name])
+    assert f"positions seem to be in {unit}; expected Å" in str(wrong_lengths(frames))
+
+
+def test_a_structure_without_a_cell_is_named() -> None:
+    frames = as_frames([bulk("Cu"), ase.Atoms("Cu", pbc=True)])
+    with pytest.raises(ValueError, match="in frame 1"):
+        wrong_lengths(frames)
+
+
+# Energies against forces
+
+MIXTURES = {
+    "energies in Hartree with forces in eV/Å": (1 / Hartree, 1.0),
+    "energies in Rydberg with forces in eV/Å": (1 / Rydberg, 1.0),
+    "energies in kcal/mol with forces in eV/Å": (mol / kcal, 1.0),
+    "energies in kJ/mol with forces in eV/Å": (mol / kJ, 1.0),
+    "energies in eV with forces in Hartree/Bohr": (1.0, Bohr / Hartree),
+    "energies in eV with forces in kcal/mol/Å": (1.0, mol / kcal),
+    "energies in eV with forces in eV/Bohr": (1.0, Bohr),
+    "energies in eV with forces in kJ/mol/nm": (1.0, 10 * mol / kJ),
+    "energies per atom": (1 / 6, 1.0),
+    "their sign is wrong": (1.0, -1.0),
+    "their sign is wrong, which fits energies in eV with forces in Hartree/Bohr": (
+        1.0,
+        -Bohr / Hartree,
+    ),
+}
+
+
+@pytest.mark.parametrize("text", MIXTURES)
+def test_mixed_units_are_named(methanol: tuple[Frames, Labels], text: str) -> None:
+    frames, labels = methanol
+    assert wrong_work(frames, labels) is None
+    energy, forces = MIXTURES[text]
+    assert text in str(wrong_work(frames, scaled(labels, energy, forces)))
+
+
+def test_consistent_units_say_nothing_about_work(methanol: tuple[Frames, Labels]) -> None:
+    frames, labels = methanol
+    assert wrong_work(frames, scaled(labels, 1 / Hartree, 1 / Hartree)) is None
+
+
+def curve(start: float, step: float, symbol: str) -> list[ase.Atoms]:
+    return [apart(f"{symbol}2", d) for d in np.arange(start, 6.0, step)]
+
+
+@pytest.mark.parametrize("size", [0.01, 0.1, 0.2])
+@pytest.mark.parametrize(
+    "atoms",
+    [
+        bulk("Cu", cubic=True),
+        molecule("CH3CH2OH"),
+        molecule("H2O"),
+        fcc111("Al", (2, 2, 2), vacuum=6),
+    ],
+    ids=["copper", "ethanol", "water", "slab"],
+)
+def test_work_and_energy_of_rattled_structures_agree(atoms: ase.Atoms, size: float) -> None:
+    assert wrong_work(*computed(rattled(atoms, 15, size), EMT())) is None
+
+
+@pytest.mark.parametrize("step", [0.05, 0.1, 0.2, 0.3])
+@pytest.mark.parametrize("start", [0.6, 0.9])
+@pytest.mark.parametrize(
+    "calculator",
+    [LennardJones(sigma=1.0, rc=30.0), MorsePotential(epsilon=4.7, r0=0.74, rho0=1.44)],
+    ids=["lj", "morse"],
+)
+def test_coarse_curves_pass(calculator: Calculator, start: float, step: float) -> None:
+    """On a steep wall the rule is off by a factor of five; one wall must not decide."""
+    assert wrong_work(*computed(curve(start, step, "H"), calculator)) is None
+
+
+def test_turned_and_unrelated_structures(methanol: tuple[Frames, Labels]) -> None:
+    """Free molecules may be turned before they are compared; too few or random ones say nothing."""
+    rng = np.random.default_rng(0)
+    frames, labels = computed(rattled(molecule("CH3CH2OH"), 30, 0.05), EMT())
+    for place, atoms in enumerate(frames.atoms):
+        turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
+        turn *= np.sign(np.linalg.det(turn))
+        atoms.positions = atoms.positions @ turn + rng.normal(size=3)
+        labels["forces"][place] = labels["forces"][place] @ turn
+    assert wrong_work(frames, labels) is None
+    assert "their sign is wrong" in str(wrong_work(frames, scaled(labels, forces=-1)))
+    few = frames.pick([0, 1, 2])
+    assert wrong_work(few, {name: values[:3] for name, values in labels.items()}) is None
+    order = rng.permutation(len(frames.atoms))
+    shuffled = {"energy": labels["energy"], "forces": [-labels["forces"][k] for k in order]}
+    assert wrong_work(frames, shuffled) is None
+
+
+@settings(deadline=None, max_examples=25)
+@given(seed=st.integers(0, 2**32 - 1), exponent=st.floats(-9, 9), negative=st.booleans())
+def test_the_ratio_in_a_harmonic_solid_decides(seed: int, exponent: float, negative: bool) -> None:
+    """The rule is exact there, whatever the force constants."""
+    crystal = bulk("Cu", cubic=True)
+    frames = rattled(crystal, 12, 0.05, seed)
+    moves = [(atoms.positions - crystal.positions).ravel() for atoms in frames]
+    root = np.random.default_rng(seed).normal(size=(12, 4, 3))
+    root = (root - root.mean(1, keepdims=True)).reshape(12, 12)  # moving all atoms costs nothing
+    hessian = root.T @ root
+    ratio = -math.exp(exponent) if negative else math.exp(exponent)
+    labels = {
+        "energy": [np.array(0.5 * ratio * move @ hessian @ move) for move in moves],
+        "forces": [-(hessian @ move).reshape(4, 3) for move in moves],
+    }
+    said = wrong_work(as_frames(frames), labels)
+    if negative:
+        assert "their sign is wrong" in str(said)
+    elif 1 / 1.4 < ratio < 1.4:
+        assert said is None
+    elif said is not None:
+        assert f"energies change by {ratio:.3g} times the work against the forces" in said
+
+
+# Totals
+
+
+def composed(
+    formulas: Sequence[str], total: Callable[[np.ndarray], np.ndarray]
+) -> tuple[Frames, Labels]:
+    """Loose atoms of each composition, with the sum of `total` over their atomic numbers."""
+    atoms = [ase.Atoms(formula) for formula in formulas]
+    for each in atoms:
+        each.positions[:, 0] = np.arange(len(each))
+    return as_frames(atoms), {"energy": [np.array(total(a.numbers).sum()) for a in atoms]}
+
+
+UNITS = {"Hartree": 1.0, "Rydberg": Hartree / Rydberg}
+UNITS |= {"kcal/mol": Hartree * mol / kcal, "kJ/mol": Hartree * mol / kJ}
+LIGHT = ("C2H6O", "CH4O", "C6H6", "NH2CHO")
+HEAVY = ("C2H6SO", "CHCl3", "C4H4S", "C2H5Cl", "CH4O", "C6H6")
+
+
+def test_estimates_of_total_energies() -> None:
+    """Hartree-Fock energies of free atoms, textbook numbers (Hartree)."""
+    known = {6: -37.689, 7: -54.401, 8: -74.809, 14: -288.854, 16: -397.505, 18: -526.818}
+    estimates = thomas_fermi(np.array(list(known)))
+    assert estimates == pytest.approx(np.array(list(known.values())), rel=0.01)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+def test_totals_of_all_electrons_are_named(methanol: tuple[Frames, Labels], unit: str) -> None:
+    frames, labels = methanol
+    isolated = {a.symbols[0]: a.info["REF_energy"] for a in ase.io.read(METHANOL, ":3")}
+    assert set(isolated) == {"C", "H", "O"}
+    factor = UNITS[unit] / Hartree
+    assert wrong_totals(frames, labels, isolated) is None
+    said = wrong_totals(
+        frames, scaled(labels, factor), {e: factor * energy for e, energy in isolated.items()}
+    )
+    assert f"those of all electrons in {unit}" in str(said)
+
+
+@pytest.mark.parametrize("unit", UNITS)
+@pytest.mark.parametrize("formulas", [LIGHT, HEAVY], ids=["light", "heavy"])
+def test_compositions_tell_the_unit(formulas: Sequence[str], unit: str) -> None:
+    frames, labels = composed(formulas, lambda z: 1.01 * UNITS[unit] * thomas_fermi(z))
+    assert f"all electrons in {unit}" in str(wrong_totals(frames, labels, {}))
+    frames, labels = composed(formulas, lambda z: 1.04 * UNITS[unit] * thomas_fermi(z))
+    assert wrong_totals(frames, labels, {}) is None
+
+
+@pytest.mark.parametrize(
+    ("formulas", "total"),
+    [
+        (HEAVY, lambda z: Hartree * thomas_fermi(z)),
+        (HEAVY, lambda z: -5.0 * np.ones(len(z))),
+        (LIGHT, lambda z: np.select([z == 1, z == 6, z == 7], [-13.4, -155.0, -270.0], -430.0)),
+        (LIGHT, lambda z: np.select([z == 1, z == 6, z == 7], [-12.5, -55.0, -78.0], -115.0)),
+        (("C2H6O",), lambda z: np.full(len(z), -310.05 / 9)),  # GFN2-xTB: 2.02 times the estimate
+        (("CHCl3",), thomas_fermi),  # one composition with heavy atoms may come near by accident
+        (("C2H6SO",), lambda z: 2 * thomas_fermi(z)),
+        (("H2", "H3", "H4"), thomas_fermi),
+        (("V2", "V3"), lambda z: 2 * thomas_fermi(z)),  # so does a pseudopotential of vanadium
+        (LIGHT, lambda z: -thomas_fermi(z)),
+        (LIGHT, lambda z: 0 * thomas_fermi(z)),
+    ],
+    ids=range(11),
+)
+def test_other_totals_pass(formulas: Sequence[str], total: Callable) -> None:
+    assert wrong_totals(*composed(formulas, total), {}) is None
+
+
+def test_isolated_atoms_of_another_unit() -> None:
+    frames, labels = composed(("C2H6O", "CH4O"), lambda z: -5 + Hartree * thomas_fermi(z))
+    free = dict(zip("HCO", Hartree * thomas_fermi(np.array([1, 6, 8])), strict=True))
+    assert wrong_isolated(frames, labels, free) is None
+    assert wrong_isolated(frames, labels, {"C": 0.0, "H": 0.0}) is None  # O is not known
+    said = wrong_isolated(frames, labels, {e: v / Hartree for e, v in free.items()})
+    assert "eV per atom from those of the isolated atoms" in str(said)
+
+
+def test_stress() -> None:
+    stress = np.diag([0.02, -0.03, 0.05])
+    assert wrong_stress({"stress": [stress, -stress]}) is None
+    assert "GPa or kbar" in str(wrong_stress({"stress": [stress / GPa * 100]}))
+
+
+# Labels that nobody computed
+
+
+def test_constant_energies() -> None:
+    frames, labels = computed(rattled(bulk("Cu", cubic=True), 4, 0.1), EMT())
+    check_labels(frames, labels)
+    constant = labels | {"energy": [np.array(-3.0)] * 4}
+    with pytest.raises(ValueError, match=r"^test: all energies are -3 eV, though structures diff"):
+        check_labels(frames, constant)
+    check_labels(as_frames([frames.atoms[0]] * 4), constant)
+
+
+def test_zero_forces() -> None:
+    frames, labels = computed(rattled(bulk("Cu", cubic=True), 4, 0.1), EMT())
+    zero = [np.zeros((4, 3))] * 4
+    with pytest.raises(ValueError, match=r"all forces are zero, .* \(loss.forces: 0\)$"):
+        check_labels(frames, labels | {"forces": zero})
+    check_labels(frames, labels | {"forces": [*zero[:3], labels["forces"][3]]})
+    symmetric = [bulk("Cu", cubic=True, a=a) for a in (3.5, 3.6, 3.7)]
+    frames, labels = computed(symmetric, EMT())
+    check_labels(frames, labels | {"forces": zero[:3]})  # another cell, no forces by symmetry
+
+
+# The switch
+
+
+def test_checks_can_be_switched_off(config: TrainConfig) -> None:
+    load_dataset(config)
+    frames = ase.io.read(config.data.train, ":-2")
+    for atoms in frames:
+        results = atoms.calc.results
+        atoms.positions, atoms.cell = atoms.positions / Bohr, atoms.cell.array / Bohr
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    ase.io.write(config.data.train, frames)
+    with pytest.raises(ValueError, match=r"train.xyz: atoms are .* set data.check_units: false"):
+        load_dataset(config)
+    data = config.data.model_copy(update={"check_units": False})
+    dataset = load_dataset(config.model_copy(update={"data": data}))
+    assert len(dataset.train) == 9
+
+
+def test_all_checks_together(methanol: tuple[Frames, Labels]) -> None:
+    frames, labels = methanol
+    check_units(frames, labels, {})
+    for energy, forces in ((1 / Hartree, 1 / Hartree), (1.0, -1.0)):
+        with pytest.raises(ValueError, match=r"expected eV|sign") as caught:
+            check_units(frames, scaled(labels, energy, forces), {})
+        assert "\n" not in str(caught.value)
+    with pytest.raises(ValueError, match="GPa"):
+        check_units(frames, labels | {"stress": [np.full((3, 3), 99.0)]}, {})

@@ -1,0 +1,181 @@
+"""The report: it counts right, and says what is repeated, leaked, contradicted or far out."""
+
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+import torch
+from ase.calculators.singlepoint import SinglePointCalculator
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from sikff.forcefield import ForceFieldConfig
+from sikff.training.config import DataConfig, TrainConfig
+from sikff.training.data import Frames, make_samples
+from sikff.training.dataset import load_dataset
+from sikff.training.report import Report, describe
+from tolerances import TOLERANCES
+
+LIMITS = TOLERANCES[torch.float64]
+DATA = DataConfig(train=Path("test"))
+
+
+def as_frames(atoms: list[ase.Atoms], source: str = "test") -> Frames:
+    return Frames(source, atoms, list(range(len(atoms))))
+
+
+def described(atoms: list[ase.Atoms], **more: Frames) -> Report:
+    return describe(as_frames(atoms), DATA, **more)
+
+
+def relabelled(atoms: ase.Atoms, **changes: object) -> ase.Atoms:
+    """A copy with other results."""
+    copy = atoms.copy()
+    copy.calc = SinglePointCalculator(copy, **(atoms.calc.results | changes))
+    return copy
+
+
+def test_what_is_there_is_counted(frames: list[ase.Atoms]) -> None:
+    frames[5].pbc = (True, True, False)
+    report = described(frames)
+    symbols = np.concatenate([atoms.get_chemical_symbols() for atoms in frames]).tolist()
+    assert report.frames == 12
+    assert report.atoms == (3, 4)
+    assert report.elements == {"Ni": symbols.count("Ni"), "Cu": symbols.count("Cu")}
+    assert report.periodic == {2: 1, 3: 11}
+    assert report.notes == ()
+    forces = [atoms.calc.results["forces"] for atoms in frames]
+    found = report.labels["forces"]
+    assert found.keys == {"forces": 12}
+    assert found.rms == pytest.approx(np.sqrt((np.concatenate(forces) ** 2).mean()), rel=1e-12)
+    assert found.largest == max(abs(each).max() for each in forces)
+    assert found.where == f"frame {int(np.argmax([abs(each).max() for each in forces]))}"
+    counts = np.array([[np.sum(a.symbols == e) for e in ("Ni", "Cu")] for a in frames])
+    energies = np.array([atoms.calc.results["energy"] for atoms in frames])
+    left = energies - counts @ np.linalg.pinv(counts) @ energies
+    assert report.labels["energy"].largest == pytest.approx(abs(left / counts.sum(1)).max())
+    assert list(report.labels) == ["energy", "forces", "stress"]
+
+
+def test_labels_are_covered_and_named(frames: list[ase.Atoms]) -> None:
+    for atoms in frames[:5]:
+        atoms.info["REF_energy"] = atoms.get_potential_energy()
+        atoms.arrays["REF_forces"] = 2 * atoms.get_forces()
+    for atoms in frames[3:]:
+        del atoms.calc.results["stress"]
+    report = described(frames)
+    assert report.labels["energy"].keys == {"REF_energy": 5, "energy": 7}
+    assert report.labels["stress"].keys == {"stress": 3}
+    text = "\n".join(report.lines)
+    assert "forces: REF_forces, 5 of 12, forces, 7 of 12; rms " in text
+    assert "stress: stress, 3 of 12" in text
+    note = "REF_forces is taken, though the frame's own result differs, in 5 frames"
+    assert report.notes == (note,)
+    assert f"note: {note}" in text
+    del frames[0].calc.results["forces"]
+    assert describe(as_frames(frames), DATA, ["energy"]).labels.keys() == {"energy"}
+    frames[1].info["REF_stress"] = "none"
+    with pytest.raises(ValueError, match="REF_stress is 'none'; expected numbers in frame 1"):
+        described(frames)
+
+
+def test_shortest_distance(frames: list[ase.Atoms]) -> None:
+    frames[7].positions[1] = frames[7].positions[0] + [0.0, 0.6, 0.8]
+    model = ForceFieldConfig(elements=("Ni", "Cu"), cutoff=4.0)
+    samples = make_samples(as_frames(frames), model, {})
+    distance, where = describe(as_frames(frames), DATA, (), samples).shortest
+    assert distance == pytest.approx(1.0, rel=LIMITS.parity)
+    assert where == f"{frames[7].symbols[0]}-{frames[7].symbols[1]}, frame 7"
+    assert described(frames).shortest is None
+    alone = [ase.Atoms("Cu")]
+    assert (
+        describe(as_frames(alone), DATA, (), make_samples(as_frames(alone), model, {})).shortest
+        is None
+    )
+
+
+POOL = [
+    ase.Atoms("CuNi", [[0, 0, 0], [0, 0, 2.0 + 0.1 * n]], info={"energy": 0.1 * n**2})
+    for n in range(6)
+]
+
+
+@settings(deadline=None, max_examples=40)
+@given(
+    train=st.lists(st.integers(0, 5), min_size=1, max_size=9),
+    valid=st.lists(st.integers(0, 5), max_size=9),
+)
+def test_repeated_structures_are_counted(train: list[int], valid: list[int]) -> None:
+    frames = as_frames([POOL[n] for n in train])
+    notes = describe(frames, DATA, valid=as_frames([POOL[n] for n in valid], "v.xyz")).notes
+    again = [place for place, n in enumerate(train) if n in train[:place]]
+    shared = [place for place, n in enumerate(valid) if n in train]
+    assert sum("occur before" in note for note in notes) == bool(again)
+    assert sum("validation" in note for note in notes) == bool(shared)
+    if again:
+        assert notes[0] == f"{len(again)} structures occur before ({frames.names(again)})"
+    if shared:
+        assert notes[-1].startswith(f"{len(shared)} validation structures are in the training")
+        assert " of v.xyz)" in notes[-1]
+
+
+def test_what_makes_structures_the_same(frames: list[ase.Atoms]) -> None:
+    moved, turned, charged, grown = (relabelled(frames[0]) for _ in range(4))
+    moved.positions[0, 0] += 1e-3
+    turned.symbols[0] = "Ni"
+    charged.info["electric_field"] = [0, 0, 1]
+    grown.cell[0, 0] += 1e-3
+    assert described([*frames, moved, turned, charged, grown]).notes == ()
+    same = relabelled(frames[0])
+    same.positions += 1e-9  # as written with fewer digits
+    assert described([*frames, same]).notes == ("1 structures occur before (frame 12)",)
+
+
+@pytest.mark.parametrize(
+    ("name", "small", "large"), [("energy", 1e-3, 1e-2), ("forces", 1e-3, 0.1)]
+)
+def test_contradictions_are_named(
+    frames: list[ase.Atoms], name: str, small: float, large: float
+) -> None:
+    value = frames[4].calc.results[name]
+    assert len(described([*frames, relabelled(frames[4], **{name: value + small})]).notes) == 1
+    notes = described([*frames, relabelled(frames[4], **{name: value + large})]).notes
+    assert notes[1] == "1 of them have other labels there (frame 12)"
+
+
+def test_outliers_are_named() -> None:
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(40):
+        atoms = ase.Atoms("Cu2", rng.normal(size=(2, 3)))
+        forces = rng.normal(size=(2, 3))
+        atoms.calc = SinglePointCalculator(atoms, energy=rng.normal(), forces=forces)
+        frames.append(atoms)
+    assert described(frames).notes == ()
+    frames[3].calc.results["energy"] += 100.0
+    frames[9].calc.results["forces"][0, 0] = -1e3
+    assert described(frames).notes == (
+        "far from all others: energy in frame 3",
+        "far from all others: largest force in frame 9",
+    )
+
+
+def test_a_run_begins_with_the_report(config: TrainConfig) -> None:
+    frames = ase.io.read(config.data.train, ":")
+    leak = config.data.train.with_name("valid.xyz")
+    ase.io.write(leak, frames[2:5])
+    data = config.data.model_copy(update={"valid": leak})
+    lines = load_dataset(config.model_copy(update={"data": data})).report
+    assert lines[0] == "12 training and 3 validation structures, trained on energy, forces"
+    assert lines[1].startswith("3 to 4 atoms in a structure (Ni ")
+    assert lines[1].endswith("; 12 periodic in 3 directions")
+    assert lines[2].startswith("energy: energy, 12 of 12; rms ")
+    assert lines[3].startswith("forces: forces, 12 of 12; rms ")
+    assert lines[4].startswith("shortest distance 2.")
+    assert lines[5].startswith(
+        "note: 3 validation structures are in the training set too (frames 0"
+    )
+    assert len(lines) <= 10
+    assert all("\n" not in line for line in lines)

@@ -1,0 +1,116 @@
+"""Where files keep labels, under which names, and in which shapes."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+from typing import Any, NamedTuple
+
+import ase
+import numpy as np
+from ase.stress import voigt_6_to_full_3x3_stress
+
+# In the order in which they are tried.
+KEYS = {
+    "energy": ("REF_energy", "energy"),
+    "forces": ("REF_forces", "forces"),
+    "stress": ("REF_stress", "REF_virials", "REF_virial", "stress", "virials", "virial"),
+}
+_NOT_LABELS = {"positions", "momenta", "numbers", "initial_magmoms", "electric_field"}
+_SHOWN = 4  # names suggested in an error
+
+
+class Label(NamedTuple):
+    """A label, and what the file calls it."""
+
+    value: np.ndarray
+    key: str
+    overrules: bool  # the calculator of the frame says something else
+
+
+def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | None:
+    """The label `name` ("energy", "forces" or "stress") of a frame, or None if there is none.
+
+    It is looked for under `key`, or else under REF_<name>, then among the results of the frame's
+    calculator, where ASE puts what a file calls energy, forces or stress, and then under its
+    plain name. A virial becomes a stress, -virial / volume.
+
+    Returns:
+        the label in eV [], eV/Å [N, 3] or eV/Å^3 [3, 3], float64, as far as the file is in eV, Å.
+
+    Raises:
+        ValueError: if what is there has another shape or is not made of numbers.
+    """
+    results = {} if atoms.calc is None else atoms.calc.results
+    for each in KEYS[name] if key is None else (key,):
+        places = (atoms.info, atoms.arrays, results)
+        for place in reversed(places) if each == name else places:
+            if place.get(each) is None:
+                continue
+            value = _shaped(place[each], name, each, atoms)
+            overrules = False
+            if each.startswith("REF_") and results.get(name) is not None:
+                own = _shaped(results[name], name, name, atoms)
+                overrules = not np.allclose(own, value, rtol=1e-8, atol=1e-6)
+            return Label(value, each, overrules)
+    return None
+
+
+def suggestions(frames: Iterable[ase.Atoms], name: str, key: str | None) -> list[str]:
+    """Names in the frames that could be the label `name`, those most like it or `key` first."""
+    found = set()
+    for atoms in frames:
+        results = {} if atoms.calc is None else atoms.calc.results
+        for each, value in (atoms.info | atoms.arrays | results).items():
+            if each not in found and _fits(atoms, value, str(each), name):
+                found.add(str(each))
+    wanted = [each.lower() for each in (*KEYS[name], key or name)]
+    likeness = {each: max(_likeness(each.lower(), want) for want in wanted) for each in found}
+    near = sorted((each for each in found if likeness[each] > 0.6), key=lambda e: (-likeness[e], e))
+    return near[:_SHOWN]
+
+
+def _likeness(key: str, wanted: str) -> float:
+    """1 for the same name, more than 0.6 for one that contains it."""
+    ratio = difflib.SequenceMatcher(None, key, wanted).ratio()
+    return 0.6 + 0.4 * ratio if wanted in key else ratio
+
+
+def _fits(atoms: ase.Atoms, value: Any, key: str, name: str) -> bool:
+    if key in _NOT_LABELS:
+        return False
+    try:
+        _shaped(value, name, key, atoms)
+    except ValueError:
+        return False
+    return True
+
+
+def _shaped(value: Any, name: str, key: str, atoms: ase.Atoms) -> np.ndarray:
+    try:
+        array = np.asarray(value)
+    except ValueError as error:  # lists of unequal lengths
+        raise ValueError(f"{key} is {_short(value)}; expected numbers") from error
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{key} is {_short(value)}; expected numbers")
+    shape = {"energy": (), "forces": (len(atoms), 3), "stress": (3, 3)}[name]
+    squeezed = array.astype(np.float64).squeeze()
+    if name == "stress" and squeezed.shape == (6,):
+        squeezed = voigt_6_to_full_3x3_stress(squeezed)
+    if name == "stress" and squeezed.shape == (9,):
+        squeezed = squeezed.reshape(3, 3)
+    if squeezed.shape != tuple(length for length in shape if length != 1):
+        also = ", (6,) or (9,)" if name == "stress" else ""
+        raise ValueError(f"{key} has shape {array.shape}; expected {shape}{also}")
+    if name == "stress" and "virial" in key.lower():
+        if atoms.cell.rank < 3:
+            raise ValueError(
+                f"{key} becomes a stress only with a cell; expected three cell vectors"
+            )
+        squeezed = -squeezed / atoms.get_volume()
+    return squeezed.reshape(shape)
+
+
+def _short(value: Any) -> str:
+    text = " ".join(repr(value).split())
+    return text if len(text) <= 40 else f"{text[:37]}..."
