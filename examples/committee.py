@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import shutil
 from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -34,7 +33,8 @@ DATA = Path(__file__).parent / "data" / "methanol_field.xyz"
 
 def main(arguments: Sequence[str] | None = None) -> None:
     options = parsed(arguments)
-    shutil.rmtree(options.output, ignore_errors=True)
+    if options.output.exists():
+        raise SystemExit(f"{str(options.output)!r} exists; remove it or choose another --output")
     options.output.mkdir(parents=True)
     train, test = frames(options)
     ase.io.write(options.output / "train.xyz", train)
@@ -50,9 +50,9 @@ def main(arguments: Sequence[str] | None = None) -> None:
     trained = max(float(label(atoms, "energy", None)) for atoms in train) - lowest
     table["excess"] -= lowest
     draw(table, trained, options.picture or options.output / "committee.png")
-    cold, hot = (table["excess"] <= trained / 2), (table["excess"] > trained)
+    known = table["excess"] <= trained
     for name, unit in (("energy_std", "meV/atom"), ("force_std", "meV/Å"), ("force_mae", "meV/Å")):
-        inside, outside = (1000 * np.median(table[name][part]) for part in (cold, hot))
+        inside, outside = (1000 * np.median(table[name][part]) for part in (known, ~known))
         print(f"{name:10s} {inside:6.2f} {unit} among the training energies, {outside:6.2f} above")
 
 
@@ -86,7 +86,7 @@ def frames(options: argparse.Namespace) -> tuple[list[Atoms], list[Atoms]]:
         ]
         free.sort(key=lambda atoms: float(label(atoms, "energy", None)))
         half = len(free) // 2
-        train, test = free[:half:2] + free[1 : half - half // 4 : 2], free[half - half // 4 :]
+        train, test = free[:half:2], free[1:half:2] + free[half:]
     known = {atoms.positions.tobytes() for atoms in train}
     return train, [atoms for atoms in test if atoms.positions.tobytes() not in known]
 
@@ -104,7 +104,7 @@ def train_member(output: Path, seed: int, options: argparse.Namespace) -> Path:
 
 
 def ask(models: Sequence[Path], test: Sequence[Atoms]) -> dict[str, np.ndarray]:
-    """For each frame its energy (eV) and, per atom or component, deviations and errors (eV, eV/Å)."""
+    """Of each frame the energy (eV), deviations and errors (eV per atom, eV/Å per component)."""
     calculator = SIKFFCalculator(models)
     rows = []
     for frame in tqdm(test, unit="frame"):
@@ -133,7 +133,10 @@ def draw(table: dict[str, np.ndarray], trained: float, path: Path) -> None:
         ("force_std", "force_mae", 1000.0, "forces, std (meV/Å)", "forces, true MAE (meV/Å)"),
     )
     for ax, (x, y, scale, across, up) in zip(axes, shown, strict=True):
-        for part, colour, name in ((inside, BLUE, "energies as in training"), (~inside, ORANGE, "above")):
+        for part, colour, name in (
+            (inside, BLUE, "energies as in training"),
+            (~inside, ORANGE, "above"),
+        ):
             ax.plot(scale * table[x][part], 1000 * table[y][part], ".", color=colour, label=name)
         ax.set(xlabel=across, ylabel=up, yscale="log")
     for ax in axes[:2]:

@@ -25,3 +25,9 @@ def test_demo(tmp_path: Path) -> None:
 def test_kernels(tmp_path: Path) -> None:
     run("kernels.py", tmp_path / "kernels.png")
     assert (tmp_path / "kernels.png").stat().st_size > 10_000
+
+
+def test_committee(tmp_path: Path) -> None:
+    said = run("committee.py", "--output", tmp_path / "c", "--minutes", 0.02, "--members", 2)
+    assert "force_std" in said
+    assert (tmp_path / "c" / "committee.png").stat().st_size > 10_000

@@ -46,7 +46,8 @@ class ForceFieldConfig(BaseModel):
         layers: interaction layers.
         channels: copies of each irrep in features and messages.
         max_frequency: largest frequency of the harmonics, the summed messages and the products.
-        feature_frequency: largest frequency of the node features passed between layers.
+        feature_frequency: largest frequency of the node features passed between layers, as far as
+            max_frequency allows it.
         correlation: highest power of the messages in the many-body update: 1, 2 or 3 (body order
             up to 4 in a layer).
         kernel_fields, kernel_layers, kernel_width: size of the implicit kernel.
@@ -70,7 +71,7 @@ class ForceFieldConfig(BaseModel):
     layers: Count = 2
     channels: Count = 32
     max_frequency: Annotated[int, Field(ge=0, le=6)] = 3
-    feature_frequency: Annotated[int, Field(ge=0, le=6)] = 1
+    feature_frequency: Annotated[int, Field(ge=0, le=6)] = 2
     correlation: Annotated[int, Field(ge=1, le=3)] = 3
     kernel_fields: Count = 8
     kernel_layers: Count = 3
@@ -100,11 +101,6 @@ class ForceFieldConfig(BaseModel):
         if foreign:
             raise ValueError(
                 f"atomic_energies name {', '.join(foreign)}, which elements do not list"
-            )
-        if self.feature_frequency > self.max_frequency:
-            raise ValueError(
-                f"feature_frequency ({self.feature_frequency}) must not exceed max_frequency "
-                f"({self.max_frequency})"
             )
         if self.frame.plane_origin is not None:
             n = group.axis

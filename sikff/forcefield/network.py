@@ -135,7 +135,7 @@ class Network(nn.Module):
         self.interactions, self.readouts = nn.ModuleList(), nn.ModuleList()
         for k in range(config.layers):
             last = k == config.layers - 1
-            frequency = 0 if last else config.feature_frequency
+            frequency = 0 if last else min(config.feature_frequency, config.max_frequency)
             out_type = FieldType.harmonic(group, frequency, self.channels)
             self.interactions.append(
                 Interaction(in_type, hidden_type, out_type, attr_type, config, n_node, keep=k > 0)

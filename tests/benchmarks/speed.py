@@ -95,8 +95,8 @@ def main() -> None:
     )
 
     settings: list[tuple[str, dict]] = [
-        ("SO(2)", {"max_frequency": 2, "feature_frequency": 2}),
         ("SO(2)", {"max_frequency": 2}),
+        ("SO(2)", {"max_frequency": 2, "feature_frequency": 1}),
         ("SO(2)", {}),
         ("C_inf_v", {}),
         ("O(3)", {}),

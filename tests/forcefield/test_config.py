@@ -19,7 +19,6 @@ from sikff import ForceFieldConfig, SymmetryGroup
         ({"layers": 0}, "greater than or equal to 1"),
         ({"chanels": 3}, "chanels"),
         ({"atomic_energies": {"He": 1.0}}, "name He"),
-        ({"feature_frequency": 4, "max_frequency": 2}, "must not exceed"),
         ({"frame": {"plane_origin": (0, 0, 0)}, "group": "O(3)"}, "keeps its normal"),
         ({"frame": {"plane_origin": (0, 0, 0)}, "group": "D_inf_h"}, "keeps its normal"),
         ({"vacuum_group": "O(3)"}, "needs a frame"),
