@@ -66,6 +66,8 @@ def main() -> None:
     options = parser.parse_args()
     output: Path = options.output
     began = time.monotonic()
+    if output.exists() and not (output / "test.xyz").exists():
+        raise SystemExit(f"{str(output)!r} exists and is no earlier demo; choose another --output")
     shutil.rmtree(output, ignore_errors=True)
     output.mkdir(parents=True)
 

@@ -2,46 +2,76 @@
 
 from __future__ import annotations
 
-import argparse
 import logging
+import os
 import sys
-from collections.abc import Sequence
+from argparse import Namespace
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-DESCRIPTION = """\
-Molecular-dynamics force fields, equivariant under any compact group G <= O(3).
+from sikff.training.arguments import parse
 
-A run from data to dynamics:
-  sikff train config.yaml              writes run/model.sikff
-  sikff evaluate run/model.sikff test.xyz
-  sikff md run/model.sikff start.xyz --temperature 300 --trajectory md.traj
-"""
+if TYPE_CHECKING:
+    import ase
+
+INTERRUPTED = 130  # as shells count Ctrl-C
+UNREAD = 141  # as shells count a reader that went away: sikff info model.sikff | head -1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a subcommand.
 
     Returns:
-        0, or 2 after input that could not be used, said in one sentence on stderr.
+        0; 2 after input that could not be used, said in one sentence on stderr; 130 after Ctrl-C.
     """
-    from ase.calculators.calculator import CalculatorError
-    from pydantic import ValidationError
-
-    options = _parser().parse_args(arguments)
+    options = parse(arguments)
     try:
-        options.run(options)
+        return _run(options)
+    except KeyboardInterrupt as interrupt:
+        why = str(interrupt) or "what was written so far is kept"
+        print(f"sikff: interrupted; {why}", file=sys.stderr)
+        return INTERRUPTED
+
+
+def _run(options: Namespace) -> int:
+    from ase.calculators.calculator import CalculatorError, PropertyNotImplementedError
+    from pydantic import ValidationError
+    from torch import OutOfMemoryError
+
+    commands = {
+        "train": _train,
+        "evaluate": _evaluate,
+        "info": _info,
+        "md": _md,
+        "relax": _relax,
+    }
+    try:
+        commands[options.command](options)
+        sys.stdout.flush()
+        return 0
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in it
+        return UNREAD
     except ValidationError as error:
         from sikff.training.config import sentence
 
-        print(f"sikff: {sentence(error)}", file=sys.stderr)
-    except (ValueError, OSError, FloatingPointError, CalculatorError) as error:
-        print(f"sikff: {error}", file=sys.stderr)
-    else:
-        return 0
+        problem = sentence(error)
+    except (
+        ValueError,
+        OSError,
+        FloatingPointError,
+        CalculatorError,
+        PropertyNotImplementedError,
+    ) as error:
+        problem = str(error)
+    except (MemoryError, OutOfMemoryError) as error:
+        problem = f"out of memory, take smaller batches or structures: {error}"
+    print(f"sikff: {' '.join(problem.split())}", file=sys.stderr)
     return 2
 
 
-def _train(options: argparse.Namespace) -> None:
+def _train(options: Namespace) -> None:
     from sikff.training.config import read_config
 
     config = read_config(options.config, options.overrides)
@@ -56,7 +86,10 @@ def _train(options: argparse.Namespace) -> None:
         torch.set_num_threads(config.threads)
     quiet = options.quiet
     report = (lambda line: None) if quiet else print
-    model = fit(config, resume=options.resume, progress=not quiet, report=report)
+    try:
+        model = fit(config, resume=options.resume, progress=not quiet, report=report)
+    except SystemExit as end:  # Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt("--resume goes on after the last whole epoch") from end
     log = read_log(config.output / "log.csv")
     save_figure(learning_curves(log), config.output / "learning_curves.png")
     best = log["valid_loss"].argmin()
@@ -66,13 +99,15 @@ def _train(options: argparse.Namespace) -> None:
     report(f"wrote {model}")
 
 
-def _evaluate(options: argparse.Namespace) -> None:
+def _evaluate(options: Namespace) -> None:
+    from sikff.calculators.models import chosen_device
     from sikff.forcefield import load
     from sikff.training.config import DataConfig
     from sikff.training.data import read_frames
     from sikff.training.evaluate import evaluate, write_json
+    from sikff.training.plots import parity, save_figure
 
-    model = load(options.model, _device(options.device), options.dtype)
+    model = load(options.model, chosen_device(options.device), options.dtype)
     data = DataConfig(
         train=tuple(options.data),
         energy_key=options.energy_key,
@@ -80,65 +115,90 @@ def _evaluate(options: argparse.Namespace) -> None:
         stress_key=options.stress_key,
     )
     evaluation = evaluate(model, read_frames(options.data), data, options.batch_size)
-    for key, value in evaluation.metrics.items():
-        if isinstance(value, dict):
-            value = ", ".join(f"{name} {number:.4g}" for name, number in value.items())
-        print(f"{key:28s} {value if isinstance(value, str | int) else format(value, '.4g')}")
+    print(*evaluation.lines, sep="\n")
     if options.json is not None:
         write_json(options.json, evaluation.metrics)
-    if options.plots is not None:
-        from sikff.training.plots import parity, save_figure
+    folder = options.plots or Path(options.json or ".").parent
+    save_figure(parity(evaluation, options.model.name), folder / "parity.png")
+    print(f"wrote {folder / 'parity.png'}")
 
-        save_figure(parity(evaluation, options.model.name), options.plots / "parity.png")
 
-
-def _info(options: argparse.Namespace) -> None:
+def _info(options: Namespace) -> None:
     import yaml
 
     from sikff.forcefield import load
+    from sikff.forcefield.files import read_header
 
     model = load(options.model)
-    weights = sum(parameter.numel() for parameter in model.parameters())
-    print(f"{options.model}: {weights} weights in {str(model.dtype).removeprefix('torch.')}")
+    config, weights = model.config, sum(weight.numel() for weight in model.parameters())
+    frame = [
+        "a uniform electric field" if config.frame.field else "",
+        f"a plane through {list(config.frame.plane_origin)} Å" if config.frame.plane_origin else "",
+    ]
+    vacuum = f", {config.vacuum_group} without the frame" if config.vacuum_group else ""
+    print(f"{options.model}: {config.group} force field for {', '.join(config.elements)}")
+    _print_table(
+        {
+            "group": f"{config.group} about {list(config.axis)}{vacuum}",
+            "frame": " and ".join(filter(None, frame)) or "none",
+            "cutoff": f"{config.cutoff:g} Å",
+            "weights": f"{weights} in {str(model.dtype).removeprefix('torch.')}",
+            "file format": f"version {read_header(options.model)['format_version']}",
+        }
+    )
     for title, section in (
-        ("model", model.config.model_dump(mode="json")),
+        ("model", config.model_dump(mode="json")),
         ("provenance", model.provenance),
     ):
-        print(yaml.safe_dump({title: section}, sort_keys=False, allow_unicode=True), end="")
+        print()
+        print(
+            yaml.safe_dump(
+                {title: section}, sort_keys=False, allow_unicode=True, default_flow_style=None
+            ),
+            end="",
+        )
 
 
-def _md(options: argparse.Namespace) -> None:
+def _md(options: Namespace) -> None:
     from tqdm import tqdm
 
-    from sikff.calculators import SIKFFCalculator
-    from sikff.training.md import MDSettings, read_structure, run_md
+    from sikff.training.md import MDSettings, run_md
     from sikff.training.plots import energy_drift, read_log, save_figure
 
-    names = MDSettings.model_fields
-    settings = MDSettings(**{name: getattr(options, name) for name in names})
-    atoms = read_structure(options.structure)
-    atoms.calc = SIKFFCalculator(options.model, device=options.device, dtype=options.dtype)
+    settings = MDSettings(**{name: getattr(options, name) for name in MDSettings.model_fields})
+    log = options.log
+    picture = log.parent / f"{log.stem}.png"
+    written = [log, picture, *filter(None, [options.trajectory])]
+    if len({path.resolve() for path in written}) < len(written):
+        raise ValueError(
+            f"two of log, its plot and trajectory have one name: {', '.join(map(str, written))}"
+        )
+    _refuse_to_replace(written, options.overwrite)
+    atoms = _start(options, [options.model, *options.committee])
     with tqdm(total=settings.steps, unit="step", disable=options.quiet) as bar:
         summary = run_md(
             atoms,
             settings,
-            options.log,
+            log,
             options.trajectory,
             on_step=lambda step: bar.update(step - bar.n),
         )
-    save_figure(energy_drift(read_log(options.log), len(atoms)), options.log.with_suffix(".png"))
-    for key, value in summary.items():
-        print(f"{key:28s} {value:.4g}")
+    save_figure(energy_drift(read_log(log), len(atoms)), picture)
+    _print_table(summary)
+    print(f"wrote {', '.join(map(str, written))}")
 
 
-def _relax(options: argparse.Namespace) -> None:
-    from sikff.calculators import SIKFFCalculator
-    from sikff.training.md import read_structure, relax, write_structure
+def _relax(options: Namespace) -> None:
+    from sikff.training.md import relax, write_structure
 
-    atoms = read_structure(options.structure)
-    atoms.calc = SIKFFCalculator(options.model, device=options.device, dtype=options.dtype)
+    _refuse_to_replace([options.output], options.overwrite)
+    atoms = _start(options, options.model)
     report = None if options.quiet else "-"
-    done = relax(atoms, options.fmax, options.steps, options.optimiser, options.cell, report)
+    try:
+        done = relax(atoms, options.fmax, options.steps, options.optimiser, options.cell, report)
+    except KeyboardInterrupt:
+        write_structure(options.output, atoms)
+        raise
     write_structure(options.output, atoms)
     if not done:
         raise ValueError(
@@ -147,72 +207,27 @@ def _relax(options: argparse.Namespace) -> None:
         )
 
 
-def _device(name: str) -> str:
-    import torch
+def _start(options: Namespace, model: Path | list[Path]) -> ase.Atoms:
+    """The structure to move, with its constraints, its field and the calculator."""
+    from sikff.calculators import SIKFFCalculator
+    from sikff.training.constraints import constrain
+    from sikff.training.md import read_structure
 
-    return ("cuda" if torch.cuda.is_available() else "cpu") if name == "auto" else name
-
-
-def _parser() -> argparse.ArgumentParser:
-    plain = argparse.RawDescriptionHelpFormatter
-    parser = argparse.ArgumentParser("sikff", description=DESCRIPTION, formatter_class=plain)
-    commands = parser.add_subparsers(required=True, metavar="COMMAND")
-
-    train = commands.add_parser("train", help="fit a force field to labelled structures")
-    train.set_defaults(run=_train)
-    train.add_argument("config", type=Path, help="YAML file, see TrainConfig")
-    train.add_argument(
-        "overrides", nargs="*", metavar="KEY=VALUE", help="such as model.group=SO(2)"
-    )
-    train.add_argument("--resume", action="store_true", help="go on from last.ckpt")
-    train.add_argument("--quiet", action="store_true", help="say nothing but errors")
-
-    evaluate = commands.add_parser("evaluate", help="compare a force field with labels")
-    evaluate.set_defaults(run=_evaluate)
-    evaluate.add_argument("model", type=Path)
-    evaluate.add_argument("data", type=Path, nargs="+", help="files that ASE reads")
-    evaluate.add_argument("--json", type=Path, help="write the errors there as well")
-    evaluate.add_argument("--plots", type=Path, metavar="FOLDER", help="write parity plots there")
-    evaluate.add_argument("--batch-size", type=int, default=16)
-    for name in ("energy", "forces", "stress"):
-        evaluate.add_argument(f"--{name}-key", metavar="KEY", help=f"name of the label {name}")
-    _where(evaluate)
-
-    info = commands.add_parser("info", help="what is in a model file")
-    info.set_defaults(run=_info)
-    info.add_argument("model", type=Path)
-
-    md = commands.add_parser("md", help="molecular dynamics of a structure")
-    md.set_defaults(run=_md)
-    _simulated(md)
-    md.add_argument("--ensemble", choices=("nve", "nvt"), default="nve")
-    md.add_argument("--steps", type=int, default=1000)
-    md.add_argument("--timestep", type=float, default=0.5, help="fs (0.5)")
-    md.add_argument("--temperature", type=float, default=300.0, help="K (300)")
-    md.add_argument("--friction", type=float, default=0.01, help="of Langevin, 1/fs (0.01)")
-    md.add_argument("--every", type=int, default=10, help="steps between log rows and frames")
-    md.add_argument("--seed", type=int, default=0)
-    md.add_argument("--trajectory", type=Path, help="frames: .traj, .xyz or .extxyz")
-    md.add_argument("--log", type=Path, default=Path("md.csv"), help="energies; a plot goes beside")
-
-    relax = commands.add_parser("relax", help="minimise the energy of a structure")
-    relax.set_defaults(run=_relax)
-    _simulated(relax)
-    relax.add_argument("--output", type=Path, default=Path("relaxed.extxyz"))
-    relax.add_argument("--fmax", type=float, default=0.01, help="eV/Å (0.01)")
-    relax.add_argument("--steps", type=int, default=500)
-    relax.add_argument("--optimiser", choices=("bfgs", "fire"), default="bfgs")
-    relax.add_argument("--cell", action="store_true", help="relax the cell too")
-    return parser
+    atoms = read_structure(options.structure)
+    constrain(atoms, options.constraints)
+    if options.field is not None:
+        atoms.info["electric_field"] = options.field
+    skin = {} if options.skin is None else {"skin": options.skin}
+    atoms.calc = SIKFFCalculator(model, device=options.device, dtype=options.dtype, **skin)
+    return atoms
 
 
-def _simulated(command: argparse.ArgumentParser) -> None:
-    command.add_argument("model", type=Path)
-    command.add_argument("structure", type=Path, help="the last structure of this file")
-    command.add_argument("--quiet", action="store_true", help="show no progress")
-    _where(command)
+def _refuse_to_replace(paths: Sequence[Path], overwrite: bool) -> None:
+    there = [str(path) for path in paths if path.exists()]
+    if there and not overwrite:
+        raise ValueError(f"{', '.join(there)} exists; choose another name or add --overwrite")
 
 
-def _where(command: argparse.ArgumentParser) -> None:
-    command.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    command.add_argument("--dtype", choices=("float32", "float64"), help="of the weights")
+def _print_table(values: Mapping[str, object]) -> None:
+    for key, value in values.items():
+        print(f"{key:28s} {format(value, '.4g') if isinstance(value, float) else value}")

@@ -115,11 +115,11 @@ class TrainConfig(Section):
     model: dict[str, Any] = {}
     loss: LossConfig = LossConfig()
     output: Path = Path("run")
-    batch_size: Count = 8
+    batch_size: Count = 5
     max_epochs: Count | None = None
     max_minutes: Positive | None = None
     patience: Count | None = None
-    lr: Positive = 0.005
+    lr: Positive = 0.03
     weight_decay: NonNegative = 1e-4
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05
     schedule: Literal["cosine", "plateau"] = "cosine"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,13 +13,23 @@ from pathlib import Path
 def complete(path: str | Path) -> Iterator[Path]:
     """Gives a temporary name beside `path` to write to; it becomes `path` at the end.
 
-    Missing folders are made. If the body raises, nothing is left behind.
+    Missing folders are made. If the body raises, nothing is left behind and a file that was there
+    before is kept.
+
+    Raises:
+        OSError: naming `path`, if it cannot be written.
     """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
     try:
+        if path.is_dir():
+            raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
+        path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         os.replace(temporary, path)
+    except OSError as error:
+        why = f"cannot write the file: {error.strerror or error}"
+        raise OSError(error.errno, why, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()

@@ -6,24 +6,27 @@ import csv
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import ase
 import ase.io
 import numpy as np
 from ase import units
+from ase.calculators.calculator import CalculationFailed, CalculatorError
+from ase.constraints import FixBondLengths, FixCom
 from ase.filters import FrechetCellFilter
 from ase.io.trajectory import Trajectory
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS, FIRE
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
 from sikff.training.config import Count, NonNegative, Positive
 from sikff.training.files import complete
 
 COLUMNS = ("step", "time_fs", "temperature_K", "epot_eV", "ekin_eV", "etot_eV")
+DEVIATION = "force_std_eV_per_A"  # of a committee: the largest over atoms and components
 
 
 class MDSettings(BaseModel):
@@ -32,11 +35,11 @@ class MDSettings(BaseModel):
     Attributes:
         ensemble: "nve" (velocity Verlet) or "nvt" (Langevin).
         steps, timestep: number of steps, of so many fs.
-        temperature: K. Of the thermostat and, if the structure has no momenta, of the velocities
+        temperature: K. Of the thermostat and, if the structure has no momenta, of the momenta
             drawn at the start.
         friction: of Langevin, 1/fs.
         every: steps between rows of the log and frames of the trajectory.
-        seed: of velocities and thermostat.
+        seed: of momenta and thermostat.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -47,7 +50,7 @@ class MDSettings(BaseModel):
     temperature: NonNegative = 300.0
     friction: Positive = 0.01
     every: Count = 10
-    seed: int = 0
+    seed: Annotated[int, Field(ge=0)] = 0
 
 
 def run_md(
@@ -59,19 +62,36 @@ def run_md(
 ) -> dict[str, float]:
     """Runs molecular dynamics; `atoms` carry the calculator and end as the last frame.
 
+    Constraints of the atoms stay in force. Rows and frames are written as they come: a run that is
+    stopped, by whatever, leaves those it has done.
+
     Args:
-        log: CSV file with step, time_fs, temperature_K, epot_eV, ekin_eV, etot_eV.
+        log: CSV file with step, time_fs, temperature_K, epot_eV, ekin_eV, etot_eV and, of a
+            committee, force_std_eV_per_A, the largest standard deviation of a force component. The
+            temperature is ASE's: from the kinetic energy of all degrees of freedom but those that
+            constraints remove.
         trajectory: file of frames: ASE's binary .traj, or .xyz / .extxyz.
         on_step: called with the number of steps done.
 
     Returns:
         steps, temperature_K (mean) and, of NVE, drift_mev_per_atom_per_ps (the slope of the
         total energy).
+
+    Raises:
+        ValueError: before any file is opened, for a structure that the calculator refuses or that
+            constraints leave no freedom.
+        CalculationFailed: naming the step, if the run cannot go on: atoms that overlap, NaN.
     """
     rng = np.random.default_rng(settings.seed)
-    if not atoms.get_momenta().any():
-        atoms.set_momenta(thermal_momenta(atoms, settings.temperature, rng))
+    if sum(each.get_removed_dof(atoms) for each in atoms.constraints) >= 3 * len(atoms):
+        raise ValueError("constraints leave the atoms no degree of freedom; remove some")
+    atoms.get_forces()
+    momenta = atoms.get_momenta()
+    if not momenta.any():
+        momenta = thermal_momenta(atoms, settings.temperature, rng)
+    atoms.set_momenta(momenta)
     dynamics = _dynamics(atoms, settings, rng)
+    committee = len(getattr(atoms.calc, "models", ())) > 1
     rows: list[tuple[float, ...]] = []
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -80,17 +100,27 @@ def run_md(
         log.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow(COLUMNS)
+        writer.writerow((*COLUMNS, DEVIATION) if committee else COLUMNS)
 
         def record() -> None:
-            rows.append(_row(atoms, dynamics.nsteps, settings.timestep))
-            writer.writerow(rows[-1])
+            row = _row(atoms, dynamics.nsteps, settings.timestep)
+            if committee:
+                row += (atoms.calc.get_deviations(atoms)["forces_std"].max(),)
+            rows.append(row)
+            writer.writerow(row)
+            file.flush()
             write_frame()
 
         dynamics.attach(record, interval=settings.every)
         if on_step is not None:
             dynamics.attach(lambda: on_step(dynamics.nsteps), interval=1)
-        dynamics.run(settings.steps)
+        try:
+            dynamics.run(settings.steps)
+        except (CalculatorError, ValueError, RuntimeError) as error:  # FixBondLengths: the last
+            raise CalculationFailed(
+                f"dynamics stopped in step {dynamics.nsteps + 1} of {settings.steps} "
+                f"(frames kept: {len(rows)}): {error}"
+            ) from error
     table = np.array(rows)
     summary = {"steps": float(settings.steps), "temperature_K": float(table[:, 2].mean())}
     if settings.ensemble == "nve" and len(table) > 1:
@@ -100,12 +130,19 @@ def run_md(
 
 
 def thermal_momenta(atoms: ase.Atoms, temperature: float, rng: np.random.Generator) -> np.ndarray:
-    """Momenta [N, 3] in ASE's units, drawn at `temperature` (K); several atoms drift nowhere."""
+    """Momenta [N, 3] in ASE's units, drawn at `temperature` (K) within the constraints.
+
+    Every degree of freedom has k T / 2 on average. Several atoms that no constraint ties to a place
+    do not drift, so that they have three degrees of freedom less.
+    """
     masses = atoms.get_masses()[:, None]
     momenta = rng.standard_normal((len(atoms), 3)) * np.sqrt(masses * units.kB * temperature)
-    if len(atoms) > 1:
+    free = all(isinstance(each, FixBondLengths | FixCom) for each in atoms.constraints)
+    if free and len(atoms) > 1:
         momenta -= masses / masses.sum() * momenta.sum(0)
-    return momenta
+    drawn = atoms.copy()
+    drawn.set_momenta(momenta)  # projects on what the constraints allow
+    return drawn.get_momenta()
 
 
 def relax(
@@ -125,32 +162,57 @@ def relax(
 
     Returns:
         Whether it came below `fmax`.
+
+    Raises:
+        ValueError: if `fmax` is not positive, or for atoms that the calculator refuses.
+        PropertyNotImplementedError: if the cell is to relax and there is none.
+        CalculationFailed: naming the step, if the calculator fails on the way.
     """
+    if not fmax > 0:
+        raise ValueError(f"fmax is {fmax:g}; expected a force above 0 eV/Å")
+    atoms.get_forces()
     method = {"bfgs": BFGS, "fire": FIRE}[optimiser]
     target = FrechetCellFilter(atoms) if cell else atoms
     with method(target, logfile=report) as optimisation:
-        return bool(optimisation.run(fmax=fmax, steps=steps))
+        try:
+            return bool(optimisation.run(fmax=fmax, steps=steps))
+        except (CalculationFailed, ValueError) as error:
+            raise CalculationFailed(
+                f"relaxation stopped in step {optimisation.nsteps + 1}: {error}"
+            ) from error
 
 
 def read_structure(path: str | Path) -> ase.Atoms:
-    """The last structure of a file.
+    """The last structure of a file, with its constraints.
 
     Raises:
-        FileNotFoundError, ValueError: if it is missing or unreadable.
+        FileNotFoundError, ValueError: if it is missing, unreadable or empty.
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no structure file {str(path)!r}")
     try:
-        (atoms,) = ase.io.read(path, index="-1:")
+        found = list(ase.io.iread(path, index="-1:", do_not_split_by_at_sign=True))
     except Exception as error:  # readers of ASE raise anything
         raise ValueError(f"ASE cannot read {str(path)!r} ({error!r})") from error
-    return atoms
+    if not found or not len(found[0]):
+        raise ValueError(f"{str(path)!r} holds no atoms")
+    return found[0]
 
 
 def write_structure(path: str | Path, atoms: ase.Atoms) -> None:
-    """Writes a structure in the format of the suffix."""
+    """Writes a structure in the format of the suffix.
+
+    Raises:
+        ValueError: if ASE has no such format, or it cannot hold these atoms.
+        OSError: if the file cannot be written.
+    """
     with complete(path) as temporary:
-        ase.io.write(temporary, atoms)
+        try:
+            ase.io.write(temporary, atoms)
+        except OSError:
+            raise
+        except Exception as error:  # writers of ASE raise anything
+            raise ValueError(f"ASE cannot write {str(path)!r} ({error!r})") from error
 
 
 def _dynamics(
@@ -184,7 +246,12 @@ def _frame_writer(atoms: ase.Atoms, path: str | Path | None) -> Iterator[Callabl
             yield trajectory.write
     else:
         with path.open("w", encoding="utf-8") as file:
-            yield lambda: ase.io.write(file, atoms, format="extxyz")
+
+            def write() -> None:
+                ase.io.write(file, atoms, format="extxyz")
+                file.flush()
+
+            yield write
 
 
 def _row(atoms: ase.Atoms, step: int, timestep: float) -> tuple[float, ...]:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
+from pydantic import BaseModel, FiniteFloat, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save as serialised
 
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.forcefield.network import ForceField
@@ -25,6 +27,25 @@ CONVENTIONS = {
     "vectors": "r_j - r_i, receiver i first",
 }
 
+JSON = dict[str, Any]
+Tensors = dict[str, torch.Tensor]
+
+UPGRADES: dict[int, Callable[[JSON, Tensors], tuple[JSON, Tensors]]] = {}
+"""The header and tensors of a format version, made into those of the next one.
+
+Whoever raises FORMAT_VERSION adds the step from the version before, and a sample of that version to
+``tests/data``.
+"""
+
+
+class Header(BaseModel):
+    """What the header of a file in the present format must hold for the model to be built."""
+
+    dtype: Literal["float32", "float64"]
+    config: ForceFieldConfig
+    tables: dict[str, FiniteFloat]
+    provenance: JSON
+
 
 def fingerprint(model: torch.nn.Module) -> dict[str, float]:
     """One number for each group-theoretical table of a model, to tell whether two builds agree."""
@@ -36,13 +57,16 @@ def fingerprint(model: torch.nn.Module) -> dict[str, float]:
     }
 
 
-def save(model: ForceField, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
+def save(model: ForceField, path: str | Path, provenance: JSON | None = None) -> None:
     """Write a model file. It appears under its name only when complete.
 
     Args:
         model: the force field.
         path: the file, usually ``*.sikff``.
         provenance: anything JSON that says where the model comes from (kept if None).
+
+    Raises:
+        OSError: if it cannot be written; a file that was there before is kept.
     """
     path = Path(path)
     header = {
@@ -56,35 +80,40 @@ def save(model: ForceField, path: str | Path, provenance: dict[str, Any] | None 
         "provenance": model.provenance if provenance is None else provenance,
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    content = serialised(tensors, metadata={"sikff": json.dumps(header)})
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        save_file(tensors, temporary, metadata={"sikff": json.dumps(header)})
+        temporary.write_bytes(content)
         os.replace(temporary, path)
+    except OSError as error:
+        what = f"cannot write the model: {error.strerror}"
+        raise OSError(error.errno, what, str(path)) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary.exists():
+            temporary.unlink()
 
 
-def read_header(path: str | Path) -> dict[str, Any]:
-    """Everything in a model file but the weights.
+def read_header(path: str | Path) -> JSON:
+    """Everything in a model file but the weights, as it is stored.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError, PermissionError: no such file, or not for this user.
         ValueError: not a model file, or one written by a newer version.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no model file {str(path)!r}")
+    path.open("rb").close()  # safetensors calls a file missing that it may not read
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["sikff"])
         if header["format"] != FORMAT:
             raise KeyError(header["format"])
-        version = int(header["format_version"])
-    except (SafetensorError, KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{str(path)!r} is not a sikff model file, or it is damaged ({error}); expected a file "
-            "written by model.save()"
-        ) from error
+        version = header["format_version"]
+        if type(version) is not int or version < 1:
+            raise ValueError(f"format version {version!r}")
+    except (SafetensorError, LookupError, TypeError, ValueError, RecursionError) as error:
+        raise _damaged(path, str(error)) from error
     if version > FORMAT_VERSION:
         raise ValueError(
             f"{str(path)!r} has format version {version}; this sikff reads up to "
@@ -99,7 +128,7 @@ def load(
     """Read a model file.
 
     Args:
-        path: a file written by ``model.save``.
+        path: a file written by ``model.save``, of this version of sikff or an older one.
         device: where the model goes.
         dtype: "float32", "float64" or the torch dtype; None: as stored.
 
@@ -107,19 +136,21 @@ def load(
         The model, in evaluation mode.
 
     Raises:
-        FileNotFoundError: no such file.
+        FileNotFoundError, PermissionError: no such file, or not for this user.
         ValueError: not a model file, damaged, newer than this version of sikff, or built on other
             tables than this version makes.
     """
-    header = read_header(path)
-    name = header["dtype"] if dtype is None else str(dtype).removeprefix("torch.")
+    path = Path(path)
+    header, tensors = _read(path)
+    name = header.dtype if dtype is None else str(dtype).removeprefix("torch.")
     if name not in ("float32", "float64"):
         raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
+    if sum(tensor.numel() for tensor in tensors.values()) < fewest_weights(header.config):
+        raise _damaged(path, "fewer weights than its config asks for")
     with torch.random.fork_rng(devices=[]):
-        model = ForceField(ForceFieldConfig(**header["config"]))
-    model.to(getattr(torch, name))
-    built = fingerprint(model)
-    stored = header["tables"]
+        model = ForceField(header.config)
+    model.to(getattr(torch, header.dtype))
+    built, stored = fingerprint(model), header.tables
     if built.keys() != stored.keys() or any(
         abs(built[k] - stored[k]) > 1e-6 * (1 + abs(stored[k])) for k in built
     ):
@@ -127,11 +158,60 @@ def load(
             f"{str(path)!r} was made with other group-theoretical tables than this version of "
             "sikff builds; load it with the version that wrote it"
         )
+    _check_weights(path, tensors, model.state_dict())
+    model.load_state_dict(tensors)
+    model.provenance = header.provenance
+    return model.to(device, getattr(torch, name)).eval()
+
+
+def fewest_weights(config: ForceFieldConfig) -> int:
+    """Less than any model of this config has, so that no damaged size is ever built."""
+    width = config.kernel_width if config.kernel_layers > 1 else 1
+    inputs = config.radial_functions + config.species_channels
+    kernel = width * (inputs + max(config.kernel_layers - 2, 0) * width)
+    update = config.channels * (config.channels + config.kernel_fields + config.readout_width)
+    return config.layers * (kernel + update)
+
+
+def _read(path: Path) -> tuple[Header, Tensors]:
+    """Header and weights in the present format, whatever the format of the file."""
+    header = read_header(path)
+    steps = range(header["format_version"], FORMAT_VERSION)
+    if not all(version in UPGRADES for version in steps):
+        raise ValueError(
+            f"{str(path)!r} has format version {steps.start}, which this sikff does not read any "
+            "more; load and save it with an older sikff first"
+        )
     try:
         with safe_open(path, framework="pt") as file:
-            state = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
-        model.load_state_dict(state)
-    except (SafetensorError, RuntimeError) as error:
-        raise ValueError(f"the weights in {str(path)!r} do not fit its config: {error}") from error
-    model.provenance = header["provenance"]
-    return model.to(device).eval()
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+        for version in steps:
+            header, tensors = UPGRADES[version](header, tensors)
+        return Header.model_validate(header), tensors
+    except ValidationError as error:
+        first = error.errors()[0]
+        place = ".".join(map(str, first["loc"]))
+        raise _damaged(path, f"{place}: {first['msg']}") from error
+    except (SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
+        raise _damaged(path, repr(error)) from error
+
+
+def _check_weights(path: Path, stored: Tensors, built: Tensors) -> None:
+    """Raise ValueError unless the stored tensors are finite and fit the built ones."""
+    found, expected = (
+        {key: f"{tensor.dtype} {list(tensor.shape)}" for key, tensor in tensors.items()}
+        for tensors in (stored, built)
+    )
+    for key in sorted(found.keys() | expected.keys()):
+        if found.get(key) != expected.get(key):
+            was, should = found.get(key, "missing"), expected.get(key, "no such tensor")
+            raise _damaged(path, f"the tensor {key} is {was}, expected {should}")
+        if not bool(stored[key].isfinite().all()):
+            raise _damaged(path, f"the tensor {key} holds NaN or infinity")
+
+
+def _damaged(path: Path, why: str) -> ValueError:
+    return ValueError(
+        f"{str(path)!r} is not a sikff model file, or it is damaged ({' '.join(why.split())}); "
+        "expected a file written by model.save()"
+    )

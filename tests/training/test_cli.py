@@ -1,16 +1,29 @@
 """The command: a run from data to dynamics, and one sentence for each mistake."""
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
 import ase.io
 import pytest
+import torch
 import yaml
 
+import sikff
 from sikff.training.cli import main
 from sikff.training.config import TrainConfig
+
+MODEL = Path(__file__).parents[1] / "data" / "format_1" / "O3.sikff"
+
+
+def code(arguments: str) -> object:
+    """What the command ends with, be it returned or by argparse."""
+    try:
+        return main(arguments.split())
+    except SystemExit as end:
+        return end.code
 
 
 @pytest.fixture
@@ -23,35 +36,33 @@ def run_folder(tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPa
 def test_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "config.yaml", "max_epochs=2", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
-    assert main(["train", "config.yaml", "max_epochs=3", "--resume"]) == 0
+    assert main(["train", "config.yaml", "--resume", "max_epochs=3"]) == 0
     assert "wrote " in capsys.readouterr().out
     assert Path("run/learning_curves.png").exists()
     model = "run/model.sikff"
-    files = ["--json", "out/metrics.json", "--plots", "out"]
-    assert main(["evaluate", model, "train.xyz", "--device", "cpu", *files]) == 0
+    assert main(["evaluate", model, "train.xyz", "--device", "cpu", "--json", "out/e.json"]) == 0
     printed = capsys.readouterr().out
-    metrics = json.loads(Path("out/metrics.json").read_text())
+    metrics = json.loads(Path("out/e.json").read_text())
     assert f"{metrics['force_mae_mev_per_a']:.4g}" in printed
+    assert f"Ni {metrics['force_mae_by_element']['Ni']:.4g}" in printed
     assert metrics["n_frames"] == 12
+    assert "wrote out/parity.png" in printed
     assert Path("out/parity.png").exists()
+    assert main(["evaluate", model, "train.xyz", "--plots", "plots"]) == 0
+    assert main(["evaluate", model, "train.xyz"]) == 0
+    assert Path("plots/parity.png").exists()
+    assert Path("parity.png").exists()
+    capsys.readouterr()
     assert main(["info", model]) == 0
-    shown = capsys.readouterr().out
-    described = yaml.safe_load(shown.partition("\n")[2])
+    summary, _, sections = capsys.readouterr().out.partition("\n\n")
+    described = yaml.safe_load(sections)
     assert described["model"]["elements"] == ["Ni", "Cu"]
     assert described["provenance"]["training"]["max_epochs"] == 3
-    frames = ase.io.read("train.xyz", index=":12")
-    ase.io.write("start.xyz", frames[0])
-    md = ["--steps", "4", "--every", "2", "--trajectory", "md.traj", "--quiet"]
-    assert main(["md", model, "start.xyz", "--device", "cpu", *md]) == 0
-    assert len(ase.io.read("md.traj", index=":")) == 3
+    for said in ("O(3) force field for Ni, Cu", "4 Å", "in float64", "version 1", "none"):
+        assert said in summary
+    ase.io.write("start.xyz", ase.io.read("train.xyz", index="0"))
+    assert main(["md", model, "start.xyz", "--device", "cpu", "--steps", "4", "--quiet"]) == 0
     assert Path("md.csv").exists()
-    assert Path("md.png").exists()
-    assert "drift_mev_per_atom_per_ps" in capsys.readouterr().out
-    relax = ["--fmax", "100", "--quiet", "--output", "relaxed.xyz"]
-    assert main(["relax", model, "start.xyz", "--device", "cpu", *relax]) == 0
-    assert Path("relaxed.xyz").exists()
-    assert main(["relax", model, "start.xyz", "--fmax", "1e-9", "--steps", "1", "--quiet"]) == 2
-    assert "not below 1e-09 eV/Å after 1 steps" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -61,22 +72,76 @@ def test_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFixture[s
         ("train config.yaml modle.group=O(3)", "unknown key modle; did you mean model?"),
         ("train config.yaml data.train=absent.xyz", "no data file 'absent.xyz'"),
         ("train config.yaml data.forces_key=mine", "no forces (looked for mine)"),
-        ("train config.yaml --resume", "nothing to resume"),
         ("evaluate absent.sikff train.xyz", "no model file 'absent.sikff'"),
         ("info config.yaml", "'config.yaml' is not a sikff model file"),
-        ("md absent.sikff train.xyz", "no model file 'absent.sikff'"),
-        ("md absent.sikff train.xyz --steps 0", "steps: input should be greater than or equal"),
-        ("relax absent.sikff absent.xyz", "no structure file 'absent.xyz'"),
+        ("evaluate {model} train.xyz --device gpu", "device is 'gpu', which torch "),
+        ("evaluate {model} train.xyz", "train.xyz"),
+        ("evaluate {model} train.xyz --batch-size 0", "'0' is not a whole number above 0"),
+        ("info .", "no model file '.'"),
+        ("train . ", "no configuration file '.'"),
+        ("train config.yaml lr=1 --quiet --max_epochs=3", "unrecognized arguments: --max_epochs=3"),
+        ("", "the following arguments are required: COMMAND; see sikff --help"),
+        ("trian", "invalid choice: 'trian'"),
+        ("md m.sikff -- --", "-- may come once only"),
     ],
 )
 def test_a_mistake_is_one_sentence(
     run_folder: Path, capsys: pytest.CaptureFixture[str], arguments: str, message: str
 ) -> None:
-    assert main(arguments.split()) == 2
+    assert code(arguments.format(model=MODEL)) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("sikff: ")
     assert error.count("\n") == 1
+
+
+def test_what_a_model_file_is(capsys: pytest.CaptureFixture[str]) -> None:
+    folder = MODEL.parent
+    assert main(["info", str(folder / "C_inf_v.sikff")]) == 0
+    shown = capsys.readouterr().out
+    assert "C_inf_v about [0.0, 0.0, 1.0], O(3) without the frame" in shown
+    assert "a uniform electric field" in shown
+    assert main(["info", str(folder / "C6v.sikff")]) == 0
+    assert "a plane through [0.0, 0.0, -2.0] Å" in capsys.readouterr().out
+
+
+def test_ctrl_c_in_a_training_run(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Lightning makes it a SystemExit."""
+
+    def interrupted(*_: object, **__: object) -> None:
+        raise SystemExit(1)
+
+    monkeypatch.setattr("sikff.training.fit.fit", interrupted)
+    assert main(["train", "config.yaml"]) == 130
+    assert "sikff: interrupted; --resume goes on" in capsys.readouterr().err
+
+
+def test_memory_that_does_not_suffice(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def too_large(*_: object, **__: object) -> None:
+        raise torch.OutOfMemoryError("tried to allocate\n7 EiB")
+
+    monkeypatch.setattr("sikff.training.evaluate.evaluate", too_large)
+    assert main(["evaluate", str(MODEL), "train.xyz"]) == 2
+    assert "smaller batches or structures: tried to allocate 7 EiB\n" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["train", "evaluate", "info", "md", "relax"])
+def test_help_tells_defaults_and_units(name: str, capsys: pytest.CaptureFixture[str]) -> None:
+    assert code(f"{name} --help") == 0
+    shown = " ".join(capsys.readouterr().out.split())
+    assert f"usage: sikff {name} " in shown
+    assert "None" not in shown
+    if name == "md":
+        assert "length of a step, fs (default: 0.5)" in shown
+
+
+def test_version(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code("--version") == 0
+    assert capsys.readouterr().out == f"sikff {sikff.__version__}\n"
 
 
 def test_help_and_module() -> None:
@@ -85,3 +150,13 @@ def test_help_and_module() -> None:
     for name in ("train", "evaluate", "info", "md", "relax"):
         assert f"  {name} " in run.stdout
     assert subprocess.run(command, capture_output=True).returncode == 2
+
+
+def test_a_reader_that_goes_away_is_no_error() -> None:
+    command = [sys.executable, "-m", "sikff.training", "info", str(MODEL)]
+    reader, writer = os.pipe()
+    os.close(reader)
+    with os.fdopen(writer, "w") as pipe:
+        run = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True)
+    assert run.stderr == ""
+    assert run.returncode == 141

@@ -6,9 +6,13 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+import torch
 from ase import units
 from ase.build import bulk
+from ase.calculators.calculator import CalculationFailed
+from ase.constraints import FixAtoms, FixBondLengths, FixCom
 
+from disk import full_disk
 from pair_model import PairModel
 from sikff.calculators import SIKFFCalculator
 from sikff.training.md import (
@@ -93,6 +97,102 @@ def test_thermal_momenta_have_their_temperature() -> None:
     assert thermal_momenta(ase.Atoms("H"), 300.0, np.random.default_rng(0)).any()
 
 
+HELD = {
+    "none": ([], 300.0 * 999 / 1000),
+    "atoms": ([FixAtoms(range(500))], 300.0),
+    "bonds": ([FixBondLengths([(k, k + 1) for k in range(0, 1000, 2)])], 300.0 * 2497 / 2500),
+    "centre of mass": ([FixCom()], 300.0),
+    "atoms and bonds": ([FixAtoms(range(700)), FixBondLengths([(800, 801), (802, 803)])], 300.0),
+}
+
+
+@pytest.mark.parametrize("name", HELD)
+def test_thermal_momenta_obey_constraints(name: str) -> None:
+    """Unless something holds them, atoms do not drift: three degrees of freedom stay empty."""
+    constraints, expected = HELD[name]
+    rng = np.random.default_rng(0)
+    atoms = ase.Atoms("HCu" * 500, rng.uniform(0, 30, (1000, 3)), constraint=constraints)
+    temperatures = []
+    for _ in range(40):
+        momenta = thermal_momenta(atoms, 300.0, rng)
+        atoms.set_momenta(momenta, apply_constraint=False)
+        temperatures.append(atoms.get_temperature())
+        atoms.set_momenta(momenta)
+        assert np.abs(atoms.get_momenta() - momenta).max() < 1e-9
+        drifts = np.abs(momenta.sum(0)).max() > 1e-9
+        assert drifts == ("atoms" in name)
+    error = np.std(temperatures) / len(temperatures) ** 0.5
+    assert abs(np.mean(temperatures) - expected) < 4 * error
+    assert error < 3
+
+
+@pytest.mark.parametrize("ensemble", ["nve", "nvt"])
+def test_constraints_stay_in_force(tmp_path: Path, atoms: ase.Atoms, ensemble: str) -> None:
+    calculator, atoms = atoms.calc, atoms * (2, 2, 2)
+    atoms.calc = calculator
+    atoms.set_constraint([FixAtoms([0]), FixBondLengths([(1, 2)])])
+    atoms.set_momenta(np.ones((32, 3)), apply_constraint=False)
+    start = atoms.copy()
+    run_md(atoms, MDSettings(ensemble=ensemble, steps=20), tmp_path / "md.csv", tmp_path / "a.traj")
+    assert np.array_equal(atoms.positions[0], start.positions[0])
+    assert atoms.get_distance(1, 2) == pytest.approx(start.get_distance(1, 2), rel=1e-9)
+    assert np.abs(atoms.positions[3] - start.positions[3]).max() > 1e-3
+    assert not read_structure(tmp_path / "a.traj").get_momenta()[0].any()
+    atoms.set_constraint(FixAtoms(range(32)))
+    with pytest.raises(ValueError, match="no degree of freedom"):
+        run_md(atoms, MDSettings(), tmp_path / "md.csv")
+
+
+@pytest.mark.parametrize("name", ["a.traj", "a.xyz"])
+def test_what_is_done_can_be_read_at_any_time(tmp_path: Path, atoms: ase.Atoms, name: str) -> None:
+    def look(step: int) -> None:
+        assert len(read_log(tmp_path / "md.csv")["step"]) == 1 + step // 2
+        assert len(ase.io.read(tmp_path / name, index=":")) == 1 + step // 2
+        seen.append(step)
+
+    seen: list[int] = []
+    run_md(atoms, MDSettings(steps=5, every=2), tmp_path / "md.csv", tmp_path / name, on_step=look)
+    assert seen == list(range(6))
+
+
+def test_a_run_that_fails_keeps_its_frames(tmp_path: Path, atoms: ase.Atoms) -> None:
+    def collide(step: int) -> None:
+        if step == 5:
+            atoms.positions[0] = atoms.positions[1]
+            atoms.set_momenta(np.zeros((4, 3)))
+
+    settings = MDSettings(steps=9, every=2)
+    with pytest.raises(CalculationFailed, match=r"in step 6 of 9 \(frames kept: 3\): at"):
+        run_md(atoms, settings, tmp_path / "md.csv", tmp_path / "a.traj", on_step=collide)
+    assert read_log(tmp_path / "md.csv")["step"].tolist() == [0, 2, 4]
+    assert len(ase.io.read(tmp_path / "a.traj", index=":")) == 3
+
+
+def test_a_structure_that_is_refused_opens_no_file(tmp_path: Path, atoms: ase.Atoms) -> None:
+    atoms.symbols[0] = "Xe"
+    with pytest.raises(ValueError, match="Xe"):
+        run_md(atoms, MDSettings(), tmp_path / "md.csv", tmp_path / "a.traj")
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_full_disk_ends_the_run(tmp_path: Path, atoms: ase.Atoms) -> None:
+    with full_disk(5000), pytest.raises(OSError, match="File too large"):
+        run_md(atoms, MDSettings(steps=50, every=1), tmp_path / "md.csv", tmp_path / "a.xyz")
+    assert len(ase.io.read(tmp_path / "a.xyz", index=":3")) == 3
+
+
+def test_a_committee_logs_how_far_it_disagrees(tmp_path: Path, atoms: ase.Atoms) -> None:
+    models = [PairModel().double(), PairModel().double()]
+    with torch.no_grad():
+        models[1].weight.mul_(1.5)
+    atoms.calc = SIKFFCalculator(models, device="cpu")
+    run_md(atoms, MDSettings(steps=4, every=2), tmp_path / "md.csv")
+    log = read_log(tmp_path / "md.csv")
+    assert len(log["force_std_eV_per_A"]) == 3
+    spread = 0.5 / 1.25 / 2**0.5  # of f and 1.5 f, relative to their mean 1.25 f
+    assert log["force_std_eV_per_A"][-1] == pytest.approx(spread * np.abs(atoms.get_forces()).max())
+
+
 def test_an_unknown_trajectory_format_is_refused(tmp_path: Path, atoms: ase.Atoms) -> None:
     with pytest.raises(ValueError, match=r"expected a name in \.traj, \.xyz or \.extxyz"):
         run_md(atoms, MDSettings(), tmp_path / "md.csv", tmp_path / "a.pdb")
@@ -100,6 +200,7 @@ def test_an_unknown_trajectory_format_is_refused(tmp_path: Path, atoms: ase.Atom
 
 @pytest.mark.parametrize("optimiser", ["bfgs", "fire"])
 def test_relaxation_reaches_zero_force(atoms: ase.Atoms, optimiser: str) -> None:
+    atoms.set_cell(1.3 * atoms.cell, scale_atoms=True)
     assert relax(atoms, fmax=0.01, optimiser=optimiser)
     assert np.linalg.norm(atoms.get_forces(), axis=1).max() < 0.01
     volume = atoms.get_volume()
@@ -107,7 +208,21 @@ def test_relaxation_reaches_zero_force(atoms: ase.Atoms, optimiser: str) -> None
     assert atoms.get_volume() > volume
 
 
+def test_a_relaxation_that_cannot_go_on(atoms: ase.Atoms) -> None:
+    for fmax in (0.0, -1.0, float("nan")):
+        with pytest.raises(ValueError, match="expected a force above 0"):
+            relax(atoms, fmax=fmax)
+    with pytest.raises(CalculationFailed, match=r"relaxation stopped in step \d+: atoms "):
+        relax(atoms)  # such pairs repel less and less: nothing keeps crowded atoms apart
+
+
 def test_structures_survive_a_file(tmp_path: Path, atoms: ase.Atoms) -> None:
+    atoms.set_constraint(FixAtoms([2]))
+    for name in ("s.extxyz", "s.traj", "s@1"):
+        ase.io.write(tmp_path / name, atoms, format="traj" if "." not in name else None)
+        again = read_structure(tmp_path / name)
+        assert np.abs(again.positions - atoms.positions).max() < 1e-6
+        assert again.constraints[0].index.tolist() == [2]
     write_structure(tmp_path / "s.extxyz", atoms)
     assert np.abs(read_structure(tmp_path / "s.extxyz").positions - atoms.positions).max() < 1e-6
     with pytest.raises(FileNotFoundError, match="no structure file"):
@@ -115,3 +230,10 @@ def test_structures_survive_a_file(tmp_path: Path, atoms: ase.Atoms) -> None:
     (tmp_path / "bad.xyz").write_text("x")
     with pytest.raises(ValueError, match="ASE cannot read"):
         read_structure(tmp_path / "bad.xyz")
+    (tmp_path / "empty.xyz").write_text("0\n\n")
+    with pytest.raises(ValueError, match=r"empty\.xyz' holds no atoms"):
+        read_structure(tmp_path / "empty.xyz")
+    with pytest.raises(ValueError, match=r"ASE cannot write .*s\.what"):
+        write_structure(tmp_path / "s.what", atoms)
+    with full_disk(100), pytest.raises(OSError, match=r"cannot write the file: .*s\.extxyz"):
+        write_structure(tmp_path / "s.extxyz", atoms)

@@ -1,0 +1,197 @@
+"""The command in motion: dynamics and relaxation, their files, and what may stop them."""
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+from ase import units
+from ase.build import molecule
+from ase.constraints import FixAtoms
+
+from disk import full_disk
+from sikff import load
+from sikff.calculators import SIKFFCalculator
+from sikff.training.cli import main
+from sikff.training.md import read_structure
+from sikff.training.plots import read_log
+
+MODELS = Path(__file__).parents[1] / "data" / "format_1"
+O3, AXIAL = str(MODELS / "O3.sikff"), str(MODELS / "C_inf_v.sikff")
+QUICK = ["--device", "cpu", "--quiet", "--dtype", "float64"]
+
+
+@pytest.fixture(autouse=True)
+def start(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ase.Atoms:
+    monkeypatch.chdir(tmp_path)
+    atoms = molecule("CH3OH")
+    atoms.rattle(0.05, seed=0)
+    ase.io.write("start.xyz", atoms)
+    return read_structure("start.xyz")
+
+
+def md(*arguments: str, model: str = O3, structure: str = "start.xyz") -> int:
+    steps = ["--steps", "4", "--every", "2", "--timestep", "0.1"]
+    return main(["md", model, structure, *steps, *QUICK, *arguments])
+
+
+def test_dynamics_write_log_plot_and_trajectory(capsys: pytest.CaptureFixture[str]) -> None:
+    assert md("--trajectory", "out/md.traj", "--log", "out/log.csv", "--skin", "0") == 0
+    assert sorted(os.listdir("out")) == ["log.csv", "log.png", "md.traj"]
+    frames = ase.io.read("out/md.traj", index=":")
+    log = read_log("out/log.csv")
+    assert log["time_fs"].tolist() == [0.0, 0.2, 0.4]
+    assert log["epot_eV"].tolist() == [frame.get_potential_energy() for frame in frames]
+    printed = capsys.readouterr().out
+    assert "drift_mev_per_atom_per_ps" in printed
+    assert "wrote out/log.csv, out/log.png, out/md.traj" in printed
+
+
+def test_a_run_goes_on_from_a_trajectory() -> None:
+    assert md("--trajectory", "a.traj", "--log", "a.csv") == 0
+    assert md("--trajectory", "b.traj", "--log", "b.csv", structure="a.traj") == 0
+    last, first = read_structure("a.traj"), ase.io.read("b.traj", index=0)
+    assert np.array_equal(first.get_momenta(), last.get_momenta())
+
+
+def test_constraints_of_the_command_and_of_the_file(start: ase.Atoms) -> None:
+    start.set_constraint(FixAtoms([5]))
+    ase.io.write("held.xyz", start)
+    assert md("--trajectory", "a.traj", "--constraints", "fix=C,3", structure="held.xyz") == 0
+    end = read_structure("a.traj")
+    moved = np.abs(end.positions - start.positions).max(1) > 1e-6
+    assert moved.tolist() == [False, True, True, False, True, False]
+    relax = ["relax", O3, "held.xyz", "--constraints", "fix=0-4", "--fmax", "100", *QUICK]
+    assert main(relax) == 0
+    assert read_structure("relaxed.extxyz").constraints[0].index.tolist() == list(range(6))
+
+
+def test_the_field_acts(start: ase.Atoms) -> None:
+    assert md("--field", "0", "0", "-0.3", "--trajectory", "a.xyz", model=AXIAL) == 0
+    first = ase.io.read("a.xyz", index=0)
+    assert first.info["electric_field"].tolist() == [0.0, 0.0, -0.3]
+    start.calc = SIKFFCalculator(load(AXIAL).double(), device="cpu", electric_field=[0, 0, -0.3])
+    assert np.abs(first.get_forces() - start.get_forces()).max() < 1e-6
+    start.calc.set(electric_field=None)
+    assert np.abs(first.get_forces() - start.get_forces()).max() > 1e-3
+
+
+def test_a_committee_is_logged() -> None:
+    other = load(O3)
+    for parameter in other.parameters():
+        parameter.data.mul_(1.01)
+    other.save("other.sikff")
+    assert md("--committee", "other.sikff", O3) == 0
+    assert (read_log("md.csv")["force_std_eV_per_A"] > 0).all()
+
+
+def test_files_are_replaced_only_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
+    for name in ("md.csv", "md.png", "a.traj", "relaxed.extxyz"):
+        Path(name).write_text("dear")
+        command = ["relax", O3, "start.xyz"] if name == "relaxed.extxyz" else None
+        code = main(command) if command else md("--trajectory", "a.traj")
+        assert code == 2
+        assert f"{name} exists; choose another name or add --overwrite" in capsys.readouterr().err
+        assert Path(name).read_text() == "dear"
+        if name != "relaxed.extxyz":
+            Path(name).unlink()
+    Path("md.csv").write_text("dear")
+    assert md("--overwrite") == 0
+    assert len(read_log("md.csv")["step"]) == 3
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("md absent.sikff start.xyz", "no model file 'absent.sikff'"),
+        ("md {model} absent.xyz", "no structure file 'absent.xyz'"),
+        ("md {model} start.xyz --steps 0", "steps: input should be greater than or equal to 1"),
+        ("md {model} start.xyz --timestep nan", "timestep: input should be a finite number"),
+        ("md {model} start.xyz --seed -1", "seed: input should be greater than or equal to 0"),
+        ("md {model} start.xyz --temperature -5", "temperature: input should be greater than or"),
+        ("md {model} start.xyz --constraints fix=0-9", "there is no atom 9; the 6 atoms are"),
+        ("md {model} start.xyz --log a.traj --trajectory a.traj", "have one name: a.traj, a.png"),
+        ("md {model} start.xyz --log a.png", "have one name: a.png, a.png"),
+        ("md {model} start.xyz --trajectory a.pdb", "expected a name in .traj, .xyz or .extxyz"),
+        ("md {model} start.xyz --log .", "exists"),
+        ("md {model} start.xyz --log start.xyz/a.csv", "start.xyz"),
+        ("md {model} start.xyz --skin -1", "skin"),
+        ("md {model} start.xyz --field 0 0 nan", "field"),
+        ("md {model} start.xyz --field 0 0 1", "field"),
+        ("md {model} start.xyz --field 0 1", "argument --field: expected 3 arguments"),
+        ("md {model} start.xyz --device tpu", "device is 'tpu'"),
+        ("md {model} start.xyz --committee {axial}", "the models of the committee disagree"),
+        ("md {model} metal.xyz", "Pt"),
+        ("relax {model} start.xyz --fmax 0", "expected a force above 0 eV/Å"),
+        ("relax {model} start.xyz --output a.what --fmax 100", "ASE cannot write 'a.what'"),
+        ("relax {model} start.xyz --fmax 1e-9 --steps 1", "not below 1e-09 eV/Å after 1 steps"),
+        ("relax {model} start.xyz --cell", "cell"),
+    ],
+)
+def test_a_mistake_is_one_sentence(
+    capsys: pytest.CaptureFixture[str], arguments: str, message: str
+) -> None:
+    ase.io.write("metal.xyz", molecule("PH3"))
+    Path("metal.xyz").write_text(Path("metal.xyz").read_text().replace("P ", "Pt "))
+    command = [each.format(model=O3, axial=AXIAL) for each in arguments.split()]
+    try:
+        code: object = main([*command, "--quiet"])
+    except SystemExit as end:
+        code = end.code
+    assert code == 2
+    error = capsys.readouterr().err
+    assert message in error
+    assert error.startswith("sikff: ")
+    assert error.count("\n") == 1
+
+
+def test_a_run_that_fails_says_when(capsys: pytest.CaptureFixture[str]) -> None:
+    speed = 0.47 / (0.2 * units.fs)  # from 1 Å to 0.06 Å in two steps
+    atoms = ase.Atoms("H2", [[0, 0, 0], [0, 0, 1]])
+    atoms.set_velocities([[0, 0, speed], [0, 0, -speed]])
+    ase.io.write("crash.traj", atoms)
+    assert md("--trajectory", "a.traj", "--every", "1", structure="crash.traj") == 2
+    error = capsys.readouterr().err
+    assert error.startswith("sikff: dynamics stopped in step 2 of 4 (frames kept: 2): atoms ")
+    assert error.count("\n") == 1
+    assert len(ase.io.read("a.traj", index=":")) == len(read_log("md.csv")["step"]) == 2
+
+
+def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
+    with full_disk(2000):
+        assert md("--steps", "50", "--every", "1") == 2
+    assert "File too large" in capsys.readouterr().err
+    assert len(Path("md.csv").read_text().splitlines()) > 10
+
+
+def test_ctrl_c_in_a_relaxation(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(atoms: ase.Atoms, *_: object) -> bool:
+        atoms.positions += 1.0
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sikff.training.md.relax", interrupted)
+    assert main(["relax", O3, "start.xyz", *QUICK]) == 130
+    assert capsys.readouterr().err == "sikff: interrupted; what was written so far is kept\n"
+    assert read_structure("relaxed.extxyz").positions[0, 0] > 0.5
+
+
+def test_ctrl_c_in_dynamics() -> None:
+    command = [sys.executable, "-m", "sikff.training", "md", O3, "start.xyz", *QUICK]
+    endless = ["--steps", "1000000000", "--timestep", "1e-4", "--trajectory", "a.xyz"]
+    with subprocess.Popen([*command, *endless], stderr=subprocess.PIPE, text=True) as run:
+        while not (Path("a.xyz").exists() and Path("a.xyz").stat().st_size):
+            assert run.poll() is None
+            time.sleep(0.05)
+        run.send_signal(signal.SIGINT)
+        _, error = run.communicate()
+    assert error == "sikff: interrupted; what was written so far is kept\n"
+    assert run.returncode == 130
+    assert len(ase.io.read("a.xyz", index=":")) == len(read_log("md.csv")["step"])
