@@ -15,7 +15,7 @@ def run(script: str, *arguments: object) -> str:
 
 
 def test_demo(tmp_path: Path) -> None:
-    said = run("demo.py", "--output", tmp_path / "demo", "--minutes", 0.02, "--steps", 12)
+    said = run("demo.py", "--output", tmp_path / "demo", "--minutes", 0.1, "--steps", 12)
     assert "blind to the field" in said
     assert "energy drift" in said
     pictures = {path.name for path in (tmp_path / "demo").glob("*.png")}

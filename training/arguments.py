@@ -59,6 +59,7 @@ def _parser() -> Parser:
     commands = top.add_subparsers(required=True, dest="command", metavar="COMMAND")
     for add, name, words in (
         (_train, "train", "fit a force field to labelled structures"),
+        (_data, "data", "what is in files of labelled structures, and whether it makes sense"),
         (_evaluate, "evaluate", "compare a force field with labels"),
         (_info, "info", "what is in a model file"),
         (_md, "md", "molecular dynamics of a structure"),
@@ -90,9 +91,7 @@ def _train(command: argparse.ArgumentParser) -> None:
 
 def _evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=Path, metavar="MODEL", help="model file")
-    command.add_argument(
-        "data", type=Path, nargs="+", metavar="DATA", help="labelled structures, as ASE reads them"
-    )
+    _labelled(command)
     command.add_argument("--json", type=Path, metavar="FILE", help="write the errors there as well")
     command.add_argument(
         "--plots",
@@ -103,13 +102,23 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--batch-size", type=_count, default=16, metavar="N", help=f"structures at a time {DEFAULT}"
     )
+    _where(command)
+
+
+def _data(command: argparse.ArgumentParser) -> None:
+    _labelled(command)
+
+
+def _labelled(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "data", type=Path, nargs="+", metavar="DATA", help="labelled structures, as ASE reads them"
+    )
     for name in ("energy", "forces", "stress"):
         command.add_argument(
             f"--{name}-key",
             metavar="KEY",
             help=f"name of the label (default: REF_{name}, or else what ASE reads as {name})",
         )
-    _where(command)
 
 
 def _info(command: argparse.ArgumentParser) -> None:

@@ -15,6 +15,8 @@ from sikff.training.arguments import parse
 if TYPE_CHECKING:
     import ase
 
+    from sikff.training.config import DataConfig
+
 INTERRUPTED = 130  # as shells count Ctrl-C
 UNREAD = 141  # as shells count a reader that went away: sikff info model.sikff | head -1
 
@@ -41,6 +43,7 @@ def _run(options: Namespace) -> int:
 
     commands = {
         "train": _train,
+        "data": _data,
         "evaluate": _evaluate,
         "info": _info,
         "md": _md,
@@ -79,7 +82,7 @@ def _train(options: Namespace) -> None:
     import torch
 
     from sikff.training.fit import fit
-    from sikff.training.plots import learning_curves, read_log, save_figure
+    from sikff.training.plots import read_log
 
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if config.threads is not None:
@@ -91,7 +94,6 @@ def _train(options: Namespace) -> None:
     except SystemExit as end:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt("--resume goes on after the last whole epoch") from end
     log = read_log(config.output / "log.csv")
-    save_figure(learning_curves(log), config.output / "learning_curves.png")
     best = log["valid_loss"].argmin()
     for key in ("energy_mae_mev_per_atom", "force_mae_mev_per_a"):
         if key in log:
@@ -99,21 +101,43 @@ def _train(options: Namespace) -> None:
     report(f"wrote {model}")
 
 
-def _evaluate(options: Namespace) -> None:
-    from sikff.calculators.models import chosen_device
-    from sikff.forcefield import load
-    from sikff.training.config import DataConfig
-    from sikff.training.data import read_frames
-    from sikff.training.evaluate import evaluate, write_json
-    from sikff.training.plots import parity, save_figure
+def _data(options: Namespace) -> None:
+    from sikff.training.checks import check_labels, check_units
+    from sikff.training.data import read_labels
+    from sikff.training.dataset import read_structures
+    from sikff.training.report import describe
+    from sikff.training.statistics import isolated_energies
 
-    model = load(options.model, chosen_device(options.device), options.dtype)
-    data = DataConfig(
+    data = _data_config(options)
+    structures, isolated = read_structures(options.data)
+    report = describe(structures, data)
+    print(f"{len(structures.atoms)} structures, {len(isolated.atoms)} isolated atoms")
+    print(*report.lines, sep="\n")
+    labels = read_labels(structures, data, list(report.labels))
+    check_labels(structures, labels)
+    check_units(structures, labels, isolated_energies([isolated], data))
+
+
+def _data_config(options: Namespace) -> DataConfig:
+    from sikff.training.config import DataConfig
+
+    return DataConfig(
         train=tuple(options.data),
         energy_key=options.energy_key,
         forces_key=options.forces_key,
         stress_key=options.stress_key,
     )
+
+
+def _evaluate(options: Namespace) -> None:
+    from sikff.calculators.models import chosen_device
+    from sikff.forcefield import load
+    from sikff.training.data import read_frames
+    from sikff.training.evaluate import evaluate, write_json
+    from sikff.training.plots import parity, save_figure
+
+    model = load(options.model, chosen_device(options.device), options.dtype)
+    data = _data_config(options)
     evaluation = evaluate(model, read_frames(options.data), data, options.batch_size)
     print(*evaluation.lines, sep="\n")
     if options.json is not None:

@@ -96,6 +96,8 @@ def read_frames(paths: Path | Sequence[Path]) -> Frames:
         found.extend(atoms)
     frames = Frames(" + ".join(map(str, paths)), found, list(range(len(found))))
     frames.refuse([p for p, a in enumerate(found) if not len(a)], "no atoms")
+    unnamed = [p for p, a in enumerate(found) if not a.numbers.all()]
+    frames.refuse(unnamed, "atoms without an element (X)")
     for place, structure in enumerate(found):
         with frames.naming(place):
             check_finite(structure)
@@ -108,7 +110,7 @@ def _read(path: Path) -> list[ase.Atoms]:
         return _read_database(path)
     if path.suffix in (".xyz", ".extxyz"):
         _check_numbers(path)
-    return list(ase.io.iread(path, index=":"))
+    return list(ase.io.iread(path, index=":", do_not_split_by_at_sign=True))
 
 
 def _check_numbers(path: Path) -> None:

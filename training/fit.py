@@ -73,7 +73,7 @@ def fit(
         model = ForceField(dataset.model).to(getattr(torch, config.dtype))
     size = sum(parameter.numel() for parameter in model.parameters())
     report(f"{size} weights, group {dataset.model.group}")
-    module = FitModule(model, config, len(dataset.train))
+    module = FitModule(model, config, len(dataset.train), len(dataset.valid))
     _write_config(config)
     with warnings.catch_warnings():  # Lightning 2.6 uses a name that torch 2.13 deprecates
         warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)

@@ -36,8 +36,8 @@ class RunLog:
             return
         with self.path.open(newline="", encoding="utf-8") as file:
             lines = csv.reader(file)
-            header = next(lines, None)
-            kept = [row for row in lines if header and len(row) == len(header)]
+            header = next(lines, [])
+            kept = [row for row in lines if len(row) == len(header)]
         kept = [row for row in kept if int(row[0]) < epoch]
         if not kept:
             self.path.unlink()

@@ -35,14 +35,18 @@ class FitModule(L.LightningModule):
         model: what to train.
         config: the run.
         structures: size of the training set, for the provenance of the model.
+        validated: size of the validation set.
     """
 
-    def __init__(self, model: ForceField, config: TrainConfig, structures: int) -> None:
+    def __init__(
+        self, model: ForceField, config: TrainConfig, structures: int, validated: int
+    ) -> None:
         super().__init__()
         self.model = model
         self.averaged = copy.deepcopy(model).requires_grad_(False)
         self.config = config
         self.structures = structures
+        self.validated = validated
         self.patience = Patience()
         self.run_log = RunLog(config.output, config.tensorboard)
         self._spent, self._began = 0.0, time.monotonic()
@@ -137,7 +141,7 @@ class FitModule(L.LightningModule):
         zero = torch.zeros((), dtype=torch.float64, device=self.device)
         train_loss = self._over_processes(torch.stack(self._train_losses).mean(), "mean").item()
         valid_sum = self._over_processes(sum(self._valid_losses, start=zero), "sum").item()
-        valid_loss = valid_sum / len(self.trainer.val_dataloaders.samples)
+        valid_loss = valid_sum / self.validated
         self._metrics.sums = self._over_processes(self._metrics.sums, "sum")
         self._train_losses.clear()
         if not math.isfinite(valid_loss):

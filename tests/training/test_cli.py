@@ -39,6 +39,7 @@ def test_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFixture[s
     assert main(["train", "config.yaml", "--resume", "max_epochs=3"]) == 0
     assert "wrote " in capsys.readouterr().out
     assert Path("run/learning_curves.png").exists()
+    assert Path("run/parity.png").exists()
     model = "run/model.sikff"
     assert main(["evaluate", model, "train.xyz", "--device", "cpu", "--json", "out/e.json"]) == 0
     printed = capsys.readouterr().out
@@ -129,7 +130,20 @@ def test_memory_that_does_not_suffice(
     assert "smaller batches or structures: tried to allocate 7 EiB\n" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["train", "evaluate", "info", "md", "relax"])
+def test_what_is_in_a_file(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["data", "train.xyz"]) == 0
+    shown = capsys.readouterr().out
+    assert "12 structures, 2 isolated atoms" in shown
+    assert "forces: forces, 12 of 12" in shown
+    frames = ase.io.read("train.xyz", ":12")
+    for atoms in frames:
+        atoms.calc.results["energy"] = 3.0
+    ase.io.write("constant.xyz", frames)
+    assert main(["data", "constant.xyz"]) == 2
+    assert "sikff: " in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["train", "data", "evaluate", "info", "md", "relax"])
 def test_help_tells_defaults_and_units(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert code(f"{name} --help") == 0
     shown = " ".join(capsys.readouterr().out.split())

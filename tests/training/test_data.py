@@ -358,3 +358,10 @@ def test_isolated_atoms_are_no_structures(config: TrainConfig) -> None:
         data = config.data.model_copy(update={key: path})
         with pytest.raises(ValueError, match=r"alone\.xyz holds isolated atoms only"):
             load_dataset(config.model_copy(update={"data": data}))
+
+
+def test_atoms_without_an_element_are_refused(tmp_path: Path, frames: list[ase.Atoms]) -> None:
+    frames[2].symbols[1] = "X"
+    ase.io.write(tmp_path / "x@1.xyz", frames)
+    with pytest.raises(ValueError, match=r"atoms without an element \(X\) in frame 2"):
+        read_frames(tmp_path / "x@1.xyz")

@@ -57,7 +57,7 @@ def test_resume_refuses_other_settings(config: TrainConfig) -> None:
 
 def test_time_and_best_loss_survive_a_checkpoint(config: TrainConfig) -> None:
     model = load(fit(config))
-    before, after = (FitModule(model, config, 9) for _ in range(2))
+    before, after = (FitModule(model, config, 9, 3) for _ in range(2))
     before.patience, before._spent = Patience(0.25, 4, 0.5), 3.0
     checkpoint: dict[str, object] = {}
     before.on_save_checkpoint(checkpoint)
