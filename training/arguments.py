@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sikff import __version__
+from sikff.training.studies.nbody import command as nbody
 
 DESCRIPTION = """\
 Molecular-dynamics force fields, equivariant under any compact group G <= O(3).
@@ -66,6 +67,7 @@ def _parser() -> Parser:
         (_relax, "relax", "minimise the energy of a structure"),
     ):
         add(commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}."))
+    nbody.add_parser(commands)
     return top
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sikff.training.arguments import parse
+from sikff.training.studies.nbody import command as nbody
 
 if TYPE_CHECKING:
     import ase
@@ -48,6 +49,7 @@ def _run(options: Namespace) -> int:
         "info": _info,
         "md": _md,
         "relax": _relax,
+        "nbody": nbody.run,
     }
     try:
         commands[options.command](options)

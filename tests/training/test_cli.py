@@ -143,7 +143,7 @@ def test_what_is_in_a_file(run_folder: Path, capsys: pytest.CaptureFixture[str])
     assert "sikff: " in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("name", ["train", "data", "evaluate", "info", "md", "relax"])
+@pytest.mark.parametrize("name", ["train", "data", "evaluate", "info", "md", "relax", "nbody"])
 def test_help_tells_defaults_and_units(name: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert code(f"{name} --help") == 0
     shown = " ".join(capsys.readouterr().out.split())

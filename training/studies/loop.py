@@ -1,0 +1,157 @@
+"""One small training loop, the same for every model of every study."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+import torch
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from tqdm import tqdm
+
+from sikff.training.schedule import cosine_factor, warm_up_factor
+
+M = TypeVar("M", bound=nn.Module)
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """How to train: AdamW, a warm-up and a cosine, averaged weights.
+
+    Attributes:
+        epochs: passes over the samples.
+        batch_size: samples in a step.
+        learning_rate: its peak.
+        weight_decay: of AdamW.
+        warm_up: part of the run in which the learning rate rises.
+        clip: largest norm of the gradient of all weights.
+        averaging: steps over which weights are averaged; a tenth of the run, if that is less.
+
+    Raises:
+        ValueError: a number out of its range.
+    """
+
+    epochs: int = 200
+    batch_size: int = 128
+    learning_rate: float = 0.02
+    weight_decay: float = 1e-3
+    warm_up: float = 0.05
+    clip: float = 1.0
+    averaging: int = 100
+
+    def __post_init__(self) -> None:
+        for name in ("epochs", "batch_size", "averaging"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
+        for name in ("learning_rate", "clip"):
+            if not (math.isfinite(getattr(self, name)) and getattr(self, name) > 0):
+                raise ValueError(f"{name} must be finite and above 0; got {getattr(self, name)}")
+
+
+@dataclass(frozen=True)
+class History:
+    """What happened, epoch by epoch.
+
+    Attributes:
+        train: mean loss of the steps.
+        valid: validation loss of the averaged weights.
+        best_epoch: the epoch whose weights were kept, counted from 0; -1: those before it all.
+        seconds: that the whole run took.
+    """
+
+    train: list[float]
+    valid: list[float]
+    best_epoch: int
+    seconds: float
+
+
+def fit(
+    model: M,
+    n_samples: int,
+    loss: Callable[[M, Tensor], Tensor],
+    validate: Callable[[M], float],
+    recipe: Recipe,
+    *,
+    seed: int = 0,
+    progress: str | None = None,
+) -> History:
+    """Trains a model in place; it ends with the averaged weights that were best on validation.
+
+    If none was better than the weights it began with, it keeps those.
+
+    Args:
+        model: its weights that require gradients are trained, if there are any.
+        n_samples: number of training samples.
+        loss: of the model on the samples with the given numbers, an integer tensor on the CPU.
+        validate: validation loss; called without gradients.
+        recipe: the numbers of the training.
+        seed: of the order of samples and of all that is random in the model.
+        progress: name of the progress bar; None: no bar.
+
+    Raises:
+        FloatingPointError: the loss is not finite.
+    """
+    start = time.perf_counter()
+    weights = [weight for weight in model.parameters() if weight.requires_grad]
+    if not weights:
+        return History([], [], -1, time.perf_counter() - start)
+    steps = math.ceil(n_samples / recipe.batch_size)
+    memory = max(1.0, min(recipe.averaging, steps * recipe.epochs / 10))
+    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / memory))
+    optimiser = torch.optim.AdamW(
+        weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+    )
+
+    def step(samples: Tensor, progress: float) -> float:
+        factor = warm_up_factor(progress, recipe.warm_up) * cosine_factor(progress, recipe.warm_up)
+        for group in optimiser.param_groups:
+            group["lr"] = recipe.learning_rate * factor
+        optimiser.zero_grad()
+        value = loss(model, samples)
+        value.backward()
+        nn.utils.clip_grad_norm_(weights, recipe.clip)
+        optimiser.step()
+        averaged.update_parameters(model)
+        return float(value.detach())
+
+    train, valid, best_epoch = [], [], -1
+    lowest, best = _validated(model, validate), _copy(model)
+    order = torch.Generator().manual_seed(seed)
+    devices = [weight.device for weight in weights if weight.is_cuda][:1]
+    epochs = tqdm(range(recipe.epochs), desc=progress, unit="epoch", disable=progress is None)
+    with torch.random.fork_rng(devices):
+        torch.manual_seed(seed)
+        for epoch in epochs:
+            model.train()
+            losses = [
+                step(samples, (epoch + (k + 0.5) / steps) / recipe.epochs)
+                for k, samples in enumerate(
+                    torch.randperm(n_samples, generator=order).split(recipe.batch_size)
+                )
+            ]
+            train.append(sum(losses) / steps)
+            if not math.isfinite(train[-1]):
+                raise FloatingPointError(
+                    f"the loss became {train[-1]} in epoch {epoch}; take a lower learning rate "
+                    f"than {recipe.learning_rate}"
+                )
+            valid.append(_validated(cast(M, averaged.module), validate))
+            if valid[-1] < lowest:
+                lowest, best, best_epoch = valid[-1], _copy(averaged.module), epoch
+            epochs.set_postfix(train=f"{train[-1]:.2e}", valid=f"{valid[-1]:.2e}")
+    model.load_state_dict(best)
+    return History(train, valid, best_epoch, time.perf_counter() - start)
+
+
+@torch.no_grad()
+def _validated(model: M, validate: Callable[[M], float]) -> float:
+    model.eval()
+    return validate(model)
+
+
+def _copy(model: nn.Module) -> dict[str, Tensor]:
+    return {name: values.clone() for name, values in model.state_dict().items()}

@@ -1,0 +1,162 @@
+"""The ``sikff nbody`` command: one training, or with ``table`` many."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+from typing import Any
+
+DEFAULT = "(default: %(default)s)"
+STIFFNESS = (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 1000.0)
+MODELS = ("sik:SO(2)", "sik:C_inf_v", "sik:O(3)", "o3-field", "segnn", "tfn", "egnn", "mpnn")
+
+
+def add_parser(commands: Any) -> None:
+    """Adds ``nbody`` to the subcommands of a parser; :func:`run` runs it."""
+    words = "particles between springs, above a plane: which symmetry learns their motion"
+    command = commands.add_parser(
+        "nbody", help=words, description=f"{words[0].upper()}{words[1:]}."
+    )
+    command.set_defaults(run=run_one)
+    command.add_argument("--model", default="sik", metavar="NAME", help=f"kind of model {DEFAULT}")
+    command.add_argument(
+        "--group", default="SO(2)", metavar="G", help=f"of the models sik and linear {DEFAULT}"
+    )
+    command.add_argument(
+        "--stiffness", type=float, default=10.0, metavar="K", help=f"of the plane {DEFAULT}"
+    )
+    command.add_argument("--seed", type=int, default=0, metavar="N", help=f"{DEFAULT}")
+    command.add_argument(
+        "--train", type=int, default=3000, metavar="N", help=f"training trajectories {DEFAULT}"
+    )
+    command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
+    _shared(command)
+    table = command.add_subparsers(metavar="[table]").add_parser(
+        "table",
+        help="models x stiffness x seeds: one file each, figures and a table; goes on where it was",
+        description="Models x stiffness x seeds: one file each, figures and a table.",
+    )
+    table.set_defaults(run=run_table)
+    table.add_argument("--models", nargs="+", default=MODELS, metavar="NAME[:G]", help=f"{DEFAULT}")
+    table.add_argument(
+        "--stiffness", type=float, nargs="+", default=STIFFNESS, metavar="K", help=f"{DEFAULT}"
+    )
+    table.add_argument(
+        "--seeds", type=int, nargs="+", default=(0, 1, 2), metavar="N", help=f"{DEFAULT}"
+    )
+    table.add_argument(
+        "--train",
+        type=int,
+        nargs="+",
+        default=(3000,),
+        metavar="N",
+        help=f"training trajectories; several numbers draw errors against them {DEFAULT}",
+    )
+    table.add_argument(
+        "--output", type=Path, default=Path("nbody"), metavar="FOLDER", help=f"{DEFAULT}"
+    )
+    _shared(table)
+
+
+def run(options: argparse.Namespace) -> None:
+    """Runs what was asked for.
+
+    Raises:
+        ValueError: settings that cannot be used.
+    """
+    options.run(options)
+
+
+def run_one(options: argparse.Namespace) -> None:
+    """One training."""
+    from sikff.training.studies.nbody.study import run, write_result
+
+    study = _study(
+        options,
+        model=options.model,
+        group=options.group,
+        stiffness=options.stiffness,
+        seed=options.seed,
+        n_train=options.train,
+    )
+    result = run(study, device=options.device, progress=not options.quiet).result
+    for name in ("label", "test_mse", "floor", "n_parameters", "seconds", "equivariance_error"):
+        value = result[name]
+        shown = format(value, ".4g") if isinstance(value, float) else value
+        if value is not None:
+            print(f"{name:28s} {shown}")
+    if options.json is not None:
+        write_result(options.json, result)
+        print(f"wrote {options.json}")
+
+
+def run_table(options: argparse.Namespace) -> None:
+    """Many trainings, figures and a table."""
+    from sikff.training.plots import save_figure
+    from sikff.training.studies.nbody import table
+
+    base = _study(options)
+    studies = table.grid(base, options.models, options.stiffness, options.seeds, options.train)
+    folder = options.output
+    results = table.run_all(
+        studies,
+        folder / "cells",
+        device=options.device,
+        progress=not options.quiet,
+    )
+    table.write_markdown(folder / "table.md", results)
+    most = [result for result in results if result["n_train"] == max(options.train)]
+    save_figure(table.stiffness_figure(most), folder / "stiffness.png")
+    if len(options.train) > 1:
+        save_figure(table.sample_figure(results), folder / "samples.png")
+    print(table.markdown(results), end="")
+    print(f"wrote {folder}")
+
+
+def _study(options: argparse.Namespace, **settings: Any) -> Any:
+    """The settings that both commands have, and others."""
+    from sikff.training.studies.nbody.study import Study
+
+    return Study(
+        springs=options.springs,
+        height=not options.no_height,
+        epochs=options.epochs,
+        n_valid=options.valid,
+        n_test=options.test,
+        n_particles=options.particles,
+        axis=tuple(options.axis),
+        weights=options.weights,
+        **settings,
+    )
+
+
+def _shared(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--springs",
+        choices=("hidden", "given"),
+        default="hidden",
+        help=f"whether it is told which particles are joined {DEFAULT}",
+    )
+    command.add_argument(
+        "--no-height", action="store_true", help="do not tell the height above the plane"
+    )
+    command.add_argument(
+        "--axis",
+        type=float,
+        nargs=3,
+        default=(0.0, 0.0, 1.0),
+        metavar=("X", "Y", "Z"),
+        help=f"normal of the plane {DEFAULT}",
+    )
+    for name, number, words in (
+        ("epochs", 200, "passes over the training trajectories"),
+        ("valid", 128, "validation trajectories"),
+        ("test", 2000, "test trajectories"),
+        ("particles", 5, "in each trajectory"),
+        ("weights", 60_000, "that a model has, about"),
+    ):
+        command.add_argument(
+            f"--{name}", type=int, default=number, metavar="N", help=f"{words} {DEFAULT}"
+        )
+    command.add_argument("--device", default="cpu", help=f"cpu or cuda {DEFAULT}")
+    command.add_argument("--quiet", action="store_true", help="show no progress")

@@ -1,0 +1,204 @@
+"""Many trainings of the study: models x stiffness x seeds, that can be stopped and gone on with."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict, replace
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from sikff.training.files import complete
+from sikff.training.plots import BLUE, GREY, ORANGE, new_figure
+from sikff.training.studies.nbody.study import Study, run, write_result
+
+Results = Sequence[dict[str, Any]]
+
+COLOURS = (BLUE, ORANGE, "#3a9a5b", "#8c5fb0", "#c2485a", "#5f6b75", "#b59a2f", "#2fa6a0")
+
+# Zhdanov, Hoffmann, Cesa, NeurIPS 2023, springs hidden
+PAPER_STIFFNESS = (0, 1, 5, 10, 25, 50, 100, 200, 1000)
+PAPER = {
+    "mpnn": (0.0022, 0.0031, 0.0068, 0.0087, 0.0030, 0.0162, 0.0560, 0.0978, 0.1065),
+    "segnn": (0.0009, 0.0092, 0.0117, 0.0183, 0.0291, 0.0151, 0.0229, 0.0938, 0.1313),
+    "sik SO(2)": (0.0010, 0.0010, 0.0009, 0.0008, 0.0008, 0.0008, 0.0014, 0.0043, 0.0162),
+}
+
+
+def grid(
+    base: Study,
+    models: Sequence[str],
+    stiffness: Sequence[float],
+    seeds: Sequence[int],
+    n_train: Sequence[int],
+) -> list[Study]:
+    """All combinations, seed by seed, so that a table that was stopped has something of each.
+
+    Args:
+        base: everything else.
+        models: as "segnn", or "sik:C_inf_v" for a kind whose group can be chosen.
+        stiffness: of the springs to the plane.
+        seeds: of the trainings.
+        n_train: numbers of training trajectories.
+
+    Raises:
+        ValueError: settings that cannot be used.
+    """
+    studies = []
+    for seed, n, k, model in product(seeds, n_train, stiffness, models):
+        name, _, group = model.partition(":")
+        study = replace(base, model=name, stiffness=k, seed=seed, n_train=n)
+        studies.append(replace(study, group=group) if group else study)
+    return studies
+
+
+def run_all(
+    studies: Sequence[Study],
+    folder: Path,
+    *,
+    device: str = "cpu",
+    progress: bool = False,
+    report: Callable[[str], None] = print,
+) -> list[dict[str, Any]]:
+    """Results of all studies; those whose file is in the folder are not run again.
+
+    Raises:
+        ValueError: a file in the folder is of other settings.
+    """
+    results = []
+    for study in studies:
+        path = folder / f"{_name(study)}.json"
+        if path.exists():
+            result = json.loads(path.read_text(encoding="utf-8"))
+            _check_settings(path, result, study)
+        else:
+            result = run(study, device=device, progress=progress).result
+            write_result(path, result)
+            report(f"{path.name}: test MSE {result['test_mse']:.3g}")
+        results.append(result)
+    return results
+
+
+def stiffness_figure(results: Results) -> Figure:
+    """Test error against stiffness: a line for each model, from seed to seed a band."""
+    figure, (ax,) = new_figure(1, width=7.5, height=4.5)
+    stiffness = _values(results, "stiffness")
+    position = {k: float(i) for i, k in enumerate(stiffness)}
+    for colour, label in zip(_colours(results), _values(results, "label"), strict=True):
+        chosen = [result for result in results if result["label"] == label]
+        _line(ax, chosen, "stiffness", position, colour)
+        if label in PAPER and results[0]["springs"] == "hidden":
+            pairs = zip(PAPER_STIFFNESS, PAPER[label], strict=True)
+            known = [(position[k], mse) for k, mse in pairs if k in position]
+            ax.plot(
+                *zip(*known, strict=True), "x", color=colour, alpha=0.4, label=f"{label}, paper"
+            )
+    floors = {position[each["stiffness"]]: each["floor"] for each in results if each["floor"]}
+    if floors:
+        ax.plot(list(floors), list(floors.values()), "--", color=GREY, label="smooth Bayes floor")
+    ax.set_xticks(list(position.values()), [f"{k:g}" for k in stiffness])
+    ax.set(xlabel="stiffness of the springs to the plane", ylabel="test MSE", yscale="log")
+    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def sample_figure(results: Results) -> Figure:
+    """Test error against the number of training trajectories, a panel for each stiffness."""
+    stiffness = _values(results, "stiffness")
+    figure, axes = new_figure(len(stiffness), width=4.6)
+    for ax, k in zip(axes, stiffness, strict=True):
+        here = [result for result in results if result["stiffness"] == k]
+        for colour, label in zip(_colours(results), _values(results, "label"), strict=True):
+            chosen = [result for result in here if result["label"] == label]
+            position = {n: float(n) for n in _values(chosen, "n_train")}
+            _line(ax, chosen, "n_train", position, colour)
+        if here[0]["floor"]:
+            ax.axhline(here[0]["floor"], linestyle="--", color=GREY, label="smooth Bayes floor")
+        ax.set(xlabel="training trajectories", ylabel="test MSE", xscale="log", yscale="log")
+        counts = _values(here, "n_train")
+        ax.set_xticks(counts, [str(n) for n in counts])
+        ax.set_xticks([], minor=True)
+        ax.set_title(f"stiffness {k:g}", fontsize=10)
+    axes[-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    return figure
+
+
+def markdown(results: Results) -> str:
+    """Mean test errors and, where there are several seeds, standard deviations."""
+    columns = sorted({(each["stiffness"], each["n_train"]) for each in results})
+    heads = [f"k = {k:g}, {n} trajectories" for k, n in columns]
+    if len({n for _, n in columns}) == 1:
+        heads = [f"k = {k:g}" for k, _ in columns]
+    lines = [
+        f"| model | weights | {' | '.join(heads)} |",
+        "|---" * (2 + len(columns)) + "|",
+    ]
+    for label in _values(results, "label"):
+        chosen = [each for each in results if each["label"] == label]
+        cells = [_cell(chosen, column) for column in columns]
+        lines.append(f"| {label} | {chosen[0]['n_parameters']} | {' | '.join(cells)} |")
+    floors = {(each["stiffness"], each["n_train"]): each["floor"] for each in results}
+    if any(floors.values()):
+        shown = [f"{floors[c]:.2e}" if floors[c] else "" for c in columns]
+        lines.append(f"| smooth Bayes floor | | {' | '.join(shown)} |")
+    return "\n".join(lines) + "\n"
+
+
+def write_markdown(path: Path, results: Results) -> None:
+    """Writes the table."""
+    with complete(path) as temporary:
+        temporary.write_text(markdown(results), encoding="utf-8")
+
+
+def _name(study: Study) -> str:
+    """Of the file of a result, without suffix."""
+    model = study.label.replace(" ", "_").replace("(", "").replace(")", "")
+    return f"{study.springs}_k{study.stiffness:g}_{model}_n{study.n_train}_seed{study.seed}"
+
+
+def _check_settings(path: Path, result: dict[str, Any], study: Study) -> None:
+    expected = json.loads(json.dumps(asdict(study)))
+    for name in expected.keys() - {"group"}:  # the label tells it
+        if result.get(name) != expected[name]:
+            raise ValueError(
+                f"{str(path)!r} is of {name} = {result.get(name)}, expected {expected[name]}; "
+                "choose another folder or remove the file"
+            )
+
+
+def _values(results: Results, name: str) -> list[Any]:
+    """Without repetition, in order of appearance."""
+    return list(dict.fromkeys(result[name] for result in results))
+
+
+def _colours(results: Results) -> list[str]:
+    n = len(_values(results, "label"))
+    return [COLOURS[i % len(COLOURS)] for i in range(n)]
+
+
+def _line(ax: Axes, results: Results, name: str, position: dict[Any, float], colour: str) -> None:
+    """Means over seeds as a line, from the lowest to the highest as a band."""
+    errors: dict[float, list[float]] = {}
+    for result in results:
+        errors.setdefault(position[result[name]], []).append(result["test_mse"])
+    x = sorted(errors)
+    ax.plot(
+        x, [np.mean(errors[at]) for at in x], "o-", ms=4, color=colour, label=results[0]["label"]
+    )
+    low, high = [min(errors[at]) for at in x], [max(errors[at]) for at in x]
+    ax.fill_between(x, low, high, alpha=0.2, color=colour, linewidth=0)
+
+
+def _cell(results: Results, column: tuple[float, int]) -> str:
+    errors = [
+        each["test_mse"] for each in results if (each["stiffness"], each["n_train"]) == column
+    ]
+    if not errors:
+        return ""
+    mean = f"{np.mean(errors):.2e}"
+    return f"{mean} ± {np.std(errors, ddof=1):.0e}" if len(errors) > 1 else mean
