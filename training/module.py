@@ -174,7 +174,7 @@ class FitModule(L.LightningModule):
     def on_train_epoch_end(self) -> None:
         path = self.config.output / "last.ckpt"
         if not self.trainer.is_global_zero:
-            self.trainer.save_checkpoint(path)  # writes nothing, but all must take part
+            self.trainer.save_checkpoint(path, weights_only=False)  # writes nothing here
             return
         with complete(path) as temporary:
             self.trainer.save_checkpoint(temporary, weights_only=False)  # optimiser too
