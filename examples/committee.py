@@ -26,7 +26,7 @@ from sikff.calculators import SIKFFCalculator
 from sikff.training.config import TrainConfig
 from sikff.training.data import label, read_frames
 from sikff.training.fit import fit
-from sikff.training.plots import BLUE, GREY, ORANGE, new_figure, save_figure
+from sikff.training.plots import BLUE, GREY, ORANGE, new_figure, plain_numbers, save_figure
 
 DATA = Path(__file__).parent / "data" / "methanol_field.xyz"
 
@@ -139,9 +139,11 @@ def draw(table: dict[str, np.ndarray], trained: float, path: Path) -> None:
         ):
             ax.plot(scale * table[x][part], 1000 * table[y][part], ".", color=colour, label=name)
         ax.set(xlabel=across, ylabel=up, yscale="log")
+        plain_numbers(ax.yaxis)
     for ax in axes[:2]:
         ax.axvline(trained, color=GREY, linewidth=1)
     axes[2].set(xscale="log")
+    plain_numbers(axes[2].xaxis)
     axes[0].legend(frameon=False)
     save_figure(figure, path)
 

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from matplotlib.axes import Axes
+from matplotlib.axis import Axis
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
@@ -32,6 +33,12 @@ def new_figure(columns: int, width: float = 4.2, height: float = 3.8) -> tuple[F
         ax.grid(color="#eeeeee", linewidth=0.8)
         ax.set_axisbelow(True)
     return figure, axes
+
+
+def plain_numbers(axis: Axis) -> None:
+    """Labels a logarithmic axis with 30, 100, ... instead of powers of ten."""
+    for set_formatter in (axis.set_major_formatter, axis.set_minor_formatter):
+        set_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
@@ -83,8 +90,7 @@ def learning_curves(log: Mapping[str, np.ndarray]) -> Figure:
         ax.set(ylabel=f"validation {names[name]}")
     for ax in axes:
         ax.set(xlabel="epoch", yscale="log")
-        for axis_format in (ax.yaxis.set_major_formatter, ax.yaxis.set_minor_formatter):
-            axis_format(LogFormatter(minor_thresholds=(2, 0.5)))
+        plain_numbers(ax.yaxis)
     return figure
 
 
