@@ -33,8 +33,12 @@ def as_matrices(matrices: Matrices) -> Array:
     return array
 
 
-def _direction(axis: Sequence[float] | Array) -> Array:
-    """The unit vector [3] along an axis."""
+def unit_vector(axis: Sequence[float] | Array) -> Array:
+    """The unit vector [3] along an axis.
+
+    Raises:
+        ValueError: if the axis is not three finite numbers, or all are zero.
+    """
     direction = np.asarray(axis, dtype=np.float64)
     length = np.linalg.norm(direction) if direction.shape == (3,) else math.nan
     if not (np.isfinite(length) and length > 0):
@@ -60,7 +64,7 @@ class SymmetryGroup:
     __slots__ = ("_elements", "_frame", "_lie_dimension", "_name")
 
     def __init__(self, name: str, axis: Sequence[float] = (0, 0, 1)) -> None:
-        direction = _direction(axis)
+        direction = unit_vector(axis)
         dimension, generators = names.parse(name)
         turn = classify.minimal_rotation(direction)
         self._set(dimension, direction, [turn @ g @ turn.T for g in generators])
@@ -80,7 +84,7 @@ class SymmetryGroup:
                 that is not three finite numbers with a direction.
         """
         generators = list(as_matrices(matrices).reshape(-1, 3, 3)) if len(matrices) else []
-        axes = [_direction(a) for a in lie_axes]
+        axes = [unit_vector(a) for a in lie_axes]
         images = [g @ a for a in axes for g in generators] + axes
         if any(np.linalg.norm(np.cross(axes[0], a)) > classify.SAME for a in images):
             dimension = 3

@@ -13,6 +13,7 @@ from typing import ClassVar, NamedTuple
 import numpy as np
 
 from sikff.groups.classify import minimal_rotation
+from sikff.groups.group import unit_vector
 
 Array = np.ndarray
 
@@ -202,7 +203,7 @@ def simulate(
     steps_per_frame = round(FRAME_INTERVAL / dt) if dt > 0 else 0
     if not math.isclose(steps_per_frame * dt, FRAME_INTERVAL):
         raise ValueError(f"dt must divide {FRAME_INTERVAL}, the time between two frames; got {dt}")
-    turn = minimal_rotation(_direction(axis))
+    turn = minimal_rotation(unit_vector(axis))
 
     shape = (n_trajectories, n_particles)
     position_stream, velocity_stream, attribute_stream = np.random.default_rng(seed).spawn(3)
@@ -254,12 +255,3 @@ def leapfrog(x: Array, v: Array, forces: Callable[[Array], Array], dt: float, n_
         x += dt * v
         force = forces(x).clip(-MAX_FORCE, MAX_FORCE)
         v += dt / 2 * force
-
-
-def _direction(axis: Sequence[float] | Array) -> Array:
-    """The unit vector [3] along an axis."""
-    direction = np.asarray(axis, dtype=np.float64)
-    length = np.linalg.norm(direction) if direction.shape == (3,) else math.nan
-    if not (math.isfinite(length) and length > 0):
-        raise ValueError(f"axis must be three finite numbers, not all zero; got {axis!r}")
-    return direction / length
