@@ -128,9 +128,12 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> Path | None:
             "output"
         )
     config.output.mkdir(parents=True, exist_ok=True)
-    for name in (".last.*.ckpt", ".log.*.csv", ".config.*.yaml", ".model.*.tmp"):
-        for unfinished in config.output.glob(name):  # by a run that was killed while it wrote
+    for name in ("last.ckpt", "log.csv", "config.yaml", "learning_curves.png", "parity.png"):
+        stem, suffix = name.split(".")
+        for unfinished in config.output.glob(f".{stem}.*.{suffix}"):  # killed while writing
             unfinished.unlink()
+    for unfinished in config.output.glob(".model.sikff.*.tmp"):
+        unfinished.unlink()
     if not (resume and checkpoint.is_file()):
         return None
     before = yaml.safe_load((config.output / "config.yaml").read_text(encoding="utf-8"))

@@ -125,3 +125,15 @@ def test_the_log_forgets_what_will_be_run_again(tmp_path) -> None:
     log.rewind(0)
     assert not log.path.exists()
     log.rewind(0)
+
+
+def test_what_a_kill_left_half_written_is_cleared_away(config: TrainConfig) -> None:
+    fit(config)
+    whole = sorted(path.name for path in config.output.iterdir())
+    for name in whole:
+        stem, _, suffix = name.rpartition(".")
+        left = f".{name}.123.tmp" if suffix == "sikff" else f".{stem}.123.{suffix}"
+        (config.output / left).write_bytes(b"half")
+    (config.output / ".mine").write_bytes(b"kept")
+    fit(changed(config, max_epochs=4), resume=True)
+    assert sorted(path.name for path in config.output.iterdir()) == [".mine", *whole]
