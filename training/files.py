@@ -33,3 +33,10 @@ def complete(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary.exists():
             temporary.unlink()
+
+
+def clear_unfinished(path: str | Path) -> None:
+    """Removes what `complete` could not: temporaries of `path` from processes that were killed."""
+    path = Path(path)
+    for temporary in path.parent.glob(f".{path.stem}.*{path.suffix}"):
+        temporary.unlink()

@@ -15,7 +15,7 @@ from sikff.forcefield import ForceField, load
 from sikff.training.config import TrainConfig
 from sikff.training.dataset import Dataset
 from sikff.training.evaluate import evaluate
-from sikff.training.files import complete
+from sikff.training.files import clear_unfinished, complete
 from sikff.training.loaders import Loaders
 from sikff.training.module import FitModule
 from sikff.training.plots import learning_curves, parity, read_log, save_figure
@@ -129,9 +129,7 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> Path | None:
         )
     config.output.mkdir(parents=True, exist_ok=True)
     for name in ("last.ckpt", "log.csv", "config.yaml", "learning_curves.png", "parity.png"):
-        stem, suffix = name.split(".")
-        for unfinished in config.output.glob(f".{stem}.*.{suffix}"):  # killed while writing
-            unfinished.unlink()
+        clear_unfinished(config.output / name)
     for unfinished in config.output.glob(".model.sikff.*.tmp"):
         unfinished.unlink()
     if not (resume and checkpoint.is_file()):

@@ -69,7 +69,8 @@ def run(options: argparse.Namespace) -> None:
 
 def run_one(options: argparse.Namespace) -> None:
     """One training."""
-    from sikff.training.studies.nbody.study import run, write_result
+    from sikff.training.evaluate import write_json
+    from sikff.training.studies.nbody.study import run
 
     study = _study(
         options,
@@ -86,7 +87,7 @@ def run_one(options: argparse.Namespace) -> None:
         if value is not None:
             print(f"{name:28s} {shown}")
     if options.json is not None:
-        write_result(options.json, result)
+        write_json(options.json, result)
         print(f"wrote {options.json}")
 
 

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from sikff.groups import SymmetryGroup
-from sikff.training.files import complete
 from sikff.training.studies.loop import History, Recipe, fit
 from sikff.training.studies.nbody.floor import MOST_PARTICLES, bayes_prediction, squared_errors
 from sikff.training.studies.nbody.graphs import Graphs, displacements, graphs_of
@@ -230,12 +227,6 @@ def equivariance_error(
 def floor(trajectories: Trajectories) -> float:
     """Mean squared error of the Bayes prediction from the visible state."""
     return float(squared_errors(trajectories, bayes_prediction(trajectories)).mean())
-
-
-def write_result(path: Path, result: dict[str, Any]) -> None:
-    """Writes a result as JSON."""
-    with complete(path) as temporary:
-        temporary.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
 
 
 def _portions(target: Tensor) -> tuple[Tensor, ...]:

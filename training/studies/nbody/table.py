@@ -13,9 +13,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from sikff.training.evaluate import write_json
 from sikff.training.files import complete
 from sikff.training.plots import BLUE, GREY, ORANGE, new_figure
-from sikff.training.studies.nbody.study import Study, run, write_result
+from sikff.training.studies.nbody.study import Study, run
 
 Results = Sequence[dict[str, Any]]
 
@@ -78,7 +79,7 @@ def run_all(
             _check_settings(path, result, study)
         else:
             result = run(study, device=device, progress=progress).result
-            write_result(path, result)
+            write_json(path, result)
             report(f"{path.name}: test MSE {result['test_mse']:.3g}")
         results.append(result)
     return results
