@@ -98,8 +98,9 @@ class Contraction(Tabulated):
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """W CG sum_j h_ij (x) f_j: h [P, d_left] in the layout's places, f [N, d_right]."""
-        n, parts = len(f), f.split(self.right_type.block_sizes, dim=1)
-        return self._contract([sum_outer_products(h, part, layout) for part in parts], n)
+        parts = f.split(self.right_type.block_sizes, dim=1)
+        n_receivers = sum(n for n, _ in layout.shapes)
+        return self._contract([sum_outer_products(h, p, layout) for p in parts], n_receivers)
 
     def matrix(self, left: Tensor) -> Tensor:
         """The explicit map right -> out for given left features [E, d_left]: [E, d_out, d_right].

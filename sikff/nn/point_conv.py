@@ -53,10 +53,11 @@ class PointConv(nn.Module):
             vectors: r_j - r_i [E, 3].
             edge_index: [2, E]; row 0 the receivers i, row 1 the senders j, in any order.
             attr: edge attributes [E, a].
-            layout: ``neighbour_layout(edge_index, N)``, to share it between layers.
+            layout: ``neighbour_layout(edge_index, M)``, to share it between layers, or because
+                the M receivers are others than the senders; None: M = N.
 
         Returns:
-            [N, d_out].
+            [M, d_out].
         """
         check_size("PointConv", f, self.in_type)
         if layout is None:

@@ -1,0 +1,65 @@
+"""The residual steerable convolution of the paper's networks for molecules and for shapes."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from sikff.fields import FieldType
+from sikff.nn import Gated, Linear, NeighbourLayout, PointConv, RMSNorm
+
+
+class ResidualConvolution(nn.Module):
+    """f'_i = L f_i + gated(sum_j k(x_j - x_i, a_ij) f_j) with an implicit kernel k.
+
+    Nodes that receive may be some of those that send: so a cloud is made coarser.
+
+    Args:
+        in_type, out_type, attr_type: types of node features and edge attributes.
+        **kernel: options of :class:`sikff.nn.ImplicitKernel`.
+
+    Attributes:
+        out_type: that of the result, in canonical order.
+    """
+
+    def __init__(
+        self,
+        in_type: FieldType,
+        out_type: FieldType,
+        attr_type: FieldType | None = None,
+        **kernel: Any,
+    ) -> None:
+        super().__init__()
+        self.norm = RMSNorm(in_type, eps=1.0)  # small features stay as they are
+        self.gated = Gated(out_type)
+        self.out_type = self.gated.out_type
+        self.convolution = PointConv(in_type, self.gated.in_type, attr_type, **kernel)
+        self.skip = Linear(in_type, self.out_type)
+
+    def forward(
+        self,
+        f: Tensor,
+        vectors: Tensor,
+        edge_index: Tensor,
+        attr: Tensor | None = None,
+        layout: NeighbourLayout | None = None,
+        receivers: Tensor | None = None,
+    ) -> Tensor:
+        """Features of the nodes that receive.
+
+        Args:
+            f: node features [N, d_in].
+            vectors: x_j - x_i [E, 3].
+            edge_index: receivers i and senders j, [2, E].
+            attr: edge attributes [E, a].
+            layout: ``neighbour_layout(edge_index, M)`` for M receivers; None: as many as senders.
+            receivers: which nodes receive, [M], in the order in which `edge_index` numbers them;
+                None: all.
+
+        Returns:
+            [M, d_out].
+        """
+        skipped = f if receivers is None else f.index_select(0, receivers)
+        convolved = self.convolution(self.norm(f), vectors, edge_index, attr, layout)
+        return self.skip(skipped) + self.gated(convolved)
