@@ -17,19 +17,22 @@ from sikff.training.schedule import cosine_factor, warm_up_factor
 
 M = TypeVar("M", bound=nn.Module)
 
+FEWEST_STEPS = 8  # in an epoch
+
 
 @dataclass(frozen=True)
 class Recipe:
     """How to train: AdamW, a warm-up and a cosine, averaged weights.
 
     Attributes:
-        epochs: passes over the samples.
-        batch_size: samples in a step.
+        epochs: passes over the samples, at most.
+        batch_size: samples in a step; an eighth of all, if that is less.
         learning_rate: its peak.
         weight_decay: of AdamW.
         warm_up: part of the run in which the learning rate rises.
         clip: largest norm of the gradient of all weights.
         averaging: steps over which weights are averaged; a tenth of the run, if that is less.
+        patience: epochs without a better validation loss after which the run ends.
 
     Raises:
         ValueError: a number out of its range.
@@ -42,9 +45,10 @@ class Recipe:
     warm_up: float = 0.05
     clip: float = 1.0
     averaging: int = 100
+    patience: int = 25
 
     def __post_init__(self) -> None:
-        for name in ("epochs", "batch_size", "averaging"):
+        for name in ("epochs", "batch_size", "averaging", "patience"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
         for name in ("learning_rate", "clip"):
@@ -99,7 +103,8 @@ def fit(
     weights = [weight for weight in model.parameters() if weight.requires_grad]
     if not weights:
         return History([], [], -1, time.perf_counter() - start)
-    steps = math.ceil(n_samples / recipe.batch_size)
+    batch_size = min(recipe.batch_size, math.ceil(n_samples / FEWEST_STEPS))
+    steps = math.ceil(n_samples / batch_size)
     memory = max(1.0, min(recipe.averaging, steps * recipe.epochs / 10))
     averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / memory))
     optimiser = torch.optim.AdamW(
@@ -130,7 +135,7 @@ def fit(
             losses = [
                 step(samples, (epoch + (k + 0.5) / steps) / recipe.epochs)
                 for k, samples in enumerate(
-                    torch.randperm(n_samples, generator=order).split(recipe.batch_size)
+                    torch.randperm(n_samples, generator=order).split(batch_size)
                 )
             ]
             train.append(sum(losses) / steps)
@@ -143,6 +148,8 @@ def fit(
             if valid[-1] < lowest:
                 lowest, best, best_epoch = valid[-1], _copy(averaged.module), epoch
             epochs.set_postfix(train=f"{train[-1]:.2e}", valid=f"{valid[-1]:.2e}")
+            if epoch - best_epoch >= recipe.patience:
+                break
     model.load_state_dict(best)
     return History(train, valid, best_epoch, time.perf_counter() - start)
 

@@ -73,6 +73,25 @@ def test_a_model_that_cannot_be_bettered_stays_as_it_is() -> None:
     assert torch.equal(model.weight, weight)
 
 
+def test_patience_ends_the_run() -> None:
+    """Validation is best at the third look, the first being at the weights it began with."""
+    looks = iter([3.0, 2.0, 1.0, *[2.0] * 10])
+    recipe = Recipe(epochs=10, patience=4)
+    history = fit(linear(), 64, error, lambda model: next(looks), recipe)
+    assert history.best_epoch == 1 and len(history.valid) == 2 + 4
+
+
+def test_few_samples_still_make_several_steps() -> None:
+    sizes: list[int] = []
+
+    def counted(model: nn.Module, samples: Tensor) -> Tensor:
+        sizes.append(len(samples))
+        return error(model, samples)
+
+    fit(linear(), 20, counted, validate, Recipe(epochs=1))
+    assert sizes == [3] * 6 + [2]
+
+
 def test_a_loss_that_is_not_finite_ends_the_run() -> None:
     with pytest.raises(FloatingPointError, match="became nan in epoch 0; take a lower"):
         fit(linear(), 64, lambda m, s: math.nan * error(m, s), validate, RECIPE)
