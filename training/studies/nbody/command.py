@@ -7,13 +7,14 @@ from pathlib import Path
 from typing import Any
 
 DEFAULT = "(default: %(default)s)"
+FIELDS = (0.0, 0.5, 1.0, 2.0, 4.0)
 STIFFNESS = (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 1000.0)
 MODELS = ("sik:SO(2)", "sik:C_inf_v", "sik:O(3)", "o3-field", "segnn", "tfn", "egnn", "mpnn")
 
 
 def add_parser(commands: Any) -> None:
     """Adds ``nbody`` to the subcommands of a parser; :func:`run` runs it."""
-    words = "particles between springs, above a plane: which symmetry learns their motion"
+    words = "particles above a plane or in a field: which symmetry learns their motion"
     command = commands.add_parser(
         "nbody", help=words, description=f"{words[0].upper()}{words[1:]}."
     )
@@ -24,6 +25,9 @@ def add_parser(commands: Any) -> None:
     )
     command.add_argument(
         "--stiffness", type=float, default=10.0, metavar="K", help=f"of the plane {DEFAULT}"
+    )
+    command.add_argument(
+        "--field", type=float, default=1.0, metavar="E", help=f"on charged particles {DEFAULT}"
     )
     command.add_argument("--seed", type=int, default=0, metavar="N", help=f"{DEFAULT}")
     command.add_argument(
@@ -40,6 +44,9 @@ def add_parser(commands: Any) -> None:
     table.add_argument("--models", nargs="+", default=MODELS, metavar="NAME[:G]", help=f"{DEFAULT}")
     table.add_argument(
         "--stiffness", type=float, nargs="+", default=STIFFNESS, metavar="K", help=f"{DEFAULT}"
+    )
+    table.add_argument(
+        "--field", type=float, nargs="+", default=FIELDS, metavar="E", help=f"{DEFAULT}"
     )
     table.add_argument(
         "--seeds", type=int, nargs="+", default=(0, 1, 2), metavar="N", help=f"{DEFAULT}"
@@ -77,6 +84,7 @@ def run_one(options: argparse.Namespace) -> None:
         model=options.model,
         group=options.group,
         stiffness=options.stiffness,
+        field=options.field,
         seed=options.seed,
         n_train=options.train,
     )
@@ -95,9 +103,11 @@ def run_table(options: argparse.Namespace) -> None:
     """Many trainings, figures and a table."""
     from sikff.training.plots import save_figure
     from sikff.training.studies.nbody import table
+    from sikff.training.studies.nbody.study import STRENGTH
 
     base = _study(options)
-    studies = table.grid(base, options.models, options.stiffness, options.seeds, options.train)
+    strengths = options.stiffness if options.system == "springs" else options.field
+    studies = table.grid(base, options.models, strengths, options.seeds, options.train)
     folder = options.output
     results = table.run_all(
         studies,
@@ -107,7 +117,7 @@ def run_table(options: argparse.Namespace) -> None:
     )
     table.write_markdown(folder / "table.md", results)
     most = [result for result in results if result["n_train"] == max(options.train)]
-    save_figure(table.stiffness_figure(most), folder / "stiffness.png")
+    save_figure(table.strength_figure(most), folder / f"{STRENGTH[options.system]}.png")
     if len(options.train) > 1:
         save_figure(table.sample_figure(results), folder / "samples.png")
     print(table.markdown(results), end="")
@@ -119,6 +129,7 @@ def _study(options: argparse.Namespace, **settings: Any) -> Any:
     from sikff.training.studies.nbody.study import Study
 
     return Study(
+        system=options.system,
         springs=options.springs,
         height=not options.no_height,
         epochs=options.epochs,
@@ -132,6 +143,12 @@ def _study(options: argparse.Namespace, **settings: Any) -> Any:
 
 
 def _shared(command: argparse.ArgumentParser) -> None:
+    command.add_argument(
+        "--system",
+        choices=("springs", "charged"),
+        default="springs",
+        help=f"particles between springs above a plane, or charged particles in a field {DEFAULT}",
+    )
     command.add_argument(
         "--springs",
         choices=("hidden", "given"),

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sikff.nn import NeighbourLayout, neighbour_layout
-from sikff.training.studies.nbody.simulate import Trajectories
+from sikff.training.studies.nbody.simulate import Charged, Trajectories
 
 MEAN_SPRING = 0.5  # half of the pairs are joined
 
@@ -42,7 +42,8 @@ class Graphs:
         positions: relative to a point of the plane, [T, n, 3].
         velocities: [T, n, 3].
         scalars: equilibrium length and charge of each particle, [T, n, 2].
-        springs: 1 where a pair is joined, 0 where not, 1/2 where that is hidden, [T, n, n].
+        springs: 1 where a pair is joined, 0 where not, 1/2 where that is hidden; between charged
+            particles the product of their charges, [T, n, n].
         axis: unit vector, [3].
     """
 
@@ -121,12 +122,14 @@ def graphs_of(trajectories: Trajectories, *, hidden: bool) -> Graphs:
         hidden: whether it is not told which pairs are joined.
     """
     attributes = trajectories.attributes
+    charges = torch.from_numpy(attributes.charges)
     springs = torch.from_numpy(attributes.springs).double()
-    if hidden:
-        springs = MEAN_SPRING * (1 - torch.eye(springs.shape[-1]).double()).expand_as(springs)
-    scalars = torch.stack(
-        [torch.from_numpy(attributes.lengths), torch.from_numpy(attributes.charges)], dim=-1
-    )
+    others = 1 - torch.eye(springs.shape[-1]).double()
+    if isinstance(trajectories.system, Charged):
+        springs = charges.unsqueeze(2) * charges.unsqueeze(1) * others
+    elif hidden:
+        springs = MEAN_SPRING * others.expand_as(springs)
+    scalars = torch.stack([torch.from_numpy(attributes.lengths), charges], dim=-1)
     return Graphs(
         torch.from_numpy(trajectories.positions),
         torch.from_numpy(trajectories.velocities),

@@ -15,11 +15,12 @@ from sikff.training.studies.loop import History, Recipe, fit
 from sikff.training.studies.nbody.floor import MOST_PARTICLES, bayes_prediction, squared_errors
 from sikff.training.studies.nbody.graphs import Graphs, displacements, graphs_of
 from sikff.training.studies.nbody.models import KINDS, N_PARAMETERS, Model, Part, build
-from sikff.training.studies.nbody.simulate import Springs, Trajectories, simulate
+from sikff.training.studies.nbody.simulate import Charged, Springs, Trajectories, simulate
 
 VALID_SEED, TEST_SEED = 10**6, 10**6 + 1  # training seeds are smaller
 AT_ONCE = 500  # trajectories of an evaluation
 SPRINGS = ("hidden", "given")
+STRENGTH = {"springs": "stiffness", "charged": "field"}  # what breaks the symmetry, and how much
 
 
 @dataclass(frozen=True)
@@ -29,9 +30,11 @@ class Study:
     Attributes:
         model: name of a kind of model.
         group: symmetry of the kinds that have none of their own.
+        system: "springs" or "charged", see :mod:`sikff.training.studies.nbody.simulate`.
         stiffness: of the springs to the plane.
         springs: "hidden" or "given": whether it is told which pairs are joined.
         height: whether the height above the plane is told, where it is an invariant.
+        field: along the axis, on charged particles.
         epochs: of the training.
         seed: of the training data, the weights and the order of the data.
         n_train, n_valid, n_test: numbers of trajectories; the seed does not change the last two.
@@ -45,9 +48,11 @@ class Study:
 
     model: str = "sik"
     group: str = "SO(2)"
+    system: str = "springs"
     stiffness: float = 10.0
     springs: str = "hidden"
     height: bool = True
+    field: float = 1.0
     epochs: int = 200
     seed: int = 0
     n_train: int = 3000
@@ -58,13 +63,17 @@ class Study:
     weights: int = N_PARAMETERS
 
     def __post_init__(self) -> None:
-        Springs(self.stiffness)
-        SymmetryGroup(self.group, axis=self.axis)
-        for name, known in (("model", tuple(KINDS)), ("springs", SPRINGS)):
+        for name, known in (
+            ("model", tuple(KINDS)),
+            ("system", tuple(STRENGTH)),
+            ("springs", SPRINGS),
+        ):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}"
                 )
+        Springs(self.stiffness), Charged(self.field)
+        SymmetryGroup(self.group, axis=self.axis)
         if not 0 <= self.seed < VALID_SEED:
             raise ValueError(f"seed must be at least 0 and below {VALID_SEED}; got {self.seed}")
         if self.n_particles < 2:
@@ -72,6 +81,11 @@ class Study:
         for name in ("epochs", "n_train", "n_valid", "n_test"):
             if getattr(self, name) < 1:
                 raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
+
+    @property
+    def strength(self) -> float:
+        """Stiffness or field: how much the full symmetry is broken."""
+        return float(getattr(self, STRENGTH[self.system]))
 
     @property
     def label(self) -> str:
@@ -125,11 +139,11 @@ def run(
         study.model,
         study.group,
         axis=study.axis,
-        height=study.height,
+        height=study.height and study.system == "springs",  # charges feel no plane
         n_parameters=study.weights,
         seed=study.seed,
     ).double()
-    hidden = study.springs == "hidden"
+    hidden = study.system == "springs" and study.springs == "hidden"
     sets = [(graphs_of(t, hidden=hidden), displacements(t)) for t in (train, valid, test)]
     model.start(*sets[0])
     model.to(device, torch.float32)
@@ -143,7 +157,7 @@ def run(
         on_valid,
         recipe,
         study.seed,
-        f"{study.label}, k = {study.stiffness:g}" if progress else None,
+        f"{study.label}, {STRENGTH[study.system]} {study.strength:g}" if progress else None,
     )
     group, error = equivariance_error(model, on_test[0])
     result = {
@@ -236,7 +250,7 @@ def _portions(target: Tensor) -> tuple[Tensor, ...]:
 
 def _trajectories(study: Study, n_trajectories: int, seed: int) -> Trajectories:
     return simulate(
-        Springs(study.stiffness),
+        Springs(study.stiffness) if study.system == "springs" else Charged(study.field),
         n_trajectories,
         n_particles=study.n_particles,
         axis=study.axis,

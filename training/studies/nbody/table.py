@@ -16,11 +16,13 @@ from matplotlib.figure import Figure
 from sikff.training.evaluate import write_json
 from sikff.training.files import complete
 from sikff.training.plots import BLUE, GREY, ORANGE, new_figure
-from sikff.training.studies.nbody.study import Study, run
+from sikff.training.studies.nbody.study import STRENGTH, Study, run
 
 Results = Sequence[dict[str, Any]]
 
 COLOURS = (BLUE, ORANGE, "#3a9a5b", "#8c5fb0", "#c2485a", "#5f6b75", "#b59a2f", "#2fa6a0")
+
+AXES = {"stiffness": "stiffness of the springs to the plane", "field": "field along the axis"}
 
 # Zhdanov, Hoffmann, Cesa, NeurIPS 2023, springs hidden
 PAPER_STIFFNESS = (0, 1, 5, 10, 25, 50, 100, 200, 1000)
@@ -34,7 +36,7 @@ PAPER = {
 def grid(
     base: Study,
     models: Sequence[str],
-    stiffness: Sequence[float],
+    strengths: Sequence[float],
     seeds: Sequence[int],
     n_train: Sequence[int],
 ) -> list[Study]:
@@ -43,17 +45,18 @@ def grid(
     Args:
         base: everything else.
         models: as "segnn", or "sik:C_inf_v" for a kind whose group can be chosen.
-        stiffness: of the springs to the plane.
+        strengths: stiffnesses or fields, as the system of `base` has it.
         seeds: of the trainings.
         n_train: numbers of training trajectories.
 
     Raises:
         ValueError: settings that cannot be used.
     """
-    studies = []
-    for seed, n, k, model in product(seeds, n_train, stiffness, models):
+    studies, key = [], STRENGTH[base.system]
+    for seed, n, k, model in product(seeds, n_train, strengths, models):
         name, _, group = model.partition(":")
-        study = replace(base, model=name, stiffness=k, seed=seed, n_train=n)
+        strength: dict[str, Any] = {key: k}
+        study = replace(base, model=name, seed=seed, n_train=n, **strength)
         studies.append(replace(study, group=group) if group else study)
     return studies
 
@@ -85,35 +88,36 @@ def run_all(
     return results
 
 
-def stiffness_figure(results: Results) -> Figure:
-    """Test error against stiffness: a line for each model, from seed to seed a band."""
+def strength_figure(results: Results) -> Figure:
+    """Test error against stiffness or field: a line for each model, from seed to seed a band."""
     figure, (ax,) = new_figure(1, width=7.5, height=4.5)
-    stiffness = _values(results, "stiffness")
-    position = {k: float(i) for i, k in enumerate(stiffness)}
+    key = _key(results)
+    position = {k: float(i) for i, k in enumerate(_values(results, key))}
     for colour, label in zip(_colours(results), _values(results, "label"), strict=True):
         chosen = [result for result in results if result["label"] == label]
-        _line(ax, chosen, "stiffness", position, colour)
-        if label in PAPER and results[0]["springs"] == "hidden":
+        _line(ax, chosen, key, position, colour)
+        if label in PAPER and key == "stiffness" and results[0]["springs"] == "hidden":
             pairs = zip(PAPER_STIFFNESS, PAPER[label], strict=True)
             known = [(position[k], mse) for k, mse in pairs if k in position]
             ax.plot(
                 *zip(*known, strict=True), "x", color=colour, alpha=0.4, label=f"{label}, paper"
             )
-    floors = {position[each["stiffness"]]: each["floor"] for each in results if each["floor"]}
+    floors = {position[each[key]]: each["floor"] for each in results if each["floor"]}
     if floors:
         ax.plot(list(floors), list(floors.values()), "--", color=GREY, label="smooth Bayes floor")
-    ax.set_xticks(list(position.values()), [f"{k:g}" for k in stiffness])
-    ax.set(xlabel="stiffness of the springs to the plane", ylabel="test MSE", yscale="log")
+    ax.set_xticks(list(position.values()), [f"{k:g}" for k in position])
+    ax.set(xlabel=AXES[key], ylabel="test MSE", yscale="log")
     ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def sample_figure(results: Results) -> Figure:
-    """Test error against the number of training trajectories, a panel for each stiffness."""
-    stiffness = _values(results, "stiffness")
-    figure, axes = new_figure(len(stiffness), width=4.6)
-    for ax, k in zip(axes, stiffness, strict=True):
-        here = [result for result in results if result["stiffness"] == k]
+    """Test error against the number of training trajectories, a panel for each strength."""
+    key = _key(results)
+    strengths = _values(results, key)
+    figure, axes = new_figure(len(strengths), width=4.6)
+    for ax, k in zip(axes, strengths, strict=True):
+        here = [result for result in results if result[key] == k]
         for colour, label in zip(_colours(results), _values(results, "label"), strict=True):
             chosen = [result for result in here if result["label"] == label]
             position = {n: float(n) for n in _values(chosen, "n_train")}
@@ -124,17 +128,18 @@ def sample_figure(results: Results) -> Figure:
         counts = _values(here, "n_train")
         ax.set_xticks(counts, [str(n) for n in counts])
         ax.set_xticks([], minor=True)
-        ax.set_title(f"stiffness {k:g}", fontsize=10)
+        ax.set_title(f"{key} {k:g}", fontsize=10)
     axes[-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return figure
 
 
 def markdown(results: Results) -> str:
     """Mean test errors and, where there are several seeds, standard deviations."""
-    columns = sorted({(each["stiffness"], each["n_train"]) for each in results})
-    heads = [f"k = {k:g}, {n} trajectories" for k, n in columns]
+    key = _key(results)
+    columns = sorted({(each[key], each["n_train"]) for each in results})
+    heads = [f"{key} {k:g}, {n} trajectories" for k, n in columns]
     if len({n for _, n in columns}) == 1:
-        heads = [f"k = {k:g}" for k, _ in columns]
+        heads = [f"{key} {k:g}" for k, _ in columns]
     lines = [
         f"| model | weights | {' | '.join(heads)} |",
         "|---" * (2 + len(columns)) + "|",
@@ -143,7 +148,7 @@ def markdown(results: Results) -> str:
         chosen = [each for each in results if each["label"] == label]
         cells = [_cell(chosen, column) for column in columns]
         lines.append(f"| {label} | {chosen[0]['n_parameters']} | {' | '.join(cells)} |")
-    floors = {(each["stiffness"], each["n_train"]): each["floor"] for each in results}
+    floors = {(each[key], each["n_train"]): each["floor"] for each in results}
     if any(floors.values()):
         shown = [f"{floors[c]:.2e}" if floors[c] else "" for c in columns]
         lines.append(f"| smooth Bayes floor | | {' | '.join(shown)} |")
@@ -159,7 +164,9 @@ def write_markdown(path: Path, results: Results) -> None:
 def _name(study: Study) -> str:
     """Of the file of a result, without suffix."""
     model = study.label.replace(" ", "_").replace("(", "").replace(")", "")
-    return f"{study.springs}_k{study.stiffness:g}_{model}_n{study.n_train}_seed{study.seed}"
+    what = study.springs if study.system == "springs" else study.system
+    strength = f"{STRENGTH[study.system]}{study.strength:g}"
+    return f"{what}_{strength}_{model}_n{study.n_train}_seed{study.seed}"
 
 
 def _check_settings(path: Path, result: dict[str, Any], study: Study) -> None:
@@ -170,6 +177,11 @@ def _check_settings(path: Path, result: dict[str, Any], study: Study) -> None:
                 f"{str(path)!r} is of {name} = {result.get(name)}, expected {expected[name]}; "
                 "choose another folder or remove the file"
             )
+
+
+def _key(results: Results) -> str:
+    """Name of what breaks the symmetry."""
+    return STRENGTH[results[0]["system"]]
 
 
 def _values(results: Results, name: str) -> list[Any]:
@@ -196,9 +208,8 @@ def _line(ax: Axes, results: Results, name: str, position: dict[Any, float], col
 
 
 def _cell(results: Results, column: tuple[float, int]) -> str:
-    errors = [
-        each["test_mse"] for each in results if (each["stiffness"], each["n_train"]) == column
-    ]
+    key = _key(results)
+    errors = [each["test_mse"] for each in results if (each[key], each["n_train"]) == column]
     if not errors:
         return ""
     mean = f"{np.mean(errors):.2e}"

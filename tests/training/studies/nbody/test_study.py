@@ -32,6 +32,18 @@ def test_the_right_group_wins() -> None:
     assert errors["O(3)", 0.0] < 1.05 * errors["SO(2)", 0.0]
 
 
+def test_charged_particles_in_a_field() -> None:
+    """The smaller group is the better one in a field, and the worse one where there is none."""
+    charged = replace(SMOKE, system="charged", n_train=600, epochs=8)
+    errors = {
+        (group, field): run(replace(charged, group=group, field=field)).result["test_mse"]
+        for group in ("C_inf_v", "O(3)")
+        for field in (0.0, 2.0)
+    }
+    assert errors["C_inf_v", 2.0] < 0.8 * errors["O(3)", 2.0]
+    assert errors["O(3)", 0.0] < 0.9 * errors["C_inf_v", 0.0]
+
+
 @pytest.mark.parametrize("model", ["sik", "mpnn"])
 def test_what_is_reported(model: str) -> None:
     outcome = run(replace(SMOKE, model=model, epochs=1, axis=(1.0, 2.0, 2.0)))
@@ -63,6 +75,8 @@ def test_training_helps_and_the_seed_decides() -> None:
     ("settings", "words"),
     [
         ({"model": "gnn"}, "unknown model 'gnn'; expected one of sik"),
+        ({"system": "planets"}, "unknown system 'planets'; expected one of springs, charged"),
+        ({"field": float("inf")}, "field must be finite; got inf"),
         ({"springs": "some"}, "unknown springs 'some'; expected one of hidden, given"),
         ({"group": "SU(2)"}, "SU"),
         ({"axis": (0.0, 0.0, 0.0)}, "axis must be three finite numbers"),
@@ -97,7 +111,7 @@ def test_a_table_goes_on_where_it_was(tmp_path: Path, capsys, monkeypatch) -> No
     command(f"{line} --seeds 0 --train 16")
     first = {path.name: path.read_text() for path in (tmp_path / "cells").iterdir()}
     assert len(first) == 6
-    assert "hidden_k25_sik_C_inf_v_n16_seed0.json" in first
+    assert "hidden_stiffness25_sik_C_inf_v_n16_seed0.json" in first
     studied = []
     original = table.run
     monkeypatch.setattr(
@@ -110,10 +124,14 @@ def test_a_table_goes_on_where_it_was(tmp_path: Path, capsys, monkeypatch) -> No
         assert (tmp_path / "cells" / name).read_text() == text
     shown = (tmp_path / "table.md").read_text()
     assert shown in capsys.readouterr().out
-    assert "k = 25, 16 trajectories" in shown and "smooth Bayes floor" in shown
+    assert "stiffness 25, 16 trajectories" in shown and "smooth Bayes floor" in shown
     assert shown.count("±") == 3 * 4
     for picture in ("stiffness.png", "samples.png"):
         assert (tmp_path / picture).stat().st_size > 10_000
+
+    command(f"{line} --seeds 0 --train 8 --system charged --field 0 1")
+    assert (tmp_path / "cells" / "charged_field1_mpnn_n8_seed0.json").exists()
+    assert (tmp_path / "field.png").exists() and "field 1" in (tmp_path / "table.md").read_text()
 
     with pytest.raises(ValueError, match="is of epochs = 1, expected 2; choose another folder"):
         command(f"{line} --seeds 0 --train 16 --epochs 2")
