@@ -89,10 +89,9 @@ class Interaction(nn.Module):
     ) -> Tensor:
         """f [N, d_in], vectors [E, 3], attr [E, a], gates [N, n_gates] -> [N, d_out]."""
         a = self.conv(f, vectors, edge_index, attr, layout)
-        gate = 1 + torch.einsum("ng,gic->nic", gates, self.gate)
-        message = a.unflatten(1, (-1, self.channels)) * gate[:, self.component]
-        flat = message.flatten(1)
-        result, power = self.linear[0](flat), message
+        gate = gates @ self.gate.index_select(1, self.component).flatten(1)
+        flat = a * (1 + gate)
+        result, power = self.linear[0](flat), flat.unflatten(1, (-1, self.channels))
         for mix, product, linear in zip(self.mix, self.product, self.linear[1:], strict=True):
             power = product(power, mix(flat).unflatten(1, (-1, self.channels)))
             result = result + linear(power.flatten(1))

@@ -171,7 +171,7 @@ class ChannelProduct(Tabulated):
                     tables.append((o, full))
         per_output = np.bincount([o for o, _ in tables], minlength=len(types[2].blocks))
         stacked = [full / sqrt(per_output[o]) for o, full in tables]
-        shape = (len(tables), sizes[2], sizes[0] * sizes[1])
+        shape = (len(tables), sizes[2], sizes[0], sizes[1])
         self.register_table("cg", np.reshape(stacked, shape))
         self.weight = nn.Parameter(torch.randn(len(tables), self.channels))
 
@@ -181,23 +181,24 @@ class ChannelProduct(Tabulated):
         x meets the table before y: what is in between has D_out D_right components a channel, not
         the D_left D_right of the outer product, and outputs are few.
         """
-        x, y = x.permute(2, 0, 1), y.permute(2, 0, 1)
-        cg = self.cg.unflatten(2, (x.shape[2], y.shape[2]))
-        table = torch.einsum("pc,poab->caob", self.weight, cg)
-        coupled = torch.bmm(x, table.flatten(2)).unflatten(2, table.shape[2:])
-        return (coupled * y.unsqueeze(2)).sum(-1).permute(1, 2, 0)
+        table = self._coupling().permute(0, 2, 1, 3)  # [C, D_left, D_out, D_right]
+        coupled = torch.bmm(x.permute(2, 0, 1), table.flatten(2)).unflatten(2, table.shape[2:])
+        return (coupled * y.permute(2, 0, 1).unsqueeze(2)).sum(-1).permute(1, 2, 0)
+
+    def _coupling(self) -> Tensor:
+        """Every channel's table, [C, D_out, D_left, D_right]."""
+        table = self.weight.T @ self.cg.flatten(1)
+        return table.view(self.channels, *self.cg.shape[1:])
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """sum_j of products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
         h, f = h.unflatten(1, (-1, self.channels)), f.unflatten(1, (-1, self.channels))
         outer = sum_outer_products(h.transpose(1, 2), f.transpose(1, 2), layout)
-        table = torch.einsum("pc,pok->cko", self.weight, self.cg)
-        products = torch.bmm(outer.transpose(0, 1).flatten(2), table)
+        products = torch.bmm(outer.transpose(0, 1).flatten(2), self._coupling().flatten(2).mT)
         return products.permute(1, 2, 0).flatten(1)
 
     def matrix(self, left: Tensor) -> Tensor:
         """The explicit map right -> out for left features [E, d_left]: [E, d_out, d_right]."""
         h = left.unflatten(1, (-1, self.channels))
-        cg = self.cg.unflatten(2, (h.shape[1], -1))
-        diagonal = torch.einsum("pc,poab,eac->eobc", self.weight, cg, h)
+        diagonal = torch.einsum("coab,eac->eobc", self._coupling(), h)
         return torch.diag_embed(diagonal).transpose(2, 3).flatten(3).flatten(1, 2)

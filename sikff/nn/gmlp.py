@@ -8,12 +8,12 @@ from sikff.groups import Irrep, SymmetryGroup
 from sikff.nn.linear import Linear
 from sikff.nn.mlp import MLP
 from sikff.nn.nonlinearity import Gate, Sampled, SquaredNorms
-from sikff.nn.tables import ToCanonical, check_size
+from sikff.nn.tables import Tabulated, ToCanonical, check_size
 
 NONLINEARITIES = ("gated", "sampled")
 
 
-class Trunk(nn.Module):
+class Trunk(Tabulated):
     """All but the last layer of a G-MLP: features and invariants -> last hidden activation.
 
     The covariant channels are mixed linearly and multiplied by gates; the gates (and the hidden
@@ -33,6 +33,8 @@ class Trunk(nn.Module):
         width: hidden width of the MLP of the invariants (default: max(2 * fields, 32)).
         norms: also feed the squared norms of the mixed covariants to the MLP.
     """
+
+    spread: Tensor
 
     def __init__(
         self,
@@ -57,7 +59,8 @@ class Trunk(nn.Module):
         covariant = FieldType(group, [(fields, i) for i in reachable if not i.is_trivial])
         self.to_canonical = ToCanonical(in_type)
         self.mix = Linear(in_type.canonical, covariant)
-        self.gate = Gate(covariant.canonical)
+        gated = (FieldType.scalar(group, fields) + covariant).canonical
+        self.register_table("spread", Gate(gated).originals["spread"])
         self.norms = SquaredNorms(covariant) if norms and layers > 1 and covariant.size else None
         n_in = in_type.n_invariants + n_invariants + (covariant.n_fields if self.norms else 0)
         width = max(2 * fields, 32) if width is None else width
@@ -65,7 +68,7 @@ class Trunk(nn.Module):
         sizes = [max(n_in, 1)] + [width] * (layers - 1) + [fields + covariant.n_fields]
         self.mlp = MLP(sizes, activation)
         self.fields = fields
-        self.out_type = (FieldType.scalar(group, fields) + covariant).canonical
+        self.out_type = gated
         self.stack = nn.ModuleList()
         if nonlinearity == "sampled":
             for _ in range(layers - 1):
@@ -83,19 +86,19 @@ class Trunk(nn.Module):
         """
         check_size("G-MLP", v, self.in_type)
         v = self.to_canonical(v)
-        mixed = self.mix.blocks(v)
+        mixed = self.mix(v)
         known = [v[..., : self.in_type.n_invariants]]
         if invariants is not None:
             known.append(invariants)
         if self.norms is not None:
-            known.append(self.norms(torch.cat(mixed, dim=-1)))
+            known.append(self.norms(mixed))
         if not self.has_invariants:
             known.append(torch.ones_like(v[..., :1]))
-        gates = self.mlp(torch.cat(known, dim=-1))
+        factors = self.mlp(torch.cat(known, dim=-1), self.spread)
         if shell is not None and not self.stack:
-            gates = gates * shell
-        scalars, gates = gates.split([self.fields, gates.shape[-1] - self.fields], dim=-1)
-        h = torch.cat([scalars, *self.gate.blocks(mixed, gates)], dim=-1)
+            factors = factors * shell
+        scalars, gates = factors.split([self.fields, mixed.shape[-1]], dim=-1)
+        h = torch.cat([scalars, mixed * gates], dim=-1)
         for layer in self.stack:
             h = layer(h)
         return h * shell if shell is not None and self.stack else h

@@ -1,12 +1,25 @@
 """Equivariant linear maps between field types (Schur's lemma, full endomorphism algebra)."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sikff.fields import FieldType
+from sikff.fields import Block, FieldType
 from sikff.groups.intertwiners import endomorphisms
 from sikff.nn.tables import Tabulated, ToCanonical, check_size
+
+
+class _Batch(NamedTuple):
+    """Neighbouring irreps of the same multiplicities: one batched product, a matrix for each."""
+
+    sources: slice  # components in the input
+    n_components: int
+    copies: int  # of each irrep in the input
+    matrices: tuple[int, int, int]  # irreps, inputs of each (copies x endomorphisms), copies out
+    irreps: str  # table: the irrep of each component
+    endomorphisms: str | None  # table [n_components * k, n_components], if there are k > 1
 
 
 class Linear(Tabulated):
@@ -36,51 +49,88 @@ class Linear(Tabulated):
         self.to_canonical = ToCanonical(in_type)
         self.from_canonical = ToCanonical(out_type, inverse=True)
         sources = {block.irrep: block for block in in_type.canonical.blocks}
-        self._steps: list[tuple[int, int, str | None] | int] = []
-        self._shapes: list[tuple[int, int]] = []
-        for irrep, copies, start, stop in out_type.canonical.blocks:
-            source = sources.get(irrep)
-            if source is None:
-                self._steps.append(stop - start)
-                continue
-            e = endomorphisms(irrep)
-            name = None
-            if len(e) > 1:
-                name = f"endomorphisms_{irrep.index}"
-                self.register_table(name, e)
-            n_in = len(e) * source.copies
-            self._steps.append((in_type.canonical.blocks.index(source), irrep.dim, name))
-            self._shapes.append((n_in, copies))
-        scales = [np.full(n * m, n**-0.5) for n, m in self._shapes]
+        self._steps: list[_Batch | int] = []  # an int: so many zeros
+        for pairs in _runs([(sources.get(o.irrep), o) for o in out_type.canonical.blocks]):
+            self._steps.append(self._step(pairs))
+        shapes = [step.matrices for step in self._steps if isinstance(step, _Batch)]
+        scales = [np.full(n * i * o, i**-0.5) for n, i, o in shapes]
         self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
         self.weight = nn.Parameter(torch.randn(len(self.scales)))
         self.bias = None
         if bias and out_type.n_invariants:
             self.bias = nn.Parameter(torch.zeros(out_type.n_invariants))
 
+    def _step(self, pairs: list[tuple[Block | None, Block]]) -> _Batch | int:
+        """What makes the components of some blocks of the result."""
+        first, out = pairs[0]
+        if first is None:
+            return sum(block.stop - block.start for _, block in pairs)
+        dims = [block.irrep.dim for _, block in pairs]
+        bases = [endomorphisms(block.irrep) for _, block in pairs]
+        k, n = len(bases[0]), sum(dims)
+        stop = first.start + n * first.copies
+        name, label = None, f"{out.irrep.index}"
+        if k > 1:
+            name = f"mixing_{label}"
+            table, row = np.zeros((k, n, n)), 0
+            for dim, basis in zip(dims, bases, strict=True):
+                table[:, row : row + dim, row : row + dim] = basis
+                row += dim
+            self.register_table(name, table.reshape(k * n, n))
+        irreps = torch.repeat_interleave(torch.tensor(dims))
+        self.register_buffer(f"irreps_{label}", irreps, persistent=False)
+        matrices = (len(pairs), k * first.copies, out.copies)
+        return _Batch(slice(first.start, stop), n, first.copies, matrices, f"irreps_{label}", name)
+
     def forward(self, x: Tensor) -> Tensor:
         """Features [..., d_in] -> [..., d_out]."""
-        parts = self.blocks(x)
-        y = torch.cat(parts, dim=-1) if parts else x.new_zeros(*x.shape[:-1], 0)
-        return self.from_canonical(y)
-
-    def blocks(self, x: Tensor) -> list[Tensor]:
-        """The result's canonical blocks, one for each irrep, not yet joined."""
         check_size("Linear", x, self.in_type)
-        blocks = self.to_canonical(x).split(self.in_type.canonical.block_sizes, dim=-1)
-        weights = (self.weight * self.scales).split([n * m for n, m in self._shapes])
-        matrices = (w.view(shape) for w, shape in zip(weights, self._shapes, strict=True))
-        parts = []
-        for step in self._steps:
-            if isinstance(step, int):
-                parts.append(x.new_zeros(*x.shape[:-1], step))
-                continue
-            source, dim, endomorphism = step
-            block = blocks[source].unflatten(-1, (dim, -1))
-            if endomorphism is not None:
-                j = getattr(self, endomorphism)
-                block = torch.einsum("kab,...bn->...akn", j, block).flatten(-2)
-            parts.append((block @ next(matrices)).flatten(-2))
+        rows = self.to_canonical(x.unsqueeze(0)).flatten(0, -2)
+        batches = [step for step in self._steps if isinstance(step, _Batch)]
+        sizes = [n * i * o for n, i, o in (batch.matrices for batch in batches)]
+        weights = iter((self.weight * self.scales).split(sizes))
+        parts = [
+            rows.new_zeros(len(rows), step)
+            if isinstance(step, int)
+            else self._product(step, rows, next(weights))
+            for step in self._steps
+        ]
+        y = parts[0] if len(parts) == 1 else torch.cat([rows[:, :0], *parts], dim=1)
         if self.bias is not None:
-            parts[0] = parts[0] + self.bias
-        return parts
+            y = y + nn.functional.pad(self.bias, (0, y.shape[1] - len(self.bias)))
+        return self.from_canonical(y.view(*x.shape[:-1], y.shape[1]))
+
+    def _product(self, batch: _Batch, rows: Tensor, weights: Tensor) -> Tensor:
+        """Features [N, d_in] times the matrices of a batch: its components of the result."""
+        n = batch.n_components
+        part = rows[:, batch.sources].unflatten(1, (n, batch.copies)).transpose(0, 1)
+        if batch.endomorphisms is not None:
+            table = getattr(self, batch.endomorphisms)
+            part = (table @ part.flatten(1)).view(len(table) // n, *part.shape)
+            part = part.permute(1, 2, 0, 3).flatten(2)  # [n, N, k copies]
+        matrices = weights.view(batch.matrices)
+        if n > len(matrices):
+            matrices = matrices.index_select(0, getattr(self, batch.irreps))
+        return torch.bmm(part, matrices).transpose(0, 1).flatten(1)
+
+
+def _runs(pairs: list[tuple[Block | None, Block]]) -> list[list[tuple[Block | None, Block]]]:
+    """Blocks (source, result) cut where multiplicities change or sources do not follow on."""
+    runs: list[list[tuple[Block | None, Block]]] = []
+    for source, out in pairs:
+        if runs and _follows(runs[-1][-1], (source, out)):
+            runs[-1].append((source, out))
+        else:
+            runs.append([(source, out)])
+    return runs
+
+
+def _follows(last: tuple[Block | None, Block], new: tuple[Block | None, Block]) -> bool:
+    if last[0] is None or new[0] is None:
+        return last[0] is new[0]
+    return (
+        new[0].start == last[0].stop
+        and new[0].copies == last[0].copies
+        and new[1].copies == last[1].copies
+        and len(endomorphisms(new[0].irrep)) == len(endomorphisms(last[0].irrep))
+    )

@@ -50,11 +50,14 @@ class MLP(nn.Module):
         self.weights = nn.ParameterList(torch.randn(a, b) for a, b in pairs)
         self.biases = nn.ParameterList(torch.zeros(b) for _, b in pairs) if bias else None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """[..., sizes[0]] -> [..., sizes[-1]]."""
+    def forward(self, x: Tensor, after: Tensor | None = None) -> Tensor:
+        """[..., sizes[0]] -> [..., sizes[-1]], or times a matrix ``after`` [sizes[-1], m]."""
         for k, weight in enumerate(self.weights):
             x = self.activation(x) if k else x
             scale = (self.scale if k else 1.0) / sqrt(len(weight))
             bias = None if self.biases is None else self.biases[k]
-            x = F.linear(x, (weight * scale).T, bias)
+            matrix = weight * scale
+            if after is not None and k == len(self.weights) - 1:
+                matrix, bias = matrix @ after, None if bias is None else bias @ after
+            x = F.linear(x, matrix.T, bias)
         return x

@@ -1,6 +1,5 @@
 """Equivariant nonlinearities: gated (exact), sampled (the paper's quotient activation), norms."""
 
-from collections.abc import Sequence
 from math import pi
 
 import numpy as np
@@ -49,31 +48,30 @@ class RMSNorm(nn.Module):
         return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + self.eps)
 
 
-class Gate(nn.Module):
+class Gate(Tabulated):
     """Multiply each irreducible field by its own invariant: exact for every group.
 
     Features [..., d] of a canonical type and gates [..., n_fields] -> features [..., d].
+
+    Attributes:
+        spread: gives every component the gate of its field, [n_fields, d].
     """
+
+    spread: Tensor
 
     def __init__(self, field_type: FieldType) -> None:
         super().__init__()
         if not field_type.is_canonical:
             raise ValueError(f"Gate works on canonical types; got {field_type!r}, use .canonical")
         self.in_type = self.out_type = field_type
-        self._dims = [b.irrep.dim for b in field_type.blocks]
-        self._copies = [b.copies for b in field_type.blocks]
+        spread, n = np.zeros((field_type.n_fields, field_type.size)), 0
+        for irrep, copies, start, stop in field_type.blocks:
+            spread[n : n + copies, start:stop] = np.tile(np.eye(copies), irrep.dim)
+            n += copies
+        self.register_table("spread", spread)
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
-        return torch.cat(self.blocks(x.split(self.in_type.block_sizes, dim=-1), gates), dim=-1)
-
-    def blocks(self, blocks: Sequence[Tensor], gates: Tensor) -> list[Tensor]:
-        """The same block by block, one for each irrep."""
-        return [
-            (block.unflatten(-1, (dim, -1)) * gate.unsqueeze(-2)).flatten(-2)
-            for block, gate, dim in zip(
-                blocks, gates.split(self._copies, dim=-1), self._dims, strict=True
-            )
-        ]
+        return x * (gates @ self.spread)
 
 
 class Gated(nn.Module):

@@ -44,7 +44,7 @@ def test_gated_is_nonlinear_and_uses_its_gates() -> None:
 @pytest.mark.parametrize("name", NAMES)
 def test_gate_multiplies_every_field_by_its_own_number(name: str) -> None:
     t = random_type(group(name), 1).canonical
-    gate = Gate(t)
+    gate = Gate(t).double()
     x, gates = randn(6, t.size, seed=0), randn(6, t.n_fields, seed=1)
     types = [t, FieldType.scalar(t.group, t.n_fields)]
     assert equivariance_error(gate, types, t, n_elements=4) < EXACT
