@@ -1,0 +1,261 @@
+"""Energy and forces as a user of ASE pays for them, beside other packages: measured only.
+
+    python tests/benchmarks/md_step.py [--mace PYTHON] [--nequip PYTHON] [--systems NAME ...]
+
+PYTHON is the interpreter of an environment that has mace-torch or nequip. Every model lives in a
+process of its own; they take turns, so that a busy machine is busy for all. Atoms move by 0.01 Å
+between calls; neighbour lists are included. Weights are random: they cost what trained ones cost.
+Prints medians and ratios to the fastest peer, and peak memory per atom above the empty process.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+from ase import Atoms
+from ase.build import add_adsorbate, fcc111, molecule
+
+ELEMENTS = ("H", "C", "N", "O", "Cu")
+CUTOFF = 5.0
+# e3nn 0.4.4, which mace-torch wants, is not imported by newer torch otherwise
+ENVIRONMENT = os.environ | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+SIKFF = {f"sikff {group}": group for group in ("SO(2)", "C_inf_v", "O(3)")}
+MACE = {"mace 64x0e+64x1o": "64x0e + 64x1o", "mace 128x0e": "128x0e"}
+NEQUIP = {"nequip l_max=1": 1, "nequip l_max=2": 2}
+
+
+def chain() -> Atoms:
+    """27 atoms, as many as 3BPA and of its elements: a chain, bent at random."""
+    rng = np.random.default_rng(0)
+    places = np.stack([1.2 * np.arange(9), np.zeros(9), np.zeros(9)], axis=1)
+    heavy = places + 0.3 * rng.normal(size=places.shape)
+    hydrogens = [c + s * np.array([0.0, 0.9, 0.4]) for c in heavy for s in (-1, 1)]
+    return Atoms("C6N2O" + "H18", np.concatenate([heavy, hydrogens]))
+
+
+def water(n_molecules: int) -> Atoms:
+    """Water at 1 g/cm^3, each molecule turned at random, in a periodic cube."""
+    cells, rng = round(n_molecules ** (1 / 3)), np.random.default_rng(0)
+    length = (18.015 / 0.6022) ** (1 / 3)
+    one, box = molecule("H2O"), Atoms(cell=[cells * length] * 3, pbc=True)
+    one.positions -= one.positions.mean(0)
+    for place in np.ndindex(cells, cells, cells):
+        turned = one.copy()
+        turned.rotate(360 * rng.random(), rng.normal(size=3))
+        turned.positions += (np.array(place) + 0.5) * length
+        box += turned
+    return box
+
+
+def slab() -> Atoms:
+    """CO on four layers of Cu(111)."""
+    atoms = fcc111("Cu", (4, 4, 4), vacuum=8.0)
+    add_adsorbate(atoms, "CO", 1.9, "ontop")
+    atoms.pbc = (True, True, False)
+    return atoms
+
+
+SYSTEMS: dict[str, Callable[[], Atoms]] = {
+    "bpa": chain,
+    "water192": lambda: water(64),
+    "slab": slab,
+    "water1536": lambda: water(512),
+    "water12288": lambda: water(4096),
+}
+
+
+def neighbours(systems: dict[str, Atoms]) -> float:
+    """Mean number of neighbours."""
+    from ase.neighborlist import neighbor_list
+
+    atoms = next(iter(systems.values()))
+    return len(neighbor_list("i", atoms, CUTOFF)) / len(atoms)
+
+
+def calculator(name: str, device: str, average: float) -> Any:
+    """The calculator of that name, with random weights in float32."""
+    import torch
+
+    torch.manual_seed(0)
+    if name in SIKFF:
+        from sikff import ForceField, ForceFieldConfig
+        from sikff.calculators import SIKFFCalculator
+
+        config = ForceFieldConfig(
+            elements=ELEMENTS, group=SIKFF[name], cutoff=CUTOFF, average_neighbours=average
+        )
+        return SIKFFCalculator(ForceField(config), device=device)
+    if name in MACE:
+        return _mace(MACE[name], device, average)
+    return _nequip(NEQUIP[name], device, average)
+
+
+def _mace(hidden: str, device: str, average: float) -> Any:
+    import torch
+    from e3nn import o3
+    from mace import modules
+    from mace.calculators import MACECalculator
+
+    blocks = modules.interaction_classes
+    model = modules.ScaleShiftMACE(
+        r_max=CUTOFF,
+        num_bessel=8,
+        num_polynomial_cutoff=5,
+        max_ell=3,
+        interaction_cls=blocks["RealAgnosticResidualInteractionBlock"],
+        interaction_cls_first=blocks["RealAgnosticResidualInteractionBlock"],
+        num_interactions=2,
+        num_elements=len(ELEMENTS),
+        hidden_irreps=o3.Irreps(hidden),
+        MLP_irreps=o3.Irreps("16x0e"),
+        gate=torch.nn.functional.silu,
+        atomic_energies=np.zeros(len(ELEMENTS)),
+        avg_num_neighbors=average,
+        atomic_numbers=sorted(Atoms(ELEMENTS).numbers.tolist()),
+        correlation=3,
+        radial_type="bessel",
+        atomic_inter_scale=1.0,
+        atomic_inter_shift=0.0,
+    ).float()
+    return MACECalculator(models=[model], device=device, default_dtype="float32")
+
+
+def _nequip(l_max: int, device: str, average: float) -> Any:
+    from nequip.data.transforms import ChemicalSpeciesToAtomTypeMapper, NeighborListTransform
+    from nequip.integrations.ase import NequIPCalculator
+    from nequip.model import NequIPGNNModel
+    from nequip.utils.global_state import set_global_state
+
+    set_global_state()
+
+    model = NequIPGNNModel(
+        seed=0,
+        model_dtype="float32",
+        r_max=CUTOFF,
+        type_names=list(ELEMENTS),
+        num_layers=4,
+        l_max=l_max,
+        num_features=64,
+        avg_num_neighbors=average,
+    )
+    model = model["sole_model"] if isinstance(model, dict) else model
+    transforms = [ChemicalSpeciesToAtomTypeMapper(list(ELEMENTS)), NeighborListTransform(CUTOFF)]
+    return NequIPCalculator(model.eval(), device=device, transforms=transforms)
+
+
+def serve(name: str, folder: Path, device: str, threads: int) -> None:
+    """Answers lines "system calls" with the seconds of every call, as JSON."""
+    import warnings
+
+    import torch
+
+    warnings.simplefilter("ignore")
+    torch.set_num_threads(threads)
+    systems = {p.stem: ase.io.read(p) for p in sorted(folder.glob("*.xyz"))}
+    calc = calculator(name, device, neighbours(systems))
+    rng = np.random.default_rng(0)
+    for atoms in systems.values():
+        atoms.calc = calc
+    print("ready", flush=True)
+    for line in sys.stdin:
+        system, calls = line.split()
+        atoms, seconds = systems[system], []
+        before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+        for _ in range(int(calls)):
+            atoms.positions += 0.01 * rng.normal(size=atoms.positions.shape)
+            if device != "cpu":
+                torch.cuda.synchronize()
+            start = time.perf_counter()
+            atoms.get_potential_energy(), atoms.get_forces()
+            seconds.append(time.perf_counter() - start)
+        grown = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before
+        print(json.dumps({"seconds": seconds, "kilobytes": grown}), flush=True)
+
+
+def measure(options: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
+    """Median milliseconds and peak kB per atom: results[system][model]."""
+    models = {name: sys.executable for name in SIKFF}
+    models |= dict.fromkeys(MACE, options.mace) if options.mace else {}
+    models |= dict.fromkeys(NEQUIP, options.nequip) if options.nequip else {}
+    results: dict[str, dict[str, dict[str, float]]] = {}
+    with tempfile.TemporaryDirectory() as folder:
+        sizes = {}
+        for system in options.systems:
+            atoms = SYSTEMS[system]()
+            sizes[system] = len(atoms)
+            ase.io.write(Path(folder) / f"{system}.xyz", atoms)
+        workers = {}
+        for name, python in models.items():
+            command = [python, __file__, "--serve", name, "--folder", folder]
+            command += ["--device", options.device, "--threads", str(options.threads)]
+            pipes: dict[str, Any] = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+            workers[name] = subprocess.Popen(command, text=True, env=ENVIRONMENT, **pipes)
+        for name, worker in workers.items():
+            while (line := worker.stdout.readline()).strip() != "ready":  # others print greetings
+                if not line:
+                    raise RuntimeError(f"{name} did not start")
+        for system in sorted(options.systems, key=sizes.__getitem__):
+            found: dict[str, list[float]] = {name: [] for name in workers}
+            peak = dict.fromkeys(workers, 0.0)
+            for turn in range(options.rounds + 1):
+                for name, worker in workers.items():
+                    worker.stdin.write(f"{system} {options.calls}\n")
+                    worker.stdin.flush()
+                    answer = json.loads(worker.stdout.readline())
+                    peak[name] = max(peak[name], answer["kilobytes"] / sizes[system])
+                    found[name] += answer["seconds"] if turn else []  # the first warms up
+            results[system] = {
+                name: {"ms": 1e3 * float(np.median(found[name])), "kB per atom": peak[name]}
+                for name in workers
+            }
+            show(system, sizes[system], results[system])
+        for worker in workers.values():
+            worker.stdin.close()
+            worker.wait()
+    return results
+
+
+def show(system: str, n_atoms: int, results: dict[str, dict[str, float]]) -> None:
+    """One table."""
+    peers = [each["ms"] for name, each in results.items() if name not in SIKFF]
+    print(f"\n{system}, {n_atoms} atoms")
+    for name, each in results.items():
+        ratio = f"{each['ms'] / min(peers):.3f} of the fastest peer" if peers else ""
+        print(f"  {name:20s} {each['ms']:8.1f} ms {each['kB per atom']:8.0f} kB/atom  {ratio}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--mace", help="interpreter of an environment with mace-torch")
+    parser.add_argument("--nequip", help="interpreter of an environment with nequip")
+    parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["bpa", "water192"])
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--calls", type=int, default=5, help="in a turn")
+    parser.add_argument("--rounds", type=int, default=5)
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--serve", help=argparse.SUPPRESS)
+    parser.add_argument("--folder", type=Path, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.serve:
+        serve(options.serve, options.folder, options.device, options.threads)
+        return
+    results = measure(options)
+    if options.json:
+        options.json.write_text(json.dumps(results, indent=1), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()
