@@ -1,4 +1,4 @@
-"""The ``sikff nbody`` command: one training, or with ``table`` many."""
+"""The ``sikff nbody`` command: one training; with ``table`` many; with ``data`` only the data."""
 
 from __future__ import annotations
 
@@ -35,7 +35,9 @@ def add_parser(commands: Any) -> None:
     )
     command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
     _shared(command)
-    table = command.add_subparsers(metavar="[table]").add_parser(
+    others = command.add_subparsers(metavar="[table | data]")
+    _add_data(others)
+    table = others.add_parser(
         "table",
         help="models x stiffness x seeds: one file each, figures and a table; goes on where it was",
         description="Models x stiffness x seeds: one file each, figures and a table.",
@@ -63,6 +65,27 @@ def add_parser(commands: Any) -> None:
         "--output", type=Path, default=Path("nbody"), metavar="FOLDER", help=f"{DEFAULT}"
     )
     _shared(table)
+
+
+def _add_data(others: Any) -> None:
+    words = "trajectories as a file, for sikff symmetry and for other programs"
+    data = others.add_parser("data", help=words, description=f"{words[0].upper()}{words[1:]}.")
+    data.set_defaults(run=run_data)
+    for name, number, sign, what in (
+        ("stiffness", 10.0, "K", "of the plane"),
+        ("field", 1.0, "E", "on charged particles"),
+    ):
+        data.add_argument(
+            f"--{name}", type=float, default=number, metavar=sign, help=f"{what} {DEFAULT}"
+        )
+    data.add_argument("--seed", type=int, default=0, metavar="N", help=f"{DEFAULT}")
+    data.add_argument(
+        "--train", type=int, default=3000, metavar="N", help=f"number of trajectories {DEFAULT}"
+    )
+    data.add_argument(
+        "--output", type=Path, default=Path("particles.xyz"), metavar="FILE", help=f"{DEFAULT}"
+    )
+    _of_the_particles(data)
 
 
 def run(options: argparse.Namespace) -> None:
@@ -104,6 +127,7 @@ def run_table(options: argparse.Namespace) -> None:
     from sikff.training.plots import save_figure
     from sikff.training.studies.nbody import table
     from sikff.training.studies.nbody.study import STRENGTH
+    from sikff.training.studies.table import write_text
 
     base = _study(options)
     strengths = options.stiffness if options.system == "springs" else options.field
@@ -115,7 +139,7 @@ def run_table(options: argparse.Namespace) -> None:
         device=options.device,
         progress=not options.quiet,
     )
-    table.write_markdown(folder / "table.md", results)
+    write_text(folder / "table.md", table.markdown(results))
     most = [result for result in results if result["n_train"] == max(options.train)]
     save_figure(table.strength_figure(most), folder / f"{STRENGTH[options.system]}.png")
     if len(options.train) > 1:
@@ -124,8 +148,19 @@ def run_table(options: argparse.Namespace) -> None:
     print(f"wrote {folder}")
 
 
+def run_data(options: argparse.Namespace) -> None:
+    """Trajectories as a file."""
+    from sikff.training.studies.nbody.files import write_particles
+    from sikff.training.studies.nbody.study import trajectories
+
+    study = _study(options, stiffness=options.stiffness, field=options.field, seed=options.seed)
+    drawn = trajectories(study, options.train, options.seed)
+    write_particles(options.output, drawn, hidden=options.springs == "hidden")
+    print(f"wrote {options.output}: {len(drawn)} trajectories")
+
+
 def _study(options: argparse.Namespace, **settings: Any) -> Any:
-    """The settings that both commands have, and others."""
+    """The settings that all commands have, and others."""
     from sikff.training.studies.nbody.study import Study
 
     return Study(
@@ -142,7 +177,7 @@ def _study(options: argparse.Namespace, **settings: Any) -> Any:
     )
 
 
-def _shared(command: argparse.ArgumentParser) -> None:
+def _of_the_particles(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--system",
         choices=("springs", "charged"),
@@ -156,7 +191,7 @@ def _shared(command: argparse.ArgumentParser) -> None:
         help=f"whether it is told which particles are joined {DEFAULT}",
     )
     command.add_argument(
-        "--no-height", action="store_true", help="do not tell the height above the plane"
+        "--particles", type=int, default=5, metavar="N", help=f"in each trajectory {DEFAULT}"
     )
     command.add_argument(
         "--axis",
@@ -164,13 +199,19 @@ def _shared(command: argparse.ArgumentParser) -> None:
         nargs=3,
         default=(0.0, 0.0, 1.0),
         metavar=("X", "Y", "Z"),
-        help=f"normal of the plane {DEFAULT}",
+        help=f"normal of the plane, or direction of the field {DEFAULT}",
+    )
+
+
+def _shared(command: argparse.ArgumentParser) -> None:
+    _of_the_particles(command)
+    command.add_argument(
+        "--no-height", action="store_true", help="do not tell the height above the plane"
     )
     for name, number, words in (
         ("epochs", 200, "passes over the training trajectories"),
         ("valid", 128, "validation trajectories"),
         ("test", 2000, "test trajectories"),
-        ("particles", 5, "in each trajectory"),
         ("weights", 60_000, "that a model has, about"),
     ):
         command.add_argument(

@@ -108,6 +108,17 @@ class Outcome:
     result: dict[str, Any]
 
 
+def trajectories(study: Study, n_trajectories: int, seed: int) -> Trajectories:
+    """Trajectories of the system of a study."""
+    return simulate(
+        Springs(study.stiffness) if study.system == "springs" else Charged(study.field),
+        n_trajectories,
+        n_particles=study.n_particles,
+        axis=study.axis,
+        seed=seed,
+    )
+
+
 def run(
     study: Study,
     recipe: Recipe | None = None,
@@ -128,7 +139,7 @@ def run(
     """
     recipe = Recipe(**{**asdict(recipe or Recipe()), "epochs": study.epochs})
     train, valid, test = (
-        _trajectories(study, n, seed)
+        trajectories(study, n, seed)
         for n, seed in (
             (study.n_train, study.seed),
             (study.n_valid, VALID_SEED),
@@ -151,7 +162,7 @@ def run(
         (graphs.to(device, torch.float32), target.to(device, torch.float32))
         for graphs, target in sets
     )
-    histories = _train(
+    histories = train_parts(
         model,
         (x, y),
         on_valid,
@@ -175,7 +186,7 @@ def run(
     return Outcome(model, histories, result)
 
 
-def _train(
+def train_parts(
     model: Model,
     train: tuple[Graphs, Tensor],
     valid: tuple[Graphs, Tensor],
@@ -246,13 +257,3 @@ def floor(trajectories: Trajectories) -> float:
 def _portions(target: Tensor) -> tuple[Tensor, ...]:
     """The numbers of the trajectories of targets [T, n, 3], so many at a time."""
     return torch.arange(len(target), device=target.device).split(AT_ONCE)
-
-
-def _trajectories(study: Study, n_trajectories: int, seed: int) -> Trajectories:
-    return simulate(
-        Springs(study.stiffness) if study.system == "springs" else Charged(study.field),
-        n_trajectories,
-        n_particles=study.n_particles,
-        axis=study.axis,
-        seed=seed,
-    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import product
@@ -13,12 +12,10 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sikff.training.evaluate import write_json
-from sikff.training.files import complete
 from sikff.training.plots import BLUE, GREY, ORANGE, new_figure
+from sikff.training.studies import table
 from sikff.training.studies.nbody.study import STRENGTH, Study, run
-
-Results = Sequence[dict[str, Any]]
+from sikff.training.studies.table import Results, values
 
 COLOURS = (BLUE, ORANGE, "#3a9a5b", "#8c5fb0", "#c2485a", "#5f6b75", "#b59a2f", "#2fa6a0")
 
@@ -74,26 +71,23 @@ def run_all(
     Raises:
         ValueError: a file in the folder is of other settings.
     """
-    results = []
-    for study in studies:
-        path = folder / f"{_name(study)}.json"
-        if path.exists():
-            result = json.loads(path.read_text(encoding="utf-8"))
-            _check_settings(path, result, study)
-        else:
-            result = run(study, device=device, progress=progress).result
-            write_json(path, result)
-            report(f"{path.name}: test MSE {result['test_mse']:.3g}")
-        results.append(result)
-    return results
+    return table.run_all(
+        studies,
+        lambda study: run(study, device=device, progress=progress).result,
+        path=lambda study: folder / f"{_name(study)}.json",
+        # the label tells the group
+        settings=lambda study: {k: v for k, v in asdict(study).items() if k != "group"},
+        words=lambda result: f"test MSE {result['test_mse']:.3g}",
+        report=report,
+    )
 
 
 def strength_figure(results: Results) -> Figure:
     """Test error against stiffness or field: a line for each model, from seed to seed a band."""
     figure, (ax,) = new_figure(1, width=7.5, height=4.5)
     key = _key(results)
-    position = {k: float(i) for i, k in enumerate(_values(results, key))}
-    for colour, label in zip(_colours(results), _values(results, "label"), strict=True):
+    position = {k: float(i) for i, k in enumerate(values(results, key))}
+    for colour, label in zip(_colours(results), values(results, "label"), strict=True):
         chosen = [result for result in results if result["label"] == label]
         _line(ax, chosen, key, position, colour)
         if label in PAPER and key == "stiffness" and results[0]["springs"] == "hidden":
@@ -114,18 +108,18 @@ def strength_figure(results: Results) -> Figure:
 def sample_figure(results: Results) -> Figure:
     """Test error against the number of training trajectories, a panel for each strength."""
     key = _key(results)
-    strengths = _values(results, key)
+    strengths = values(results, key)
     figure, axes = new_figure(len(strengths), width=4.6)
     for ax, k in zip(axes, strengths, strict=True):
         here = [result for result in results if result[key] == k]
-        for colour, label in zip(_colours(results), _values(results, "label"), strict=True):
+        for colour, label in zip(_colours(results), values(results, "label"), strict=True):
             chosen = [result for result in here if result["label"] == label]
-            position = {n: float(n) for n in _values(chosen, "n_train")}
+            position = {n: float(n) for n in values(chosen, "n_train")}
             _line(ax, chosen, "n_train", position, colour)
         if here[0]["floor"]:
             ax.axhline(here[0]["floor"], linestyle="--", color=GREY, label="smooth Bayes floor")
         ax.set(xlabel="training trajectories", ylabel="test MSE", xscale="log", yscale="log")
-        counts = _values(here, "n_train")
+        counts = values(here, "n_train")
         ax.set_xticks(counts, [str(n) for n in counts])
         ax.set_xticks([], minor=True)
         ax.set_title(f"{key} {k:g}", fontsize=10)
@@ -144,7 +138,7 @@ def markdown(results: Results) -> str:
         f"| model | weights | {' | '.join(heads)} |",
         "|---" * (2 + len(columns)) + "|",
     ]
-    for label in _values(results, "label"):
+    for label in values(results, "label"):
         chosen = [each for each in results if each["label"] == label]
         cells = [_cell(chosen, column) for column in columns]
         lines.append(f"| {label} | {chosen[0]['n_parameters']} | {' | '.join(cells)} |")
@@ -155,12 +149,6 @@ def markdown(results: Results) -> str:
     return "\n".join(lines) + "\n"
 
 
-def write_markdown(path: Path, results: Results) -> None:
-    """Writes the table."""
-    with complete(path) as temporary:
-        temporary.write_text(markdown(results), encoding="utf-8")
-
-
 def _name(study: Study) -> str:
     """Of the file of a result, without suffix."""
     model = study.label.replace(" ", "_").replace("(", "").replace(")", "")
@@ -169,28 +157,13 @@ def _name(study: Study) -> str:
     return f"{what}_{strength}_{model}_n{study.n_train}_seed{study.seed}"
 
 
-def _check_settings(path: Path, result: dict[str, Any], study: Study) -> None:
-    expected = json.loads(json.dumps(asdict(study)))
-    for name in expected.keys() - {"group"}:  # the label tells it
-        if result.get(name) != expected[name]:
-            raise ValueError(
-                f"{str(path)!r} is of {name} = {result.get(name)}, expected {expected[name]}; "
-                "choose another folder or remove the file"
-            )
-
-
 def _key(results: Results) -> str:
     """Name of what breaks the symmetry."""
     return STRENGTH[results[0]["system"]]
 
 
-def _values(results: Results, name: str) -> list[Any]:
-    """Without repetition, in order of appearance."""
-    return list(dict.fromkeys(result[name] for result in results))
-
-
 def _colours(results: Results) -> list[str]:
-    n = len(_values(results, "label"))
+    n = len(values(results, "label"))
     return [COLOURS[i % len(COLOURS)] for i in range(n)]
 
 
@@ -210,7 +183,4 @@ def _line(ax: Axes, results: Results, name: str, position: dict[Any, float], col
 def _cell(results: Results, column: tuple[float, int]) -> str:
     key = _key(results)
     errors = [each["test_mse"] for each in results if (each[key], each["n_train"]) == column]
-    if not errors:
-        return ""
-    mean = f"{np.mean(errors):.2e}"
-    return f"{mean} ± {np.std(errors, ddof=1):.0e}" if len(errors) > 1 else mean
+    return table.cell(errors, ".2e", ".0e")

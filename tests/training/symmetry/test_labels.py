@@ -1,0 +1,153 @@
+"""The symmetry of labelled structures: DFT data, and energies written down here."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import ase
+import numpy as np
+import pytest
+
+from sikff import SymmetryGroup
+from sikff.training.data import Frames, read_frames, split_isolated
+from sikff.training.symmetry.axes import angle
+from sikff.training.symmetry.copies import copies, defect_of_copies
+from sikff.training.symmetry.labels import of_labels
+from sikff.training.symmetry.settings import Search
+from symmetry_cases import turn_about
+
+DATA = Path(__file__).parents[3] / "examples" / "data" / "methanol_field.xyz"
+NO_TRAINING = Search(minutes=0)
+TURN = turn_about(np.array([1.0, -2.0, 0.5]), 1.1)  # hidden from the search
+
+
+def methanol(strength: float, turn: np.ndarray | None = None) -> Frames:
+    """Frames at one field, turned with the field, of which then nothing is said."""
+    frames, _ = split_isolated(read_frames(DATA))
+    fields = [np.linalg.norm(atoms.info["electric_field"]) for atoms in frames.atoms]
+    chosen = frames.pick([p for p, f in enumerate(fields) if abs(f - strength) < 0.01])
+    assert len(chosen.atoms) == 150
+    if turn is not None:
+        for atoms in chosen.atoms:
+            del atoms.info["electric_field"]
+            atoms.positions = atoms.positions @ turn.T
+            atoms.arrays["REF_forces"] = atoms.arrays["REF_forces"] @ turn.T
+    return chosen
+
+
+def made(force: Callable[[np.ndarray], np.ndarray], n: int = 40) -> Frames:
+    """Random structures of four atoms, and forces as a function of their positions."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(n):
+        atoms = ase.Atoms("HCNO", rng.normal(size=(4, 3)))
+        atoms.arrays["REF_forces"] = force(atoms.positions - atoms.positions.mean(axis=0))
+        frames.append(atoms)
+    return Frames("made", frames, list(range(n)))
+
+
+def test_a_field_along_a_hidden_axis() -> None:
+    found = of_labels(methanol(0.257, TURN), NO_TRAINING)
+    assert found.group == "C_inf_v"
+    assert angle(np.array(found.axis), TURN[:, 2]) < 0.5
+    assert "frame" not in found.settings
+
+
+def test_a_field_that_is_told() -> None:
+    """Models are to read it, and the axis is exactly its direction."""
+    found = of_labels(methanol(0.514), NO_TRAINING)
+    assert found.recommendation == (
+        "model: {group: C_inf_v, axis: [0.0, 0.0, 1.0], frame: {field: true}}"
+    )
+
+
+def test_no_field() -> None:
+    found = of_labels(methanol(0.0, TURN), NO_TRAINING)
+    assert found.recommendation == "model: {group: O(3)}"
+    assert max(found.defects) < 2e-4  # of the DFT grid
+
+
+def test_fields_along_several_lines_are_a_vector() -> None:
+    """Frames and fields turned together: no axis, but an attribute."""
+    frames, other = methanol(0.257), methanol(0.257)
+    for atoms in other.atoms:
+        atoms.positions = atoms.positions @ TURN.T
+        atoms.arrays["REF_forces"] = atoms.arrays["REF_forces"] @ TURN.T
+        atoms.info["electric_field"] = TURN @ atoms.info["electric_field"]
+    both = Frames("both", frames.atoms + other.atoms, list(range(300)))
+    found = of_labels(both, NO_TRAINING)
+    assert found.settings == {"group": "O(3)", "axis": [0.0, 0.0, 1.0], "frame": {"field": True}}
+    for atoms in other.atoms:
+        atoms.info["electric_field"] = atoms.info["electric_field"][[1, 2, 0]]
+    assert of_labels(both, NO_TRAINING).group == "C1"
+
+
+def test_a_crystal_field_has_no_rotations() -> None:
+    found = of_labels(made(lambda x: -x * [1.0, 2.0, 4.0]), NO_TRAINING)
+    assert found.group == "C1"
+    assert all(d >= limit for d, limit in zip(found.defects, found.limits, strict=True))
+
+
+def test_a_pull_from_outside_is_noticed() -> None:
+    found = of_labels(made(lambda x: -x + [0.0, 0.0, 1.0]), NO_TRAINING)
+    assert any("--plane-origin" in note for note in found.notes)
+    assert not of_labels(made(lambda x: -x), NO_TRAINING).notes
+
+
+def test_one_orientation_does_not_tell() -> None:
+    """A pair of atoms in a field, never turned: two axes without torque, which is no group."""
+    frames = made(lambda x: -x, n=3)
+    for atoms in frames.atoms:
+        atoms.positions = [[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0]]
+        atoms.arrays["REF_forces"] = np.array([[0, 0, -1.0], [0, 0, 0], [0, 0, 0], [0, 0, 1.0]])
+    with pytest.raises(ValueError, match="turned in too few ways"):
+        of_labels(frames, NO_TRAINING)
+
+
+def test_periodic_structures_have_no_torque() -> None:
+    frames = made(lambda x: -x)
+    for atoms in frames.atoms:
+        atoms.cell, atoms.pbc = np.eye(3) * 9, True
+    with pytest.raises(ValueError, match="no torque is defined: give the axis"):
+        of_labels(frames, NO_TRAINING)
+
+
+def test_forces_must_be_there() -> None:
+    frames = made(lambda x: -x)
+    for atoms in frames.atoms:
+        del atoms.arrays["REF_forces"]
+    with pytest.raises(ValueError, match="no forces"):
+        of_labels(frames, NO_TRAINING)
+
+
+def test_copies_are_seen_and_judged() -> None:
+    """A turned copy with turned forces, and a mirrored one whose forces do not follow."""
+    frames = made(lambda x: -x, n=8)
+    quarter, mirror = turn_about(np.array([0, 0, 1.0]), np.pi / 2), np.diag([1.0, -1.0, 1.0])
+    for source, matrix, follow in ((2, quarter, quarter), (5, mirror, np.eye(3))):
+        copy = frames.atoms[source].copy()
+        copy.positions = copy.positions @ matrix.T + [1.0, 2.0, 3.0]
+        copy.arrays["REF_forces"] = copy.arrays["REF_forces"] @ follow.T
+        frames.atoms.append(copy)
+    frames = Frames("copies", frames.atoms, list(range(10)))
+    found = copies(frames, [atoms.arrays["REF_forces"] for atoms in frames.atoms])
+    assert len(found) == 2
+    turned, mirrored = sorted(found, key=lambda each: each.defect)
+    assert abs(turned.matrix - quarter).max() < 1e-6 and turned.defect < 1e-6
+    assert abs(mirrored.matrix - mirror).max() < 1e-6 and mirrored.defect > 0.1
+    defects = {
+        name: defect_of_copies(found, SymmetryGroup(name), 1e-3) for name in ("C4v", "C4", "C3")
+    }
+    assert defects["C3"] is None
+    assert defects["C4"] is not None and not defects["C4"].is_broken
+    assert defects["C4v"] is not None and defects["C4v"].is_broken
+
+
+def test_trainings_on_structures() -> None:
+    """Seconds of training: what is looked at is that errors come out, for the groups left."""
+    search = Search(minutes=0.01, groups=("C_inf_v", "O(3)"))
+    found = of_labels(methanol(0.514).pick(range(30)), search)
+    errors = {each.group: each.error for each in found.candidates}
+    assert errors["O(3)"] is None and errors["C_inf_v"] and errors["C1"]
+    assert found.quantity.endswith("(meV/Å)")
+    with pytest.raises(ValueError, match="5 structures are too few to train on"):
+        of_labels(methanol(0.514).pick(range(5)), search)

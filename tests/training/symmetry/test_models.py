@@ -1,0 +1,78 @@
+"""The symmetry of force fields, which is known."""
+
+import numpy as np
+import pytest
+import torch
+from ase.build import bulk
+
+from force_fields import ethanol, force_field
+from sikff.training.data import Frames
+from sikff.training.symmetry.axes import angle
+from sikff.training.symmetry.find import find_symmetry
+from sikff.training.symmetry.models import Measured, of_model
+from sikff.training.symmetry.settings import Search
+from tolerances import TOLERANCES
+
+FRAMES = Frames("ethanol", [ethanol(0), ethanol(1)], [0, 1])
+AXIS = (1.0, 2.0, 2.0)
+UNIT = np.array(AXIS) / 3
+
+
+@pytest.mark.parametrize("group", ["O(3)", "C_inf_v", "C3v"])
+def test_the_group_is_recognised(group: str) -> None:
+    model = force_field(group, axis=AXIS)
+    search = Search(groups=("O(3)", "SO(3)", "C_inf_v", "SO(2)", "C6v", "C3v", "C3"))
+    found = of_model(model, FRAMES, search)
+    assert found.group == group
+    if group != "O(3)":
+        assert angle(np.array(found.axis), UNIT) < 1e-3
+    defects = {each.group: each.defect for each in found.candidates}
+    assert defects[group] < TOLERANCES[model.dtype].equivariance
+    broken = [each.group for each in found.candidates if each.verdict == "broken"]
+    assert ("SO(3)" in broken) == (group != "O(3)")
+
+
+def test_derivatives_are_torques() -> None:
+    """L_w E = -w . sum_i r_i x F_i."""
+    measured = Measured(force_field("C1"), FRAMES)
+    graph, forces = measured.graph, measured.forces.numpy()
+    torques, size = [], 0.0
+    for structure in range(graph.n_graphs):
+        mine = (graph.batch == structure).numpy()
+        arms = graph.positions.numpy()[mine]
+        arms = arms - arms.mean(axis=0)
+        torques.append(np.cross(arms, forces[mine]).sum(axis=0))
+        size += (arms**2).sum(axis=1) @ (forces[mine] ** 2).sum(axis=1)
+    expected = np.transpose(torques) @ np.array(torques) / size
+    found, gradient = measured.lie_matrix(1e-3).matrix, TOLERANCES[torch.float64].gradient
+    assert abs(found - expected).max() < gradient * abs(expected).max()
+    assert measured.lie_matrix(1e-3).n_symmetries == 0
+
+
+def test_a_plane_and_a_field_stay_where_they_are() -> None:
+    plane = force_field("C_inf_v", frame={"plane_origin": (0.0, 0.0, -3.0)})
+    found = of_model(plane, FRAMES, Search(groups=("O(3)", "C_inf_v", "SO(2)")))
+    assert found.group == "C_inf_v"
+    assert found.settings["frame"] == {"plane_origin": [0.0, 0.0, -3.0]}
+    frames = Frames("in a field", [ethanol(0)], [0])
+    frames.atoms[0].info["electric_field"] = (0.2 * UNIT).tolist()
+    vector = force_field("O(3)", frame={"field": True})
+    found = of_model(vector, frames, Search(groups=("O(3)", "C_inf_v", "SO(2)")))
+    assert found.group == "C_inf_v" and angle(np.array(found.axis), UNIT) < 0.01
+
+
+def test_crystals_are_turned_with_their_cells() -> None:
+    crystal = bulk("Al", cubic=True)
+    crystal.rattle(0.1, seed=0)
+    frames = Frames("crystal", [crystal], [0])
+    search = Search(groups=("O(3)", "SO(2)"))
+    assert of_model(force_field("O(3)"), frames, search).group == "O(3)"
+    assert of_model(force_field("SO(2)"), frames, search).group == "SO(2)"
+
+
+def test_a_model_needs_structures_of_its_elements() -> None:
+    with pytest.raises(ValueError, match="measured on structures"):
+        find_symmetry(force_field())
+    frames = Frames("gold", [bulk("Au")], [7])
+    with pytest.raises(ValueError, match=r"gold: .*Au.* in frame 7"):
+        find_symmetry(force_field(), frames)

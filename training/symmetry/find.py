@@ -1,0 +1,69 @@
+"""From a dataset or a force field to the symmetry group that a model should have."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+
+from sikff.forcefield import ForceField, load
+from sikff.training.config import DataConfig
+from sikff.training.data import Frames, read_frames, split_isolated
+from sikff.training.studies.nbody.files import holds_particles, particles
+from sikff.training.symmetry.findings import Findings
+from sikff.training.symmetry.labels import of_labels
+from sikff.training.symmetry.models import of_model
+from sikff.training.symmetry.particles import of_particles
+from sikff.training.symmetry.settings import Search
+
+
+def find_symmetry(
+    source: str | Path | ForceField | Frames,
+    structures: str | Path | Frames | None = None,
+    search: Search | None = None,
+    data: DataConfig | None = None,
+    report: Callable[[str], None] = lambda line: None,
+) -> Findings:
+    """Finds the symmetry group, and its axis, of a dataset or of a force field.
+
+    Args:
+        source: a force field or its file (``*.sikff``); labelled structures; or moving particles,
+            as :func:`sikff.training.studies.nbody.files.write_particles` writes them.
+        structures: on which a force field is measured.
+        search: how to look.
+        data: under which names labels are.
+        report: called with a line before each training.
+
+    Raises:
+        FileNotFoundError, ValueError: for files that cannot be used, or data that do not tell.
+    """
+    start, search = time.perf_counter(), search or Search()
+    if isinstance(source, str | Path) and Path(source).suffix == ".sikff":
+        source = load(source)
+    if isinstance(source, ForceField):
+        if structures is None:
+            raise ValueError(
+                "a force field is measured on structures; give some of its elements (--structures)"
+            )
+        findings = of_model(source, _frames(structures), search)
+    else:
+        frames = _frames(source)
+        if holds_particles(frames):
+            findings = of_particles(*particles(frames), search, report, frames.source)
+        else:
+            findings = of_labels(frames, search, data, report)
+    return replace(findings, seconds=time.perf_counter() - start)
+
+
+def _frames(source: str | Path | Frames) -> Frames:
+    """Structures without isolated atoms, which have every symmetry.
+
+    Raises:
+        FileNotFoundError, ValueError: a file that cannot be read, or isolated atoms only.
+    """
+    frames = source if isinstance(source, Frames) else read_frames(Path(source))
+    structures, _ = split_isolated(frames)
+    if not structures.atoms:
+        raise ValueError(f"{frames.source} holds isolated atoms only; expected structures")
+    return structures

@@ -1,0 +1,137 @@
+"""Moving particles: the symmetry of a motion that is fitted without any."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import jvp
+
+from sikff.groups import SymmetryGroup
+from sikff.training.studies.nbody.graphs import Graphs
+from sikff.training.symmetry.candidates import OF_DATA, about, by_size, elements
+from sikff.training.symmetry.findings import Findings, findings
+from sikff.training.symmetry.judge import Report, find_axis, judge, notes_on_axis
+from sikff.training.symmetry.lie import Defect, LieMatrix, defect, lie_matrix
+from sikff.training.symmetry.settings import Search
+from sikff.training.symmetry.trials import particle_trainings
+
+Motion = Callable[[Tensor], Tensor]  # vectors [T, n, k, 3] -> displacements [T, n, 3]
+
+FEWEST = 20  # systems
+
+
+def of_particles(
+    graphs: Graphs,
+    displacements: Tensor,
+    search: Search,
+    report: Report = lambda line: None,
+    source: str = "trajectories",
+) -> Findings:
+    """The symmetry of the motion of particles.
+
+    Args:
+        graphs: T systems of n particles; their axis is not looked at.
+        displacements: [T, n, 3].
+        search, report: see :func:`find_symmetry`.
+        source: what to call them.
+
+    Raises:
+        ValueError: too few systems, or axes that cannot be told apart.
+    """
+    motion = FittedMotion(graphs, displacements)
+    lie = motion.lie_matrix(search.threshold)
+    axis = find_axis(lie, search)
+    names = by_size(search.groups or OF_DATA)
+    defects = {name: motion.defect(about(name, axis), search.threshold) for name in names}
+    train = None
+    if search.epochs:
+        told = replace(graphs, axis=graphs.axis.new_tensor(axis))
+        train = particle_trainings(told, displacements, epochs=search.epochs, seed=search.seed)
+    chosen, candidates = judge(names, defects, train, report)
+    words = f"{source}: {len(graphs)} systems of {graphs.positions.shape[1]} moving particles"
+    quantity = "mean squared error of displacements"
+    notes = notes_on_axis(lie, axis)
+    return findings(words, chosen, axis, {}, candidates, lie, notes, quantity)
+
+
+class FittedMotion:
+    """The linear motion that is best, fitted without any symmetry, to either half of the data.
+
+    It is blind to symmetry that only terms of higher order break.
+
+    Args:
+        graphs: T systems of n particles, float64; their axis is not looked at.
+        displacements: [T, n, 3].
+
+    Raises:
+        ValueError: too few systems.
+    """
+
+    def __init__(self, graphs: Graphs, displacements: Tensor) -> None:
+        if len(graphs) < FEWEST:
+            raise ValueError(f"expected {FEWEST} systems of particles at least; got {len(graphs)}")
+        self.vectors, scalars = _known(graphs)
+        self.size = float(displacements.square().sum(dim=(1, 2)).mean())
+        self.halves = tuple(
+            _linear_motion(self.vectors[half], scalars[half], displacements[half], scalars)
+            for half in (slice(0, None, 2), slice(1, None, 2))
+        )
+
+    def lie_matrix(self, threshold: float) -> LieMatrix:
+        """M of the displacements as a function of positions and velocities.
+
+        Raises:
+            ValueError: nothing moves.
+        """
+        first, second = (derivatives(motion, self.vectors).numpy() for motion in self.halves)
+        return lie_matrix(first, self.size, threshold, second)
+
+    def defect(self, group: SymmetryGroup, threshold: float) -> Defect:
+        """Of g^-1 f(g x) - f(x), over elements g of a group."""
+        squares, noise = [], []
+        for g in elements(group).to(self.vectors):
+            first, second = (
+                motion(self.vectors @ g.T) @ g - motion(self.vectors) for motion in self.halves
+            )
+            squares.append(float((first * second).sum(dim=(1, 2)).mean()))
+            noise.append(float((first - second).square().sum(dim=(1, 2)).mean()) / 4)
+        return defect(
+            float(np.mean(squares)) / self.size, float(np.mean(noise)) / self.size, threshold
+        )
+
+
+def derivatives(motion: Motion, vectors: Tensor) -> Tensor:
+    """L_w f for w along x, y and z, [3, T, n, 3]: d/dt of g_t^-1 f(g_t u) at t = 0."""
+    changes = []
+    for axis in torch.eye(3).to(vectors):
+        moved, slope, *_ = jvp(motion, (vectors,), (_cross(axis, vectors),))
+        changes.append(slope - _cross(axis, moved))
+    return torch.stack(changes)
+
+
+def _known(graphs: Graphs) -> tuple[Tensor, Tensor]:
+    """Vectors [T, n, 4, 3]: position, velocity, both again by the Laplacian of the springs; scalars
+    [T, n, 2]."""
+    state = torch.cat([graphs.positions, graphs.velocities], dim=-1)
+    pulled = graphs.springs.sum(dim=-1, keepdim=True) * state - graphs.springs @ state
+    return torch.cat([state, pulled], dim=-1).unflatten(-1, (4, 3)), graphs.scalars
+
+
+def _linear_motion(vectors: Tensor, scalars: Tensor, targets: Tensor, told: Tensor) -> Motion:
+    """The best linear function of vectors [T, n, k, 3] and scalars, with `told` for the latter."""
+
+    def features(vectors: Tensor, scalars: Tensor) -> Tensor:
+        return torch.cat([vectors.flatten(-2), scalars, torch.ones_like(scalars[..., :1])], dim=-1)
+
+    matrix = features(vectors, scalars).flatten(0, 1)
+    # least norm: columns may be zero, or depend on each other
+    weights = torch.linalg.lstsq(matrix, targets.flatten(0, 1), driver="gelsd").solution
+    return lambda vectors: features(vectors, told) @ weights
+
+
+def _cross(axis: Tensor, vectors: Tensor) -> Tensor:
+    return torch.linalg.cross(axis.expand_as(vectors), vectors)

@@ -1,0 +1,128 @@
+"""Small models of candidate groups, trained alike: their errors on data that none has seen."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+import torch
+from torch import Tensor
+
+from sikff.forcefield import load
+from sikff.training.config import TrainConfig
+from sikff.training.data import Frames, Labels, make_samples, split_validation
+from sikff.training.fit import fit
+from sikff.training.studies.loop import Recipe
+from sikff.training.studies.nbody.graphs import Graphs
+from sikff.training.studies.nbody.models import build
+from sikff.training.studies.nbody.study import train_parts
+from sikff.training.symmetry.judge import Train
+
+Array = np.ndarray
+
+WEIGHTS = 20_000  # of a model of particles
+AT_ONCE = 250  # systems
+KEPT_BACK, VALIDATED = 0.2, 0.1  # parts of the data
+MOST_KEPT_BACK = 500
+FEWEST = 20  # frames to train and test on
+FORCE_FIELD = {"channels": 16, "max_frequency": 2, "feature_frequency": 1}
+
+
+def particle_trainings(graphs: Graphs, displacements: Tensor, *, epochs: int, seed: int) -> Train:
+    """Trains models of moving particles; mean squared errors of systems kept back.
+
+    Args:
+        graphs: T systems; their axis is that of the groups.
+        displacements: [T, n, 3].
+        epochs: passes over the training systems.
+        seed: of the split, the weights and the order.
+    """
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(graphs)))
+    n_test = min(MOST_KEPT_BACK, round(KEPT_BACK * len(graphs)))
+    n_valid = min(MOST_KEPT_BACK, round(VALIDATED * len(graphs)))
+    parts = order.split([n_test, n_valid, len(graphs) - n_test - n_valid])
+    test, valid, train = ((graphs.select(part), displacements[part]) for part in parts)
+
+    def errors(name: str) -> Array:
+        axis = graphs.axis.tolist()
+        model = build("sik", name, axis=axis, n_parameters=WEIGHTS, seed=seed).double()
+        model.start(*train)
+        model.float()
+        (x, y), on_valid, (x_test, y_test) = (
+            (graphs.to("cpu", torch.float32), target.float())
+            for graphs, target in (train, valid, test)
+        )
+        train_parts(model, (x, y), on_valid, Recipe(epochs=epochs), seed, None)
+        with torch.no_grad():
+            portions = torch.arange(len(y_test)).split(AT_ONCE)
+            found = torch.cat([model(x_test.select(portion)) for portion in portions])
+        return (found - y_test).square().mean(dim=(1, 2)).double().numpy()
+
+    return errors
+
+
+def force_field_trainings(
+    frames: Frames,
+    labels: Labels,
+    settings: Callable[[str], Mapping[str, Any]],
+    *,
+    minutes: float,
+    seed: int,
+) -> Train:
+    """Trains force fields; mean absolute force errors (meV/Å) of structures kept back.
+
+    Args:
+        frames: structures.
+        labels: their energies and forces.
+        settings: group, axis and frame of the model for a group.
+        minutes: of each training.
+        seed: of the split and the weights.
+
+    Raises:
+        ValueError: too few structures.
+    """
+    if len(frames.atoms) < FEWEST:
+        raise ValueError(
+            f"{frames.source}: {len(frames.atoms)} structures are too few to train on and to test; "
+            f"expected {FEWEST} at least, or no training (minutes: 0)"
+        )
+    triples = zip(frames.atoms, labels["energy"], labels["forces"], strict=True)
+    labelled = Frames(frames.source, [_plain(*each) for each in triples], frames.numbers)
+    n_test = min(MOST_KEPT_BACK, round(KEPT_BACK * len(frames.atoms)))
+    train, test = split_validation(labelled, n_test, seed)
+
+    def errors(name: str) -> Array:
+        with TemporaryDirectory() as folder:
+            path = Path(folder) / "train.xyz"
+            ase.io.write(path, train.atoms, format="extxyz")
+            config = TrainConfig.model_validate(
+                {
+                    "data": {"train": path, "valid": VALIDATED},
+                    "model": {**FORCE_FIELD, **settings(name)},
+                    "max_minutes": minutes,
+                    "seed": seed,
+                    "output": Path(folder) / "run",
+                }
+            )
+            model = load(fit(config))
+        samples = make_samples(test, model.config, {})
+        found = [model(sample.graph).forces.double().numpy() for sample in samples]
+        labelled = [atoms.arrays["REF_forces"] for atoms in test.atoms]
+        return np.array([1000 * abs(f - g).mean() for f, g in zip(found, labelled, strict=True)])
+
+    return errors
+
+
+def _plain(atoms: ase.Atoms, energy: Array, forces: Array) -> ase.Atoms:
+    """Nothing but the structure, its field and its labels."""
+    plain = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    plain.info["REF_energy"] = float(energy)
+    plain.arrays["REF_forces"] = forces
+    if "electric_field" in atoms.info:
+        plain.info["electric_field"] = atoms.info["electric_field"]
+    return plain
