@@ -9,7 +9,10 @@ from pathlib import Path
 from typing import NoReturn
 
 from sikff import __version__
+from sikff.training.studies.molecules import command as molecules
 from sikff.training.studies.nbody import command as nbody
+from sikff.training.studies.shapes import command as shapes
+from sikff.training.symmetry import command as symmetry
 
 DESCRIPTION = """\
 Molecular-dynamics force fields, equivariant under any compact group G <= O(3).
@@ -67,7 +70,8 @@ def _parser() -> Parser:
         (_relax, "relax", "minimise the energy of a structure"),
     ):
         add(commands.add_parser(name, help=words, description=f"{words[0].upper()}{words[1:]}."))
-    nbody.add_parser(commands)
+    for module in (symmetry, nbody, molecules, shapes):
+        module.add_parser(commands)
     return top
 
 

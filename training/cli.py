@@ -11,7 +11,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sikff.training.arguments import parse
+from sikff.training.studies.molecules import command as molecules
 from sikff.training.studies.nbody import command as nbody
+from sikff.training.studies.shapes import command as shapes
+from sikff.training.symmetry import command as symmetry
 
 if TYPE_CHECKING:
     import ase
@@ -49,7 +52,10 @@ def _run(options: Namespace) -> int:
         "info": _info,
         "md": _md,
         "relax": _relax,
+        "symmetry": symmetry.run,
         "nbody": nbody.run,
+        "qm9": molecules.run,
+        "shapes": shapes.run,
     }
     try:
         commands[options.command](options)

@@ -1,0 +1,1 @@
+"""Shapes that stand upright, turned about the vertical: which symmetry tells them apart?"""

@@ -1,0 +1,132 @@
+"""Surfaces of triangles: OFF files, and points with normals drawn from them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+import numpy as np
+
+from sikff.training.files import complete
+
+Array = np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Mesh:
+    """A surface of triangles, counter-clockwise when looked at from outside.
+
+    Attributes:
+        vertices: [V, 3].
+        triangles: numbers of their corners, [T, 3].
+    """
+
+    vertices: Array
+    triangles: Array
+
+    @property
+    def area_vectors(self) -> Array:
+        """Outward normals of the triangles, as long as these are large, [T, 3]."""
+        a, b, c = self.vertices[self.triangles].swapaxes(0, 1)
+        return np.cross(b - a, c - a) / 2
+
+    def moved(self, matrix: Array) -> Mesh:
+        """The surface under a linear map [3, 3]; a reflection leaves the outside outside."""
+        triangles = self.triangles if np.linalg.det(matrix) > 0 else self.triangles[:, ::-1]
+        return Mesh(self.vertices @ matrix.T, triangles)
+
+
+def sample_surface(mesh: Mesh, n_points: int, rng: np.random.Generator) -> tuple[Array, Array]:
+    """Random points, equally dense everywhere, and their normals, [n, 3] each."""
+    a, b, c = mesh.vertices[mesh.triangles].swapaxes(0, 1)
+    areas = np.linalg.norm(mesh.area_vectors, axis=1)
+    chosen = rng.choice(len(areas), size=n_points, p=areas / areas.sum())
+    u, v = rng.random((2, n_points, 1))
+    u, v = np.where(u + v > 1, 1 - u, u), np.where(u + v > 1, 1 - v, v)  # half of a parallelogram
+    a, b, c = a[chosen], b[chosen], c[chosen]
+    return a + u * (b - a) + v * (c - a), mesh.area_vectors[chosen] / areas[chosen, None]
+
+
+def read_off(path: str | Path) -> Mesh:
+    """Reads a mesh from an OFF file.
+
+    Comments, colours and headers that run into the numbers ("OFF490 518 0", as in some files of
+    ModelNet-40) are understood; polygons are cut into triangles that share their first corner.
+
+    Raises:
+        OSError: the file cannot be read.
+        ValueError: it is no OFF file, with the number of the line.
+    """
+    text = Path(path).read_text(encoding="utf-8", errors="replace")
+    stripped = (line.split("#")[0].split() for line in text.splitlines())
+    lines = [(number, words) for number, words in enumerate(stripped, 1) if words]
+    if not lines or not lines[0][1][0].upper().startswith("OFF"):
+        raise ValueError(f"{str(path)!r} is no OFF file: its first line does not begin with OFF")
+    number, words = lines.pop(0)
+    rest = [words[0][3:], *words[1:]] if words[0][3:] else words[1:]
+    if rest:
+        lines.insert(0, (number, rest))
+    reader = _Reader(str(path), lines)
+    n_vertices, n_faces = reader.numbers(int, 2, "the numbers of vertices and faces")
+    vertices = np.array([reader.numbers(float, 3, "a vertex") for _ in range(n_vertices)])
+    if not np.isfinite(vertices).all():
+        raise ValueError(f"{str(path)!r} has vertices that are not finite numbers")
+    triangles = []
+    for _ in range(n_faces):
+        first, *others = reader.corners(n_vertices)
+        triangles += [(first, *pair) for pair in pairwise(others)]
+    mesh = Mesh(vertices.reshape(-1, 3), np.array(triangles, dtype=int).reshape(-1, 3))
+    if not mesh.area_vectors.any():
+        raise ValueError(f"{str(path)!r} has {n_faces} faces, but none of them has an area")
+    return mesh
+
+
+class _Reader:
+    """Goes through the lines that are not empty, given with their numbers."""
+
+    def __init__(self, path: str, lines: list[tuple[int, list[str]]]) -> None:
+        self.path, self.lines, self.position = path, lines, 0
+
+    def numbers(self, kind: type, count: int, what: str) -> list:
+        """The first numbers of the next line."""
+        number, words = self._next(what)
+        try:
+            found = [kind(word) for word in words[:count]]
+        except ValueError:
+            found = []
+        if len(found) < count or (kind is int and min(found) < 0):
+            raise self._error(number, what, words)
+        return found
+
+    def corners(self, n_vertices: int) -> list[int]:
+        """The corners of the face in the next line."""
+        number, words = self._next("a face")
+        what = f"a face: how many corners, and their numbers below {n_vertices}"
+        try:
+            count, *corners = (int(word) for word in words[: int(words[0]) + 1])
+        except ValueError:
+            raise self._error(number, what, words) from None
+        if len(corners) != count or count < 1 or not 0 <= min(corners) <= max(corners) < n_vertices:
+            raise self._error(number, what, words)
+        return corners
+
+    def _next(self, what: str) -> tuple[int, list[str]]:
+        if self.position == len(self.lines):
+            raise ValueError(f"{self.path!r} ends where {what} was expected; is it complete?")
+        self.position += 1
+        return self.lines[self.position - 1]
+
+    def _error(self, number: int, what: str, words: list[str]) -> ValueError:
+        return ValueError(
+            f"line {number} of {self.path!r}: expected {what}; got {' '.join(words)!r}"
+        )
+
+
+def write_off(path: str | Path, mesh: Mesh) -> None:
+    """Writes a mesh as an OFF file."""
+    lines = ["OFF", f"{len(mesh.vertices)} {len(mesh.triangles)} 0"]
+    lines += [" ".join(f"{x:.9g}" for x in vertex) for vertex in mesh.vertices]
+    lines += [" ".join(map(str, (3, *triangle))) for triangle in mesh.triangles]
+    with complete(path) as temporary:
+        temporary.write_text("\n".join(lines) + "\n", encoding="utf-8")
