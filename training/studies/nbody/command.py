@@ -39,8 +39,9 @@ def add_parser(commands: Any) -> None:
     _add_data(others)
     table = others.add_parser(
         "table",
-        help="models x stiffness x seeds: one file each, figures and a table; goes on where it was",
-        description="Models x stiffness x seeds: one file each, figures and a table.",
+        help="models x stiffness x seeds: one file each, goes on where it was, draws the folder",
+        description="Models x stiffness x seeds: one file each, goes on where it was. Figures and "
+        "table are of all such results in the folder.",
     )
     table.set_defaults(run=run_table)
     table.add_argument("--models", nargs="+", default=MODELS, metavar="NAME[:G]", help=f"{DEFAULT}")
@@ -133,15 +134,11 @@ def run_table(options: argparse.Namespace) -> None:
     strengths = options.stiffness if options.system == "springs" else options.field
     studies = table.grid(base, options.models, strengths, options.seeds, options.train)
     folder = options.output
-    results = table.run_all(
-        studies,
-        folder / "cells",
-        device=options.device,
-        progress=not options.quiet,
-    )
+    cells = folder / "cells"
+    table.run_all(studies, cells, device=options.device, progress=not options.quiet)
+    results = table.collected(base, cells)
     write_text(folder / "table.md", table.markdown(results))
-    most = [result for result in results if result["n_train"] == max(options.train)]
-    save_figure(table.strength_figure(most), folder / f"{STRENGTH[options.system]}.png")
+    save_figure(table.strength_figure(results), folder / f"{STRENGTH[options.system]}.png")
     if len(options.train) > 1:
         save_figure(table.sample_figure(results), folder / "samples.png")
     print(table.markdown(results), end="")

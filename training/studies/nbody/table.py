@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, replace
 from itertools import product
@@ -14,11 +15,13 @@ from matplotlib.figure import Figure
 
 from sikff.training.plots import BLUE, GREY, ORANGE, new_figure
 from sikff.training.studies import table
+from sikff.training.studies.nbody.models import KINDS
 from sikff.training.studies.nbody.study import STRENGTH, Study, run
 from sikff.training.studies.table import Results, values
 
 COLOURS = (BLUE, ORANGE, "#3a9a5b", "#8c5fb0", "#c2485a", "#5f6b75", "#b59a2f", "#2fa6a0")
 
+VARIED = ("model", "group", "stiffness", "field", "seed", "n_train")
 AXES = {"stiffness": "stiffness of the springs to the plane", "field": "field along the axis"}
 
 # Zhdanov, Hoffmann, Cesa, NeurIPS 2023, springs hidden
@@ -82,8 +85,30 @@ def run_all(
     )
 
 
+def collected(base: Study, folder: Path) -> list[dict[str, Any]]:
+    """All results in a folder that differ from a study only in what tables vary, in order."""
+    known, models = json.loads(json.dumps(asdict(base))), list(KINDS)
+    results = [json.loads(path.read_text(encoding="utf-8")) for path in folder.glob("*.json")]
+    return sorted(
+        (r for r in results if all(r.get(k) == v for k, v in known.items() if k not in VARIED)),
+        key=lambda r: (
+            r[STRENGTH[base.system]],
+            models.index(r["model"]),
+            r["label"],
+            r["n_train"],
+            r["seed"],
+        ),
+    )
+
+
 def strength_figure(results: Results) -> Figure:
-    """Test error against stiffness or field: a line for each model, from seed to seed a band."""
+    """Test error against stiffness or field: a line for each model, from seed to seed a band.
+
+    Args:
+        results: sorted by stiffness or field; the most training trajectories count.
+    """
+    most = max(result["n_train"] for result in results)
+    results = [result for result in results if result["n_train"] == most]
     figure, (ax,) = new_figure(1, width=7.5, height=4.5)
     key = _key(results)
     position = {k: float(i) for i, k in enumerate(values(results, key))}
@@ -106,9 +131,14 @@ def strength_figure(results: Results) -> Figure:
 
 
 def sample_figure(results: Results) -> Figure:
-    """Test error against the number of training trajectories, a panel for each strength."""
+    """Test error against the number of training trajectories, a panel for each strength.
+
+    Args:
+        results: with several numbers of trajectories at some strength at least.
+    """
     key = _key(results)
-    strengths = values(results, key)
+    counts = {k: {r["n_train"] for r in results if r[key] == k} for k in values(results, key)}
+    strengths = [k for k in counts if len(counts[k]) > 1]
     figure, axes = new_figure(len(strengths), width=4.6)
     for ax, k in zip(axes, strengths, strict=True):
         here = [result for result in results if result[key] == k]
@@ -119,8 +149,7 @@ def sample_figure(results: Results) -> Figure:
         if here[0]["floor"]:
             ax.axhline(here[0]["floor"], linestyle="--", color=GREY, label="smooth Bayes floor")
         ax.set(xlabel="training trajectories", ylabel="test MSE", xscale="log", yscale="log")
-        counts = values(here, "n_train")
-        ax.set_xticks(counts, [str(n) for n in counts])
+        ax.set_xticks(sorted(counts[k]), [str(n) for n in sorted(counts[k])])
         ax.set_xticks([], minor=True)
         ax.set_title(f"{key} {k:g}", fontsize=10)
     axes[-1].legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
