@@ -16,7 +16,15 @@ from sikff.forcefield.frame import Frame
 from sikff.forcefield.reference import ZBL
 from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
-from sikff.nn import MLP, ChannelProduct, Linear, NeighbourLayout, PointConv, neighbour_layout
+from sikff.nn import (
+    MLP,
+    ChannelProduct,
+    EdgeBasis,
+    Linear,
+    NeighbourLayout,
+    PointConv,
+    neighbour_layout,
+)
 
 
 class Interaction(nn.Module):
@@ -79,16 +87,10 @@ class Interaction(nn.Module):
         self.scale = (len(self.linear) + (self.keep is not None)) ** -0.5
 
     def forward(
-        self,
-        f: Tensor,
-        vectors: Tensor,
-        edge_index: Tensor,
-        attr: Tensor,
-        gates: Tensor,
-        layout: NeighbourLayout,
+        self, f: Tensor, basis: EdgeBasis, attr: Tensor, gates: Tensor, layout: NeighbourLayout
     ) -> Tensor:
-        """f [N, d_in], vectors [E, 3], attr [E, a], gates [N, n_gates] -> [N, d_out]."""
-        a = self.conv(f, vectors, edge_index, attr, layout)
+        """f [N, d_in], attr in the layout's places [P, a], gates [N, n_gates] -> [N, d_out]."""
+        a = self.conv.gather(f, basis, attr, layout)
         gate = gates @ self.gate.index_select(1, self.component).flatten(1)
         flat = a * (1 + gate)
         result, power = self.linear[0](flat), flat.unflatten(1, (-1, self.channels))
@@ -161,10 +163,12 @@ class Network(nn.Module):
             attr.append(scalars[receivers])
         if covariant is not None:
             attr.append(covariant[receivers])
-        edge_attr = torch.cat(attr, dim=-1)
+        edge_attr = torch.cat(attr, dim=-1).index_select(0, layout.edges)
+        kernel = self.interactions[0].conv.kernel  # all see the same of the vectors
+        basis = kernel.basis(vectors.index_select(0, layout.edges), layout.filled)
         f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)
         for interaction, readout in zip(self.interactions, self.readouts, strict=True):
-            f = interaction(f, vectors, edge_index, edge_attr, node, layout)
+            f = interaction(f, basis, edge_attr, node, layout)
             total = total + readout(f[:, : self.channels])
         return total
 

@@ -5,7 +5,7 @@ from sikff.nn.dense_conv import DenseConv
 from sikff.nn.equivariance import equivariance_error
 from sikff.nn.gmlp import GMLP
 from sikff.nn.harmonics import Harmonics
-from sikff.nn.kernel import ImplicitKernel
+from sikff.nn.kernel import EdgeBasis, ImplicitKernel
 from sikff.nn.linear import Linear
 from sikff.nn.mlp import MLP
 from sikff.nn.neighbours import NeighbourLayout, neighbour_layout
@@ -20,6 +20,7 @@ __all__ = [
     "ChannelProduct",
     "Contraction",
     "DenseConv",
+    "EdgeBasis",
     "Gate",
     "Gated",
     "GaussianBasis",

@@ -1,5 +1,7 @@
 """Implicit steerable kernels: a small G-equivariant network of x and a (paper, section 3)."""
 
+from typing import NamedTuple
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -44,6 +46,20 @@ class TensorProduct(Tabulated):
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         return (left.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2) @ self.table
+
+
+class EdgeBasis(NamedTuple):
+    """What kernels see of vectors x. Kernels with the same degree and cutoff see the same.
+
+    Attributes:
+        harmonics: of the directions, [E, d].
+        radial: functions of the lengths, [E, n_radial].
+        shell: by which h falls off with the length, [E, 1].
+    """
+
+    harmonics: Tensor
+    radial: Tensor
+    shell: Tensor
 
 
 class ImplicitKernel(nn.Module):
@@ -154,16 +170,17 @@ class ImplicitKernel(nn.Module):
         else:
             self.contraction = Contraction(hidden, in_type, out_type)
 
-    def hidden(
-        self, x: Tensor, attr: Tensor | None = None, weights: Tensor | None = None
-    ) -> Tensor:
-        """The last hidden activation h(x, a): x [E, 3], attr [E, a] -> [E, hidden size].
-
-        It is multiplied by ``weights`` [E], if given.
-        """
+    def basis(self, x: Tensor, weights: Tensor | None = None) -> EdgeBasis:
+        """What the kernel sees of x [E, 3]; h is multiplied by ``weights`` [E], if given."""
         r = torch.sqrt((x * x).sum(-1) + TINY)
-        features = self.harmonics(x / r.unsqueeze(-1))
-        invariants = [self.radial(r)]
+        shell = self.scale * self.envelope(r)
+        shell = shell if weights is None else shell * weights
+        harmonics = self.harmonics(x / r.unsqueeze(-1))
+        return EdgeBasis(harmonics, self.radial(r), shell.unsqueeze(-1))
+
+    def hidden(self, basis: EdgeBasis, attr: Tensor | None = None) -> Tensor:
+        """The last hidden activation h(x, a): attr [E, a] -> [E, hidden size]."""
+        features, invariants = basis.harmonics, [basis.radial]
         if self.attr_type is None or self.to_canonical is None:
             if attr is not None:
                 raise ValueError("this kernel takes no attributes; build it with attr_type=...")
@@ -176,13 +193,11 @@ class ImplicitKernel(nn.Module):
             if self.product is not None:
                 products = self.product(features, attr[:, n:])
                 features = torch.cat([features, products], dim=-1)
-        shell = self.scale * self.envelope(r)
-        shell = shell if weights is None else shell * weights
-        return self.trunk(features, torch.cat(invariants, dim=-1), shell.unsqueeze(-1))
+        return self.trunk(features, torch.cat(invariants, dim=-1), basis.shell)
 
     def forward(self, x: Tensor, attr: Tensor | None = None) -> Tensor:
         """The explicit kernel [E, d_out, d_in] at x [E, 3], attr [E, a]; for people and tests."""
-        matrix = self.contraction.matrix(self.hidden(x, attr))
+        matrix = self.contraction.matrix(self.hidden(self.basis(x), attr))
         matrix = self.out_basis(matrix.transpose(1, 2)).transpose(1, 2)
         return matrix if self.in_basis.is_identity else matrix @ self.in_basis.matrix.T
 

@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sikff.fields import FieldType
-from sikff.nn.kernel import ImplicitKernel
+from sikff.nn.kernel import EdgeBasis, ImplicitKernel
 from sikff.nn.neighbours import NeighbourLayout, neighbour_layout
 from sikff.nn.tables import check_size
 
@@ -62,8 +62,14 @@ class PointConv(nn.Module):
         check_size("PointConv", f, self.in_type)
         if layout is None:
             layout = neighbour_layout(edge_index, len(f), f.dtype)
-        x = vectors.index_select(0, layout.edges)
+        basis = self.kernel.basis(vectors.index_select(0, layout.edges), layout.filled)
         a = None if attr is None else attr.index_select(0, layout.edges)
-        h = self.kernel.hidden(x, a, layout.filled)
+        return self.gather(f, basis, a, layout)
+
+    def gather(
+        self, f: Tensor, basis: EdgeBasis, attr: Tensor | None, layout: NeighbourLayout
+    ) -> Tensor:
+        """The same with ``basis`` and ``attr`` in the layout's places, to share between layers."""
+        h = self.kernel.hidden(basis, attr)
         f = self.kernel.in_basis(f)
         return self.kernel.out_basis(self.kernel.contraction.sum_neighbours(h, f, layout))
