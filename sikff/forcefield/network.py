@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -164,8 +164,8 @@ class Network(nn.Module):
         if covariant is not None:
             attr.append(covariant[receivers])
         edge_attr = torch.cat(attr, dim=-1).index_select(0, layout.edges)
-        kernel = self.interactions[0].conv.kernel  # all see the same of the vectors
-        basis = kernel.basis(vectors.index_select(0, layout.edges), layout.filled)
+        first = cast(Interaction, self.interactions[0])  # all see the same of the vectors
+        basis = first.conv.kernel.basis(vectors.index_select(0, layout.edges), layout.filled)
         f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)
         for interaction, readout in zip(self.interactions, self.readouts, strict=True):
             f = interaction(f, basis, edge_attr, node, layout)
