@@ -1,0 +1,310 @@
+"""Error on unseen frames after equal training time, beside other packages: measured only.
+
+    python tests/benchmarks/train_budget.py train.xyz test.xyz --minutes 5 20 \
+        [--mace PYTHON] [--nequip PYTHON] [--threads 1] [--output budget]
+
+PYTHON is the interpreter of an environment that has mace-torch or nequip. Trainings follow each
+other, each in a process of its own; the time is that of training, without start and evaluation.
+Settings are those the packages document for small molecules: mace-torch 64x0e+64x1o, batch 5, EMA,
+AMSGrad, stage two for the last quarter (it counts epochs, so two short runs first tell how long one
+lasts); nequip with 4 layers, l <= 1, 32 features, batch 5, EMA, plateau schedule. sikff: all
+settings default. Writes budget.csv, draws budget.png, and goes on where it was.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import ase.io
+import numpy as np
+import yaml
+from ase import Atoms
+from ase.calculators.singlepoint import SinglePointCalculator
+
+PACKAGES = ("sikff", "mace", "nequip")
+# e3nn 0.4.4, which mace-torch wants, is not imported by newer torch otherwise
+ENVIRONMENT = os.environ | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
+CUTOFF, BATCH = 5.0, 5
+
+
+def prepare(options: argparse.Namespace) -> None:
+    """Splits off validation frames and writes all sets under labels that every package reads."""
+    train = ase.io.read(options.train, ":")
+    order = np.random.default_rng(0).permutation(len(train))
+    sets = {
+        "valid": [train[k] for k in sorted(order[: options.valid])],
+        "train": [train[k] for k in sorted(order[options.valid :])],
+        "test": ase.io.read(options.test, ":")[:: options.every],
+    }
+    for name, frames in sets.items():
+        ase.io.write(options.output / f"{name}.xyz", [labelled(f) for f in frames])
+
+
+def labelled(frame: Atoms) -> Atoms:
+    """The same structure with labels in both common ways."""
+    atoms = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+    if "REF_energy" in frame.info:
+        energy, forces = frame.info["REF_energy"], frame.arrays["REF_forces"]
+    else:
+        energy, forces = frame.get_potential_energy(), frame.get_forces()
+    atoms.info["REF_energy"], atoms.arrays["REF_forces"] = float(energy), forces
+    atoms.calc = SinglePointCalculator(atoms, energy=float(energy), forces=forces)
+    return atoms
+
+
+def call(command: Sequence[str], folder: Path, threads: int) -> None:
+    """Runs a program; its output goes to a file of the folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    environment = ENVIRONMENT | {"OMP_NUM_THREADS": str(threads)}
+    with (folder / "output.txt").open("w") as output:
+        subprocess.run(
+            command, cwd=folder, env=environment, stdout=output, stderr=output, check=True
+        )
+
+
+def train_sikff(python: str, minutes: float, folder: Path, options: argparse.Namespace) -> Path:
+    data = {"train": str(options.output / "train.xyz"), "valid": str(options.output / "valid.xyz")}
+    config = {
+        "data": data,
+        "max_minutes": minutes,
+        "threads": options.threads,
+        "output": str(folder / "run"),
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    call([python, "-m", "sikff.training", "train", "config.yaml"], folder, options.threads)
+    return folder / "run" / "model.sikff"
+
+
+def train_mace(python: str, minutes: float, folder: Path, options: argparse.Namespace) -> Path:
+    def run(epochs: int, where: Path) -> float:
+        """Seconds of a run of so many epochs."""
+        command = [str(Path(python).with_name("mace_run_train")), "--name=mace", "--model=MACE"]
+        command += [f"--{name}_file={options.output / name}.xyz" for name in ("train", "valid")]
+        command += ["--E0s=average", "--hidden_irreps=64x0e + 64x1o", f"--r_max={CUTOFF}"]
+        command += [f"--batch_size={BATCH}", "--valid_batch_size=10", "--ema", "--ema_decay=0.99"]
+        command += ["--amsgrad", "--energy_key=REF_energy", "--forces_key=REF_forces"]
+        command += ["--default_dtype=float32", f"--device={options.device}", "--seed=0"]
+        command += [f"--max_num_epochs={epochs}", "--eval_interval=1"]
+        if epochs >= 4:
+            command += ["--swa", f"--start_swa={3 * epochs // 4}"]
+        start = time.perf_counter()
+        call(command, where, options.threads)
+        return time.perf_counter() - start
+
+    epoch = (run(3, folder / "three") - run(1, folder / "one")) / 2
+    run(max(4, round(60 * minutes / epoch)), folder)
+    return folder / "mace_stagetwo.model"
+
+
+def train_nequip(python: str, minutes: float, folder: Path, options: argparse.Namespace) -> Path:
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(yaml.safe_dump(nequip_config(minutes, options)))
+    command = [str(Path(python).with_name("nequip-train")), "-cp", str(folder), "-cn", "config"]
+    call([*command, f"hydra.run.dir={folder}"], folder, options.threads)
+    return folder / "best.ckpt"
+
+
+def nequip_config(minutes: float, options: argparse.Namespace) -> dict[str, Any]:
+    """The settings of nequip's tutorial, for these files."""
+    elements = sorted(set(ase.io.read(options.output / "train.xyz").symbols))
+    loader = {"_target_": "torch.utils.data.DataLoader", "num_workers": 0}
+    metrics = {
+        "_target_": "nequip.train.EnergyForceMetrics",
+        "coeffs": {"total_energy_mae": 1.0, "forces_mae": 1.0},
+    }
+    monitored = "val0_epoch/weighted_sum"
+    seconds = round(60 * minutes)
+    return {
+        "run": ["train"],
+        "data": {
+            "_target_": "nequip.data.datamodule.ASEDataModule",
+            "seed": 0,
+            "train_file_path": str(options.output / "train.xyz"),
+            "val_file_path": str(options.output / "valid.xyz"),
+            "transforms": [
+                {
+                    "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
+                    "model_type_names": elements,
+                },
+                {"_target_": "nequip.data.transforms.NeighborListTransform", "r_max": CUTOFF},
+            ],
+            "train_dataloader": {**loader, "batch_size": BATCH, "shuffle": True},
+            "val_dataloader": {**loader, "batch_size": 10},
+            "stats_manager": {
+                "_target_": "nequip.data.CommonDataStatisticsManager",
+                "dataloader_kwargs": {"batch_size": 10},
+                "type_names": elements,
+            },
+        },
+        "trainer": {
+            "_target_": "lightning.Trainer",
+            "accelerator": "cpu" if options.device == "cpu" else "gpu",
+            "max_epochs": 10**6,
+            "max_time": {"minutes": seconds // 60, "seconds": seconds % 60},
+            "enable_progress_bar": False,
+            "logger": False,
+            "callbacks": [
+                {
+                    "_target_": "lightning.pytorch.callbacks.ModelCheckpoint",
+                    "monitor": monitored,
+                    "dirpath": "${hydra:runtime.output_dir}",
+                    "filename": "best",
+                }
+            ],
+        },
+        "training_module": {
+            "_target_": "nequip.train.EMALightningModule",
+            "ema_decay": 0.999,
+            "loss": {
+                "_target_": "nequip.train.EnergyForceLoss",
+                "per_atom_energy": True,
+                "coeffs": {"total_energy": 1.0, "forces": 1.0},
+            },
+            "val_metrics": metrics,
+            "train_metrics": metrics,
+            "optimizer": {"_target_": "torch.optim.Adam", "lr": 0.01},
+            "lr_scheduler": {
+                "scheduler": {
+                    "_target_": "torch.optim.lr_scheduler.ReduceLROnPlateau",
+                    "factor": 0.6,
+                    "patience": 5,
+                    "threshold": 0.2,
+                    "min_lr": 1e-6,
+                },
+                "monitor": monitored,
+                "interval": "epoch",
+                "frequency": 1,
+            },
+            "model": {
+                "_target_": "nequip.model.NequIPGNNModel",
+                "compile_mode": "eager",
+                "seed": 0,
+                "model_dtype": "float32",
+                "type_names": elements,
+                "r_max": CUTOFF,
+                "num_layers": 4,
+                "l_max": 1,
+                "num_features": 32,
+                "radial_mlp_depth": 2,
+                "radial_mlp_width": 64,
+                "avg_num_neighbors": "${training_data_stats:num_neighbors_mean}",
+                "per_type_energy_scales": "${training_data_stats:per_type_forces_rms}",
+                "per_type_energy_shifts": "${training_data_stats:per_atom_energy_mean}",
+            },
+        },
+    }
+
+
+TRAIN = {"sikff": train_sikff, "mace": train_mace, "nequip": train_nequip}
+
+
+def evaluate(package: str, model: Path, test: Path, device: str) -> None:
+    """Prints errors on the test frames as JSON; runs in the package's own environment."""
+    import warnings
+
+    warnings.simplefilter("ignore")
+    if package == "sikff":
+        from sikff.calculators import SIKFFCalculator
+
+        calculator: Any = SIKFFCalculator(model, device=device)
+    elif package == "mace":
+        from mace.calculators import MACECalculator
+
+        calculator = MACECalculator(model_paths=str(model), device=device, default_dtype="float32")
+    else:
+        from nequip.integrations.ase import NequIPCalculator
+
+        calculator = NequIPCalculator._from_saved_model(str(model), device=device)
+    energy, forces = [], []
+    for frame in ase.io.read(test, ":"):
+        atoms = Atoms(frame.numbers, frame.positions, cell=frame.cell, pbc=frame.pbc)
+        atoms.calc = calculator
+        forces.append(atoms.get_forces() - frame.arrays["REF_forces"])
+        energy.append((atoms.get_potential_energy() - frame.info["REF_energy"]) / len(atoms))
+    every = np.concatenate(forces)
+    errors = {
+        "force_mae": 1e3 * abs(every).mean(),
+        "force_rmse": 1e3 * np.sqrt((every**2).mean()),
+        "energy_mae": 1e3 * abs(np.array(energy)).mean(),
+    }
+    print(json.dumps({name: float(value) for name, value in errors.items()}))
+
+
+def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """Force error against training time."""
+    from sikff.training.plots import new_figure, save_figure
+
+    figure, (ax,) = new_figure(1)
+    for package in dict.fromkeys(row["package"] for row in rows):
+        points = sorted(
+            (float(row["minutes"]), float(row["force_mae"]))
+            for row in rows
+            if row["package"] == package
+        )
+        ax.plot(*zip(*points, strict=True), "o-", label=package)
+    ax.set(xlabel="minutes of training", ylabel="test force MAE (meV/Å)", xscale="log")
+    ax.set(yscale="log")
+    ax.legend(frameon=False)
+    save_figure(figure, path)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("train", type=Path)
+    parser.add_argument("test", type=Path)
+    parser.add_argument("--minutes", type=float, nargs="+", default=[5, 20])
+    parser.add_argument("--valid", type=int, default=50, help="frames for validation")
+    parser.add_argument("--every", type=int, default=1, help="test on every n-th frame")
+    parser.add_argument("--mace", help="interpreter of an environment with mace-torch")
+    parser.add_argument("--nequip", help="interpreter of an environment with nequip")
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--output", type=Path, default=Path("budget"))
+    parser.add_argument("--evaluate", choices=PACKAGES, help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.evaluate:
+        evaluate(options.evaluate, options.train, options.test, options.device)
+        return
+    options.output = options.output.resolve()
+    options.output.mkdir(parents=True, exist_ok=True)
+    table = options.output / "budget.csv"
+    rows: list[dict[str, Any]] = []
+    if table.exists():
+        with table.open(newline="") as file:
+            rows = list(csv.DictReader(file))
+    else:
+        prepare(options)
+    pythons = {"sikff": sys.executable, "mace": options.mace, "nequip": options.nequip}
+    for minutes in options.minutes:
+        for package, python in pythons.items():
+            done = any((r["package"], float(r["minutes"])) == (package, minutes) for r in rows)
+            if python is None or done:
+                continue
+            folder = options.output / f"{package}_{minutes:g}"
+            model = TRAIN[package](python, minutes, folder, options)
+            command = [python, __file__, str(model), str(options.output / "test.xyz")]
+            command += ["--evaluate", package, "--device", options.device]
+            printed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+            printed.check_returncode()
+            errors = json.loads(printed.stdout.splitlines()[-1])
+            rows.append({"package": package, "minutes": minutes, **errors})
+            print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
+            with table.open("w", newline="") as file:
+                writer = csv.DictWriter(file, list(rows[0]))
+                writer.writeheader()
+                writer.writerows(rows)
+    draw(rows, options.output / "budget.png")
+
+
+if __name__ == "__main__":
+    main()
