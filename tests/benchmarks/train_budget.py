@@ -150,7 +150,7 @@ def nequip_config(minutes: float, options: argparse.Namespace) -> dict[str, Any]
             "_target_": "lightning.Trainer",
             "accelerator": "cpu" if options.device == "cpu" else "gpu",
             "max_epochs": 10**6,
-            "max_time": {"minutes": seconds // 60, "seconds": seconds % 60},
+            "max_time": f"00:{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}",
             "enable_progress_bar": False,
             "logger": False,
             "callbacks": [
