@@ -1,10 +1,21 @@
 """The examples run, and leave their pictures."""
 
+import importlib.util
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
+
+import ase.io
+import numpy as np
+import pytest
+from ase import Atoms
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
+DATA = EXAMPLES / "data"
+FIELD = ("methanol_field.xyz", "molecules_field.xyz", "water_field_pbe.xyz")
+SURFACE = ("water_graphene.xyz", "water_nacl.xyz")
+COPIES = ("water_graphene_copies.xyz", "water_nacl_copies.xyz")
 
 
 def run(script: str, *arguments: object) -> str:
@@ -31,3 +42,82 @@ def test_committee(tmp_path: Path) -> None:
     said = run("committee.py", "--output", tmp_path / "c", "--minutes", 0.02, "--members", 2)
     assert "force_std" in said
     assert (tmp_path / "c" / "committee.png").stat().st_size > 10_000
+
+
+def molecules(name: str) -> list[Atoms]:
+    """The molecules of a data file; its isolated atoms, at least one, come before them."""
+    frames = ase.io.read(DATA / name, index=":")
+    n_isolated = sum(atoms.info["config_type"] == "IsolatedAtom" for atoms in frames)
+    assert n_isolated > 0
+    assert all(len(atoms) == 1 for atoms in frames[:n_isolated])
+    isolated = {atoms.symbols[0]: atoms.info["REF_energy"] for atoms in frames[:n_isolated]}
+    for atoms in frames[n_isolated:]:
+        bound = atoms.info["REF_energy"] - sum(isolated[symbol] for symbol in atoms.symbols)
+        assert bound < -4, "eV; molecules are bound"
+    return frames[n_isolated:]
+
+
+@pytest.mark.parametrize("name", FIELD)
+def test_field_labels_balance(name: str) -> None:
+    """A field pulls a neutral molecule nowhere, and turns it by the torque mu x F."""
+    # PySCF's grid does not turn with the molecule; see the README of the data.
+    tolerance = 1e-3 if name == "molecules_field.xyz" else 5e-3
+    largest = 0.0
+    for atoms in molecules(name):
+        forces, field = atoms.arrays["REF_forces"], atoms.info["electric_field"]
+        torque = np.cross(atoms.positions, forces).sum(axis=0)
+        expected = np.cross(atoms.info["REF_dipole"], field)
+        assert np.abs(forces.sum(axis=0)).max() < tolerance
+        assert np.abs(torque - expected).max() < tolerance
+        largest = max(largest, np.abs(torque + expected).max())
+    assert largest > 10 * tolerance, "the sign of the field matters"
+
+
+@pytest.mark.parametrize("name", SURFACE)
+def test_surface_ends_in_vacuum(name: str) -> None:
+    """From 12 Å on nothing pulls the molecule; nearer the surface does."""
+    near = []
+    for atoms in molecules(name):
+        height = atoms.get_center_of_mass()[2]
+        pull = np.abs(atoms.arrays["REF_forces"].sum(axis=0)).max()
+        assert height > 1
+        assert not atoms.pbc.any()
+        if height > 12:
+            assert pull < 1e-4, "eV/Å; the file has five decimals"
+        else:
+            near.append(pull)
+            assert atoms.info["surface"] in name
+    assert np.median(near) > 1e-2
+
+
+@pytest.mark.parametrize("name", SURFACE)
+def test_surface_is_split(name: str) -> None:
+    configs = [atoms.info["config_type"] for atoms in molecules(name)]
+    assert 4 < configs.count("train") / configs.count("test") < 6
+    assert set(configs[: len(configs) // 5]) == {"train", "test"}, "the order is shuffled"
+
+
+@pytest.fixture(scope="module")
+def floor() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("floor", DATA / "floor.py")
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+@pytest.mark.parametrize("name", COPIES)
+def test_floor(floor: ModuleType, name: str) -> None:
+    """The copies are one molecule, turned by the azimuth that they state."""
+    frames = ase.io.read(DATA / name, index=":")
+    found = floor.residuals(frames)
+    first: dict[int, Atoms] = {}
+    for atoms in frames:
+        other = first.setdefault(atoms.info["copy_of"], atoms)
+        assert np.allclose(atoms.get_all_distances(), other.get_all_distances(), atol=1e-4)
+        assert np.allclose(atoms.positions[:, 2], other.positions[:, 2], atol=1e-4)
+    high, low = found.height > 5, found.height < 3
+    errors = np.abs(found.forces).mean(axis=(1, 2, 3))
+    assert errors[high].mean() < 1e-3 < 1e-2 < errors[low].mean(), "corrugation fades"
+    for atoms in frames:
+        atoms.info["azimuth"] *= -1
+    assert np.abs(floor.residuals(frames).forces).mean() > 3 * np.abs(found.forces).mean()

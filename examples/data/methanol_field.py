@@ -22,9 +22,7 @@ Units and keys (extended XYZ; ASE's CODATA 2014 constants)
     ``config_type`` such as ``field_0.010au_T450`` or ``IsolatedAtom``.
 
 The three isolated atoms come first, then the molecules in a shuffled order fixed by the seed.
-Frames are labelled in that order and stored as they come in ``<output>.partial``, the snapshots
-in ``<output>.snapshots``; an interrupted run continues from these two files and removes them when
-it has finished.
+Frames are labelled in that order; an interrupted run continues (see ``labelling.py``).
 
 Needs ``pip install pyscf tblite ase``::
 
@@ -35,17 +33,16 @@ Needs ``pip install pyscf tblite ase``::
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-import os
-import time
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
-import ase.io
 import numpy as np
 from ase import Atoms
 from ase.build import molecule
 from ase.md.langevin import Langevin
 from ase.units import Bohr, Hartree, fs
+from labelling import generate
 from pyscf import dft, gto, lib
 from scipy.spatial.transform import Rotation
 from tblite.ase import TBLite
@@ -55,15 +52,20 @@ FORCE_UNIT = Hartree / Bohr  # eV/Å per Hartree/Bohr
 STRENGTHS = (0.0, 0.005, 0.01)  # atomic units, along +z
 TEMPERATURES = (300, 450, 600)  # K
 GRID = 3  # PySCF integration grid level, 0-9
-UNPAIRED = {"H": 1, "C": 2, "O": 2}  # unpaired electrons of the isolated atoms
+UNPAIRED = {"H": 1, "C": 2, "N": 3, "O": 2}  # unpaired electrons of the isolated atoms
 
 
 # --- geometries ---------------------------------------------------------------------------------
 
 
-def md_snapshots(temperature: float, count: int, rng: np.random.Generator) -> list[Atoms]:
-    """``count`` molecules (Å) from GFN2-xTB Langevin dynamics at ``temperature`` (K)."""
-    atoms = molecule("CH3OH")
+def md_snapshots(
+    name: str, temperature: float, count: int, rng: np.random.Generator
+) -> list[Atoms]:
+    """``count`` snapshots (Å) from GFN2-xTB Langevin dynamics at ``temperature`` (K).
+
+    ``name`` is that of the molecule in ``ase.build.molecule``.
+    """
+    atoms = molecule(name)
     atoms.calc = TBLite(method="GFN2-xTB", verbosity=0)
     dynamics = Langevin(
         atoms,
@@ -81,27 +83,42 @@ def md_snapshots(temperature: float, count: int, rng: np.random.Generator) -> li
     return snapshots
 
 
-def sample_geometries(count: int, seed: int) -> list[Atoms]:
-    """Frames to label, in their final order; ``count`` per field strength and temperature.
+def sample_geometries(
+    names: tuple[str, ...],
+    strengths: tuple[float, ...],
+    count: int,
+    seed: int,
+    decimals: int = 8,
+) -> list[Atoms]:
+    """Frames to label, in their final order; ``count`` per molecule, strength and temperature.
 
+    ``strengths`` are in atomic units; positions (Å) have as many ``decimals`` as the file stores.
     The field (V/Å) and the configuration type are in ``Atoms.info``.
     """
     rng = np.random.default_rng(seed)
     frames = []
-    for temperature in TEMPERATURES:
-        for index, atoms in enumerate(md_snapshots(temperature, count * len(STRENGTHS), rng)):
-            turn = Rotation.from_quat(rng.normal(size=4))  # normalised: uniform in SO(3)
-            atoms.positions = np.round(turn.apply(atoms.positions), 8)  # as stored in the file
-            strength = STRENGTHS[index % len(STRENGTHS)]
-            atoms.info["electric_field"] = np.array([0.0, 0.0, strength * FIELD_UNIT])
-            atoms.info["config_type"] = f"field_{strength:.3f}au_T{temperature}"
-            frames.append(atoms)
+    for name in names:
+        for temperature in TEMPERATURES:
+            snapshots = md_snapshots(name, temperature, count * len(strengths), rng)
+            for index, atoms in enumerate(snapshots):
+                turn = Rotation.from_quat(rng.normal(size=4))  # normalised: uniform in SO(3)
+                atoms.positions = np.round(turn.apply(atoms.positions), decimals)
+                strength = strengths[index % len(strengths)]
+                atoms.info["electric_field"] = np.array([0.0, 0.0, strength * FIELD_UNIT])
+                atoms.info["config_type"] = f"field_{strength:.3f}au_T{temperature}"
+                frames.append(atoms)
     isolated = []
-    for symbol in UNPAIRED:
+    for symbol in elements(names):
         atom = Atoms(symbol, [(0.0, 0.0, 0.0)])
         atom.info.update(electric_field=np.zeros(3), config_type="IsolatedAtom")
         isolated.append(atom)
     return isolated + [frames[i] for i in rng.permutation(len(frames))]
+
+
+def elements(names: tuple[str, ...]) -> list[str]:
+    """Chemical symbols in the molecules ``names``."""
+    present = {symbol for name in names for symbol in molecule(name).symbols}
+    return [symbol for symbol in UNPAIRED if symbol in present]
 
 
 # --- labels -------------------------------------------------------------------------------------
@@ -176,48 +193,50 @@ def in_field(atoms: Atoms, strength: float) -> Atoms:
     return copy
 
 
-def force_deviation(atoms: Atoms, grid: int, step: float = 1e-3) -> float:
+def force_deviation(atoms: Atoms, label: Callable[[Atoms], Atoms], step: float = 5e-4) -> float:
     """Largest |analytic - central-difference| force component (eV/Å); ``step`` in Å."""
-    analytic = label(atoms, grid).arrays["REF_forces"]
+    analytic = label(atoms).arrays["REF_forces"]
     numeric = np.zeros_like(analytic)
     for index in np.ndindex(numeric.shape):
         energies = []
         for sign in (1, -1):
             moved = atoms.copy()
             moved.positions[index] += sign * step
-            energies.append(label(moved, grid).info["REF_energy"])
+            energies.append(label(moved).info["REF_energy"])
         numeric[index] = -(energies[0] - energies[1]) / (2 * step)
     return float(np.abs(analytic - numeric).max())
 
 
-def check(grid: int, seed: int) -> None:
+def check(name: str, strength: float, label: Callable[[Atoms], Atoms], seed: int) -> None:
     """Compare forces, dipole and sign of the field with differences of energies.
 
-    Raises RuntimeError where they disagree.
+    ``label`` is tested on a distorted molecule ``name`` without and in a field (a.u.). Raises
+    RuntimeError where they disagree.
     """
     rng = np.random.default_rng(seed)
-    atoms = molecule("CH3OH")
+    atoms = molecule(name)
     atoms.positions = Rotation.from_quat(rng.normal(size=4)).apply(atoms.positions)
     atoms.positions += rng.normal(scale=0.05, size=atoms.positions.shape)
     failures = []
-    for strength in (0.0, max(STRENGTHS)):
-        deviation = force_deviation(in_field(atoms, strength), grid)
-        print(f"forces at {strength:.3f} a.u.: max |analytic - difference| {deviation:.1e} eV/Å")
+    for each in (0.0, strength):
+        deviation = force_deviation(in_field(atoms, each), label)
+        print(f"{name}: forces at {each:.3f} a.u. ", end="")
+        print(f"differ from central differences by at most {deviation:.1e} eV/Å")
         if deviation > 1e-4:
-            failures.append(f"forces at {strength} a.u.")
+            failures.append(f"forces at {each} a.u.")
 
-    strength, step = max(STRENGTHS), 1e-4
-    up, down = (label(in_field(atoms, strength + s * step), grid) for s in (1, -1))
+    step = 1e-4
+    up, down = (label(in_field(atoms, strength + s * step)) for s in (1, -1))
     slope = -(up.info["REF_energy"] - down.info["REF_energy"]) / (2 * step * FIELD_UNIT)
-    dipole = label(in_field(atoms, strength), grid).info["REF_dipole"][2]
+    dipole = label(in_field(atoms, strength)).info["REF_dipole"][2]
     print(f"dipole along the field: {dipole:.6f} e Å, -dE/dF {slope:.6f} e Å")
     if abs(slope - dipole) > 1e-5:
         failures.append("dipole")
 
-    moment = label(in_field(atoms, 0.0), grid).info["REF_dipole"]
+    moment = label(in_field(atoms, 0.0)).info["REF_dipole"]
     atoms.rotate(moment, "z")
     free, along, against = (
-        label(in_field(atoms, s), grid).info["REF_energy"] for s in (0.0, strength, -strength)
+        label(in_field(atoms, s)).info["REF_energy"] for s in (0.0, strength, -strength)
     )
     first_order = np.linalg.norm(moment) * strength * FIELD_UNIT
     print(f"energy change with the dipole along the field {along - free:+.6f} eV, ", end="")
@@ -226,49 +245,6 @@ def check(grid: int, seed: int) -> None:
         failures.append("sign of the field")
     if failures:
         raise RuntimeError("the labels are wrong: " + ", ".join(failures))
-
-
-# --- files --------------------------------------------------------------------------------------
-
-
-def write(path: Path, frames: list[Atoms]) -> None:
-    """Write ``frames`` to ``path`` as extended XYZ, all or nothing."""
-    temporary = path.with_name(path.name + ".tmp")
-    ase.io.write(temporary, frames, format="extxyz")
-    os.replace(temporary, path)
-
-
-def read(path: Path) -> list[Atoms]:
-    """All frames of ``path``."""
-    return list(ase.io.iread(path, index=":", format="extxyz"))
-
-
-def generate(output: Path, count: int, seed: int, workers: int) -> None:
-    """Write the data set to ``output``, continuing an interrupted run."""
-    snapshots = output.with_name(output.name + ".snapshots")
-    partial = output.with_name(output.name + ".partial")
-    if not snapshots.exists():
-        write(snapshots, sample_geometries(count, seed))
-    todo = read(snapshots)
-    if len(todo) != 3 + count * len(STRENGTHS) * len(TEMPERATURES):
-        raise SystemExit(f"{snapshots} is of a run with another --count: delete it or go back")
-    done = read(partial) if partial.exists() else []
-    for old, new in zip(done, todo, strict=False):
-        if not np.array_equal(old.positions, new.positions):
-            raise SystemExit(f"{partial} does not belong to {snapshots}: delete one of them")
-    print(f"{len(done)} of {len(todo)} frames are there", flush=True)
-
-    start, before = time.perf_counter(), len(done)
-    with multiprocessing.get_context("spawn").Pool(workers) as pool:
-        for frame in pool.imap(label, todo[before:]):
-            done.append(frame)
-            if len(done) % 10 == 0 or len(done) == len(todo):
-                write(partial, done)
-                pace = (time.perf_counter() - start) / (len(done) - before)
-                print(f"{len(done)} of {len(todo)} frames, {pace:.2f} s each", flush=True)
-    write(output, done)
-    partial.unlink(missing_ok=True)
-    snapshots.unlink()
 
 
 def main() -> None:
@@ -284,9 +260,12 @@ def main() -> None:
     parser.add_argument("--check-grid", type=int, default=GRID, help="grid level (0-9) of the test")
     arguments = parser.parse_args()
     if arguments.check:
-        check(arguments.check_grid, arguments.seed)
+        labeller = partial(label, grid=arguments.check_grid)
+        check("CH3OH", max(STRENGTHS), labeller, arguments.seed)
     else:
-        generate(arguments.output, arguments.count, arguments.seed, arguments.workers)
+        sample = partial(sample_geometries, ("CH3OH",), STRENGTHS, arguments.count, arguments.seed)
+        expected = 3 + arguments.count * len(STRENGTHS) * len(TEMPERATURES)
+        generate(arguments.output, sample, label, expected, arguments.workers)
 
 
 if __name__ == "__main__":
