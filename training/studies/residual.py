@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from torch import Tensor, nn
@@ -11,13 +12,14 @@ from sikff.nn import Gated, Linear, NeighbourLayout, PointConv, RMSNorm
 
 
 class ResidualConvolution(nn.Module):
-    """f'_i = L f_i + gated(sum_j k(x_j - x_i, a_ij) f_j) with an implicit kernel k.
+    """f'_i = L f_i + gated(sum_j k(x_j - x_i, a_ij) f_j) with a steerable kernel k.
 
     Nodes that receive may be some of those that send: so a cloud is made coarser.
 
     Args:
         in_type, out_type, attr_type: types of node features and edge attributes.
-        **kernel: options of :class:`sikff.nn.ImplicitKernel`.
+        convolution: makes the sum over j; :class:`sikff.nn.PointConv`, or one that is called alike.
+        **kernel: its options, of :class:`sikff.nn.ImplicitKernel` if nothing else is said.
 
     Attributes:
         out_type: that of the result, in canonical order.
@@ -28,13 +30,15 @@ class ResidualConvolution(nn.Module):
         in_type: FieldType,
         out_type: FieldType,
         attr_type: FieldType | None = None,
+        *,
+        convolution: Callable[..., nn.Module] = PointConv,
         **kernel: Any,
     ) -> None:
         super().__init__()
         self.norm = RMSNorm(in_type, eps=1.0)  # small features stay as they are
         self.gated = Gated(out_type)
         self.out_type = self.gated.out_type
-        self.convolution = PointConv(in_type, self.gated.in_type, attr_type, **kernel)
+        self.convolution = convolution(in_type, self.gated.in_type, attr_type, **kernel)
         self.skip = Linear(in_type, self.out_type)
 
     def forward(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from itertools import pairwise
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -12,6 +13,7 @@ from torch.nn import functional as F
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, Linear, neighbour_layout
+from sikff.training.studies.escnn_kernel import AnalyticConvolution
 from sikff.training.studies.molecules.graphs import BOND_TYPES, ELEMENTS, Graphs
 from sikff.training.studies.residual import ResidualConvolution
 
@@ -23,21 +25,23 @@ class Variant:
     """What a kernel is, and what it is told.
 
     Attributes:
-        implicit: whether the kernel is a network; else the classical one, basis x weights.
+        kernel: "implicit"; "analytic": one layer, the classical basis x weights; "escnn": the basis
+            that escnn derives, times weights.
         bonds: whether it sees the type of the bond.
         atoms: whether it sees the elements of both ends.
     """
 
-    implicit: bool = True
+    kernel: str = "implicit"
     bonds: bool = False
     atoms: bool = False
 
 
 VARIANTS = {
-    "analytic": Variant(implicit=False),
+    "analytic": Variant(kernel="analytic"),
     "implicit": Variant(),
     "bonds": Variant(bonds=True),
     "bonds+atoms": Variant(bonds=True, atoms=True),
+    "escnn": Variant(kernel="escnn"),
 }
 
 
@@ -50,7 +54,7 @@ class PropertyModel(nn.Module):
         channels: copies of each irrep in the features.
         order: highest frequency of the features.
         convolutions: number of them.
-        kernel_fields: copies of each irrep in the hidden activation of a kernel.
+        kernel_fields: copies of each irrep in the hidden activation of a kernel; rings of escnn's.
         kernel_layers: of an implicit kernel.
         cutoff: of a radius graph (Å); None: a covalent graph.
         neighbours: mean number of neighbours of an atom.
@@ -78,14 +82,17 @@ class PropertyModel(nn.Module):
         features = FieldType.harmonic(group, order, channels)
         first = FieldType.scalar(group, channels)
         n_known = variant.bonds * BOND_TYPES + variant.atoms * 2 * len(ELEMENTS)
-        kernel = {
-            "attr_type": FieldType.scalar(group, n_known) if n_known else None,
-            "layers": kernel_layers if variant.implicit else 1,
+        kernel: dict[str, Any] = {
+            "layers": kernel_layers if variant.kernel == "implicit" else 1,
             "hidden_fields": kernel_fields,
             "cutoff": cutoff,
             "sigma": SIGMA,
-            "scale": neighbours**-0.5,
         }
+        if variant.kernel == "escnn":
+            kernel = {"rings": kernel_fields, "extent": cutoff or 2 * SIGMA}
+            kernel["convolution"] = AnalyticConvolution
+        kernel["attr_type"] = FieldType.scalar(group, n_known) if n_known else None
+        kernel["scale"] = neighbours**-0.5
         types = [first, *[features] * (convolutions - 1), FieldType.scalar(group, head)]
         self.embedding = Linear(FieldType.scalar(group, len(ELEMENTS)), first)
         self.convolutions = nn.ModuleList()

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from sikff.groups import SymmetryGroup
+from sikff.training.studies.escnn_kernel import escnn_space
 from sikff.training.studies.loop import History, Recipe, fit
 from sikff.training.studies.molecules.dataset import Dataset, split
 from sikff.training.studies.molecules.graphs import ELEMENTS, Graphs, graphs_of
@@ -42,7 +43,7 @@ class Study:
         kernel_layers: of implicit kernels.
 
     Raises:
-        ValueError: something unknown, or a number out of its range.
+        ValueError: something unknown, a number out of its range, or escnn's kernel without escnn.
     """
 
     target: str = "homo"
@@ -61,13 +62,15 @@ class Study:
     kernel_layers: int = 2
 
     def __post_init__(self) -> None:
-        SymmetryGroup(self.group)
+        group = SymmetryGroup(self.group)
         find_target(self.target)
         for name, known in (("variant", tuple(VARIANTS)), ("graph", GRAPHS)):
             if getattr(self, name) not in known:
                 raise ValueError(
                     f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}"
                 )
+        if VARIANTS[self.variant].kernel == "escnn":
+            escnn_space(group, self.order)
         if not (np.isfinite(self.cutoff) and self.cutoff > 0):
             raise ValueError(f"cutoff must be finite and above 0 Å; got {self.cutoff}")
         if self.seed < 0:

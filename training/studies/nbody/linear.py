@@ -10,7 +10,7 @@ from sikff.groups import SymmetryGroup
 from sikff.nn import Linear
 from sikff.training.studies.nbody.graphs import Graphs
 
-ORDER = 2  # powers of the springs' Laplacian
+ORDER = 2  # powers of the springs' Laplacian, at most
 
 
 class Features(nn.Module):
@@ -23,16 +23,19 @@ class Features(nn.Module):
         group: the symmetry.
         height: whether the height above the plane is given.
         field: whether the axis is given as a vector, along which the others then have parts.
+        order: highest power of L; with 0, what a particle knows of itself alone.
 
     Attributes:
         out_type: v, L x, L v, L^2 x, L^2 v as vectors, then the invariants.
     """
 
-    def __init__(self, group: SymmetryGroup, *, height: bool, field: bool) -> None:
+    def __init__(
+        self, group: SymmetryGroup, *, height: bool, field: bool, order: int = ORDER
+    ) -> None:
         super().__init__()
-        self.height, self.field = height, field
-        n_scalars = (2 + height) * (1 + ORDER)
-        n_vectors = 1 + 2 * ORDER
+        self.height, self.field, self.order = height, field, order
+        n_scalars = (2 + height) * (1 + order)
+        n_vectors = 1 + 2 * order
         if field:
             n_vectors = 2 * n_vectors + 1 + n_scalars
         self.out_type = FieldType.vector(group, n_vectors) + FieldType.scalar(group, n_scalars)
@@ -44,7 +47,7 @@ class Features(nn.Module):
         state = torch.cat([vectors, *scalars], dim=-1)
         powers = [state]
         degree = graphs.springs.sum(dim=-1, keepdim=True)
-        for _ in range(ORDER):
+        for _ in range(self.order):
             powers.append(degree * powers[-1] - graphs.springs @ powers[-1])
         invariants = torch.cat([power[..., 6:] for power in powers], dim=-1)
         vectors = torch.cat([graphs.velocities, *(power[..., :6] for power in powers[1:])], dim=-1)

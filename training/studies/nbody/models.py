@@ -1,8 +1,8 @@
 """The models of the study, by name: all begin alike, and differ in how particles meet.
 
 Every model is a sum of three parts, each for what the former leave: the best linear map that its
-symmetry allows; what a particle does by itself, an equivariant MLP that is the same for all models;
-and what the others do to it, a network that differs from model to model.
+symmetry allows; what a particle does by itself, see :mod:`sikff.training.studies.nbody.own_motion`,
+the same for all models; and what the others do to it, a network that differs from model to model.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from torch import Tensor, nn
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.training.studies.nbody.graphs import Graphs
-from sikff.training.studies.nbody.kernel_network import GatedMLP, KernelNetwork
+from sikff.training.studies.nbody.kernel_network import KernelNetwork
 from sikff.training.studies.nbody.linear import Features, LinearMotion
 from sikff.training.studies.nbody.message_passing import EGNN, MessagePassing
+from sikff.training.studies.nbody.own_motion import OwnMotion
 from sikff.training.studies.nbody.steerable import SEGNN, TFN
 
 N_PARAMETERS = 60_000
-OWN_FIELDS, OWN_LAYERS, OWN_WIDTH = 8, 5, 64
 WIDTHS = range(1, 513)
 PROBED = (1, 2, 3)  # enough, as the number of weights is quadratic in the width
 
@@ -77,8 +77,10 @@ class Model(nn.Module):
             edges = FieldType.vector(group, 2 + kind.field)
             edges += FieldType.scalar(group, 1 + 2 * kind.field)
             vector = FieldType.vector(group)
+            self.itself = Features(group, height=height, field=kind.field, order=0)
+            self.selves = Standardise(self.itself.out_type)
             self.nodes, self.edges = Standardise(nodes), Standardise(edges)
-            self.own = Part(GatedMLP(nodes, vector, OWN_FIELDS, OWN_LAYERS, OWN_WIDTH))
+            self.own = Part(OwnMotion(self.itself.out_type, nodes, vector))
             self.network = Part(kind.network(nodes, edges, width))
 
     @property
@@ -98,25 +100,30 @@ class Model(nn.Module):
         """
         self.linear.solve(graphs, displacements)
         if self.network is not None:
+            self.selves.measure(self.itself(graphs).flatten(0, 1))
             self.nodes.measure(self.linear.features(graphs).flatten(0, 1))
             self.edges.measure(self._known_of_pairs(graphs)[1])
 
     def alone(self, graphs: Graphs) -> Tensor:
         """Displacements [T, n, 3] without the interactions that are not linear."""
-        linear = self.linear(graphs)
-        if self.own is None:
-            return linear
-        return linear + self.own(self.nodes(self.linear.features(graphs)))
+        return self._alone(graphs, self.linear.features(graphs))
 
     def forward(self, graphs: Graphs) -> Tensor:
         """Displacements [T, n, 3]."""
-        alone = self.alone(graphs)
+        known = self.linear.features(graphs)
+        alone = self._alone(graphs, known)
         if self.network is None:
             return alone
-        nodes = self.nodes(self.linear.features(graphs).flatten(0, 1))
         vectors, edges = self._known_of_pairs(graphs)
+        nodes = self.nodes(known.flatten(0, 1))
         rest = self.network(nodes, self.edges(edges), vectors, graphs.pairs)
         return alone + rest.view_as(alone)
+
+    def _alone(self, graphs: Graphs, known: Tensor) -> Tensor:
+        linear = self.linear.map(known)
+        if self.own is None:
+            return linear
+        return linear + self.own(self.selves.scaled(self.itself(graphs)), self.nodes.scaled(known))
 
     def _known_of_pairs(self, graphs: Graphs) -> tuple[Tensor, Tensor]:
         """Relative positions [E, 3], and with velocities and springs all that is known [E, b]."""
@@ -172,9 +179,13 @@ class Standardise(nn.Module):
         self.offset.copy_(basis @ torch.cat(means))
         self.matrix.copy_(basis @ (basis / torch.cat(sizes)).T)
 
+    def scaled(self, x: Tensor) -> Tensor:
+        """[..., d] -> [..., d], in the same units but with the mean of invariants left in."""
+        return x @ self.matrix
+
     def forward(self, x: Tensor) -> Tensor:
         """[..., d] -> [..., d]."""
-        return (x - self.offset) @ self.matrix
+        return self.scaled(x - self.offset)
 
 
 def build(

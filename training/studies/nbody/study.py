@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -19,6 +20,7 @@ from sikff.training.studies.nbody.simulate import Charged, Springs, Trajectories
 
 VALID_SEED, TEST_SEED = 10**6, 10**6 + 1  # training seeds are smaller
 AT_ONCE = 500  # trajectories of an evaluation
+OWN_STEPS = 4  # of the training of the own motion, to one of the interactions
 SPRINGS = ("hidden", "given")
 STRENGTH = {"springs": "stiffness", "charged": "field"}  # what breaks the symmetry, and how much
 
@@ -199,7 +201,7 @@ def train_parts(
         return []
     x, y = train
 
-    def learn(part: Part, predict: Callable[[Model, Graphs], Tensor]) -> History:
+    def learn(part: Part, predict: Callable[[Model, Graphs], Tensor], recipe: Recipe) -> History:
         with torch.no_grad():
             left = y - torch.cat([predict(model, x.select(s)) for s in _portions(y)])
             part.scale.copy_(left.square().mean().sqrt())
@@ -216,7 +218,12 @@ def train_parts(
         part.requires_grad_(True)
         return fit(model, len(x), loss, validate, recipe, seed=seed, progress=progress)
 
-    return [learn(model.own, Model.alone), learn(model.network, Model.__call__)]
+    # A trajectory has many particles that move by themselves: a few make a batch.
+    by_itself = replace(recipe, batch_size=math.ceil(recipe.batch_size / OWN_STEPS))
+    return [
+        learn(model.own, Model.alone, by_itself),
+        learn(model.network, Model.__call__, recipe),
+    ]
 
 
 @torch.no_grad()

@@ -11,7 +11,7 @@ GROUPS = (
     *("SO(2)", "C_inf_v", "D_inf", "C_inf_h", "D_inf_h"),
     *("SO(3)", "O(3)", "Cs", "Ci", "C1"),
 )
-KERNELS = ("implicit", "analytic")
+KERNELS = ("implicit", "analytic", "escnn")
 
 
 def add_parser(commands: Any) -> None:
@@ -25,7 +25,10 @@ def add_parser(commands: Any) -> None:
         "--group", default="SO(2)", metavar="G", help=f"of the network, about z {DEFAULT}"
     )
     command.add_argument(
-        "--kernel", choices=KERNELS, default="implicit", help=f"of two layers or of one {DEFAULT}"
+        "--kernel",
+        choices=KERNELS,
+        default="implicit",
+        help=f"of two layers, of one, or escnn's (extra escnn) {DEFAULT}",
     )
     command.add_argument("--seed", type=int, default=0, metavar="N", help=f"{DEFAULT}")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
@@ -37,7 +40,9 @@ def add_parser(commands: Any) -> None:
     )
     table.set_defaults(run=run_table)
     table.add_argument("--groups", nargs="+", default=GROUPS, metavar="G", help=f"{DEFAULT}")
-    table.add_argument("--kernels", nargs="+", choices=KERNELS, default=KERNELS, help=f"{DEFAULT}")
+    table.add_argument(
+        "--kernels", nargs="+", choices=KERNELS, default=KERNELS[:2], help=f"{DEFAULT}"
+    )
     table.add_argument(
         "--seeds", type=int, nargs="+", default=(0, 1, 2), metavar="N", help=f"{DEFAULT}"
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,11 +12,15 @@ from torch import Tensor, nn
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, Linear, RMSNorm, SquaredNorms, neighbour_layout
+from sikff.training.studies.escnn_kernel import AnalyticConvolution
 from sikff.training.studies.residual import ResidualConvolution
 
-KERNELS = {"implicit": 2, "analytic": 1}  # layers of the kernel's network
+KERNELS: dict[str, dict[str, Any]] = {  # options of the convolutions; the neighbours are within 1
+    "implicit": {"layers": 2, "hidden_fields": 8, "sigma": 0.5},
+    "analytic": {"layers": 1, "hidden_fields": 8, "sigma": 0.5},
+    "escnn": {"convolution": AnalyticConvolution, "rings": 4, "extent": 1.0},
+}
 MAX_FREQUENCY = 1
-HIDDEN_FIELDS = 8  # of the kernel's network
 HIDDEN_WIDTH = 32  # of the classifier
 WIDTHS = [quarter / 4 for quarter in range(4, 513)]
 
@@ -33,7 +38,7 @@ class ShapeNetwork(nn.Module):
         spacings: typical distances of the nearest points before each convolution, see
             :func:`spacings_of`.
         n_neighbours: points that each point gathers from, itself included.
-        kernel_layers: 2, or more, for an implicit kernel; 1: the classical basis x weights.
+        kernel: name in `KERNELS`.
         width: numbers in the features of each irrep, about.
     """
 
@@ -44,7 +49,7 @@ class ShapeNetwork(nn.Module):
         *,
         spacings: Sequence[float],
         n_neighbours: int,
-        kernel_layers: int,
+        kernel: str,
         width: float,
     ) -> None:
         super().__init__()
@@ -53,14 +58,7 @@ class ShapeNetwork(nn.Module):
         fields = FieldType(group, [(max(1, round(width / i.dim)), i) for i in irreps])
         self.embed = Linear(FieldType.vector(group) + FieldType.scalar(group), fields)
         self.convolutions = nn.ModuleList(
-            ResidualConvolution(
-                fields,
-                fields,
-                layers=kernel_layers,
-                hidden_fields=HIDDEN_FIELDS,
-                sigma=0.5,
-                scale=n_neighbours**-0.5,
-            )
+            ResidualConvolution(fields, fields, scale=n_neighbours**-0.5, **KERNELS[kernel])
             for _ in self.spacings
         )
         self.norm = RMSNorm(fields)
@@ -143,10 +141,9 @@ def build(
     """A network whose width makes it as large as those of other groups.
 
     Args:
-        kernel: name in `KERNELS`.
         n_parameters: number of weights to come near to.
         seed: of the weights.
-        group, n_classes, spacings, n_neighbours: as for :class:`ShapeNetwork`.
+        group, n_classes, spacings, n_neighbours, kernel: as for :class:`ShapeNetwork`.
     """
 
     def of_width(width: float) -> ShapeNetwork:
@@ -155,7 +152,7 @@ def build(
             n_classes,
             spacings=spacings,
             n_neighbours=n_neighbours,
-            kernel_layers=KERNELS[kernel],
+            kernel=kernel,
             width=width,
         )
 

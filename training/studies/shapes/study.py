@@ -11,10 +11,17 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sikff.groups import SymmetryGroup
+from sikff.training.studies.escnn_kernel import escnn_space
 from sikff.training.studies.loop import History, Recipe, fit
 from sikff.training.studies.shapes.classes import Z, bound
 from sikff.training.studies.shapes.clouds import Clouds, read_folder, split_clouds, stand_in
-from sikff.training.studies.shapes.network import KERNELS, ShapeNetwork, build, spacings_of
+from sikff.training.studies.shapes.network import (
+    KERNELS,
+    MAX_FREQUENCY,
+    ShapeNetwork,
+    build,
+    spacings_of,
+)
 
 VALID_SEED, TEST_SEED = 10**6, 10**6 + 1  # training seeds are smaller
 AT_ONCE = 64  # clouds of an evaluation
@@ -27,7 +34,8 @@ class Study:
 
     Attributes:
         group: symmetry of the network, about z.
-        kernel: "implicit", or "analytic": one layer, the classical basis x weights.
+        kernel: "implicit"; "analytic": one layer, the classical basis x weights; "escnn": the basis
+            that escnn derives.
         data: folder of ModelNet-40 or one like it; None: procedural shapes.
         n_train, n_valid, n_test: clouds of each class; of a folder, at most.
         n_points: of each cloud.
@@ -38,7 +46,7 @@ class Study:
         seed: of the training clouds, the weights and the order of the clouds.
 
     Raises:
-        ValueError: something unknown, or a number out of its range.
+        ValueError: something unknown, a number out of its range, or escnn's kernel without escnn.
     """
 
     group: str = "SO(2)"
@@ -55,11 +63,13 @@ class Study:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        SymmetryGroup(self.group)
+        group = SymmetryGroup(self.group)
         if self.kernel not in KERNELS:
             raise ValueError(
                 f"unknown kernel {self.kernel!r}; expected one of {', '.join(KERNELS)}"
             )
+        if self.kernel == "escnn":
+            escnn_space(group, MAX_FREQUENCY)
         if not 0 <= self.seed < VALID_SEED:
             raise ValueError(f"seed must be at least 0 and below {VALID_SEED}; got {self.seed}")
         for name in ("n_train", "n_valid", "n_test", "n_neighbours", "layers", "epochs"):

@@ -16,7 +16,7 @@ from sikff.training.studies import table
 from sikff.training.studies.shapes.study import Study, run
 from sikff.training.studies.table import Results, values
 
-COLOURS = {"implicit": BLUE, "analytic": ORANGE}
+COLOURS = {"implicit": BLUE, "analytic": ORANGE, "escnn": "#3f8f5f"}
 
 
 def grid(

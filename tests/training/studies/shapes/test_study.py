@@ -60,7 +60,10 @@ def test_the_seed_decides() -> None:
     ("settings", "words"),
     [
         ({"group": "SU(2)"}, "SU"),
-        ({"kernel": "wavelet"}, "unknown kernel 'wavelet'; expected one of implicit, analytic"),
+        (
+            {"kernel": "wavelet"},
+            "unknown kernel 'wavelet'; expected one of implicit, analytic, escnn",
+        ),
         ({"seed": -1}, "seed must be at least 0"),
         ({"n_test": 0}, "n_test must be 1 or more; got 0"),
         ({"n_points": 63}, "expected at least 64 points; got 63"),
