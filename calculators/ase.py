@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -12,18 +13,20 @@ import torch
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
 from sikff.calculators.models import (
+    FieldResponse,
     answer,
     check_committee,
     chosen_device,
     chosen_dtype,
+    compiled,
+    field_response,
     prepared,
     reach,
 )
+from sikff.conditions import KEYS, Conditions
 from sikff.forcefield import EnergyModel
-from sikff.graph import field_vector
+from sikff.graph import AtomicGraph
 from sikff.skin import SkinList
-
-FIELD = "electric_field"
 
 
 class SIKFFCalculator(Calculator):
@@ -31,13 +34,17 @@ class SIKFFCalculator(Calculator):
 
     Returns energy, free_energy (the same) and energies in eV, forces in eV/Å and, for structures
     with a three-dimensional cell, stress in eV/Å^3 (xx, yy, zz, yz, xz, xy; tension is positive).
+    A model that reads electric fields in all directions also has the dipole in e Å, and one that
+    reads them along its axis has `get_field_response`.
 
-    A uniform electric field (three numbers, V/Å) comes from ``atoms.info["electric_field"]`` or
-    from the parameter `electric_field`; a changed field is noticed however it was changed.
+    What acts from outside comes from ``atoms.info`` or from the parameters of the same names:
+    `electric_field` (three numbers, V/Å), `surface_origin` (a point of the surface, Å; else that
+    in the model file) and `surface` (its name, or "vacuum"). Changes are noticed however they were
+    made. A field or height outside the training data gets one warning.
 
     Of a committee every result is the mean over its models, and `get_deviations` has the standard
     deviations. The models may differ in anything but the set of elements, the plane they stand on
-    and whether they read an electric field.
+    with its surfaces, and whether they read an electric field.
 
     Neighbours are searched a little further than the cutoff, and searched again only when atoms
     or cell have changed so much that a pair may be missing. That changes no result.
@@ -49,7 +56,10 @@ class SIKFFCalculator(Calculator):
         dtype: "float32" or "float64" for the weights; None: as they are.
         skin: Å beyond the cutoff for the search of neighbours; in liquids and hot crystals 0.6 to
             1.5 cost about the same. 0: search at every step.
-        electric_field: uniform field for structures whose `info` names none.
+        compile: use ``torch.compile``, see `sikff.forcefield.Compiled`. The first call, and one
+            with other atoms, takes a minute or more; later ones are the faster the fewer atoms
+            there are. For long runs of one structure.
+        electric_field, surface_origin, surface: for structures whose `info` names none.
         **kwargs: of ase.calculators.calculator.Calculator, such as `atoms`.
 
     Attributes:
@@ -58,11 +68,19 @@ class SIKFFCalculator(Calculator):
     Raises:
         FileNotFoundError: if a file is missing.
         ValueError: for a file that is no model, an unknown device, dtype or keyword, a skin that
-            is negative or not finite, or models that do not make a committee.
+            is negative or not finite, models that do not make a committee, or `compile` for models
+            that are no `ForceField`.
     """
 
-    implemented_properties = ["energy", "free_energy", "energies", "forces", "stress"]  # noqa: RUF012
-    default_parameters = {FIELD: None}  # noqa: RUF012
+    implemented_properties = [  # noqa: RUF012
+        "energy",
+        "free_energy",
+        "energies",
+        "forces",
+        "stress",
+        "dipole",
+    ]
+    default_parameters = dict.fromkeys(KEYS)
     discard_results_on_any_change = True
 
     def __init__(
@@ -71,19 +89,26 @@ class SIKFFCalculator(Calculator):
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
         skin: float = 0.8,
+        compile: bool = False,
         electric_field: Sequence[float] | np.ndarray | None = None,
+        surface_origin: Sequence[float] | np.ndarray | None = None,
+        surface: str | None = None,
         **kwargs: Any,
     ) -> None:
-        given = [model] if isinstance(model, str | Path | EnergyModel) else model
+        models = [model] if isinstance(model, str | Path | EnergyModel) else model
         self.device, dtype = chosen_device(device), chosen_dtype(dtype)
-        self.models = [prepared(each, self.device, dtype) for each in given]
+        self.models = [prepared(each, self.device, dtype) for each in models]
         check_committee(self.models)
+        self._evaluated = compiled(self.models) if compile else self.models
         self._lists = {
-            reach(each): SkinList(each.cutoff, skin, each.elements) for each in self.models
+            reach(each): SkinList(each.cutoff, skin, each.elements, each.surfaces)
+            for each in self.models
         }
-        self._calculated_field = np.zeros(3)
+        self._calculated = Conditions()
+        self._warned: set[str] = set()
         self._deviations: dict[str, Any] = {}
-        super().__init__(**{FIELD: electric_field}, **kwargs)
+        given = (electric_field, surface_origin, surface)
+        super().__init__(**dict(zip(KEYS, given, strict=True)), **kwargs)
 
     @property
     def neighbour_rebuilds(self) -> int:
@@ -91,25 +116,25 @@ class SIKFFCalculator(Calculator):
         return sum(each.rebuilds for each in self._lists.values())
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
-        """Changes the parameter `electric_field`; returns what changed.
+        """Changes `electric_field`, `surface_origin` or `surface`; returns what changed.
 
         Raises:
-            ValueError: for another name, or a field that is not three finite numbers.
+            ValueError: for another name, or a value that is not three finite numbers or a name.
         """
-        unknown = sorted(set(kwargs) - set(self.default_parameters))
+        unknown = sorted(set(kwargs) - set(KEYS))
         if unknown:
             raise ValueError(
-                f"the calculator has no parameter {', '.join(unknown)}; expected {FIELD}"
+                f"the calculator has no parameter {', '.join(unknown)}; expected {', '.join(KEYS)}"
             )
-        if kwargs.get(FIELD) is not None:
-            field_vector(kwargs[FIELD])  # refuses what is not a field
+        Conditions.of(kwargs)  # refuses what is none
         return super().set(**kwargs)
 
     def check_state(self, atoms: ase.Atoms, tol: float = 1e-15) -> list[str]:
-        """What changed since the last calculation, the electric field included."""
+        """What changed since the last calculation, the conditions included."""
         changes = super().check_state(atoms, tol=tol)
-        if not np.array_equal(self._field(atoms), self._calculated_field):
-            changes.append(FIELD)
+        for key, now, then in zip(KEYS, self._conditions(atoms), self._calculated, strict=True):
+            if now != then:
+                changes.append(key)
         return changes
 
     def calculate(
@@ -118,27 +143,26 @@ class SIKFFCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Fills `results`; the stress only if `properties` asks for it.
+        """Fills `results`; stress and dipole only if `properties` asks for them.
 
         Raises:
-            ValueError: for elements the model does not know, a field it does not read, or atoms
-                nearer than 0.1 Å to each other or to their own images.
-            PropertyNotImplementedError: if the stress is asked for without a 3D cell.
+            ValueError: for elements the model does not know, a field or surface it does not read,
+                or atoms nearer than 0.1 Å to each other or to their own images.
+            PropertyNotImplementedError: if the stress is asked for without a 3D cell, or the
+                dipole of a model that does not read fields in all directions.
             CalculationFailed: if a model returns NaN or infinity.
         """
         super().calculate(atoms, properties, system_changes)
-        atoms = self.atoms
-        if atoms is None:
+        if self.atoms is None:
             raise ValueError("no atoms given; expected an ase.Atoms")
-        stress = "stress" in properties
+        stress, dipole = "stress" in properties, "dipole" in properties
         if stress:
-            _check_volume(atoms)
-        field = self._field(atoms)
-        graphs = {
-            key: neighbours.graph(atoms, field).to(self.device)
-            for key, neighbours in self._lists.items()
-        }
-        answers = [answer(model, graphs[reach(model)], stress) for model in self.models]
+            _check_volume(self.atoms)
+        if dipole:
+            self._check_dipole()
+        graphs = [graph for _, graph in self._questions(self.atoms)]
+        asked = zip(self._evaluated, graphs, strict=True)
+        answers = [answer(*each, stress, dipole) for each in asked]
         results = {name: np.mean([each[name] for each in answers], axis=0) for name in answers[0]}
         results["energy"] = results["free_energy"] = float(results["energy"])
         if len(answers) > 1:
@@ -146,8 +170,8 @@ class SIKFFCalculator(Calculator):
                 f"{name}_std": np.std([each[name] for each in answers], axis=0, ddof=1)
                 for name in ("energy", "forces")
             }
-        self._calculated_field = field
-        self.results = results
+        self._calculated = self._conditions(self.atoms)
+        self.results = results if system_changes else self.results | results
 
     def get_deviations(self, atoms: ase.Atoms | None = None) -> dict[str, Any]:
         """Standard deviations over the committee, calculated if anything has changed.
@@ -171,23 +195,65 @@ class SIKFFCalculator(Calculator):
         self.get_property("energy", atoms)
         return {name: value.copy() for name, value in self._deviations.items()}
 
-    def _field(self, atoms: ase.Atoms) -> np.ndarray:
-        """The field (V/Å) that acts on these atoms."""
-        given = [
-            field_vector(field)
-            for field in (atoms.info.get(FIELD), self.parameters[FIELD])
-            if field is not None
-        ]
-        if not given:
-            return np.zeros(3)
-        if not np.array_equal(given[0], given[-1]):
-            raise ValueError(
-                f"atoms.info has {FIELD} {given[0].tolist()}, the calculator {given[1].tolist()}; "
-                "expected one of them, or the same in both"
+    def get_field_response(self, atoms: ase.Atoms | None = None) -> FieldResponse:
+        """How the energy answers to the electric field, along the directions the model reads.
+
+        These are one, the axis, for models of C_inf_v or SO(2), and three for those of O(3). What
+        the model does not read it does not know: it has no dipole across its axis.
+
+        Args:
+            atoms: the structure, neutral as a whole; None: that of the last calculation.
+
+        Returns:
+            ``directions`` [k, 3], ``dipole`` [k] in e Å along each, as it is in the field, and
+            ``polarizability`` [k, k] in e Å^2/V (times 14.3996 for a volume in Å^3).
+
+        Raises:
+            ValueError: no atoms, or as `calculate`.
+            PropertyNotImplementedError: if the model reads no field.
+        """
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise ValueError("no atoms given; expected an ase.Atoms")
+        along = [model.field_directions for model in self.models]
+        if not len(along[0]) or any(not np.array_equal(each, along[0]) for each in along):
+            raise PropertyNotImplementedError(
+                "the model reads no electric field, or those of the committee read it along "
+                "different directions, so dipole and polarizability are not known; train models of "
+                "one group with frame.field: true"
             )
+        found = [field_response(*each) for each in self._questions(atoms)]
+        return FieldResponse(*(np.mean(each, axis=0) for each in zip(*found, strict=True)))
+
+    def _questions(self, atoms: ase.Atoms) -> list[tuple[EnergyModel, AtomicGraph]]:
+        """Each model with the graph it reads."""
+        conditions = self._conditions(atoms)
         for model in self.models:
-            model.check_field(given[0])
-        return given[0]
+            model.check_conditions(conditions)
+        graphs = {
+            key: neighbours.graph(atoms, conditions).to(self.device)
+            for key, neighbours in self._lists.items()
+        }
+        questions = [(model, graphs[reach(model)]) for model in self.models]
+        for model, graph in questions:
+            for kind, words in model.beyond_training(graph).items():
+                if kind not in self._warned:
+                    self._warned.add(kind)
+                    warnings.warn(words, stacklevel=3)
+        return questions
+
+    def _conditions(self, atoms: ase.Atoms) -> Conditions:
+        """What acts on these atoms from outside."""
+        return Conditions.of(atoms.info, self.parameters)
+
+    def _check_dipole(self) -> None:
+        known = min(len(model.field_directions) for model in self.models)
+        if known < 3:
+            raise PropertyNotImplementedError(
+                f"the dipole has three components, but the model reads the electric field along "
+                f"{known} directions; get_field_response() has the component along the axis of a "
+                "model that reads it there"
+            )
 
 
 def _check_volume(atoms: ase.Atoms) -> None:

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from ase.calculators.calculator import CalculationFailed
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from sikff.forcefield import EnergyModel, ForceField, load
+from sikff.forcefield import Compiled, EnergyModel, ForceField, load
 from sikff.graph import AtomicGraph
 
 
@@ -58,32 +58,77 @@ def prepared(
     return model.requires_grad_(False)
 
 
+def compiled(models: Sequence[EnergyModel]) -> list[EnergyModel]:
+    """The models, each compiled at its first call.
+
+    Raises:
+        ValueError: if one is no ForceField.
+    """
+    found: list[EnergyModel] = []
+    for model in models:
+        if not isinstance(model, ForceField):
+            raise ValueError(
+                f"compile is for models of class ForceField; got {type(model).__name__}. Do not "
+                "compile"
+            )
+        found.append(Compiled(model))
+    return found
+
+
 def reach(model: EnergyModel) -> tuple[float, tuple[str, ...]]:
     """Models for which this is the same read the same graph."""
     return model.cutoff, tuple(model.elements)
 
 
-def answer(model: EnergyModel, graph: AtomicGraph, stress: bool) -> dict[str, Any]:
+class FieldResponse(NamedTuple):
+    """Slopes of the energy in an electric field, along the directions in which it is known."""
+
+    directions: np.ndarray  # [k, 3], orthonormal
+    dipole: np.ndarray  # [k] e Å
+    polarizability: np.ndarray  # [k, k] e Å^2/V
+
+
+def answer(model: EnergyModel, graph: AtomicGraph, stress: bool, dipole: bool) -> dict[str, Any]:
     """What a model says about one structure, under the names and in the shapes of ASE.
 
     Raises:
         CalculationFailed: if it says NaN or infinity.
     """
-    prediction = model(graph, forces=True, stress=stress)
+    prediction = model(graph, forces=True, stress=stress, dipole=dipole)
     found = {
         "energy": prediction.energy.item(),
         "energies": prediction.energies.cpu().numpy(),
         "forces": prediction.forces.double().cpu().numpy(),
     }
-    if stress:
+    if prediction.stress is not None:
         found["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].double().cpu().numpy())
+    if prediction.dipole is not None:
+        found["dipole"] = prediction.dipole[0].double().cpu().numpy()
+    _check_finite(found)
+    return found
+
+
+def field_response(model: EnergyModel, graph: AtomicGraph) -> FieldResponse:
+    """Dipole and polarizability of one structure, as far as the model knows them.
+
+    Raises:
+        CalculationFailed: if it says NaN or infinity.
+    """
+    along = model.field_directions
+    dipole = model(graph, forces=False, dipole=True).dipole[0].double().cpu().numpy()
+    slope = model.polarizability(graph)[0].double().cpu().numpy()
+    found = FieldResponse(along, along @ dipole, along @ slope @ along.T)
+    _check_finite(found._asdict())
+    return found
+
+
+def _check_finite(found: Mapping[str, Any]) -> None:
     wrong = [name for name, value in found.items() if not np.isfinite(value).all()]
     if wrong:
         raise CalculationFailed(
             f"the force field returned NaN or infinity in {', '.join(wrong)}; expected finite "
             "numbers: are atoms far too close, or is the time step too long?"
         )
-    return found
 
 
 def check_committee(models: Sequence[EnergyModel]) -> None:
@@ -119,4 +164,8 @@ def _surroundings(model: EnergyModel) -> str:
     field = "reads the electric field" if config.frame.field else "reads no electric field"
     if config.frame.plane_origin is None:
         return f"{field} and sees no plane"
-    return f"{field} and sees a plane at {config.frame.plane_origin} normal to {config.axis}"
+    plane = f"a plane at {config.frame.plane_origin} normal to {config.axis}"
+    slit = config.frame.slit_width
+    plane += "" if slit is None else f" with another {slit:g} Å above it"
+    known = ", ".join(config.frame.surfaces)
+    return f"{field} and sees {plane}{f', one of {known}' if known else ''}"

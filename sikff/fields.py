@@ -11,7 +11,7 @@ import torch
 
 from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.group import Matrices, as_matrices
-from sikff.groups.intertwiners import clebsch_gordan, restriction
+from sikff.groups.intertwiners import branching, clebsch_gordan, restriction
 
 Array = np.ndarray
 
@@ -189,6 +189,38 @@ class FieldType:
         if self._basis is not None:
             rho = self._basis @ rho @ self._basis.T
         return torch.from_numpy(rho)
+
+    def restrict(self, subgroup: SymmetryGroup) -> FieldType:
+        """The canonical type that the same features have under a subgroup of G.
+
+        Copies keep their order, those of one irrep of G after those of the ones before it. Under
+        G itself it is this type.
+
+        Raises:
+            ValueError: ``subgroup`` is not a subgroup of G.
+        """
+        if subgroup == self.group:
+            return self
+        fields = [
+            (n, part)
+            for n, irrep in self.canonical.fields
+            for part, _ in branching(irrep, subgroup)
+        ]
+        return FieldType(subgroup, fields).canonical
+
+    def restriction_matrix(self, subgroup: SymmetryGroup) -> Array:
+        """Orthogonal matrix [d, d] that takes features of ``restrict(subgroup)`` to this type."""
+        if subgroup == self.group:
+            return np.eye(self.size)
+        columns: dict[Irrep, list[Array]] = {}
+        for irrep, n, start, stop in self.canonical.blocks:
+            for part, t in branching(irrep, subgroup):
+                copies = np.zeros((self.size, part.dim * n))
+                copies[start:stop] = np.kron(t, np.eye(n))
+                columns.setdefault(part, []).append(copies.reshape(self.size, part.dim, n))
+        parts = sorted(columns, key=lambda part: part.index)
+        blocks = [np.concatenate(columns[part], axis=2).reshape(self.size, -1) for part in parts]
+        return self.change_of_basis @ np.concatenate([np.zeros((self.size, 0)), *blocks], axis=1)
 
     def tensor_product(self, other: FieldType) -> FieldType:
         """The canonical type of (self (x) other)."""

@@ -19,6 +19,8 @@ import torch
 from matscipy.neighbours import neighbour_list
 from torch import Tensor
 
+from sikff.conditions import Conditions
+
 CLOSEST = 0.1  # Å; atoms nearer than this are a mistake in the input, or dynamics that blew up
 
 
@@ -47,6 +49,8 @@ class AtomicGraph:
     shifts: Tensor  # [E, 3] whole cell shifts, in the dtype of positions
     batch: Tensor  # [N] int64, the structure of each atom
     field: Tensor  # [B, 3] V/Å, uniform electric field
+    origin: Tensor  # [B, 3] Å, a point of the surface; infinite: where the model has it
+    surface: Tensor  # [B] int64, index into the model's surfaces; -1: none, vacuum
 
     @classmethod
     def from_atoms(
@@ -56,24 +60,29 @@ class AtomicGraph:
         elements: Sequence[str],
         *,
         dtype: torch.dtype = torch.float64,
-        field: Sequence[float] | np.ndarray | None = None,
+        conditions: Conditions | None = None,
+        surfaces: Sequence[str] = (),
     ) -> AtomicGraph:
         """Builds the graph of one structure.
 
         Args:
-            atoms: the structure; its ``info["electric_field"]`` (V/Å) is read if `field` is None.
+            atoms: the structure.
             cutoff: neighbours nearer than this (Å) are joined.
             elements: chemical symbols; an atom's species is the place of its symbol here.
-            dtype: floating-point type of positions, cell, shifts and field.
-            field: uniform electric field, three numbers in V/Å.
+            dtype: floating-point type of positions, cell, shifts, field and origin.
+            conditions: what acts from outside; None: what ``atoms.info`` says.
+            surfaces: names of surfaces; that of the conditions becomes its place here.
 
         Raises:
-            ValueError: for an element not in `elements`, positions or cell that are not finite,
-                a periodic direction without a cell vector, atoms nearer than 0.1 Å to each other
-                or to their own periodic images, or a field that is not three numbers.
+            ValueError: for an element not in `elements`, a surface not in `surfaces`, positions or
+                cell that are not finite, a periodic direction without a cell vector, atoms nearer
+                than 0.1 Å to each other or to their own periodic images, or an electric field or
+                origin of the surface that is not three numbers.
         """
         edges = find_edges(atoms, cutoff)
-        return cls.from_edges(atoms, edges, elements, dtype=dtype, field=field)
+        return cls.from_edges(
+            atoms, edges, elements, dtype=dtype, conditions=conditions, surfaces=surfaces
+        )
 
     @classmethod
     def from_edges(
@@ -83,13 +92,15 @@ class AtomicGraph:
         elements: Sequence[str],
         *,
         dtype: torch.dtype = torch.float64,
-        field: Sequence[float] | np.ndarray | None = None,
+        conditions: Conditions | None = None,
+        surfaces: Sequence[str] = (),
     ) -> AtomicGraph:
         """Builds the graph of one structure whose edges are known; else as `from_atoms`."""
         species = _species(atoms, elements)
         _check_distances(atoms, edges)
-        if field is None:
-            field = atoms.info.get("electric_field", (0.0, 0.0, 0.0))
+        if conditions is None:
+            conditions = Conditions.of(atoms.info)
+        origin = (np.inf,) * 3 if conditions.origin is None else conditions.origin
         return cls(
             positions=torch.tensor(atoms.positions, dtype=dtype),
             species=torch.from_numpy(species),
@@ -97,7 +108,9 @@ class AtomicGraph:
             edge_index=torch.from_numpy(np.stack([edges.receiver, edges.sender])),
             shifts=torch.tensor(edges.shifts, dtype=dtype),
             batch=torch.zeros(len(atoms), dtype=torch.int64),
-            field=torch.tensor(field_vector(field), dtype=dtype)[None],
+            field=torch.tensor(conditions.field, dtype=dtype)[None],
+            origin=torch.tensor(origin, dtype=dtype)[None],
+            surface=torch.tensor([conditions.surface_index(surfaces)]),
         )
 
     @classmethod
@@ -123,6 +136,8 @@ class AtomicGraph:
                 [g.batch + int(n) for g, n in zip(graphs, graphs_before, strict=False)]
             ),
             field=torch.cat([graph.field for graph in graphs]),
+            origin=torch.cat([graph.origin for graph in graphs]),
+            surface=torch.cat([graph.surface for graph in graphs]),
         )
 
     @property
@@ -187,18 +202,6 @@ def check_finite(atoms: ase.Atoms) -> None:
     """Raise ValueError if positions or cell are not finite."""
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         raise ValueError("positions or cell hold NaN or infinity; expected lengths in Å")
-
-
-def field_vector(field: Sequence[float] | np.ndarray) -> np.ndarray:
-    """A uniform electric field (V/Å) as three float64 numbers; whole numbers are accepted.
-
-    Raises:
-        ValueError: if `field` is not three finite numbers.
-    """
-    vector = np.array(field, dtype=np.float64)
-    if vector.shape != (3,) or not np.isfinite(vector).all():
-        raise ValueError(f"electric field is {field!r}; expected three finite numbers in V/Å")
-    return vector
 
 
 def _species(atoms: ase.Atoms, elements: Sequence[str]) -> np.ndarray:

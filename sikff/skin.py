@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import ase
 import numpy as np
 
+from sikff.conditions import Conditions
 from sikff.graph import AtomicGraph, Edges, check_finite, find_edges
 
 
@@ -26,6 +27,7 @@ class SkinList:
         cutoff: neighbours nearer than this (Å) are joined.
         skin: Å; how much further the search reaches. 0: search for every graph.
         elements: chemical symbols; an atom's species is the place of its symbol here.
+        surfaces: names of surfaces, see ``AtomicGraph.from_atoms``.
 
     Attributes:
         rebuilds: number of searches so far.
@@ -34,23 +36,24 @@ class SkinList:
         ValueError: for a cutoff that is not positive, or a skin that is negative or not finite.
     """
 
-    def __init__(self, cutoff: float, skin: float, elements: Sequence[str]) -> None:
+    def __init__(
+        self, cutoff: float, skin: float, elements: Sequence[str], surfaces: Sequence[str] = ()
+    ) -> None:
         if not cutoff > 0:
             raise ValueError(f"cutoff is {cutoff}; expected a positive length in Å")
         if not 0 <= skin < np.inf:
             raise ValueError(f"skin is {skin}; expected a length in Å, 0 or more")
-        self.cutoff, self.skin, self.elements = cutoff, skin, tuple(elements)
+        self.cutoff, self.skin = cutoff, skin
+        self.elements, self.surfaces = tuple(elements), tuple(surfaces)
         self.rebuilds = 0
         self._reference: ase.Atoms | None = None
 
-    def graph(
-        self, atoms: ase.Atoms, field: Sequence[float] | np.ndarray | None = None
-    ) -> AtomicGraph:
+    def graph(self, atoms: ase.Atoms, conditions: Conditions | None = None) -> AtomicGraph:
         """The graph of `atoms`, in float64, as ``AtomicGraph.from_atoms`` builds it.
 
         Args:
             atoms: any structure; the less it differs from the one before, the less work this is.
-            field: uniform electric field (V/Å); None: that of ``atoms.info``.
+            conditions: what acts from outside; None: what ``atoms.info`` says.
 
         Raises:
             ValueError: as ``AtomicGraph.from_atoms``.
@@ -60,7 +63,10 @@ class SkinList:
         if cells is None:
             self._search(atoms)
             cells = np.zeros((len(atoms), 3))
-        return AtomicGraph.from_edges(atoms, self._edges(atoms, cells), self.elements, field=field)
+        edges = self._edges(atoms, cells)
+        return AtomicGraph.from_edges(
+            atoms, edges, self.elements, conditions=conditions, surfaces=self.surfaces
+        )
 
     def _search(self, atoms: ase.Atoms) -> None:
         self._pairs = find_edges(atoms, self.cutoff + self.skin)

@@ -9,7 +9,8 @@ import torch
 from ase.build import bulk, fcc111, molecule
 
 from sikff import ForceField, ForceFieldConfig, SymmetryGroup
-from sikff.forcefield import Prediction
+from sikff.conditions import Conditions
+from sikff.forcefield import EnergyModel, Prediction
 from sikff.graph import AtomicGraph
 
 ELEMENTS = ("H", "C", "O", "Al")
@@ -63,10 +64,25 @@ def slope(energy: Callable[[float], float], step: float = 2e-3) -> float:
     return (e[0] - 8 * e[1] + 8 * e[2] - e[3]) / (12 * step)
 
 
-def predict(model: ForceField, atoms: ase.Atoms, stress: bool = False, **graph: Any) -> Prediction:
-    return model(
-        AtomicGraph.from_atoms(atoms, model.cutoff, model.elements, **graph), stress=stress
+def graph_of(model: EnergyModel, atoms: ase.Atoms, **conditions: Any) -> AtomicGraph:
+    """The graph that the model reads; the conditions are fields of Conditions."""
+    return AtomicGraph.from_atoms(
+        atoms,
+        model.cutoff,
+        model.elements,
+        conditions=Conditions(**conditions) if conditions else None,
+        surfaces=model.surfaces,
     )
+
+
+def predict(
+    model: EnergyModel,
+    atoms: ase.Atoms,
+    stress: bool = False,
+    dipole: bool = False,
+    **conditions: Any,
+) -> Prediction:
+    return model(graph_of(model, atoms, **conditions), stress=stress, dipole=dipole)
 
 
 def moved(atoms: ase.Atoms, matrix: np.ndarray) -> ase.Atoms:

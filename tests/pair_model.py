@@ -21,6 +21,10 @@ class PairModel(EnergyModel):
         self.weight = torch.nn.Parameter(start + start.T)
         self.register_buffer("charges", torch.linspace(-0.2, 0.3, count))
 
+    @property
+    def field_directions(self) -> np.ndarray:
+        return np.eye(3)
+
     def atomic_energies(self, graph: AtomicGraph) -> Tensor:
         receiver, sender = graph.edge_index
         x = graph.vectors().square().sum(-1) / self.cutoff**2

@@ -8,8 +8,10 @@ import pytest
 import torch
 
 from sikff.fields import FieldType
+from sikff.groups import SymmetryGroup
 from symmetry_cases import (
     NAMES,
+    TILTED,
     class_average,
     elements,
     every_irrep,
@@ -136,6 +138,38 @@ def test_types_are_values() -> None:
     assert t != "3x0e"
     assert "Cartesian" in repr(FieldType.vector(g))
     assert repr(FieldType(group("O(3)"), [])) == "FieldType(O(3): 0)"
+
+
+@pytest.mark.parametrize(
+    ("larger", "smaller"),
+    [*(("O(3)", name) for name in NAMES), ("C_inf_v", "C6v"), ("D_inf_h", "C1v"), ("Oh", "D2d")],
+)
+def test_restriction_to_a_subgroup(larger: str, smaller: str) -> None:
+    """The same features in another basis, in which a subgroup acts by its own irreps."""
+    t, h = random_type(group(larger), 1), group(smaller)
+    restricted, matrix = t.restrict(h), torch.from_numpy(t.restriction_matrix(h))
+    assert restricted.group == h
+    assert restricted.size == t.size
+    some = elements(h)
+    assert relative_error(matrix @ matrix.T, torch.eye(t.size, dtype=matrix.dtype)) < EXACT
+    whole = t.representation(some) @ matrix
+    assert relative_error(matrix @ restricted.representation(some), whole) < EXACT
+    if larger != smaller:
+        assert restricted.is_canonical
+        outside = t.representation(elements(t.group)) @ matrix
+        assert relative_error(matrix @ restricted.representation(some[:1]), outside) > 0.01
+
+
+def test_restriction_step_by_step() -> None:
+    t, axial, last = every_irrep(group("O(3)"), 3, n=2), group("C_inf_v"), group("C3")
+    assert t.restrict(axial).restrict(last) == t.restrict(last)
+    assert t.restrict(t.group) is t
+    tilted = random_type(group(TILTED), 0)
+    assert tilted.restrict(tilted.group) is tilted
+    with pytest.raises(ValueError, match=r"O\(3\) is not a subgroup of C_inf_v"):
+        t.restrict(axial).restrict(t.group)
+    with pytest.raises(ValueError, match=r"C3 about .* is not a subgroup of C_inf_v"):
+        t.restrict(axial).restrict(SymmetryGroup("C3", axis=(1, 1, 1)))
 
 
 def test_sizes() -> None:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from pair_model import structures
 from random_atoms import edges, random_atoms
+from sikff.conditions import Conditions
 from sikff.graph import AtomicGraph
 from sikff.skin import SkinList
 
@@ -169,7 +170,7 @@ def test_without_a_skin_every_graph_is_searched() -> None:
 
 def test_the_field_is_that_of_the_call_or_of_the_atoms() -> None:
     kept, atoms = SkinList(3.0, 1.0, ELEMENTS), structures()[3]
-    assert kept.graph(atoms, [0, 0, 1]).field.tolist() == [[0, 0, 1]]
+    assert kept.graph(atoms, Conditions((0, 0, 1))).field.tolist() == [[0, 0, 1]]
     atoms.info["electric_field"] = [0, 2, 0]
     assert kept.graph(atoms).field.tolist() == [[0, 2, 0]]
 

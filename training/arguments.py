@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,6 +89,24 @@ def _train(command: argparse.ArgumentParser) -> None:
         nargs="*",
         metavar="KEY=VALUE",
         help="instead of what CONFIG says, such as model.group=SO(2)",
+    )
+    command.add_argument(
+        "--from",
+        dest="start",
+        type=Path,
+        metavar="MODEL",
+        help="a trained model to start from; elements, E0s and sizes are those of its file",
+    )
+    command.add_argument(
+        "--restrict",
+        metavar="GROUP",
+        help="make it a model of this subgroup first, which predicts the same and may then learn "
+        "what breaks the symmetry, such as C_inf_v",
+    )
+    command.add_argument(
+        "--freeze-vacuum",
+        action="store_true",
+        help="with model.vacuum_group: keep the weights of the vacuum network",
     )
     command.add_argument(
         "--resume", action="store_true", help="go on with the run in the output folder, if any"
@@ -214,9 +233,29 @@ def _simulated(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--field",
         type=float,
+        nargs="+",
+        metavar="E",
+        help="uniform electric field, V/Å: three components, or one along the axis "
+        "(default: the electric_field of START, or none)",
+    )
+    command.add_argument(
+        "--axis",
+        type=_direction,
+        metavar="AXIS",
+        help="direction of --field E: x, y, z or three numbers such as 1,2,2; a model with an axis "
+        "of its own knows no other (default: that axis)",
+    )
+    command.add_argument(
+        "--surface-origin",
+        type=float,
         nargs=3,
-        metavar=("EX", "EY", "EZ"),
-        help="uniform electric field, V/Å (default: the electric_field of START, or none)",
+        metavar=("X", "Y", "Z"),
+        help="a point of the surface, Å (default: the surface_origin of START, or that of MODEL)",
+    )
+    command.add_argument(
+        "--surface",
+        metavar="NAME",
+        help="which of the surfaces that MODEL knows, or vacuum (default: the surface of START)",
     )
     command.add_argument(
         "--skin",
@@ -224,6 +263,11 @@ def _simulated(command: argparse.ArgumentParser) -> None:
         metavar="A",
         help="neighbours are searched so far beyond the cutoff, Å; changes the speed only "
         "(default: the calculator's)",
+    )
+    command.add_argument(
+        "--compile",
+        action="store_true",
+        help="use torch.compile: minutes at the start, then faster steps; needs a C++ compiler",
     )
     command.add_argument("--overwrite", action="store_true", help="replace files that exist")
     command.add_argument("--quiet", action="store_true", help="show no progress")
@@ -237,6 +281,18 @@ def _where(command: argparse.ArgumentParser) -> None:
         choices=("float32", "float64"),
         help="of the weights (default: as stored in MODEL)",
     )
+
+
+def _direction(text: str) -> tuple[float, ...]:
+    if text in ("x", "y", "z"):
+        return tuple(float(text == axis) for axis in "xyz")
+    try:
+        direction = tuple(float(number) for number in text.split(","))
+    except ValueError:
+        direction = ()
+    if len(direction) != 3 or not 0 < math.hypot(*direction) < math.inf:
+        raise argparse.ArgumentTypeError(f"{text!r} is not x, y, z or three numbers such as 1,2,2")
+    return direction
 
 
 def _count(text: str) -> int:

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
 import logging
+import math
 import os
 import sys
+import warnings
 from argparse import Namespace
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,6 +23,7 @@ from sikff.training.symmetry import command as symmetry
 if TYPE_CHECKING:
     import ase
 
+    from sikff.forcefield import ForceFieldConfig
     from sikff.training.config import DataConfig
 
 INTERRUPTED = 130  # as shells count Ctrl-C
@@ -85,7 +90,9 @@ def _run(options: Namespace) -> int:
 def _train(options: Namespace) -> None:
     from sikff.training.config import read_config
 
-    config = read_config(options.config, options.overrides)
+    config = read_config(options.config, [*options.overrides, *_start_overrides(options)])
+    if options.restrict is not None and config.start is None:
+        raise ValueError("--restrict needs a trained model; name it with --from MODEL")
 
     import torch
 
@@ -107,6 +114,16 @@ def _train(options: Namespace) -> None:
         if key in log:
             report(f"{key} {log[key][best]:.4g} (validation, epoch {int(log['epoch'][best])})")
     report(f"wrote {model}")
+
+
+def _start_overrides(options: Namespace) -> list[str]:
+    """What --from and the options that go with it say, as overrides of the configuration."""
+    given = {
+        "start.model": None if options.start is None else str(options.start),
+        "start.freeze_vacuum": options.freeze_vacuum or None,
+        "model.group": options.restrict,
+    }
+    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
 
 
 def _data(options: Namespace) -> None:
@@ -163,15 +180,21 @@ def _info(options: Namespace) -> None:
 
     model = load(options.model)
     config, weights = model.config, sum(weight.numel() for weight in model.parameters())
+    origin, plane = (
+        config.frame.plane_origin,
+        "plane" if config.frame.slit_width is None else "slit",
+    )
+    surfaces = f" ({', '.join(config.frame.surfaces)})" if config.frame.surfaces else ""
     frame = [
         "a uniform electric field" if config.frame.field else "",
-        f"a plane through {list(config.frame.plane_origin)} Å" if config.frame.plane_origin else "",
+        f"a {plane} through {list(origin)} Å{surfaces}" if origin else "",
     ]
+    types = f", restricted from {config.type_group}" if config.type_group else ""
     vacuum = f", {config.vacuum_group} without the frame" if config.vacuum_group else ""
     print(f"{options.model}: {config.group} force field for {', '.join(config.elements)}")
     _print_table(
         {
-            "group": f"{config.group} about {list(config.axis)}{vacuum}",
+            "group": f"{config.group} about {list(config.axis)}{types}{vacuum}",
             "frame": " and ".join(filter(None, frame)) or "none",
             "cutoff": f"{config.cutoff:g} Å",
             "weights": f"{weights} in {str(model.dtype).removeprefix('torch.')}",
@@ -207,7 +230,7 @@ def _md(options: Namespace) -> None:
         )
     _refuse_to_replace(written, options.overwrite)
     atoms = _start(options, [options.model, *options.committee])
-    with tqdm(total=settings.steps, unit="step", disable=options.quiet) as bar:
+    with _plain_warnings(), tqdm(total=settings.steps, unit="step", disable=options.quiet) as bar:
         summary = run_md(
             atoms,
             settings,
@@ -227,7 +250,10 @@ def _relax(options: Namespace) -> None:
     atoms = _start(options, options.model)
     report = None if options.quiet else "-"
     try:
-        done = relax(atoms, options.fmax, options.steps, options.optimiser, options.cell, report)
+        with _plain_warnings():
+            done = relax(
+                atoms, options.fmax, options.steps, options.optimiser, options.cell, report
+            )
     except KeyboardInterrupt:
         write_structure(options.output, atoms)
         raise
@@ -240,18 +266,61 @@ def _relax(options: Namespace) -> None:
 
 
 def _start(options: Namespace, model: Path | list[Path]) -> ase.Atoms:
-    """The structure to move, with its constraints, its field and the calculator."""
+    """The structure to move, with its constraints, what acts on it and the calculator."""
     from sikff.calculators import SIKFFCalculator
     from sikff.training.constraints import constrain
     from sikff.training.md import read_structure
 
     atoms = read_structure(options.structure)
     constrain(atoms, options.constraints)
-    if options.field is not None:
-        atoms.info["electric_field"] = options.field
     skin = {} if options.skin is None else {"skin": options.skin}
-    atoms.calc = SIKFFCalculator(model, device=options.device, dtype=options.dtype, **skin)
+    where = {"device": options.device, "dtype": options.dtype}
+    atoms.calc = SIKFFCalculator(model, compile=options.compile, **where, **skin)
+    axis = _axis(options, atoms.calc.models[0].config)
+    given = {"surface_origin": options.surface_origin, "surface": options.surface}
+    given["electric_field"] = None if options.field is None else _field(options.field, axis)
+    atoms.info |= {key: value for key, value in given.items() if value is not None}
     return atoms
+
+
+def _axis(options: Namespace, config: ForceFieldConfig) -> Sequence[float] | None:
+    """The direction of a field given as one number: the model's axis, where it has one."""
+    import numpy as np
+
+    own = config.axis if config.symmetry_group.lie_dimension < 3 else None
+    if own is None or options.axis is None:
+        return options.axis or own
+    sizes = np.linalg.norm(own) * np.linalg.norm(options.axis)
+    if np.linalg.norm(np.cross(own, options.axis)) > 1e-6 * sizes:
+        raise ValueError(
+            f"--axis is {list(options.axis)}, but the axis of the model is {list(own)}; turn the "
+            "structure, or take a model with this axis or of O(3)"
+        )
+    return options.axis
+
+
+def _field(field: Sequence[float], axis: Sequence[float] | None) -> Sequence[float]:
+    if len(field) == 3:
+        return field
+    if len(field) != 1 or axis is None:
+        raise ValueError(
+            f"--field is {' '.join(map(str, field))}; expected three components, or one number "
+            "with --axis, which only models with an axis of their own can do without"
+        )
+    size = math.hypot(*axis)
+    return [field[0] * component / size for component in axis]
+
+
+@contextmanager
+def _plain_warnings() -> Iterator[None]:
+    """Warnings on one line each, without the line of code."""
+
+    def show(message: Warning | str, *_: object, **__: object) -> None:
+        print(f"sikff: warning: {message}", file=sys.stderr)
+
+    with warnings.catch_warnings():
+        warnings.showwarning = show
+        yield
 
 
 def _refuse_to_replace(paths: Sequence[Path], overwrite: bool) -> None:

@@ -86,12 +86,30 @@ class LossConfig(Section):
         return self
 
 
+class StartConfig(Section):
+    """A trained model that a run goes on from.
+
+    Elements, E0s, scales and sizes come from its file; what the run says of them must agree. With
+    another ``model.group`` it is restricted to that subgroup, and ``model.frame`` gives a model
+    without a frame one: neither changes what it predicts at first. With ``model.vacuum_group`` it
+    becomes the vacuum network of the new model, whose other network starts from zero.
+
+    Attributes:
+        model: model file.
+        freeze_vacuum: keep the weights of the vacuum network as they are.
+    """
+
+    model: Path
+    freeze_vacuum: bool = False
+
+
 class TrainConfig(Section):
     """A training run.
 
     Attributes:
         data, loss: see there. model: the keys of :class:`ForceFieldConfig`; elements,
             atomic_energies, energy_scale and average_neighbours come from the data if not given.
+        start: a trained model to go on from. None: random weights.
         output: folder of the run: model.sikff (the best), last.ckpt, log.csv, config.yaml, plots.
         batch_size: structures in a step, over all devices.
         max_epochs, max_minutes: the run ends at the first limit it meets.
@@ -113,6 +131,7 @@ class TrainConfig(Section):
 
     data: DataConfig
     model: dict[str, Any] = {}
+    start: StartConfig | None = None
     loss: LossConfig = LossConfig()
     output: Path = Path("run")
     batch_size: Count = 5

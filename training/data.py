@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import ase
 import ase.db
@@ -16,8 +17,11 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 
+from sikff.conditions import KEYS as CONDITIONS
+from sikff.conditions import VACUUM, Conditions
 from sikff.forcefield import ForceFieldConfig
-from sikff.graph import AtomicGraph, check_finite, field_vector
+from sikff.forcefield.frame import Frame
+from sikff.graph import AtomicGraph, check_finite
 from sikff.training.batches import Sample
 from sikff.training.config import DataConfig
 from sikff.training.labels import KEYS, Label, find_label, suggestions
@@ -26,7 +30,6 @@ from sikff.training.losses import Targets
 ISOLATED = ("IsolatedAtom", "isolated_atom")
 DATABASES = (".db", ".json")
 PROPERTIES = re.compile(rb'Properties\s*=\s*"?([^\s"]*)')  # columns of an extended XYZ file
-NO_FIELD = (0.0, 0.0, 0.0)
 SHOWN = 8  # frame numbers listed in an error
 
 Labels = Mapping[str, list[np.ndarray]]  # by "energy", "forces" and "stress", for each frame
@@ -71,8 +74,8 @@ def read_frames(paths: Path | Sequence[Path]) -> Frames:
 
     Raises:
         FileNotFoundError, ValueError: if a file is missing, unreadable or empty, or a structure
-            has no atoms, positions that are not finite, or an electric field that is not three
-            numbers.
+            has no atoms, positions that are not finite, or an electric field or origin of the
+            surface that is not three numbers.
     """
     paths = (paths,) if isinstance(paths, str | Path) else tuple(paths)
     found: list[ase.Atoms] = []
@@ -101,7 +104,7 @@ def read_frames(paths: Path | Sequence[Path]) -> Frames:
     for place, structure in enumerate(found):
         with frames.naming(place):
             check_finite(structure)
-            field_vector(structure.info.get("electric_field", NO_FIELD))
+            Conditions.of(structure.info)
     return frames
 
 
@@ -210,21 +213,44 @@ def _complete(frames: Frames, name: str, data: DataConfig) -> list[np.ndarray]:
 def make_samples(frames: Frames, model: ForceFieldConfig, labels: Labels) -> list[Sample]:
     """Graphs, whose neighbours are sought here once, and labels.
 
+    What acts on the structures from outside is read as far as the model reads it.
+
     Raises:
-        ValueError: naming the frames that hold an unknown element, or have no electric field
-            although the model reads it.
+        ValueError: naming the frames that hold an unknown element, have no electric field although
+            the model reads it, or are under conditions that the model cannot answer for.
     """
     if model.frame.field:
         lacking = [p for p, a in enumerate(frames.atoms) if "electric_field" not in a.info]
         frames.refuse(lacking, "model.frame.field is true but there is no electric_field")
+    frame = Frame(model)
     samples = []
     for place, atoms in enumerate(frames.atoms):
         with frames.naming(place):
-            graph = AtomicGraph.from_atoms(atoms, model.cutoff, model.elements)
+            conditions = model.frame.seen(atoms.info)
+            frame.check(conditions)
+            graph = AtomicGraph.from_atoms(
+                atoms,
+                model.cutoff,
+                model.elements,
+                conditions=conditions,
+                surfaces=model.frame.surfaces,
+            )
         targets = {name: _target(name, values[place]) for name, values in labels.items()}
         name = f"{frames.source} {frames.names([place])}"
         samples.append(Sample(graph, Targets(**targets), name))
     return samples
+
+
+def unread_conditions(frames: Frames, model: ForceFieldConfig) -> list[str]:
+    """Keys of conditions that some frames name and the model does not read."""
+    plane = model.frame.plane_origin is not None
+    read = dict(zip(CONDITIONS, (model.frame.field, plane, plane), strict=True))
+    named = {key for a in frames.atoms for key in CONDITIONS if _acts(a.info.get(key))}
+    return [key for key in CONDITIONS if key in named and not read[key]]
+
+
+def _acts(value: Any) -> bool:
+    return value != VACUUM if isinstance(value, str) else bool(np.any(value))
 
 
 def _target(name: str, value: np.ndarray) -> torch.Tensor:
@@ -232,11 +258,12 @@ def _target(name: str, value: np.ndarray) -> torch.Tensor:
 
 
 def system_key(atoms: ase.Atoms) -> tuple[bytes, ...]:
-    """Equal for frames of the same atoms in the same cell and electric field."""
+    """Equal for frames of the same atoms in the same cell and under the same conditions."""
     cell = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
-    field = field_vector(atoms.info.get("electric_field", NO_FIELD))
-    numbers = (atoms.numbers, atoms.pbc, *(np.round(each, 6) + 0.0 for each in (cell, field)))
-    return tuple(each.tobytes() for each in numbers)
+    field, origin, surface = Conditions.of(atoms.info)
+    lengths = (np.round(each, 6) + 0.0 for each in (cell, field, origin or ()))
+    numbers = (atoms.numbers, atoms.pbc, *lengths)
+    return (*(each.tobytes() for each in numbers), str(surface).encode())
 
 
 def structure_key(atoms: ase.Atoms) -> tuple[bytes, ...]:

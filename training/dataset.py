@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sikff.conditions import FIELD
 from sikff.forcefield import ForceFieldConfig
 from sikff.training.batches import Sample
 from sikff.training.checks import check_labels, check_units
@@ -18,10 +19,12 @@ from sikff.training.data import (
     read_labels,
     split_isolated,
     split_validation,
+    unread_conditions,
 )
 from sikff.training.losses import Targets
 from sikff.training.report import describe
-from sikff.training.statistics import complete_model, isolated_energies
+from sikff.training.start import model_settings
+from sikff.training.statistics import complete_model, isolated_energies, with_surfaces
 
 
 @dataclass(frozen=True)
@@ -66,13 +69,14 @@ def load_dataset(config: TrainConfig) -> Dataset:
         if data.check_units:
             check_units(frames, found, free)
 
-    settings = {"elements": elements_of(train), **config.model}
+    settings = with_surfaces(model_settings(config, elements_of(train), free), train)
     bare = ForceFieldConfig(**{**settings, "atomic_energies": {}})
     samples = make_samples(train, bare, labels)
     valid_samples = make_samples(valid, bare, valid_labels)
     model, notes = complete_model(settings, train, labels, samples, free)
-    if not model.frame.field and any(sample.graph.field.any() for sample in samples):
-        notes.append("structures have an electric_field; the model ignores it (model.frame.field)")
+    for key in unread_conditions(train, model):
+        setting = "field" if key == FIELD else "plane_origin"
+        notes.append(f"structures have {key}; the model ignores it (model.frame.{setting})")
     counted = f"{len(train.atoms)} training and {len(valid.atoms)} validation structures"
     described = describe(train, data, needed, samples, valid)
     return Dataset(

@@ -11,7 +11,7 @@ import torch
 import yaml
 from torch.multiprocessing import ProcessRaisedException
 
-from sikff.forcefield import ForceField, load
+from sikff.forcefield import load
 from sikff.training.config import TrainConfig
 from sikff.training.dataset import Dataset
 from sikff.training.evaluate import evaluate
@@ -20,6 +20,7 @@ from sikff.training.loaders import Loaders
 from sikff.training.module import FitModule
 from sikff.training.plots import learning_curves, parity, read_log, save_figure
 from sikff.training.progress import RunProgress
+from sikff.training.start import initial_model, keep_start
 
 # What a resumed run may change.
 FREE = {
@@ -33,6 +34,15 @@ FREE = {
     "tensorboard",
 }
 
+WRITTEN = (
+    "last.ckpt",
+    "log.csv",
+    "config.yaml",
+    "start.sikff",
+    "learning_curves.png",
+    "parity.png",
+)
+
 
 def fit(
     config: TrainConfig,
@@ -43,7 +53,8 @@ def fit(
 ) -> Path:
     """Trains a force field and writes the best one to ``model.sikff`` in the output folder.
 
-    Beside it: log.csv, learning_curves.png, parity.png (validation), config.yaml and last.ckpt.
+    Beside it: log.csv, learning_curves.png, parity.png (validation), config.yaml and last.ckpt;
+    start.sikff, if the run starts from a trained model.
 
     With several devices this starts processes, so a script that calls it needs the usual
     ``if __name__ == "__main__":``.
@@ -64,15 +75,16 @@ def fit(
     checkpoint = _prepare_folder(config, resume)
     if resume and checkpoint is None:
         report(f"nothing to resume in {str(config.output)!r}: starting from the beginning")
+    if checkpoint is None:
+        keep_start(config)
     loaders = Loaders(config)
     dataset = loaders.dataset
     for line in dataset.report:
         report(line)
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
-        model = ForceField(dataset.model).to(getattr(torch, config.dtype))
+    model = initial_model(config, dataset.model)
     size = sum(parameter.numel() for parameter in model.parameters())
-    report(f"{size} weights, group {dataset.model.group}")
+    source = "" if config.start is None else f", from {config.start.model}"
+    report(f"{size} weights, group {dataset.model.group}{source}")
     module = FitModule(model, config, len(dataset.train), len(dataset.valid))
     _write_config(config)
     with warnings.catch_warnings():  # Lightning 2.6 uses a name that torch 2.13 deprecates
@@ -128,7 +140,7 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> Path | None:
             "output"
         )
     config.output.mkdir(parents=True, exist_ok=True)
-    for name in ("last.ckpt", "log.csv", "config.yaml", "learning_curves.png", "parity.png"):
+    for name in WRITTEN:
         clear_unfinished(config.output / name)
     for unfinished in config.output.glob(".model.sikff.*.tmp"):
         unfinished.unlink()

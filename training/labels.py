@@ -10,13 +10,15 @@ import ase
 import numpy as np
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from sikff.conditions import KEYS as CONDITIONS
+
 # In the order in which they are tried.
 KEYS = {
     "energy": ("REF_energy", "energy"),
     "forces": ("REF_forces", "forces"),
     "stress": ("REF_stress", "REF_virials", "REF_virial", "stress", "virials", "virial"),
 }
-_NOT_LABELS = {"positions", "momenta", "numbers", "initial_magmoms", "electric_field"}
+_NOT_LABELS = {"positions", "momenta", "numbers", "initial_magmoms", *CONDITIONS}
 _SHOWN = 4  # names suggested in an error
 
 

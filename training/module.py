@@ -81,7 +81,7 @@ class FitModule(L.LightningModule):
         return max(parts)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
-        parameters = list(self.model.parameters())
+        parameters = [p for p in self.model.parameters() if p.requires_grad]
         groups = [
             {
                 "params": [p for p in parameters if p.ndim > 1],
@@ -223,4 +223,5 @@ class FitModule(L.LightningModule):
             "training": self.config.model_dump(mode="json"),
             "training_structures": self.structures,
             "validation": row,
+            **({"before": self.model.provenance} if self.model.provenance else {}),
         }

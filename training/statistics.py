@@ -8,7 +8,9 @@ from typing import Any
 import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
-from sikff.forcefield import ForceFieldConfig
+from sikff.conditions import VACUUM, Conditions
+from sikff.forcefield import ForceFieldConfig, FrameConfig
+from sikff.forcefield.frame import Frame
 from sikff.training.batches import Sample
 from sikff.training.config import DataConfig
 from sikff.training.data import Frames, Labels, read_labels
@@ -21,7 +23,8 @@ def complete_model(
     samples: Sequence[Sample],
     isolated: Mapping[str, float],
 ) -> tuple[ForceFieldConfig, list[str]]:
-    """Fills in atomic_energies, energy_scale and average_neighbours unless they are given.
+    """Fills in atomic_energies, energy_scale, average_neighbours and the range of the frame
+    (field_limit, height_limit) unless they are given.
 
     Args:
         settings: keys of ForceFieldConfig, `elements` among them.
@@ -43,18 +46,58 @@ def complete_model(
         "atomic_energies": energies,
     }
     model = ForceFieldConfig(**filled)
+    frame, limits = frame_range(model, samples)
+    model = model.model_copy(update={"frame": frame})
     sources = [f"{e} {energies[e]:.4f}{'' if e in known else ' (fitted)'}" for e in elements]
     notes = [
         f"E0 (eV): {', '.join(sources)}",
         f"energy scale {model.energy_scale:.4g} eV, "
         f"{model.average_neighbours:.3g} neighbours within {model.cutoff:g} Å",
     ]
+    if limits:
+        notes.append(f"training data: {', '.join(limits)}")
     if not unique:
         notes.append(
             "the compositions do not tell the fitted E0s apart; for dissociation give "
             "data.isolated_atoms or model.atomic_energies"
         )
     return model, notes
+
+
+def with_surfaces(settings: dict[str, Any], frames: Frames) -> dict[str, Any]:
+    """Adds the names of the surfaces in the training set to a frame with a plane that names none.
+
+    Args:
+        settings: keys of ForceFieldConfig.
+        frames: the training set.
+    """
+    frame = FrameConfig.model_validate(settings.get("frame", {}))
+    if frame.plane_origin is None or frame.surfaces:
+        return settings
+    named = {Conditions.of(atoms.info).surface for atoms in frames.atoms} - {None, VACUUM}
+    return settings | {"frame": frame.model_copy(update={"surfaces": tuple(sorted(named))})}
+
+
+def frame_range(
+    model: ForceFieldConfig, samples: Sequence[Sample]
+) -> tuple[FrameConfig, list[str]]:
+    """The model's frame with the largest field and the lowest height of the samples, unless they
+    are given; and the two in words."""
+    frame = model.frame
+    found: dict[str, float] = {}
+    if frame.field and frame.field_limit is None:
+        found["field_limit"] = max(float(s.graph.field.norm(dim=-1).max()) for s in samples)
+    if frame.plane_origin is not None and frame.height_limit is None:
+        lowest = min(map(Frame(model).double().lowest, (sample.graph for sample in samples)))
+        if np.isfinite(lowest):
+            found["height_limit"] = lowest
+    frame = frame.model_copy(update=found)
+    words = []
+    if frame.field:
+        words.append(f"fields up to {frame.field_limit:.3g} V/Å")
+    if frame.height_limit is not None:
+        words.append(f"heights from {frame.height_limit:.3g} Å")
+    return frame, words
 
 
 def isolated_energies(sources: Sequence[Frames], data: DataConfig) -> dict[str, float]:

@@ -1,8 +1,17 @@
 """The force field and its files."""
 
+from sikff.forcefield.compiled import Compiled
 from sikff.forcefield.config import ForceFieldConfig, FrameConfig
 from sikff.forcefield.energy import EnergyModel, Prediction
 from sikff.forcefield.files import load
 from sikff.forcefield.network import ForceField
 
-__all__ = ["EnergyModel", "ForceField", "ForceFieldConfig", "FrameConfig", "Prediction", "load"]
+__all__ = [
+    "Compiled",
+    "EnergyModel",
+    "ForceField",
+    "ForceFieldConfig",
+    "FrameConfig",
+    "Prediction",
+    "load",
+]

@@ -2,33 +2,77 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
+from sikff.conditions import NO_FIELD, VACUUM, Conditions, Vector
 from sikff.groups import SymmetryGroup
+from sikff.groups.group import unit_vector
 
-Vector = tuple[float, float, float]
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
 
 class FrameConfig(BaseModel):
-    """What stands outside the molecules and breaks their symmetry.
+    """What stands outside the molecules and breaks their symmetry, for all structures of a model.
+
+    What may differ between structures, :class:`~sikff.conditions.Conditions`, comes with each of
+    them: the strength of the field, the place of the surface, which surface it is.
 
     Attributes:
         plane_origin: a point (Å) of a plane whose normal is the group's axis. Each atom's height
             above it becomes an attribute, and energies depend on it. None: no plane.
         plane_range: height (Å) beyond which atoms no longer feel the plane.
+        slit_width: distance (Å) to a second plane above the first, which faces it. None: none. The
+            group may then turn the axis round, such as D_inf_h: two walls of one kind.
+        surfaces: names of the surfaces that the plane may stand for. Empty: one, without a name,
+            or in training those that the frames name.
         field: whether the model reads the uniform electric field of each structure (V/Å).
+        field_limit, height_limit: largest field (V/Å) and lowest height (Å) in the training data,
+            which says them; None: not known.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     plane_origin: Vector | None = None
     plane_range: Positive = 10.0
+    slit_width: Positive | None = None
+    surfaces: tuple[str, ...] = ()
     field: bool = False
+    field_limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    height_limit: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    @field_validator("surfaces")
+    @classmethod
+    def _surfaces(cls, surfaces: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(surfaces)) < len(surfaces) or {VACUUM, ""} & set(surfaces):
+            raise ValueError(
+                f"got {list(surfaces)}; expected different names, without {VACUUM!r}, which "
+                "structures may name anyway"
+            )
+        return surfaces
+
+    @model_validator(mode="after")
+    def _plane(self) -> FrameConfig:
+        if self.plane_origin is None and (self.surfaces or self.slit_width is not None):
+            raise ValueError(
+                "surfaces and slit_width need a plane; set plane_origin, or remove them"
+            )
+        return self
+
+    def seen(self, info: Mapping[str, Any]) -> Conditions:
+        """The conditions in ``atoms.info``, less those of a kind that the model does not read.
+
+        Raises:
+            ValueError: if they are not what :class:`Conditions` expects.
+        """
+        found = Conditions.of(info)
+        if not self.field:
+            found = found._replace(field=NO_FIELD)
+        return found if self.plane_origin is not None else Conditions(found.field)
 
 
 class ForceFieldConfig(BaseModel):
@@ -38,7 +82,10 @@ class ForceFieldConfig(BaseModel):
         elements: chemical symbols the model knows.
         group: symmetry group by name; axis: direction of its principal axis, which is also the
             direction of heights and of the field an axial model reads.
-        frame: external frame (plane, field).
+        type_group: a larger group, whose irreps up to max_frequency the features have as far as
+            ``group`` tells them apart: each irrep of ``group`` with all copies that are in them.
+            Models that :meth:`ForceField.restrict` made have one. None: the group itself.
+        frame: external frame (plane, slit, field).
         vacuum_group: a larger group, usually O(3), for a second network that does not see the
             frame; the network of ``group`` then describes only what the frame changes. None: one
             network.
@@ -65,6 +112,7 @@ class ForceFieldConfig(BaseModel):
     elements: tuple[str, ...]
     group: str = "O(3)"
     axis: Vector = (0.0, 0.0, 1.0)
+    type_group: str | None = None
     frame: FrameConfig = FrameConfig()
     vacuum_group: str | None = None
     cutoff: Positive = 5.0
@@ -102,16 +150,26 @@ class ForceFieldConfig(BaseModel):
             raise ValueError(
                 f"atomic_energies name {', '.join(foreign)}, which elements do not list"
             )
+        if not group <= self.symmetry_group_of_types:
+            raise ValueError(
+                f"type_group ({self.symmetry_group_of_types}) must contain group ({group}); leave "
+                "it out, or name a larger group"
+            )
+        n = unit_vector(self.axis)
         if self.frame.plane_origin is not None:
-            n = group.axis
-            if abs(group.generators @ n - n).max() > 1e-8:
+            turned = group.generators @ n
+            kept = abs(turned - n).max(axis=1) < 1e-8
+            if self.frame.slit_width is not None:  # the two planes may change places
+                kept |= abs(turned + n).max(axis=1) < 1e-8
+            if not kept.all():
                 raise ValueError(
-                    f"a plane needs a group that keeps its normal, such as C_inf_v, SO(2) or Cnv; "
-                    f"{group} does not. Remove frame.plane_origin or choose another group"
+                    f"a plane needs a group that keeps its normal, such as C_inf_v, SO(2) or Cnv, "
+                    f"a slit one that keeps it or turns it round, such as D_inf_h; {group} does "
+                    "not. Remove frame.plane_origin or choose another group"
                 )
         if self.vacuum_group is not None:
             larger = SymmetryGroup(self.vacuum_group, self.axis)
-            invariant = abs(group.generators @ group.axis - group.axis).max() < 1e-8
+            invariant = abs(group.generators @ n - n).max() < 1e-8
             plane = self.frame.plane_origin is not None
             if not group <= larger or not (plane or (self.frame.field and invariant)):
                 raise ValueError(
@@ -125,3 +183,8 @@ class ForceFieldConfig(BaseModel):
     def symmetry_group(self) -> SymmetryGroup:
         """The symmetry group G."""
         return SymmetryGroup(self.group, self.axis)
+
+    @property
+    def symmetry_group_of_types(self) -> SymmetryGroup:
+        """The group whose irreps the features are made of: G itself, or a larger one."""
+        return SymmetryGroup(self.type_group or self.group, self.axis)

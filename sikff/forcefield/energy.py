@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sikff.conditions import Conditions
 from sikff.graph import AtomicGraph
 
 
@@ -19,59 +20,111 @@ class Prediction(NamedTuple):
     energies: Tensor  # [N] eV, float64; they sum to energy
     forces: Tensor | None  # [N, 3] eV/Å
     stress: Tensor | None  # [B, 3, 3] eV/Å^3, dE/dstrain / volume: positive under tension
+    dipole: Tensor | None = None  # [B, 3] e Å, -dE/dfield; zero across the model's field_directions
 
 
 class EnergyModel(torch.nn.Module):
-    """A potential energy surface. A subclass sets `cutoff`, `elements` and `atomic_energies`."""
+    """A potential energy surface. A subclass sets `cutoff`, `elements` and `atomic_energies`.
+
+    Attributes:
+        surfaces: names of the surfaces that it knows.
+    """
 
     cutoff: float
     elements: tuple[str, ...]
+    surfaces: tuple[str, ...] = ()
 
     def atomic_energies(self, graph: AtomicGraph) -> Tensor:
         """Energy [N] of each atom in eV, float64; smooth in positions and cell."""
         raise NotImplementedError
 
-    def check_field(self, field: np.ndarray) -> None:
-        """Raise ValueError if the model cannot answer for a uniform field [3] (V/Å)."""
+    @property
+    def field_directions(self) -> np.ndarray:
+        """Orthonormal directions [k, 3] along which it reads the electric field; k = 0: none."""
+        return np.zeros((0, 3))
 
-    def forward(self, graph: AtomicGraph, forces: bool = True, stress: bool = False) -> Prediction:
+    def check_conditions(self, conditions: Conditions) -> None:
+        """Raise ValueError if the model cannot answer for what acts from outside."""
+
+    def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
+        """What lies outside the range of the training data, in words, by kind."""
+        return {}
+
+    def forward(
+        self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
+    ) -> Prediction:
         """Energies and, by one backward pass, their derivatives.
 
         In training mode the result can be differentiated again (for losses on forces); in
-        evaluation mode forces and stress are constants and no autograd graph outlives the call.
-        The stress strains positions and cell about the origin of the coordinates.
+        evaluation mode derivatives are constants and no autograd graph outlives the call. The
+        stress strains positions and cell about the origin of the coordinates. The dipole is that in
+        the field, with what the field induces.
 
         Raises:
-            ValueError: if the stress is asked for and a structure has no cell of finite volume.
+            ValueError: if the stress is asked for and a structure has no cell of finite volume, or
+                the dipole of a model that reads no electric field.
         """
-        if not (forces or stress):
+        if dipole:
+            self._check_reads_field()
+        if not (forces or stress or dipole):
             energies = self.atomic_energies(graph).double()
             return Prediction(_total(energies, graph), energies, None, None)
-        volume = _volume(graph.cell) if stress else None
+        volume = volumes(graph.cell) if stress else None
         with torch.enable_grad():
-            positions = graph.positions
-            if not positions.requires_grad:
+            positions, field = graph.positions, graph.field
+            if forces and not positions.requires_grad:
                 positions = positions.detach().requires_grad_()
+            if dipole and not field.requires_grad:
+                field = field.detach().requires_grad_()
             strain = positions.new_zeros(graph.n_graphs, 3, 3, requires_grad=stress)
-            moved = dataclasses.replace(graph, positions=positions)
+            moved = dataclasses.replace(graph, positions=positions, field=field)
             if stress:
-                moved = _strained(moved, strain)
+                moved = strained(moved, strain)
             energies = self.atomic_energies(moved).double()
             energy = _total(energies, graph)
-            inputs = [tensor for tensor, asked in ((positions, forces), (strain, stress)) if asked]
-            slopes = self._slopes(energy, inputs)
+            asked = {"forces": (positions, forces), "strain": (strain, stress)}
+            asked |= {"dipole": (field, dipole)}
+            inputs = {name: tensor for name, (tensor, wanted) in asked.items() if wanted}
+            slopes = dict(zip(inputs, self._slopes(energy, [*inputs.values()]), strict=True))
         return Prediction(
             energy if self.training else energy.detach(),
             energies if self.training else energies.detach(),
-            -slopes[0] if forces else None,
-            None if volume is None else slopes[-1] / volume[:, None, None].to(slopes[-1].dtype),
+            -slopes["forces"] if forces else None,
+            None if volume is None else slopes["strain"] / volume[:, None, None].to(strain.dtype),
+            -slopes["dipole"] if dipole else None,
         )
 
-    def _slopes(self, energy: Tensor, inputs: list[Tensor]) -> list[Tensor]:
+    def polarizability(self, graph: AtomicGraph) -> Tensor:
+        """-d^2E/dfield^2, [B, 3, 3] in e Å^2/V, a constant; zero across `field_directions`.
+
+        1 e Å^2/V is a polarizability volume of 14.3996 Å^3.
+
+        Raises:
+            ValueError: if the model reads no electric field.
+        """
+        self._check_reads_field()
+        with torch.enable_grad():
+            field = graph.field.detach().requires_grad_()
+            energies = self.atomic_energies(dataclasses.replace(graph, field=field))
+            slope = self._slopes(energies, [field], again=True)[0]
+            parts = [self._slopes(part, [field], again=True)[0] for part in slope.unbind(dim=1)]
+        return -torch.stack(parts, dim=1).detach()
+
+    def _check_reads_field(self) -> None:
+        if not len(self.field_directions):
+            raise ValueError(
+                "dipoles and polarizabilities are slopes of the energy in an electric field, which "
+                "the model does not read; train a model with frame.field: true"
+            )
+
+    def _slopes(self, energy: Tensor, inputs: list[Tensor], again: bool = False) -> list[Tensor]:
         if not energy.requires_grad:  # atoms without neighbours: constants
             return [torch.zeros_like(tensor) for tensor in inputs]
         slopes = torch.autograd.grad(
-            energy.sum(), inputs, create_graph=self.training, materialize_grads=True
+            energy.sum(),
+            inputs,
+            create_graph=self.training or again,
+            materialize_grads=True,
         )
         return list(slopes)
 
@@ -80,7 +133,8 @@ def _total(energies: Tensor, graph: AtomicGraph) -> Tensor:
     return energies.new_zeros(graph.n_graphs).index_add(0, graph.batch, energies)
 
 
-def _strained(graph: AtomicGraph, strain: Tensor) -> AtomicGraph:
+def strained(graph: AtomicGraph, strain: Tensor) -> AtomicGraph:
+    """The graph with positions and cells strained about the origin; strain [B, 3, 3]."""
     symmetric = 0.5 * (strain + strain.transpose(1, 2))
     moves = torch.einsum("na,nab->nb", graph.positions, symmetric[graph.batch])
     return dataclasses.replace(
@@ -88,7 +142,8 @@ def _strained(graph: AtomicGraph, strain: Tensor) -> AtomicGraph:
     )
 
 
-def _volume(cell: Tensor) -> Tensor:
+def volumes(cell: Tensor) -> Tensor:
+    """Volumes [B] (Å^3, float64) of cells [B, 3, 3]; ValueError for a cell that has none."""
     cell = cell.detach().double()
     volume = torch.linalg.det(cell).abs()
     if bool((volume <= 1e-6 * cell.norm(dim=-1).prod(dim=-1)).any()):

@@ -4,6 +4,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sikff.conditions import VACUUM, Conditions
 from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.graph import AtomicGraph
@@ -16,10 +17,22 @@ HEIGHT_FUNCTIONS = 8
 class Frame(Tabulated):
     """Attributes that the plane and the field give each atom.
 
-    Heights enter through Gaussians of the height that fade out at ``plane_range``. The field
-    enters through its components along directions that G leaves in place (the axis, for axial
-    groups), as invariants; if there is none (O(3), SO(3), ...) as a covariant vector. Either way
-    field = 0 gives attribute 0.
+    Heights h enter through Gaussians, for a range R and k = 1 ... 8:
+
+        a_k(h) = exp(-(h - c_k)^2 / 2 w^2) f(h / R),   c_k = 0 ... 3R/4,   w = R/8
+        f(x) = 1 - x^3 (10 - 15 x + 6 x^2) between 0 and 1; 1 below, 0 above
+
+    They are C^2, and exactly zero from R on. Below the plane they fade as Gaussians do: an atom
+    that falls a few w below it is in vacuum again, so the plane belongs below all atoms of the
+    training data. Without periodic images: heights are those of the positions as they are.
+
+    In a slit there are such Gaussians of the heights above both planes; their sums, if G exchanges
+    the planes. Each of several surfaces has attributes of its own, and those of the others are
+    zero; in vacuum all are.
+
+    The field enters through its components along directions that G leaves in place (the axis, for
+    axial groups), as invariants; if there is none (O(3), SO(3), ...) as a covariant vector. Either
+    way field = 0 gives attribute 0.
 
     Attributes:
         n_scalars: number of invariant attributes of an atom.
@@ -33,10 +46,9 @@ class Frame(Tabulated):
 
     def __init__(self, config: ForceFieldConfig) -> None:
         super().__init__()
-        group = config.symmetry_group
-        self.has_plane = config.frame.plane_origin is not None
-        self.has_field = config.frame.field
-        self.range = config.frame.plane_range
+        group, frame = config.symmetry_group, config.frame
+        self.config = frame
+        self.has_plane, self.range = frame.plane_origin is not None, frame.plane_range
         invariant = np.mean(group.elements, axis=0)  # projector on the vectors that G keeps
         if group.lie_dimension:
             n = group.axis
@@ -45,27 +57,51 @@ class Frame(Tabulated):
         axis = np.asarray(config.axis) / np.linalg.norm(config.axis)
         if kept.shape[1] == 1:  # the sign of a field is that along the axis as the user gave it
             kept = kept * np.sign(kept[:, 0] @ axis or 1.0)
-        self.register_table("directions", kept if self.has_field else kept[:, :0])
+        self.register_table("directions", kept if frame.field else kept[:, :0])
         self.vector_type = None
-        if self.has_field and kept.shape[1] == 0:
+        if frame.field and kept.shape[1] == 0:
             self.vector_type = FieldType.vector(group)
         self.register_table("normal", axis)
-        self.register_table("origin", np.asarray(config.frame.plane_origin or (0, 0, 0)))
+        self.register_table("origin", np.asarray(frame.plane_origin or (0, 0, 0)))
         self.register_table("centres", np.linspace(0, 0.75 * self.range, HEIGHT_FUNCTIONS))
-        n_field = self.directions.shape[1]
-        self.n_scalars = n_field + (HEIGHT_FUNCTIONS if self.has_plane else 0)
+        self.exchanged = bool(np.linalg.norm(invariant @ axis) < 0.5)  # G turns the axis round
+        planes = 1 if frame.slit_width is None or self.exchanged else 2
+        n_heights = HEIGHT_FUNCTIONS * planes * max(len(frame.surfaces), 1)
+        self.n_scalars = self.directions.shape[1] + (n_heights if self.has_plane else 0)
 
-    def check_field(self, field: np.ndarray) -> None:
-        """Refuse a uniform field [3] (V/Å) that the model cannot answer for.
+    @property
+    def field_directions(self) -> np.ndarray:
+        """Unit vectors [k, 3] along which the model reads the field; k = 0: it does not."""
+        return np.eye(3) if self.vector_type is not None else self.originals["directions"].T
+
+    def check(self, conditions: Conditions) -> None:
+        """Refuse conditions that the model cannot answer for.
 
         Raises:
-            ValueError: the model reads no field, or a component of the field is not invariant
-                under G (for an axial group: the field is not along the axis).
+            ValueError: for a field that the model does not read, or a component of it that is not
+                invariant under G (for an axial group: the field is not along the axis); for a
+                surface although the model sees no plane, or one that it does not know.
         """
+        self._check_field(np.array(conditions.field))
+        if self.has_plane:
+            conditions.surface_index(self.config.surfaces)
+            return
+        if conditions.origin is not None:
+            raise ValueError(
+                f"surface_origin is {list(conditions.origin)} Å but the model sees no plane; "
+                "remove it, or train a model with frame.plane_origin"
+            )
+        if conditions.surface not in (None, VACUUM):
+            raise ValueError(
+                f"surface is {conditions.surface!r} but the model sees no plane; remove it, or "
+                "train a model with frame.plane_origin and frame.surfaces"
+            )
+
+    def _check_field(self, field: np.ndarray) -> None:
         magnitude = float(np.linalg.norm(field))
         if magnitude == 0 or self.vector_type is not None:
             return
-        if not self.has_field:
+        if not self.config.field:
             raise ValueError(
                 f"electric_field is {field.tolist()} V/Å but the model reads no field; remove the "
                 "field, or train a model with frame.field: true"
@@ -77,18 +113,57 @@ class Frame(Tabulated):
                 "which the model's symmetry group keeps; turn the atoms, or use a model of O(3)"
             )
 
+    def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
+        """What lies outside the range of the training data, by "field" and "height"."""
+        found = {}
+        limit = self.config.field_limit
+        if self.config.field and limit is not None:
+            strength = float(graph.field.norm(dim=-1).max())
+            if strength > limit * (1 + 1e-6):
+                found["field"] = (
+                    f"the electric field of {strength:.3g} V/Å is beyond the training data of the "
+                    f"model, 0 to {limit:.3g} V/Å"
+                )
+        if self.config.height_limit is not None:
+            lowest = self.lowest(graph)
+            if lowest < self.config.height_limit - 1e-6:
+                found["height"] = (
+                    f"an atom is {lowest:.3g} Å above the surface, lower than all of the training "
+                    f"data of the model ({self.config.height_limit:.3g} Å)"
+                )
+        return found
+
+    def lowest(self, graph: AtomicGraph) -> float:
+        """The least height (Å) above a plane of all atoms at a surface; infinite without any."""
+        heights = self._heights(graph)[graph.surface[graph.batch] >= 0]
+        return float(heights.min()) if self.has_plane and len(heights) else np.inf
+
     def scalars(self, graph: AtomicGraph) -> Tensor:
         """Invariant attributes [N, n_scalars], in the dtype of the tables."""
         dtype = self.directions.dtype
         parts = [(graph.field.to(dtype) @ self.directions)[graph.batch]]
         if self.has_plane:
-            offset = graph.positions - self.origin.to(graph.positions.dtype)
-            height = (offset @ self.normal.to(offset.dtype)).to(dtype).unsqueeze(-1)
-            width = self.range / HEIGHT_FUNCTIONS
-            x = (height / self.range).clamp(0, 1)
-            fade = 1 - x**3 * (10 - x * (15 - 6 * x))  # C^2 at both ends
-            parts.append(torch.exp(-0.5 * ((height - self.centres) / width) ** 2) * fade)
+            parts.append(self._height_functions(graph))
         return torch.cat(parts, dim=-1)
+
+    def _height_functions(self, graph: AtomicGraph) -> Tensor:
+        height = self._heights(graph).to(self.centres.dtype).unsqueeze(-1)
+        width = self.range / HEIGHT_FUNCTIONS
+        x = (height / self.range).clamp(0, 1)
+        fade = 1 - x**3 * (10 - x * (15 - 6 * x))  # C^2 at both ends
+        functions = torch.exp(-0.5 * ((height - self.centres) / width) ** 2) * fade
+        functions = functions.sum(dim=1) if self.exchanged else functions.flatten(1)
+        surfaces = torch.arange(max(len(self.config.surfaces), 1), device=graph.surface.device)
+        here = (graph.surface[:, None] == surfaces).to(functions.dtype)[graph.batch]
+        return (here[:, :, None] * functions[:, None, :]).flatten(1)
+
+    def _heights(self, graph: AtomicGraph) -> Tensor:
+        """Height of each atom above each plane, [N, planes], in the dtype of the positions."""
+        dtype = graph.positions.dtype
+        origin = torch.where(graph.origin.isfinite(), graph.origin, self.origin.to(dtype))
+        height = (graph.positions - origin[graph.batch]) @ self.normal.to(dtype)
+        slit = self.config.slit_width
+        return torch.stack([height] if slit is None else [height, slit - height], dim=-1)
 
     def vectors(self, graph: AtomicGraph) -> Tensor:
         """The covariant attribute [N, 3]: the field of each atom's structure."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -9,8 +10,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from sikff.conditions import Conditions
 from sikff.fields import FieldType
-from sikff.forcefield.config import ForceFieldConfig
+from sikff.forcefield.config import ForceFieldConfig, FrameConfig
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.frame import Frame
 from sikff.forcefield.reference import ZBL
@@ -25,6 +27,7 @@ from sikff.nn import (
     PointConv,
     neighbour_layout,
 )
+from sikff.nn.kernel import restricted_irreps
 
 
 class Interaction(nn.Module):
@@ -38,13 +41,14 @@ class Interaction(nn.Module):
     A. Without neighbours A = B = 0.
 
     Args:
-        in_type, hidden_type, out_type: types of f_j, A_i and the new f_i.
+        in_type, hidden_type, out_type: types of f_j, A_i and the new f_i, of the group of the
+            attributes or a larger one; of that larger one they are restricted.
         attr_type: type of the edge attributes.
         n_gates: number of node attributes that gate A.
         keep: whether f_i itself is carried on (L0).
     """
 
-    component: Tensor  # irrep of each component of A
+    component: Tensor  # irreducible field of each component of A
 
     def __init__(
         self,
@@ -57,6 +61,12 @@ class Interaction(nn.Module):
         keep: bool,
     ) -> None:
         super().__init__()
+        group, degree = attr_type.group, max(config.max_frequency, 1)
+        irreps = None
+        if group != in_type.group:
+            irreps = restricted_irreps(in_type, hidden_type, degree, group)
+            types = (in_type, hidden_type, out_type)
+            in_type, hidden_type, out_type = (t.restrict(group) for t in types)
         self.conv = PointConv(
             in_type,
             hidden_type,
@@ -64,16 +74,20 @@ class Interaction(nn.Module):
             hidden_fields=config.kernel_fields,
             layers=config.kernel_layers,
             width=config.kernel_width,
-            max_degree=max(config.max_frequency, 1),
+            max_degree=degree,
+            irreps=irreps,
             nonlinearity="gated",
             cutoff=config.cutoff,
             n_radial=config.radial_functions,
             scale=config.average_neighbours**-0.5,
         )
-        self.channels = config.channels
-        self.gate = nn.Parameter(torch.zeros(n_gates, len(hidden_type.irreps), self.channels))
+        self.channels, self.out_type = config.channels, out_type
+        n_fields = hidden_type.n_fields // self.channels
+        self.gate = nn.Parameter(torch.zeros(n_gates, n_fields, self.channels))
         dims = [block.irrep.dim for block in hidden_type.blocks]
-        component = torch.repeat_interleave(torch.tensor(dims))
+        copies = [block.copies // self.channels for block in hidden_type.blocks]
+        fields = torch.arange(n_fields).split(copies)
+        component = torch.cat([f.repeat(dim) for f, dim in zip(fields, dims, strict=True)])
         self.register_buffer("component", component, persistent=False)
         self.linear = nn.ModuleList([Linear(hidden_type, out_type)])
         self.mix, self.product = nn.ModuleList(), nn.ModuleList()
@@ -81,7 +95,8 @@ class Interaction(nn.Module):
             last = power == config.correlation
             product_type = out_type if last else hidden_type
             self.mix.append(Linear(hidden_type, hidden_type))
-            self.product.append(ChannelProduct(hidden_type, hidden_type, product_type))
+            types = (hidden_type, hidden_type, product_type)
+            self.product.append(ChannelProduct(*types, channels=self.channels))
             self.linear.append(Linear(product_type, out_type))
         self.keep = Linear(in_type, out_type) if keep else None
         self.scale = (len(self.linear) + (self.keep is not None)) ** -0.5
@@ -110,6 +125,7 @@ class Network(nn.Module):
     Args:
         config: sizes.
         group: symmetry group of the network.
+        type_group: the group itself, or a larger one whose types are restricted to it.
         n_scalars: number of invariant attributes of an atom (external frame).
         vector_type: type of its covariant attribute, or None.
         n_out: numbers read out.
@@ -119,29 +135,32 @@ class Network(nn.Module):
         self,
         config: ForceFieldConfig,
         group: SymmetryGroup,
+        type_group: SymmetryGroup,
         n_scalars: int = 0,
         vector_type: FieldType | None = None,
         n_out: int = 1,
     ) -> None:
         super().__init__()
-        n_species, s, self.channels = len(config.elements), config.species_channels, config.channels
+        self.group, self.channels = group, config.channels
+        n_species, s = len(config.elements), config.species_channels
         self.embedding = nn.Parameter(torch.randn(n_species, s))
         n_node = n_species + n_scalars
         attr_type = FieldType.scalar(group, 2 * s + n_scalars)
         if vector_type is not None:
             attr_type = attr_type + vector_type
-        hidden_type = FieldType.harmonic(group, config.max_frequency, self.channels)
-        in_type = FieldType.scalar(group, min(n_species, self.channels))
+        hidden_type = FieldType.harmonic(type_group, config.max_frequency, self.channels)
+        in_type = FieldType.scalar(type_group, min(n_species, self.channels))
         self.start = MLP([n_node, in_type.size])
         self.interactions, self.readouts = nn.ModuleList(), nn.ModuleList()
         for k in range(config.layers):
             last = k == config.layers - 1
             frequency = 0 if last else min(config.feature_frequency, config.max_frequency)
-            out_type = FieldType.harmonic(group, frequency, self.channels)
-            self.interactions.append(
-                Interaction(in_type, hidden_type, out_type, attr_type, config, n_node, keep=k > 0)
-            )
-            self.readouts.append(MLP([self.channels, config.readout_width, n_out], bias=False))
+            out_type = FieldType.harmonic(type_group, frequency, self.channels)
+            types = (in_type, hidden_type, out_type, attr_type)
+            interaction = Interaction(*types, config, n_node, keep=k > 0)
+            sizes = [interaction.out_type.n_invariants, config.readout_width, n_out]
+            self.interactions.append(interaction)
+            self.readouts.append(MLP(sizes, bias=False))
             in_type = out_type
 
     def forward(
@@ -155,7 +174,7 @@ class Network(nn.Module):
     ) -> Tensor:
         """species [N], vectors [E, 3], scalars [N, n_scalars], covariant [N, 3] -> [N, n_out]."""
         receivers, senders = edge_index
-        one_hot = nn.functional.one_hot(species, len(self.embedding)).to(vectors.dtype)
+        one_hot = _one_hot(species, len(self.embedding), vectors.dtype)
         embedded = self.embedding[species]
         node, attr = one_hot, [embedded[receivers], embedded[senders]]
         if scalars is not None:
@@ -169,7 +188,7 @@ class Network(nn.Module):
         f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)
         for interaction, readout in zip(self.interactions, self.readouts, strict=True):
             f = interaction(f, basis, edge_attr, node, layout)
-            total = total + readout(f[:, : self.channels])
+            total = total + readout(f[:, : len(cast(MLP, readout).weights[0])])
         return total
 
 
@@ -194,15 +213,18 @@ class ForceField(EnergyModel):
         super().__init__()
         self.config = config
         self.cutoff, self.elements = config.cutoff, config.elements
+        self.surfaces = config.frame.surfaces
         self.provenance: dict[str, Any] = {}
         self.frame = Frame(config)
         n_scalars = self.frame.n_scalars
         self.vacuum = None
         if config.vacuum_group is not None:
-            self.vacuum = Network(config, SymmetryGroup(config.vacuum_group, config.axis))
+            larger = SymmetryGroup(config.vacuum_group, config.axis)
+            self.vacuum = Network(config, larger, larger)
         self.network = Network(
             config,
             config.symmetry_group,
+            config.symmetry_group_of_types,
             n_scalars,
             self.frame.vector_type,
             n_out=1 if self.vacuum is None else n_scalars,
@@ -223,17 +245,18 @@ class ForceField(EnergyModel):
         """Floating-point type of the weights."""
         return self.network.embedding.dtype
 
-    def atomic_energies(self, graph: AtomicGraph) -> Tensor:
-        """Energy [N] of each atom (eV, float64)."""
+    def atomic_energies(self, graph: AtomicGraph, layout: NeighbourLayout | None = None) -> Tensor:
+        """Energy [N] of each atom (eV, float64); the layout of its edges, if it is known."""
         species, edge_index, vectors = graph.species, graph.edge_index, graph.vectors()
-        layout = neighbour_layout(edge_index, graph.n_atoms, self.dtype)
+        if layout is None:
+            layout = neighbour_layout(edge_index, graph.n_atoms, self.dtype)
         inputs = (species, vectors.to(self.dtype), edge_index, layout)
         scalars = self.frame.scalars(graph) if self.frame.n_scalars else None
         covariant = None if self.frame.vector_type is None else self.frame.vectors(graph)
 
         e = self.network(*inputs, scalars, covariant)
         if self.one_body is not None and scalars is not None:
-            one_hot = nn.functional.one_hot(species, len(self.elements)).to(self.dtype)
+            one_hot = _one_hot(species, len(self.elements), self.dtype)
             in_frame = self.one_body(torch.cat([one_hot, scalars], dim=-1))
             if self.vacuum is None:
                 e = e + (in_frame * scalars).sum(-1, keepdim=True)
@@ -246,12 +269,51 @@ class ForceField(EnergyModel):
             total = total + self.zbl(vectors.norm(dim=-1), graph)
         return total
 
-    def check_field(self, field: np.ndarray) -> None:
-        """Raise ValueError if the model cannot answer for a uniform field [3] (V/Å)."""
-        self.frame.check_field(field)
+    @property
+    def field_directions(self) -> np.ndarray:
+        """Orthonormal directions [k, 3] along which it reads the electric field; k = 0: none."""
+        return self.frame.field_directions
+
+    def check_conditions(self, conditions: Conditions) -> None:
+        """Raise ValueError if the model cannot answer for what acts from outside."""
+        self.frame.check(conditions)
+
+    def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
+        """What lies outside the range of the training data, in words, by kind."""
+        return self.frame.beyond_training(graph)
+
+    def restrict(
+        self,
+        group: str,
+        axis: Sequence[float] | None = None,
+        frame: FrameConfig | None = None,
+    ) -> ForceField:
+        """A model of a subgroup that predicts the same, with all weights that the subgroup allows.
+
+        Every equivariant layer of G is one of the subgroup H whose weights are tied; in the new
+        model they are not, so that it can learn what breaks the symmetry G. What is new has the
+        weight zero at first. Models of H can be restricted again. With ``vacuum_group`` the
+        network in the frame is restricted.
+
+        Args:
+            group: name of H.
+            axis: of H, if this model is one of O(3) or SO(3) (default: the axis of this model).
+            frame: for a model without one: what the new one sees. Energies do not depend on it
+                until it is trained (default: the frame of this model).
+
+        Raises:
+            ValueError: H is unknown or no subgroup, or the axis or frame cannot change so.
+        """
+        from sikff.forcefield.restrict import restrict
+
+        return restrict(self, group, axis, frame)
 
     def save(self, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
         """Write the model to one file; see :func:`sikff.forcefield.files.save`."""
         from sikff.forcefield.files import save
 
         save(self, path, provenance)
+
+
+def _one_hot(species: Tensor, n: int, dtype: torch.dtype) -> Tensor:
+    return torch.eye(n, dtype=dtype, device=species.device)[species]

@@ -80,3 +80,26 @@ def _restriction(name: str, l: int, parity: int) -> tuple[tuple[int, Array], ...
         for t in embeddings(_on_generators(key), d, _endomorphisms(key)):
             parts.append((index, t))
     return tuple(parts)
+
+
+def branching(irrep: Irrep, subgroup: SymmetryGroup) -> list[tuple[Irrep, Array]]:
+    """An irrep of G restricted to a subgroup H, as pairs (irrep of H, isometry [d, d_H]).
+
+    The isometries T satisfy rho(h) T = T rho_H(h) for all h in H; together their columns are an
+    orthonormal basis.
+
+    Raises:
+        ValueError: ``subgroup`` is not a subgroup of the irrep's group.
+    """
+    if not subgroup <= irrep.group:
+        raise ValueError(
+            f"{subgroup} is not a subgroup of {irrep.group}; expected a group whose elements, "
+            "about the same axis, all belong to it"
+        )
+    generators = subgroup.generators
+    whole = list(irrep.representation(generators))
+    parts = []
+    for part in subgroup.irreps(irrep.frequency):
+        rho = list(part.representation(generators))
+        parts += [(part, t) for t in embeddings(rho, whole, endomorphisms(part))]
+    return parts

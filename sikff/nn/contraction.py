@@ -6,7 +6,8 @@ canonical bases of their types.
 """
 
 from collections.abc import Iterator
-from math import sqrt
+from itertools import product
+from math import prod, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -17,6 +18,8 @@ from sikff.fields import Block, FieldType
 from sikff.groups.intertwiners import clebsch_gordan
 from sikff.nn.neighbours import NeighbourLayout, sum_outer_products
 from sikff.nn.tables import Tabulated
+
+Array = np.ndarray
 
 
 class _Step(NamedTuple):
@@ -126,7 +129,7 @@ class Contraction(Tabulated):
         return result
 
 
-def _paths(a: Block, b: Block, outputs: tuple[Block, ...]) -> list[tuple[int, np.ndarray]]:
+def _paths(a: Block, b: Block, outputs: tuple[Block, ...]) -> list[tuple[int, Array]]:
     """(output block, basis [k, d_c, d_a, d_b] of Hom(a (x) b, c)) for every c in reach."""
     found = []
     for o, c in enumerate(outputs):
@@ -139,41 +142,78 @@ def _paths(a: Block, b: Block, outputs: tuple[Block, ...]) -> list[tuple[int, np
 class ChannelProduct(Tabulated):
     """Equivariant products of two features, channel by channel, with one weight a path and channel.
 
-    All types carry the same number C of copies of each of their irreps, and features are handled
-    as [N, D, C]. out[n, o, c] = sum_paths w[path, c] CG[path, o, a, b] x[n, a, c] y[n, b, c].
+    Features are handled as [N, D, C], with C channels of a type of D components.
+    out[n, o, c] = sum_paths w[path, c] CG[path, o, a, b] x[n, a, c] y[n, b, c].
 
     Args:
-        left_type, right_type, out_type: types with C copies of each irrep.
+        left_type, right_type, out_type: types whose multiplicities are multiples of C.
+        channels: C (default: the one multiplicity of all irreps).
     """
 
     cg: Tensor
+    values: Tensor
+    paths: Tensor
+    entries: Tensor
 
-    def __init__(self, left_type: FieldType, right_type: FieldType, out_type: FieldType) -> None:
+    def __init__(
+        self,
+        left_type: FieldType,
+        right_type: FieldType,
+        out_type: FieldType,
+        channels: int | None = None,
+    ) -> None:
         super().__init__()
         types = (left_type.canonical, right_type.canonical, out_type.canonical)
         counts = {n for t in types for n, _ in t.fields}
-        if len(counts) != 1:
+        if channels is None and len(counts) != 1:
             raise ValueError(
-                "ChannelProduct: every irrep needs the same multiplicity in all three types; "
-                f"got multiplicities {sorted(counts)}"
+                "ChannelProduct: every irrep needs the same multiplicity in all three types, or "
+                f"channels must be given; got multiplicities {sorted(counts)}"
             )
-        self.channels = counts.pop()
+        if any(n % (channels or n) for n in counts):
+            raise ValueError(
+                f"ChannelProduct: channels is {channels}; every multiplicity must be a multiple of "
+                f"it, but they are {sorted(counts)}"
+            )
+        self.channels = counts.pop() if channels is None else channels
         self.left_type, self.right_type, self.out_type = types
-        tables = []
-        sizes = [t.size // self.channels for t in types]
-        for a, b in ((a, b) for a in types[0].blocks for b in types[1].blocks):
-            for o, cg in _paths(a, b, types[2].blocks):
-                c = types[2].blocks[o]
-                for table in cg:
-                    full = np.zeros((sizes[2], sizes[0], sizes[1]))
-                    i, j, k = (x.start // self.channels for x in (a, b, c))
-                    full[k : k + c.irrep.dim, i : i + a.irrep.dim, j : j + b.irrep.dim] = table
-                    tables.append((o, full))
-        per_output = np.bincount([o for o, _ in tables], minlength=len(types[2].blocks))
-        stacked = [full / sqrt(per_output[o]) for o, full in tables]
-        shape = (len(tables), sizes[2], sizes[0], sizes[1])
-        self.register_table("cg", np.reshape(stacked, shape))
-        self.weight = nn.Parameter(torch.randn(len(tables), self.channels))
+        self._sizes = tuple(t.size // self.channels for t in (types[2], types[0], types[1]))
+        n_paths, path, entry, value = self._tables()
+        self.is_sparse = any(t.n_fields > len(t.irreps) * self.channels for t in types)
+        if self.is_sparse:
+            self.register_table("values", value)
+            self.register_buffer("paths", torch.from_numpy(path), persistent=False)
+            self.register_buffer("entries", torch.from_numpy(entry), persistent=False)
+        else:
+            table = np.zeros((n_paths, prod(self._sizes)))
+            table[path, entry] = value
+            self.register_table("cg", table.reshape(n_paths, *self._sizes))
+        self.weight = nn.Parameter(torch.randn(n_paths, self.channels))
+
+    def _tables(self) -> tuple[int, Array, Array, Array]:
+        """The number of paths, and path, place in [D_out, D_left, D_right] and value of each of
+        their Clebsch-Gordan coefficients that is not zero."""
+        out = self.out_type.blocks
+        tables: list[tuple[int, tuple[Array, ...], Array]] = []  # output, components, coefficients
+        for a, b in ((a, b) for a in self.left_type.blocks for b in self.right_type.blocks):
+            for o, cg in _paths(a, b, out):
+                copies = [self._copies(block) for block in (out[o], a, b)]
+                tables += [(o, abc, table) for table in cg for abc in product(*copies)]
+        per_output = np.bincount([o for o, _, _ in tables], minlength=len(out))
+        per_copy = per_output / [len(self._copies(block)) for block in out]
+        paths, entries, values = [np.zeros(0, int)], [np.zeros(0, int)], [np.zeros(0)]
+        for number, (o, components, table) in enumerate(tables):
+            kept = np.nonzero(table)
+            places = [c[k] for c, k in zip(components, kept, strict=True)]
+            paths.append(np.full(len(kept[0]), number))
+            entries.append(np.ravel_multi_index(places, self._sizes))
+            values.append(table[kept] / sqrt(per_copy[o]))
+        return len(tables), np.concatenate(paths), np.concatenate(entries), np.concatenate(values)
+
+    def _copies(self, block: Block) -> list[Array]:
+        """The components of each copy of an irrep, channels apart."""
+        start, n = block.start // self.channels, block.copies // self.channels
+        return [start + k + n * np.arange(block.irrep.dim) for k in range(n)]
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """[N, D_left, C], [N, D_right, C] -> [N, D_out, C].
@@ -181,24 +221,29 @@ class ChannelProduct(Tabulated):
         x meets the table before y: what is in between has D_out D_right components a channel, not
         the D_left D_right of the outer product, and outputs are few.
         """
-        table = self._coupling().permute(0, 2, 1, 3)  # [C, D_left, D_out, D_right]
+        table = self.coupling().permute(0, 2, 1, 3)  # [C, D_left, D_out, D_right]
         coupled = torch.bmm(x.permute(2, 0, 1), table.flatten(2)).unflatten(2, table.shape[2:])
         return (coupled * y.permute(2, 0, 1).unsqueeze(2)).sum(-1).permute(1, 2, 0)
 
-    def _coupling(self) -> Tensor:
+    def coupling(self) -> Tensor:
         """Every channel's table, [C, D_out, D_left, D_right]."""
-        table = self.weight.T @ self.cg.flatten(1)
-        return table.view(self.channels, *self.cg.shape[1:])
+        if self.is_sparse:
+            terms = self.values.unsqueeze(1) * self.weight.index_select(0, self.paths)
+            table = terms.new_zeros(prod(self._sizes), self.channels)
+            table = table.index_add(0, self.entries, terms).T
+        else:
+            table = self.weight.T @ self.cg.flatten(1)
+        return table.reshape(self.channels, *self._sizes)
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """sum_j of products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
         h, f = h.unflatten(1, (-1, self.channels)), f.unflatten(1, (-1, self.channels))
         outer = sum_outer_products(h.transpose(1, 2), f.transpose(1, 2), layout)
-        products = torch.bmm(outer.transpose(0, 1).flatten(2), self._coupling().flatten(2).mT)
+        products = torch.bmm(outer.transpose(0, 1).flatten(2), self.coupling().flatten(2).mT)
         return products.permute(1, 2, 0).flatten(1)
 
     def matrix(self, left: Tensor) -> Tensor:
         """The explicit map right -> out for left features [E, d_left]: [E, d_out, d_right]."""
         h = left.unflatten(1, (-1, self.channels))
-        diagonal = torch.einsum("coab,eac->eobc", self._coupling(), h)
+        diagonal = torch.einsum("coab,eac->eobc", self.coupling(), h)
         return torch.diag_embed(diagonal).transpose(2, 3).flatten(3).flatten(1, 2)

@@ -24,7 +24,8 @@ class Trunk(Tabulated):
 
     Args:
         in_type: type of the features v.
-        irreps: irreps of the hidden activation, each with ``fields`` copies.
+        irreps: irreps of the hidden activation, each with ``fields`` copies. One that is named
+            several times has so many times more; the MLP makes those of the first trivial one.
         fields: number of hidden fields.
         layers: number of layers (the last linear map, outside, included).
         nonlinearity: "gated" or "sampled".
@@ -56,7 +57,9 @@ class Trunk(Tabulated):
         self.in_type = in_type
         group = in_type.group
         reachable = [i for i in irreps if in_type.multiplicity(i)]
-        covariant = FieldType(group, [(fields, i) for i in reachable if not i.is_trivial])
+        trivial = [i for i in reachable if i.is_trivial][1:]
+        others = [i for i in reachable if not i.is_trivial]
+        covariant = FieldType(group, [(fields, i) for i in trivial + others]).canonical
         self.to_canonical = ToCanonical(in_type)
         self.mix = Linear(in_type.canonical, covariant)
         gated = (FieldType.scalar(group, fields) + covariant).canonical

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 
 from sikff.fields import FieldType
-from sikff.groups import Irrep
+from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.intertwiners import clebsch_gordan
 from sikff.nn.contraction import ChannelProduct, Contraction
 from sikff.nn.gmlp import Trunk, default_nonlinearity
@@ -87,6 +87,8 @@ class ImplicitKernel(nn.Module):
         scale: constant factor, such as 1/sqrt(average number of neighbours).
         channelwise: h multiplies features channel by channel; needs the same multiplicity for all
             irreps of in_type and out_type.
+        irreps: of the hidden activation, an irrep once for each copy (default: one copy of each
+            that can act).
 
     Raises:
         ValueError: types of different groups, wrong sizes, attributes missing or not expected.
@@ -109,6 +111,7 @@ class ImplicitKernel(nn.Module):
         width: int | None = None,
         scale: float = 1.0,
         channelwise: bool = False,
+        irreps: tuple[Irrep, ...] | None = None,
     ) -> None:
         super().__init__()
         group = in_type.group
@@ -119,7 +122,7 @@ class ImplicitKernel(nn.Module):
         self.scale = scale
         band = in_type.max_frequency + out_type.max_frequency
         max_degree = min(max(band, 2), 4) if max_degree is None else max_degree
-        irreps = _useful_irreps(in_type, out_type)
+        irreps = useful_irreps(in_type, out_type) if irreps is None else irreps
         if nonlinearity is None:
             nonlinearity = default_nonlinearity(group)
 
@@ -202,7 +205,7 @@ class ImplicitKernel(nn.Module):
         return matrix if self.in_basis.is_identity else matrix @ self.in_basis.matrix.T
 
 
-def _useful_irreps(in_type: FieldType, out_type: FieldType) -> tuple[Irrep, ...]:
+def useful_irreps(in_type: FieldType, out_type: FieldType) -> tuple[Irrep, ...]:
     """Irreps r with a Clebsch-Gordan path r (x) in -> out: the others could not act."""
     candidates = in_type.group.irreps(in_type.max_frequency + out_type.max_frequency)
     return tuple(
@@ -210,3 +213,14 @@ def _useful_irreps(in_type: FieldType, out_type: FieldType) -> tuple[Irrep, ...]
         for r in candidates
         if any(len(clebsch_gordan(r, s, o)) for s in in_type.irreps for o in out_type.irreps)
     )
+
+
+def restricted_irreps(
+    in_type: FieldType, out_type: FieldType, max_degree: int, group: SymmetryGroup
+) -> tuple[Irrep, ...]:
+    """Irreps of a subgroup that the hidden activation of a kernel without covariant attributes
+    consists of, an irrep once for each copy."""
+    seen = FieldType.harmonic(in_type.group, max_degree).irreps
+    useful = [irrep for irrep in useful_irreps(in_type, out_type) if irrep in seen]
+    parts = FieldType(in_type.group, [(1, irrep) for irrep in useful]).restrict(group)
+    return tuple(irrep for n, irrep in parts.fields for _ in range(n))

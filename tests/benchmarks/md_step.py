@@ -1,6 +1,7 @@
 """Energy and forces as a user of ASE pays for them, beside other packages: measured only.
 
-    python tests/benchmarks/md_step.py [--mace PYTHON] [--nequip PYTHON] [--systems NAME ...]
+    python tests/benchmarks/md_step.py [--mace PYTHON] [--nequip PYTHON] [--compile]
+                                       [--systems NAME ...]
 
 PYTHON is the interpreter of an environment that has mace-torch or nequip. Every model lives in a
 process of its own; they take turns, so that a busy machine is busy for all. Atoms move by 0.01 Å
@@ -32,6 +33,7 @@ CUTOFF = 5.0
 # e3nn 0.4.4, which mace-torch wants, is not imported by newer torch otherwise
 ENVIRONMENT = os.environ | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 SIKFF = {f"sikff {group}": group for group in ("SO(2)", "C_inf_v", "O(3)")}
+COMPILED = {f"{name} compiled": group for name, group in SIKFF.items()}
 MACE = {"mace 64x0e+64x1o": "64x0e + 64x1o", "mace 128x0e": "128x0e"}
 NEQUIP = {"nequip l_max=1": 1, "nequip l_max=2": 2}
 
@@ -89,14 +91,17 @@ def calculator(name: str, device: str, average: float) -> Any:
     import torch
 
     torch.manual_seed(0)
-    if name in SIKFF:
+    if name in SIKFF | COMPILED:
         from sikff import ForceField, ForceFieldConfig
         from sikff.calculators import SIKFFCalculator
 
         config = ForceFieldConfig(
-            elements=ELEMENTS, group=SIKFF[name], cutoff=CUTOFF, average_neighbours=average
+            elements=ELEMENTS,
+            group=(SIKFF | COMPILED)[name],
+            cutoff=CUTOFF,
+            average_neighbours=average,
         )
-        return SIKFFCalculator(ForceField(config), device=device)
+        return SIKFFCalculator(ForceField(config), device=device, compile=name in COMPILED)
     if name in MACE:
         return _mace(MACE[name], device, average)
     return _nequip(NEQUIP[name], device, average)
@@ -186,7 +191,7 @@ def serve(name: str, folder: Path, device: str, threads: int) -> None:
 
 def measure(options: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
     """Median milliseconds and peak kB per atom: results[system][model]."""
-    models = {name: sys.executable for name in SIKFF}
+    models = dict.fromkeys(SIKFF | (COMPILED if options.compile else {}), sys.executable)
     models |= dict.fromkeys(MACE, options.mace) if options.mace else {}
     models |= dict.fromkeys(NEQUIP, options.nequip) if options.nequip else {}
     results: dict[str, dict[str, dict[str, float]]] = {}
@@ -229,7 +234,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, dict[str, float]
 
 def show(system: str, n_atoms: int, results: dict[str, dict[str, float]]) -> None:
     """One table."""
-    peers = [each["ms"] for name, each in results.items() if name not in SIKFF]
+    peers = [each["ms"] for name, each in results.items() if not name.startswith("sikff")]
     print(f"\n{system}, {n_atoms} atoms")
     for name, each in results.items():
         ratio = f"{each['ms'] / min(peers):.3f} of the fastest peer" if peers else ""
@@ -240,6 +245,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--mace", help="interpreter of an environment with mace-torch")
     parser.add_argument("--nequip", help="interpreter of an environment with nequip")
+    parser.add_argument("--compile", action="store_true", help="sikff through torch.compile too")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["bpa", "water192"])
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)

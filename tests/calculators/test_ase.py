@@ -9,7 +9,7 @@ import torch
 from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, PropertyNotImplementedError
 
-from force_fields import force_field
+from force_fields import ethanol, force_field
 from pair_model import PairModel, structures
 from sikff.calculators import SIKFFCalculator
 from tolerances import TOLERANCES
@@ -123,6 +123,20 @@ def test_reads_a_model_file(tmp_path: Path) -> None:
         SIKFFCalculator(tmp_path / "absent.sikff")
 
 
+def test_compiled_models_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda flat, **_: asked.append(flat) or flat)
+    model, atoms = force_field(), ethanol()
+    atoms.calc = SIKFFCalculator(model, device="cpu")
+    forces = atoms.get_forces()
+    for _ in range(2):
+        atoms.calc = SIKFFCalculator(model, device="cpu", compile=True)
+        assert np.abs(atoms.get_forces() - forces).max() < LIMITS.parity
+    atoms.rattle(0.01)
+    assert np.abs(atoms.get_forces() - forces).max() > 1e-3
+    assert len(asked) == 2
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
@@ -132,6 +146,7 @@ def test_reads_a_model_file(tmp_path: Path) -> None:
         ({"device": "cuda:99"}, "device is 'cuda:99'"),
         ({"skin": -0.5}, "skin is -0.5; expected a length in Å"),
         ({"skin": float("nan")}, "skin is nan"),
+        ({"compile": True}, "compile is for models of class ForceField; got PairModel"),
         ({"electric_field": [0, 1]}, "three finite numbers in V/Å"),
         ({"electic_field": [0, 0, 1]}, "no parameter electic_field; expected electric_field"),
     ],

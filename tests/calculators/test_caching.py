@@ -26,10 +26,10 @@ class Counted(PairModel):
 
     evaluations = stresses = 0
 
-    def forward(self, graph, forces=True, stress=False):
+    def forward(self, graph, forces=True, stress=False, dipole=False):
         self.evaluations += 1
         self.stresses += stress
-        return super().forward(graph, forces, stress)
+        return super().forward(graph, forces, stress, dipole)
 
 
 def calculator(**kwargs: object) -> SIKFFCalculator:

@@ -56,7 +56,7 @@ def test_results_are_means_and_deviations_are_those_of_a_sample() -> None:
 def test_deviations_stay_out_of_the_results_of_ase() -> None:
     atoms = structures()[0]
     atoms.calc = SIKFFCalculator(members(), device="cpu")
-    atoms.get_properties(["energy", "forces", "stress"])
+    atoms.get_properties(["energy", "forces", "stress", "dipole"])
     assert atoms.calc.results.keys() == set(SIKFFCalculator.implemented_properties)
     assert type(atoms.get_potential_energy()) is float
 

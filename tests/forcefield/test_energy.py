@@ -5,7 +5,10 @@ import numpy as np
 import pytest
 import torch
 
+from force_fields import elements_of, ethanol, force_field, moved, predict, slope
+from force_fields import graph_of as model_graph
 from pair_model import PairModel, structures
+from sikff.conditions import Conditions
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 from tolerances import TOLERANCES, Tolerance
@@ -21,7 +24,11 @@ def model() -> PairModel:
 
 def graph_of(atoms: ase.Atoms, model: PairModel, dtype: torch.dtype = torch.float64) -> AtomicGraph:
     return AtomicGraph.from_atoms(
-        atoms, model.cutoff, model.elements, dtype=dtype, field=[0.1, 0.2, -0.3]
+        atoms,
+        model.cutoff,
+        model.elements,
+        dtype=dtype,
+        conditions=Conditions((0.1, 0.2, -0.3)),
     )
 
 
@@ -144,7 +151,63 @@ def test_training_mode_can_be_differentiated_again(model: PairModel) -> None:
 def test_evaluation_mode_leaves_no_graph(model: PairModel) -> None:
     graph = graph_of(structures()[0], model)
     with torch.no_grad():
-        prediction: Prediction = model(graph, stress=True)
+        prediction: Prediction = model(graph, stress=True, dipole=True)
     assert not any(tensor.requires_grad for tensor in prediction)
     assert not graph.positions.requires_grad
     assert not graph.cell.requires_grad
+
+
+@pytest.mark.parametrize("group", ["O(3)", "C_inf_v", "D_inf_h", "C1"])
+@pytest.mark.parametrize("strength", [0.0, 0.2])
+def test_dipole_and_polarizability_are_slopes_in_the_field(group: str, strength: float) -> None:
+    model = force_field(group, frame={"field": True})
+    along = model.field_directions
+    assert len(along) == (1 if group == "C_inf_v" else 3)
+    atoms, start = ethanol(), strength * along.sum(0)
+    found = predict(model, atoms, dipole=True, field=tuple(start))
+    alpha = model.polarizability(model_graph(model, atoms, field=tuple(start)))
+    assert found.dipole.shape == (1, 3)
+    assert alpha.shape == (1, 3, 3)
+    dipole, alpha = found.dipole[0].numpy(), alpha[0].numpy()
+
+    def energy(field: np.ndarray) -> float:
+        return float(predict(model, atoms, field=tuple(field)).energy)
+
+    def moment(field: np.ndarray) -> np.ndarray:
+        return predict(model, atoms, dipole=True, field=tuple(field)).dipole[0].numpy()
+
+    for n in along:
+        assert abs(dipole @ n) > 1e-4
+        assert abs(dipole @ n + slope(lambda x, n=n: energy(start + x * n))) < LIMITS.forces_fd
+        change = [slope(lambda x, n=n, m=m: moment(start + x * n) @ m) for m in along]
+        assert np.abs(alpha @ n).max() > 1e-4
+        assert np.abs(along @ alpha @ n - change).max() < LIMITS.forces_fd
+    assert np.abs(alpha - alpha.T).max() < LIMITS.gradient
+    across = np.eye(3) - along.T @ along
+    assert np.abs(across @ dipole).max(initial=0) < LIMITS.gradient
+    assert np.abs(across @ alpha).max(initial=0) < LIMITS.gradient
+
+
+def test_a_dipole_turns_with_the_molecule() -> None:
+    model = force_field("O(3)", frame={"field": True})
+    atoms = ethanol()
+    dipole = predict(model, atoms, dipole=True).dipole[0].numpy()
+    assert np.linalg.norm(dipole) > 1e-3
+    for g in elements_of(model.group):
+        turned = predict(model, moved(atoms, g), dipole=True).dipole[0].numpy()
+        assert np.abs(turned - g @ dipole).max() < LIMITS.gradient
+        assert np.abs(turned - dipole).max() > 1e-3
+
+
+def test_a_dipole_is_computed_only_if_asked(model: PairModel) -> None:
+    graph = graph_of(structures()[3], model)
+    assert model(graph).dipole is None
+    only = model(graph, forces=False, dipole=True)
+    assert only.forces is None
+    expected = (model.charges[graph.species, None] * graph.positions).sum(0)
+    assert (only.dipole[0] - expected).abs().max() < LIMITS.gradient
+    assert not model.polarizability(graph).any()  # linear in the field
+    blind = force_field()
+    for ask in (lambda g: blind(g, dipole=True), blind.polarizability):
+        with pytest.raises(ValueError, match="in an electric field, which the model does not read"):
+            ask(model_graph(blind, ethanol()))

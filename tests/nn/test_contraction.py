@@ -51,14 +51,15 @@ def test_contraction_has_every_bilinear_map(name: str) -> None:
     assert layer.weight.numel() == round(expected) > 0
 
 
-def channel_product(name: str) -> ChannelProduct:
-    t = every_irrep(group(name), 1, n=3)
-    return seeded(ChannelProduct(t, t, t)).double()
+def channel_product(name: str, copies: int = 1) -> ChannelProduct:
+    t = every_irrep(group(name), 1, n=3 * copies)
+    return seeded(ChannelProduct(t, t, t, channels=3)).double()
 
 
+@pytest.mark.parametrize("copies", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
-def test_channel_product(name: str) -> None:
-    layer = channel_product(name)
+def test_channel_product(name: str, copies: int) -> None:
+    layer = channel_product(name, copies)
     t, c = layer.out_type, layer.channels
 
     def product(h: torch.Tensor, f: torch.Tensor) -> torch.Tensor:
@@ -68,7 +69,7 @@ def test_channel_product(name: str) -> None:
     h, f = randn(6, t.size, seed=0), randn(6, t.size, seed=1)
     explicit = (layer.matrix(h) @ f.unsqueeze(-1))[..., 0]
     assert relative_error(product(h, f), explicit) < PARITY
-    one = every_irrep(t.group, 1)
+    one = every_irrep(t.group, 1, n=copies)
     assert layer.weight.shape == (round(class_average(t.group, [one] * 3)), c)
 
 
@@ -84,9 +85,12 @@ def test_channels_do_not_mix() -> None:
     assert relative_error(z[:, :, 0], y[:, :, 0]) > 0.1
 
 
-@pytest.mark.parametrize("kind", ["full", "channels"])
-def test_the_sum_over_neighbours(kind: str, dtype: torch.dtype, tolerance: Tolerance) -> None:
-    layer = (contraction("SO(2)") if kind == "full" else channel_product("SO(2)")).to(dtype)
+@pytest.mark.parametrize("copies", [None, 1, 2], ids=["full", "channels", "channels of copies"])
+def test_the_sum_over_neighbours(
+    copies: int | None, dtype: torch.dtype, tolerance: Tolerance
+) -> None:
+    layer = contraction("SO(2)") if copies is None else channel_product("SO(2)", copies)
+    layer.to(dtype)
     edge_index = torch.tensor([[2, 0, 2, 2, 1], [0, 1, 1, 2, 0]])
     layout = neighbour_layout(edge_index, 4, dtype)
     h = randn(5, layer.left_type.size, seed=0, dtype=dtype)
@@ -111,6 +115,9 @@ def test_variance_is_kept(name: str) -> None:
     layer = seeded(ChannelProduct(t, t, t), 3)
     y = layer(h.unflatten(1, (-1, 4)), f.unflatten(1, (-1, 4)))
     assert 0.2 < y.std() < 3  # few weights
+    layer = seeded(ChannelProduct(t, t, t, channels=2), 3)
+    y = layer(h.unflatten(1, (-1, 2)), f.unflatten(1, (-1, 2)))
+    assert 0.4 < y.std() < 2
 
 
 def test_no_path_no_weights() -> None:
@@ -127,3 +134,5 @@ def test_channels_must_agree() -> None:
     g = group("SO(3)")
     with pytest.raises(ValueError, match=r"same multiplicity.*\[1, 2\]"):
         ChannelProduct(FieldType.scalar(g), FieldType.scalar(g, 2), FieldType.scalar(g))
+    with pytest.raises(ValueError, match=r"channels is 2; every multiplicity .* \[3, 4\]"):
+        ChannelProduct(FieldType.scalar(g, 4), FieldType.scalar(g, 3), FieldType.scalar(g, 4), 2)

@@ -11,11 +11,13 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+import torch
 from ase import units
 from ase.build import molecule
 from ase.constraints import FixAtoms
 
 from disk import full_disk
+from force_fields import force_field
 from sikff import load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.cli import main
@@ -53,6 +55,16 @@ def test_dynamics_write_log_plot_and_trajectory(capsys: pytest.CaptureFixture[st
     assert "wrote out/log.csv, out/log.png, out/md.traj" in printed
 
 
+def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+    asked = []
+    monkeypatch.setattr(torch, "compile", lambda flat, **_: asked.append(flat) or flat)
+    assert md("--log", "a.csv") == 0
+    assert md("--log", "b.csv", "--compile") == 0
+    energies = [read_log(log)["epot_eV"] for log in ("a.csv", "b.csv")]
+    assert np.abs(energies[1] - energies[0]).max() < 1e-6
+    assert len(asked) == 1
+
+
 def test_a_run_goes_on_from_a_trajectory() -> None:
     assert md("--trajectory", "a.traj", "--log", "a.csv") == 0
     assert md("--trajectory", "b.traj", "--log", "b.csv", structure="a.traj") == 0
@@ -80,6 +92,55 @@ def test_the_field_acts(start: ase.Atoms) -> None:
     assert np.abs(first.get_forces() - start.get_forces()).max() < 1e-6
     start.calc.set(electric_field=None)
     assert np.abs(first.get_forces() - start.get_forces()).max() > 1e-3
+
+
+@pytest.mark.parametrize(
+    "options", ["--field 0.3", "--field 0.3 --axis z", "--field -0.3 --axis 0,0,-2"]
+)
+def test_one_number_is_a_field_along_the_axis(options: str) -> None:
+    assert md(*options.split(), "--trajectory", "a.xyz", model=AXIAL) == 0
+    assert ase.io.read("a.xyz", index=0).info["electric_field"] == pytest.approx([0, 0, 0.3])
+
+
+def test_a_free_axis_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
+    force_field("O(3)", frame={"field": True}).save("field.sikff")
+    relax = ["relax", "field.sikff", "start.xyz", "--fmax", "1e3", *QUICK]
+    assert main([*relax, "--field", "0.6", "--axis", "1,2,2"]) == 0
+    assert read_structure("relaxed.extxyz").info["electric_field"] == pytest.approx([0.2, 0.4, 0.4])
+    assert main([*relax, "--field", "0.6", "--overwrite"]) == 2
+    assert "expected three components, or one number with --axis" in capsys.readouterr().err
+
+
+def test_the_surface_acts() -> None:
+    frame = {"plane_origin": (0.0, 0.0, -2.0), "surfaces": ("graphene", "NaCl")}
+    model = force_field("C_inf_v", frame=frame)
+    model.save("surface.sikff")
+    given = ["--surface-origin", "0", "0", "-2.5", "--surface", "NaCl"]
+    assert md(*given, "--trajectory", "a.traj", model="surface.sikff") == 0
+    first = ase.io.read("a.traj", index=0)
+    there = first.copy()
+    there.info.clear()
+    for surface, same in (("NaCl", True), ("graphene", False), ("vacuum", False)):
+        there.calc = SIKFFCalculator(
+            model, device="cpu", surface_origin=[0, 0, -2.5], surface=surface
+        )
+        difference = np.abs(there.get_forces() - first.get_forces()).max()
+        assert difference < 1e-6 if same else difference > 1e-3
+    assert md("--trajectory", "b.traj", "--log", "b.csv", model="surface.sikff") == 2  # which?
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_field_beyond_the_training_data_gets_one_line(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    force_field("C_inf_v", frame={"field": True, "field_limit": 0.5}).save("weak.sikff")
+    assert md("--field", "0.6", model="weak.sikff") == 0
+    assert capsys.readouterr().err == (
+        "sikff: warning: the electric field of 0.6 V/Å is beyond the training data of the model, "
+        "0 to 0.5 V/Å\n"
+    )
+    assert md("--field", "0.5", "--overwrite", model="weak.sikff") == 0
+    assert not capsys.readouterr().err
 
 
 def test_a_committee_is_logged() -> None:
@@ -124,7 +185,15 @@ def test_files_are_replaced_only_if_asked(capsys: pytest.CaptureFixture[str]) ->
         ("md {model} start.xyz --skin -1", "skin"),
         ("md {model} start.xyz --field 0 0 nan", "field"),
         ("md {model} start.xyz --field 0 0 1", "field"),
-        ("md {model} start.xyz --field 0 1", "argument --field: expected 3 arguments"),
+        ("md {axial} start.xyz --field 0 1", "--field is 0.0 1.0; expected three components, or"),
+        ("md {model} start.xyz --field 1", "--field is 1.0; expected three components, or one"),
+        ("md {axial} start.xyz --field 1 --axis x", "--axis is [1.0, 0.0, 0.0], but the axis of"),
+        ("md {axial} start.xyz --field 1 0 0", "is not along [[0.0, 0.0, 1.0]], which the model"),
+        ("md {axial} start.xyz --field 1 --axis up", "'up' is not x, y, z or three numbers"),
+        ("md {axial} start.xyz --axis 0,0,0", "'0,0,0' is not x, y, z or three numbers"),
+        ("md {axial} start.xyz --surface-origin 0 0 1", "the model sees no plane"),
+        ("md {axial} start.xyz --surface-origin 0 0 nan", "surface_origin is [0.0, 0.0, nan]"),
+        ("relax {axial} start.xyz --surface graphene", "the model sees no plane"),
         ("md {model} start.xyz --device tpu", "device is 'tpu'"),
         ("md {model} start.xyz --committee {axial}", "the models of the committee disagree"),
         ("md {model} metal.xyz", "Pt"),

@@ -22,11 +22,13 @@ from sikff.training.data import (
     read_labels,
     split_isolated,
     split_validation,
+    systems,
 )
 from sikff.training.dataset import load_dataset
 from sikff.training.statistics import (
     atomic_energies,
     average_neighbours,
+    complete_model,
     compositions,
     energy_scale,
 )
@@ -197,6 +199,96 @@ def test_unknown_elements_and_missing_fields_name_their_frames(frames: list[ase.
         sampled(frames, model=model)
 
 
+def at_a_surface(number: int, **info: object) -> ase.Atoms:
+    """A molecule of copper and nickel at some height, under conditions."""
+    atoms = ase.Atoms("CuNi", positions=[[0, 0, number], [0, 2, number + 1.0]])
+    atoms.calc = SinglePointCalculator(atoms, energy=-number, forces=np.ones((2, 3)))
+    atoms.info |= info
+    return atoms
+
+
+AXIAL = ForceFieldConfig(
+    elements=("Ni", "Cu"),
+    group="C_inf_v",
+    frame={"plane_origin": (0, 0, 0), "surfaces": ("Au", "NaCl"), "field": True},
+)
+NONE = [0, 0, 0]
+
+
+def test_conditions_are_read_as_far_as_the_model_reads_them() -> None:
+    frames = [
+        at_a_surface(2, surface="NaCl", electric_field=[0, 0, 0.2]),
+        at_a_surface(1, surface="Au", electric_field=[0, 0, -0.4], surface_origin=[0, 0, -1.5]),
+        at_a_surface(-5, surface="vacuum", electric_field=NONE),
+    ]
+    graphs = [sample.graph for sample in sampled(frames, ("energy",), AXIAL)]
+    assert [int(graph.surface) for graph in graphs] == [1, 0, -1]
+    assert graphs[1].origin.tolist() == [[0, 0, -1.5]]
+    assert graphs[1].field.tolist() == [[0, 0, -0.4]]
+    blind = [sample.graph for sample in sampled(frames, ("energy",), MODEL)]
+    assert not any(graph.field.any() or graph.surface.any() for graph in blind)
+
+
+@pytest.mark.parametrize(
+    ("info", "message"),
+    [
+        ({"surface": "Pt"}, "'Pt'; the model expects one of Au, NaCl, vacuum .* in frame 1"),
+        ({}, "no surface is named; the model expects one of Au, NaCl, vacuum .* in frame 1"),
+        ({"surface": "Au", "electric_field": [0.1, 0, 0]}, "is not along .* in frame 1"),
+        ({"surface": "Au", "electric_field": None}, "in frame 1"),
+    ],
+)
+def test_conditions_that_the_model_cannot_learn_from_name_their_frames(
+    info: dict, message: str
+) -> None:
+    good = at_a_surface(2, surface="NaCl", electric_field=NONE)
+    other = at_a_surface(1, **{"electric_field": NONE, **info})
+    if other.info["electric_field"] is None:
+        del other.info["electric_field"]
+    with pytest.raises(ValueError, match=message):
+        sampled([good, other], ("energy",), AXIAL)
+
+
+def test_the_range_of_the_data_is_kept_with_the_model() -> None:
+    frames = [
+        at_a_surface(2, surface="NaCl", electric_field=[0, 0, 0.2]),
+        at_a_surface(1, surface="Au", electric_field=[0, 0, -0.4], surface_origin=[0, 0, -1.5]),
+        at_a_surface(-5, surface="vacuum", electric_field=NONE),
+    ]
+    labels = labels_of(frames, ("energy",))
+    samples = make_samples(as_frames(frames), AXIAL, labels)
+    settings = AXIAL.model_dump(include={"elements", "group", "frame"})
+    model, notes = complete_model(settings, as_frames(frames), labels, samples, {})
+    assert model.frame.field_limit == pytest.approx(0.4)
+    assert model.frame.height_limit == pytest.approx(2.0)
+    assert "training data: fields up to 0.4 V/Å, heights from 2 Å" in notes
+    settings["frame"] |= {"field_limit": 1.0, "height_limit": 0.0}
+    model, _ = complete_model(settings, as_frames(frames), labels, samples, {})
+    assert (model.frame.field_limit, model.frame.height_limit) == (1.0, 0.0)
+
+
+def test_surfaces_are_those_that_the_frames_name(tmp_path: Path, config: TrainConfig) -> None:
+    names = ["Pt", "Au", "vacuum"] * 3
+    ase.io.write(tmp_path / "at.xyz", [at_a_surface(2 + n, surface=s) for n, s in enumerate(names)])
+    data = DataConfig(train=tmp_path / "at.xyz", valid=3, check_units=False)
+
+    def named(**frame: object) -> tuple[str, ...]:
+        model = {"group": "C_inf_v", "frame": {"plane_origin": [0, 0, 0], **frame}}
+        run = config.model_copy(update={"data": data, "model": model})
+        return load_dataset(run).model.frame.surfaces
+
+    assert named() == ("Au", "Pt")
+    assert named(surfaces=["Pt", "Cu", "Au"]) == ("Pt", "Cu", "Au")
+    with pytest.raises(ValueError, match="the model expects one of Pt, vacuum"):
+        named(surfaces=["Pt"])
+
+
+def test_frames_at_different_surfaces_are_different_systems() -> None:
+    infos = [{}, {"surface": "Au"}, {"surface": "NaCl"}, {"surface_origin": [0, 0, 1]}]
+    frames = [at_a_surface(2, **info) for info in [*infos, *infos]]
+    assert systems(as_frames(frames)) == [[k, k + 4] for k in range(4)]
+
+
 def test_isolated_atoms_are_set_apart(data_file: Path) -> None:
     train, alone = split_isolated(read_frames(data_file))
     assert train.numbers == list(range(12))
@@ -263,7 +355,7 @@ def test_an_ignored_field_is_reported(tmp_path: Path, config: TrainConfig) -> No
     for atoms in frames:
         atoms.info["electric_field"] = [0.0, 0.0, 0.1]
     ase.io.write(config.data.train, frames)
-    assert "the model ignores it" in load_dataset(config).report[-1]
+    assert "have electric_field; the model ignores it" in load_dataset(config).report[-1]
 
 
 GOOD = """2

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sikff.graph import field_vector
+from sikff.conditions import Conditions
 from sikff.groups.classify import positive_direction
-from sikff.training.data import NO_FIELD, Frames
+from sikff.training.data import Frames
 from sikff.training.symmetry.lie import LieMatrix
 
 Array = np.ndarray
@@ -20,7 +20,7 @@ Z = np.array([0.0, 0.0, 1.0])
 
 def electric_fields(frames: Frames) -> Array:
     """The uniform field of each frame, [n, 3] in V/Å; zero where there is none."""
-    return np.array([field_vector(a.info.get("electric_field", NO_FIELD)) for a in frames.atoms])
+    return np.array([Conditions.of(atoms.info).field for atoms in frames.atoms])
 
 
 def field_directions(fields: Array) -> Array:

@@ -61,9 +61,9 @@ def of_model(model: ForceField, frames: Frames, search: Search) -> Findings:
 class Measured:
     """A force field and the structures it is measured on, each turned at random.
 
-    Turned and mirrored are the atoms and their cell, about the centroid or the point of the model's
-    plane below it. What the model knows of the surroundings stays: the plane, and the electric
-    field that it reads from the structures.
+    Turned and mirrored are the atoms and their cell, about the centroid or the point below it of
+    the model's plane or the middle of its slit. What the model knows of the surroundings stays: the
+    plane, and the conditions that it reads from the structures.
 
     Args:
         model: a force field; a copy of it is used, in float64.
@@ -82,10 +82,16 @@ class Measured:
         graphs = []
         for place, turn in zip((int(p) % n for p in places), turns, strict=True):
             atoms = frames.atoms[place]
-            field = None if model.config.frame.field else (0.0, 0.0, 0.0)
             with frames.naming(place):
-                graph = AtomicGraph.from_atoms(atoms, model.cutoff, model.elements, field=field)
-                model.check_field(graph.field[0].numpy())
+                conditions = model.config.frame.seen(atoms.info)
+                model.check_conditions(conditions)
+                graph = AtomicGraph.from_atoms(
+                    atoms,
+                    model.cutoff,
+                    model.elements,
+                    conditions=conditions,
+                    surfaces=model.surfaces,
+                )
             graphs.append(_turned(graph, turn, graph.positions.mean(dim=0)))
         self.graph = AtomicGraph.batch_of(graphs)
         self.forces = self._forces(self.graph)
@@ -131,7 +137,9 @@ class Measured:
         if frame.plane_origin is None:
             return centres
         normal = torch.from_numpy(self.model.config.symmetry_group.axis.copy())
-        heights = (centres - normal.new_tensor(frame.plane_origin)) @ normal
+        own = normal.new_tensor(frame.plane_origin)
+        origins = torch.where(graph.origin.isfinite(), graph.origin, own)
+        heights = ((centres - origins) @ normal) - (frame.slit_width or 0.0) / 2
         return centres - heights[:, None] * normal
 
 

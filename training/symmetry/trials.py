@@ -13,6 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sikff.conditions import KEYS as CONDITIONS
 from sikff.forcefield import load
 from sikff.training.config import TrainConfig
 from sikff.training.data import Frames, Labels, make_samples, split_validation
@@ -119,10 +120,9 @@ def force_field_trainings(
 
 
 def _plain(atoms: ase.Atoms, energy: Array, forces: Array) -> ase.Atoms:
-    """Nothing but the structure, its field and its labels."""
+    """Nothing but the structure, its conditions and its labels."""
     plain = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     plain.info["REF_energy"] = float(energy)
     plain.arrays["REF_forces"] = forces
-    if "electric_field" in atoms.info:
-        plain.info["electric_field"] = atoms.info["electric_field"]
+    plain.info |= {key: atoms.info[key] for key in CONDITIONS if key in atoms.info}
     return plain

@@ -12,6 +12,7 @@ import torch
 from ase.build import molecule
 
 from sikff import ForceField, ForceFieldConfig, load
+from sikff.conditions import Conditions
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 
@@ -49,9 +50,9 @@ def structure() -> tuple[ase.Atoms, list[float]]:
 
 
 def predict(model: ForceField, atoms: ase.Atoms, field: list[float]) -> Prediction:
-    given = field if model.config.frame.field else [0.0, 0.0, 0.0]
+    given = Conditions(tuple(field)) if model.config.frame.field else Conditions()
     return model(
-        AtomicGraph.from_atoms(atoms, model.cutoff, model.elements, field=given), True, True
+        AtomicGraph.from_atoms(atoms, model.cutoff, model.elements, conditions=given), True, True
     )
 
 

@@ -1,0 +1,234 @@
+"""A trained model of a group made into one of a subgroup: the same energies, more weights."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from typing import cast
+
+import torch
+from torch import Tensor
+
+from sikff.forcefield.config import ForceFieldConfig, FrameConfig
+from sikff.forcefield.frame import HEIGHT_FUNCTIONS, Frame
+from sikff.forcefield.network import ForceField, Interaction, Network
+from sikff.groups import SymmetryGroup
+from sikff.nn import MLP, ChannelProduct, Linear
+from sikff.nn.restriction import (
+    Restriction,
+    parents,
+    restrict_kernel,
+    restrict_linear,
+    restrict_mlp,
+    restrict_product,
+)
+
+CORRECTED = {"group", "axis", "frame", "vacuum_group", "type_group", "atomic_energies"}
+
+
+def restrict(
+    model: ForceField,
+    group: str,
+    axis: Sequence[float] | None = None,
+    frame: FrameConfig | None = None,
+) -> ForceField:
+    """See :meth:`ForceField.restrict`."""
+    return restricted(model, restricted_config(model.config, group, axis, frame))
+
+
+def restricted(model: ForceField, config: ForceFieldConfig) -> ForceField:
+    """The same, for the result of :func:`restricted_config`, in which the E0s may be others."""
+    old = copy.deepcopy(model).cpu().double().requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        new = ForceField(config).double()
+    same = config.symmetry_group == old.config.symmetry_group
+    if same and new.frame.n_scalars == old.frame.n_scalars:
+        new.load_state_dict(old.state_dict())
+        new.provenance = model.provenance
+    else:
+        _fill(old, new)
+        before = model.provenance.get("restricted_from", [])
+        new.provenance = {**model.provenance, "restricted_from": [*before, model.config.group]}
+    return new.to(next(model.parameters()).device, model.dtype).train(model.training)
+
+
+def restricted_config(
+    config: ForceFieldConfig,
+    group: str,
+    axis: Sequence[float] | None = None,
+    frame: FrameConfig | None = None,
+) -> ForceFieldConfig:
+    """The description of the model that :meth:`ForceField.restrict` makes.
+
+    Raises:
+        ValueError: see there.
+    """
+    whole = config.symmetry_group
+    direction = config.axis if axis is None else tuple(float(x) for x in axis)
+    if direction != config.axis and whole.lie_dimension < 3:
+        raise ValueError(
+            f"axis is {direction}, but the model is one of {whole}; an axis can be chosen for "
+            "models of O(3) and SO(3) only. Leave it out, or restrict such a model"
+        )
+    part = SymmetryGroup(group, direction)
+    if not part <= whole:
+        raise ValueError(
+            f"{part} is not a subgroup of the model's group {whole}; expected a smaller group, "
+            "about the same axis, such as C_inf_v, C6v or C1 for a model of O(3)"
+        )
+    frame = config.frame if frame is None else frame
+    same_frame = _without_limits(frame) == _without_limits(config.frame)
+    if not same_frame and config.frame != FrameConfig():
+        raise ValueError(
+            f"the model has the frame ({config.frame}), which cannot become ({frame}); leave the "
+            "frame as it is, or restrict a model without one"
+        )
+    new = {"group": group, "axis": direction, "frame": frame}
+    if part != whole:
+        new["type_group"] = config.type_group or config.group
+    changed = ForceFieldConfig.model_validate(dict(config) | new)
+    turned = any(Frame(each).vector_type for each in (config, changed))
+    if turned and not (part == whole and same_frame):
+        raise ValueError(
+            f"a model of {whole} cannot become one of {part} where either reads a field that the "
+            "group turns; restrict a model without frame.field to a group that keeps the field's "
+            "direction, such as C_inf_v"
+        )
+    return changed
+
+
+def corrected(vacuum: ForceField, config: ForceFieldConfig) -> ForceField:
+    """A model with ``vacuum_group`` that starts from a trained model of that group.
+
+    The vacuum network is that of the trained model; the network in the frame returns zero until it
+    is trained, so that the new model predicts what the trained one does.
+
+    Args:
+        vacuum: the trained model.
+        config: as that of the trained model, but for group, axis, frame, vacuum_group and E0s.
+
+    Raises:
+        ValueError: see :func:`check_correction`.
+    """
+    check_correction(vacuum.config, config)
+    model = ForceField(config).double()
+    if model.vacuum is not None:
+        model.vacuum.load_state_dict(vacuum.network.state_dict())
+    for readout in model.network.readouts:
+        _silence(cast(MLP, readout))
+    if model.one_body is not None:
+        _silence(model.one_body)
+    model.provenance = vacuum.provenance
+    return model.to(next(vacuum.parameters()).device, vacuum.dtype).train(vacuum.training)
+
+
+def check_correction(vacuum: ForceFieldConfig, config: ForceFieldConfig) -> None:
+    """Refuses a trained model that cannot be the vacuum network of a model.
+
+    Raises:
+        ValueError: if it is not one of exactly ``vacuum_group``, or sees a frame.
+    """
+    expected = SymmetryGroup(config.vacuum_group or config.group, config.axis)
+    framed = vacuum.frame != FrameConfig()
+    if vacuum.symmetry_group != expected or vacuum.type_group is not None or framed:
+        kind = f"of {vacuum.symmetry_group}{' in a frame' if framed else ''}"
+        raise ValueError(
+            f"the trained model is one {kind}, which cannot be the vacuum network where "
+            f"vacuum_group is {config.vacuum_group}; expected a model of vacuum_group, without a "
+            "frame and never restricted"
+        )
+    kept = set(ForceFieldConfig.model_fields) - CORRECTED
+    different = [key for key in sorted(kept) if getattr(vacuum, key) != getattr(config, key)]
+    if different:
+        raise ValueError(
+            f"the model to be has other {', '.join(different)} than the trained model of its "
+            "vacuum network; expected the same"
+        )
+
+
+def _silence(mlp: MLP) -> None:
+    """Makes a network return zeros until it is trained."""
+    mlp.weights[-1].data.zero_()
+    if mlp.biases is not None:
+        mlp.biases[-1].data.zero_()
+
+
+def _without_limits(frame: FrameConfig) -> FrameConfig:
+    """A frame but for the range of the training data."""
+    return frame.model_copy(update={"field_limit": None, "height_limit": None})
+
+
+def _attributes(old: Frame, new: Frame) -> Tensor:
+    """Takes the invariant attributes of the new frame (rows) to those of the old one."""
+    if not old.n_scalars:
+        return torch.zeros(new.n_scalars, 0, dtype=torch.float64)
+    of_new, of_old = (torch.from_numpy(frame.originals["directions"]) for frame in (new, old))
+    n_new, n_old = new.n_scalars - of_new.shape[1], old.n_scalars - of_old.shape[1]
+    heights = torch.eye(n_old, dtype=torch.float64).unflatten(0, (-1, 1, HEIGHT_FUNCTIONS))
+    planes = n_new // max(n_old, 1)  # a group that exchanges two planes sees only their sum
+    return torch.block_diag(
+        of_new.T @ of_old, heights.expand(-1, planes, -1, -1).reshape(n_new, n_old)
+    )
+
+
+def _fill(old: ForceField, new: ForceField) -> None:
+    """Gives ``new`` the weights with which it predicts what ``old`` does; both float64."""
+    attributes = _attributes(old.frame, new.frame)
+    _restrict_network(old.network, new.network, attributes, old.vacuum is not None)
+    if old.vacuum is not None and new.vacuum is not None:
+        new.vacuum.load_state_dict(old.vacuum.state_dict())
+    if old.one_body is not None and new.one_body is not None:
+        inputs = _and_species(len(old.elements), attributes)
+        restrict_mlp(old.one_body, new.one_body, inputs, attributes.T)
+    elif new.one_body is not None:
+        _silence(new.one_body)
+
+
+def _and_species(n_species: int, attributes: Tensor) -> Tensor:
+    return torch.block_diag(torch.eye(n_species, dtype=torch.float64), attributes)
+
+
+def _restrict_network(old: Network, new: Network, attributes: Tensor, one_each: bool) -> None:
+    """Gives ``new`` the weights with which it returns what ``old`` does.
+
+    Args:
+        attributes: takes the attributes of ``new`` to those of ``old``.
+        one_each: whether the networks return a factor for each attribute.
+    """
+    n_species, s = old.embedding.shape
+    node = _and_species(n_species, attributes)
+    new.embedding.data.copy_(old.embedding)
+    restrict_mlp(old.start, new.start, node)
+    for before, after in zip(old.interactions, new.interactions, strict=True):
+        edge = _and_species(2 * s, attributes)
+        _restrict_interaction(cast(Interaction, before), cast(Interaction, after), node, edge)
+    layers = zip(old.interactions, old.readouts, new.readouts, strict=True)
+    for interaction, before, after in layers:
+        out_type = cast(Interaction, interaction).out_type
+        features = Restriction.of(out_type, new.group, old.channels)
+        n_old, n_new = (len(cast(MLP, readout).weights[0]) for readout in (before, after))
+        invariants = features.rows()[:n_new, :n_old]
+        outputs = attributes.T if one_each else None
+        restrict_mlp(cast(MLP, before), cast(MLP, after), invariants, outputs)
+
+
+def _restrict_interaction(old: Interaction, new: Interaction, node: Tensor, edge: Tensor) -> None:
+    """The same for a layer; ``node`` and ``edge`` are for the attributes of nodes and edges."""
+    group, channels = new.out_type.group, old.channels
+    in_type, hidden_type = old.conv.in_type, old.conv.out_type
+    first = old.keep is None
+    inputs = Restriction.of(in_type, group, in_type.size if first else channels)
+    hidden, out = (Restriction.of(t, group, channels) for t in (hidden_type, old.out_type))
+    restrict_kernel(old.conv.kernel, new.conv.kernel, inputs, hidden, edge)
+    fields = parents(hidden_type, group, channels)
+    new.gate.data.copy_(torch.einsum("nm,mfc,fg->ngc", node, old.gate, fields))
+    powers = [hidden] * (len(old.product) - 1) + [out] * bool(old.product)
+    for before, after, made in zip(old.linear, new.linear, [hidden, *powers], strict=True):
+        restrict_linear(cast(Linear, before), cast(Linear, after), made, out)
+    for before, after in zip(old.mix, new.mix, strict=True):
+        restrict_linear(cast(Linear, before), cast(Linear, after), hidden, hidden)
+    for before, after, made in zip(old.product, new.product, powers, strict=True):
+        products = cast(ChannelProduct, before), cast(ChannelProduct, after)
+        restrict_product(*products, hidden, hidden, made)
+    if old.keep is not None and new.keep is not None:
+        restrict_linear(old.keep, new.keep, inputs, out)

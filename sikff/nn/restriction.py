@@ -1,0 +1,178 @@
+"""Layers of a group G made into layers of a subgroup H that compute the same.
+
+Every G-equivariant map is H-equivariant, so it is a sum of the maps that a layer of H has weights
+for; these are orthogonal, and the weights are overlaps. What acts on whole irreducible fields of G,
+such as gates, acts in the same way on the parts into which they fall under H.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from typing import cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sikff.fields import FieldType
+from sikff.groups import SymmetryGroup
+from sikff.nn.contraction import ChannelProduct, Contraction
+from sikff.nn.kernel import ImplicitKernel
+from sikff.nn.linear import Linear
+from sikff.nn.mlp import MLP
+from sikff.nn.nonlinearity import Gate
+
+ROWS = 8  # left features of a contraction that are worked on at a time
+
+
+@dataclass(frozen=True)
+class Restriction:
+    """How features of G, D components in each of C channels, look as features of H.
+
+    Attributes:
+        matrix: takes components of H to those of G, [D, D]; orthogonal.
+        channels: C.
+    """
+
+    matrix: Tensor
+    channels: int = 1
+
+    @classmethod
+    def of(cls, field_type: FieldType, group: SymmetryGroup, channels: int = 1) -> Restriction:
+        """That of a canonical type whose multiplicities are multiples of ``channels``."""
+        matrix = _one_channel(field_type, channels).restriction_matrix(group)
+        return cls(torch.tensor(matrix), channels)
+
+    def apply(self, x: Tensor, dim: int) -> Tensor:
+        """x whose dimension ``dim`` holds features of G -> the same in the basis of H."""
+        x = x.movedim(dim, -1).unflatten(-1, (-1, self.channels))
+        return torch.einsum("...dc,dk->...kc", x, self.matrix).flatten(-2).movedim(-1, dim)
+
+    def rows(self) -> Tensor:
+        """Unit vectors of features of H in the basis of G, [D C, D C]."""
+        return self.apply(_eye(len(self.matrix) * self.channels), 1).T
+
+
+def parents(field_type: FieldType, group: SymmetryGroup, channels: int = 1) -> Tensor:
+    """1 where a field of a canonical type (row) contains a field of its restriction (column)."""
+    one = _one_channel(field_type, channels)
+    whole, part = (Gate(t).originals["spread"] for t in (one, one.restrict(group)))
+    overlap = whole @ one.restriction_matrix(group) ** 2 @ part.T
+    return torch.tensor(overlap > 1e-6, dtype=torch.float64)
+
+
+def restrict_linear(old: Linear, new: Linear, inputs: Restriction, outputs: Restriction) -> None:
+    """Gives ``new`` the weights with which it computes what ``old`` does.
+
+    Args:
+        old, new: float64 layers between canonical types of G and their restrictions to H, without
+            bias; likewise below.
+        inputs, outputs: how the features of the two layers are related.
+    """
+
+    def maps() -> Iterator[tuple[Tensor, Tensor]]:
+        wanted = inputs.apply(outputs.apply(old(_eye(old.in_type.size)), 1), 0)
+        yield new(_eye(new.in_type.size)), wanted
+
+    _set_weights(new.weight, maps())
+
+
+def restrict_contraction(
+    old: Contraction, new: Contraction, left: Restriction, right: Restriction, outputs: Restriction
+) -> None:
+    """The same for bilinear maps."""
+
+    def maps() -> Iterator[tuple[Tensor, Tensor]]:
+        whole, part = left.rows().split(ROWS), _eye(new.left_type.size).split(ROWS)
+        for of_old, of_new in zip(whole, part, strict=True):
+            wanted = right.apply(outputs.apply(old.matrix(of_old), 1), 2)
+            yield new.matrix(of_new), wanted
+
+    _set_weights(new.weight, maps())
+
+
+def restrict_product(
+    old: ChannelProduct,
+    new: ChannelProduct,
+    left: Restriction,
+    right: Restriction,
+    outputs: Restriction,
+) -> None:
+    """The same for products of channels."""
+
+    def maps() -> Iterator[tuple[Tensor, Tensor]]:
+        matrices = (outputs.matrix, left.matrix, right.matrix)
+        yield new.coupling(), torch.einsum("coab,oO,aA,bB->cOAB", old.coupling(), *matrices)
+
+    _set_weights(new.weight, maps())
+
+
+def restrict_mlp(
+    old: MLP, new: MLP, inputs: Tensor | None = None, outputs: Tensor | None = None
+) -> None:
+    """The same for networks of invariants.
+
+    Args:
+        inputs: takes inputs of ``new`` (rows) to those of ``old``, [n_new, n_old].
+        outputs: takes outputs of ``old`` (rows) to those of ``new``, [n_old, n_new].
+    """
+    for k, weight in enumerate(old.weights):
+        matrix, bias = weight, None if old.biases is None else old.biases[k]
+        if k == 0 and inputs is not None:
+            matrix = inputs @ matrix * (len(inputs) / len(matrix)) ** 0.5
+        if k == len(old.weights) - 1 and outputs is not None:
+            matrix, bias = matrix @ outputs, None if bias is None else bias @ outputs
+        new.weights[k].data.copy_(matrix)
+        if bias is not None and new.biases is not None:
+            new.biases[k].data.copy_(bias)
+
+
+def restrict_kernel(
+    old: ImplicitKernel,
+    new: ImplicitKernel,
+    inputs: Restriction,
+    outputs: Restriction,
+    attributes: Tensor,
+) -> None:
+    """The same for gated kernels, not channelwise ones, whose attributes are invariants.
+
+    Args:
+        attributes: takes attributes of ``new`` (rows) to those of ``old``.
+    """
+    group, fields = new.in_type.group, old.trunk.fields
+    of_old, of_new = (kernel.harmonics.originals["coefficients"] for kernel in (old, new))
+    harmonics = Restriction(torch.tensor(np.linalg.lstsq(of_old, of_new, rcond=None)[0]))
+    hidden = Restriction.of(old.trunk.out_type, group, fields)
+    mixed = Restriction(hidden.matrix[1:, 1:], fields)  # without the invariants made by the MLP
+    restrict_linear(old.trunk.mix, new.trunk.mix, harmonics, mixed)
+    n_old, n_new = (k.harmonics.out_type.n_invariants for k in (old, new))
+    n_radial = len(old.trunk.mlp.weights[0]) - n_old - attributes.shape[1]
+    seen = torch.block_diag(harmonics.rows()[:n_new, :n_old], _eye(n_radial), attributes)
+    gates = torch.kron(parents(old.trunk.out_type, group, fields), _eye(fields))
+    restrict_mlp(old.trunk.mlp, new.trunk.mlp, seen, gates)
+    contractions = cast(Contraction, old.contraction), cast(Contraction, new.contraction)
+    restrict_contraction(*contractions, hidden, inputs, outputs)
+
+
+def _one_channel(field_type: FieldType, channels: int) -> FieldType:
+    return FieldType(field_type.group, [(n // channels, irrep) for n, irrep in field_type.fields])
+
+
+def _eye(n: int) -> Tensor:
+    return torch.eye(n, dtype=torch.float64)
+
+
+def _set_weights(weight: torch.nn.Parameter, maps: Iterable[tuple[Tensor, Tensor]]) -> None:
+    """Sets weights that enter an explicit map linearly, with orthogonal coefficients.
+
+    Args:
+        maps: (map, wanted map), piece by piece; the maps are computed when they are asked for,
+            with all weights 1.
+    """
+    weight.data.fill_(1.0)
+    overlaps, squares = torch.zeros_like(weight), torch.zeros_like(weight)
+    for found, wanted in maps:
+        overlaps += torch.autograd.grad(found, weight, wanted, retain_graph=True)[0]
+        squares += torch.autograd.grad(found, weight, found.detach())[0]
+    weight.data.copy_(overlaps / squares)

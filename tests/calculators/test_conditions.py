@@ -1,0 +1,221 @@
+"""Fields and surfaces in ASE: what they do to the motion, and what is refused or warned of."""
+
+from typing import Any
+
+import ase
+import numpy as np
+import pytest
+import torch
+from ase import units
+from ase.build import molecule
+from ase.calculators.calculator import PropertyNotImplementedError
+from ase.md.verlet import VelocityVerlet
+
+from force_fields import ethanol, force_field
+from pair_model import PairModel
+from sikff.calculators import SIKFFCalculator
+from tolerances import TOLERANCES
+
+LIMITS = TOLERANCES[torch.float64]
+PLANE = {"plane_origin": (0.0, 0.0, -2.0), "plane_range": 6.0}
+SURFACES = {**PLANE, "surfaces": ("graphene", "NaCl")}
+BLIND: dict[str, Any] = {}
+FIELD = {"field": True}
+
+
+def held(group: str, frame: dict[str, Any], **conditions: Any) -> ase.Atoms:
+    """A molecule in a field force or at a surface."""
+    atoms = ethanol()
+    atoms.calc = SIKFFCalculator(force_field(group, frame=frame), device="cpu", **conditions)
+    return atoms
+
+
+def test_a_changed_surface_is_noticed_however_it_was_changed() -> None:
+    atoms = held("C_inf_v", SURFACES, surface="graphene")
+    origin = np.array([0.0, 0.0, -2.0])
+
+    def change(key: str, value: Any) -> None:
+        atoms.info[key] = value
+
+    def in_place() -> None:
+        atoms.info["surface_origin"][2] -= 0.3
+
+    changes = [
+        lambda: atoms.calc.set(surface="NaCl"),
+        lambda: change("surface_origin", origin - [0, 0, 0.2]),
+        in_place,
+        lambda: atoms.calc.set(surface="vacuum"),
+        lambda: atoms.calc.parameters.__setitem__("surface", "graphene"),
+        lambda: atoms.info.pop("surface_origin"),
+        lambda: atoms.calc.set(surface=None) and change("surface", "NaCl"),
+        lambda: atoms.calc.set(surface_origin=[0.0, 0.0, -1.9]),
+    ]
+    seen = [atoms.get_forces()]
+    for apply in changes:
+        apply()
+        seen.append(atoms.get_forces())
+        fresh = atoms.copy()
+        model = atoms.calc.models[0]
+        fresh.calc = SIKFFCalculator(model, device="cpu", **atoms.calc.parameters)
+        assert np.array_equal(seen[-1], fresh.get_forces())
+        assert np.abs(seen[-1] - seen[-2]).max() > 1e-4
+    assert not atoms.calc.calculation_required(atoms, ["forces"])
+
+
+@pytest.mark.parametrize(
+    ("group", "frame", "info", "message"),
+    [
+        ("C_inf_v", FIELD, {"electric_field": [0.1, 0, 0]}, r"is not along \[\[0.0, 0.0, 1.0\]\]"),
+        ("C_inf_v", FIELD, {"surface_origin": [0, 0, 1]}, "the model sees no plane"),
+        ("O(3)", BLIND, {"surface": "graphene"}, "the model sees no plane"),
+        ("C_inf_v", PLANE, {"electric_field": [0, 0, 1]}, "the model reads no field"),
+        ("C_inf_v", PLANE, {"surface": "graphene"}, "'graphene'; the model expects no name"),
+        ("C_inf_v", SURFACES, {"surface": "Pt"}, "expects one of graphene, NaCl, vacuum"),
+        ("C_inf_v", SURFACES, {}, "no surface is named; the model expects one of graphene"),
+        ("C_inf_v", SURFACES, {"surface": 3}, "surface is 3; expected the name of a surface"),
+        ("C_inf_v", PLANE, {"surface_origin": "top"}, "surface_origin is 'top'; expected three"),
+    ],
+)
+def test_conditions_that_the_model_cannot_answer_for_are_refused(
+    group: str, frame: dict[str, Any], info: dict[str, Any], message: str
+) -> None:
+    atoms = held(group, frame)
+    atoms.info |= info
+    with pytest.raises(ValueError, match=message):
+        atoms.get_forces()
+
+
+def test_two_different_surfaces_are_refused() -> None:
+    atoms = held("C_inf_v", SURFACES, surface="graphene")
+    atoms.info["surface"] = "NaCl"
+    with pytest.raises(ValueError, match=r"atoms.info has surface NaCl, the calculator graphene"):
+        atoms.get_forces()
+    with pytest.raises(ValueError, match="no parameter plane; expected electric_field, surface_or"):
+        atoms.calc.set(plane=[0, 0, 1])
+
+
+def test_what_training_has_not_seen_gets_one_warning() -> None:
+    frame = {**PLANE, "field": True, "field_limit": 0.5, "height_limit": 0.0}
+    atoms = held("C_inf_v", frame, electric_field=[0, 0, 0.5])
+    atoms.get_forces()
+    atoms.calc.set(electric_field=[0, 0, 0.7])
+    with pytest.warns(UserWarning, match=r"0.7 V/Å is beyond the training data .* 0 to 0.5 V/Å"):
+        atoms.get_forces()
+    atoms.calc.set(electric_field=[0, 0, -0.8])
+    atoms.get_forces()  # no other warning of that kind
+    atoms.positions[:, 2] -= 5
+    with pytest.warns(UserWarning, match="lower than all of the training data"):
+        atoms.get_forces()
+    atoms.rattle(0.1)
+    atoms.get_forces()
+
+
+def test_a_committee_stands_on_one_surface() -> None:
+    with pytest.raises(ValueError, match=r"another 20 Å above it, one of .* expected the same"):
+        SIKFFCalculator(
+            [
+                force_field("C_inf_v", frame=SURFACES),
+                force_field("C_inf_v", frame={**SURFACES, "slit_width": 20.0}),
+            ],
+            device="cpu",
+        )
+
+
+def test_the_dipole_of_ase_is_that_of_a_model_that_knows_it() -> None:
+    atoms = held("O(3)", FIELD, electric_field=[0.1, 0.0, 0.2])
+    stressed = atoms.copy()
+    stressed.set_cell([9, 9, 9])
+    stressed.calc = atoms.calc
+    dipole, stress = stressed.get_dipole_moment(), stressed.get_stress()
+    assert {"dipole", "stress"} <= stressed.calc.results.keys()  # neither drives the other out
+    response = stressed.calc.get_field_response()
+    assert np.abs(response.dipole - dipole).max() < LIMITS.gradient
+    assert np.array_equal(response.directions, np.eye(3))
+    assert response.polarizability.shape == (3, 3)
+    assert stressed.get_properties(["dipole"])["dipole"].shape == (3,)
+    stressed.rattle(0.1)
+    assert np.abs(stressed.get_dipole_moment() - dipole).max() > 1e-4
+    assert np.abs(stressed.get_stress() - stress).max() > 1e-6
+
+
+def test_an_axial_model_knows_the_dipole_along_its_axis_only() -> None:
+    axis = (1.0, 2.0, 2.0)
+    model = force_field("C_inf_v", axis=axis, frame=FIELD)
+    atoms = ethanol()
+    atoms.calc = SIKFFCalculator(model, device="cpu")
+    with pytest.raises(PropertyNotImplementedError, match=r"three components, .* get_field_resp"):
+        atoms.get_dipole_moment()
+    response = atoms.calc.get_field_response(atoms)
+    assert np.abs(response.directions - np.array(axis) / 3).max() < LIMITS.algebra
+    assert (response.dipole.shape, response.polarizability.shape) == ((1,), (1, 1))
+
+    def energy(strength: float) -> float:
+        atoms.info["electric_field"] = strength * np.array(axis) / 3
+        return atoms.get_potential_energy()
+
+    mean = (energy(1e-3) + energy(-1e-3)) / 2
+    assert abs(response.dipole[0] + (energy(1e-3) - energy(-1e-3)) / 2e-3) < 1e-5
+    assert abs(response.polarizability[0, 0] + 2 * (mean - energy(0.0)) / 1e-6) < 1e-3
+
+
+def test_models_without_field_have_no_response() -> None:
+    atoms = held("O(3)", BLIND)
+    with pytest.raises(PropertyNotImplementedError, match="reads no electric field"):
+        atoms.calc.get_field_response(atoms)
+    with pytest.raises(PropertyNotImplementedError, match="along 0 directions"):
+        atoms.get_dipole_moment()
+    with pytest.raises(ValueError, match="no atoms given"):
+        SIKFFCalculator(PairModel(), device="cpu").get_field_response()
+
+
+@pytest.mark.parametrize(
+    ("group", "frame", "conditions", "conserved"),
+    [
+        ("O(3)", BLIND, {}, "momentum xyz, angular momentum xyz"),
+        ("C_inf_v", PLANE, {}, "momentum xy, angular momentum z"),
+        ("C_inf_v", FIELD, {"electric_field": [0, 0, 0.4]}, "momentum xyz, angular momentum z"),
+        ("C3v", PLANE, {}, "momentum xy, angular momentum "),
+    ],
+)
+def test_what_is_conserved_is_what_the_frame_leaves(
+    group: str, frame: dict[str, Any], conditions: dict[str, Any], conserved: str
+) -> None:
+    """A free molecule with a random force field, pushed and spun: a short NVE run."""
+    atoms = molecule("H2O")
+    atoms.rattle(0.05, seed=1)
+    atoms.calc = SIKFFCalculator(force_field(group, frame=frame), device="cpu", **conditions)
+    rng = np.random.default_rng(0)
+    atoms.set_momenta(rng.standard_normal((3, 3)) * np.sqrt(atoms.get_masses() * 0.03)[:, None])
+
+    def quantities() -> dict[str, np.ndarray]:
+        momenta, positions = atoms.get_momenta(), atoms.positions
+        return {
+            "momentum": momenta.sum(0),
+            "angular momentum": np.cross(positions, momenta).sum(0),
+        }
+
+    start, energies = quantities(), []
+    dynamics = VelocityVerlet(atoms, 0.1 * units.fs)
+    dynamics.attach(lambda: energies.append(atoms.get_total_energy()))
+    dynamics.run(100)
+    for part in conserved.split(", "):
+        name, _, kept = part.rpartition(" ")
+        for axis, change in zip("xyz", quantities()[name] - start[name], strict=True):
+            assert abs(change) < LIMITS.invariance if axis in kept else abs(change) > 1e-4, part
+    assert np.ptp(energies) < 0.02 * atoms.get_kinetic_energy()
+
+
+def test_a_committee_that_reads_fields_along_different_directions_has_no_response() -> None:
+    atoms = ethanol()
+    models = [force_field("O(3)", frame=FIELD), force_field("C_inf_v", frame=FIELD)]
+    atoms.calc = SIKFFCalculator(models, device="cpu")
+    atoms.get_forces()
+    with pytest.raises(PropertyNotImplementedError, match="along different directions"):
+        atoms.calc.get_field_response(atoms)
+    with pytest.raises(PropertyNotImplementedError, match="along 1 directions"):
+        atoms.get_dipole_moment()
+    atoms.calc = SIKFFCalculator([models[0], force_field("O(3)", 1, frame=FIELD)], device="cpu")
+    dipoles = [
+        SIKFFCalculator(model, device="cpu").get_dipole_moment(atoms) for model in atoms.calc.models
+    ]
+    assert np.abs(atoms.get_dipole_moment() - np.mean(dipoles, axis=0)).max() < LIMITS.gradient

@@ -1,0 +1,74 @@
+"""What acts from outside: read from where users put it, and refused if it makes no sense."""
+
+from typing import Any
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+
+from sikff.conditions import Conditions
+from sikff.graph import AtomicGraph
+
+
+def test_they_are_values_whatever_they_were_read_from(tmp_path) -> None:
+    atoms = ase.Atoms("H", info={"electric_field": np.array([0, 0, 1]), "surface": "NaCl"})
+    atoms.info["surface_origin"] = [0, 0, 3]
+    expected = Conditions((0.0, 0.0, 1.0), (0.0, 0.0, 3.0), "NaCl")
+    assert Conditions.of(atoms.info) == expected
+    ase.io.write(tmp_path / "a.xyz", atoms)
+    assert Conditions.of(ase.io.read(tmp_path / "a.xyz").info) == expected
+    assert Conditions.of({}, {"surface": np.str_("NaCl")}) == Conditions(surface="NaCl")
+    assert Conditions.of({"surface": None}, {"surface": "NaCl"}).surface == "NaCl"
+    assert Conditions.of({}) == Conditions() == ((0, 0, 0), None, None)
+
+
+@pytest.mark.parametrize(
+    ("info", "given", "message"),
+    [
+        ({"electric_field": [1.0]}, {}, r"electric field is \[1.0\]; expected three finite"),
+        ({"electric_field": "up"}, {}, "electric field is 'up'; expected three finite"),
+        ({"electric_field": [[1], [2, 3]]}, {}, "expected three finite numbers in V/Å"),
+        ({}, {"surface_origin": [0, 0, np.nan]}, "surface_origin is .* three finite numbers in Å"),
+        ({"surface": True}, {}, "surface is True; expected the name of a surface, or"),
+        ({"surface": "Pt"}, {"surface": "Au"}, "atoms.info has surface Pt, the calculator Au"),
+        (
+            {"surface_origin": [0, 0, 1]},
+            {"surface_origin": [0, 0, 2]},
+            r"atoms.info has surface_origin \[0.0, 0.0, 1.0\], .* or the same in both",
+        ),
+    ],
+)
+def test_what_makes_no_sense_is_refused(
+    info: dict[str, Any], given: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ValueError, match=message):
+        Conditions.of(info, given)
+
+
+def test_graphs_count_surfaces_as_the_model_does() -> None:
+    names = ("graphene", "NaCl")
+
+    def index(surface: str | None, surfaces: tuple[str, ...] = names) -> int:
+        conditions = Conditions(surface=surface)
+        atoms = ase.Atoms("H")
+        graph = AtomicGraph.from_atoms(atoms, 1.0, ("H",), conditions=conditions, surfaces=surfaces)
+        return int(graph.surface)
+
+    assert [index(name) for name in (*names, "vacuum")] == [0, 1, -1]
+    assert index(None, ()) == index(None, ("graphene",)) == 0
+    with pytest.raises(ValueError, match="'Pt'; the model expects one of graphene, NaCl, vacuum"):
+        index("Pt")
+    with pytest.raises(ValueError, match="no surface is named; the model expects one of graphene"):
+        index(None)
+    with pytest.raises(ValueError, match="'graphene'; the model expects no name"):
+        index("graphene", ())
+
+
+def test_batches_keep_the_conditions_of_each_structure() -> None:
+    given = [Conditions(), Conditions((0, 0, 1), (0, 0, 2), "vacuum")]
+    graphs = [AtomicGraph.from_atoms(ase.Atoms("H"), 1.0, ("H",), conditions=c) for c in given]
+    batch = AtomicGraph.batch_of(graphs)
+    assert batch.field.tolist() == [[0, 0, 0], [0, 0, 1]]
+    assert batch.origin.isfinite().tolist() == [[False] * 3, [True] * 3]
+    assert batch.surface.tolist() == [0, -1]

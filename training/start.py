@@ -1,0 +1,129 @@
+"""Runs that go on from a trained model: what comes from its file, and what a run may change."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from sikff.forcefield import ForceField, ForceFieldConfig, load
+from sikff.forcefield.restrict import check_correction, corrected, restricted, restricted_config
+from sikff.training.config import TrainConfig
+from sikff.training.files import complete
+
+CHANGES = ("group", "axis", "frame", "vacuum_group", "atomic_energies")
+SAME_ENERGY = 0.01  # eV, of a free atom
+
+
+def keep_start(config: TrainConfig) -> None:
+    """Copies the model file that a new run starts from into its folder, to be read from there.
+
+    Raises:
+        FileNotFoundError: if there is no such file.
+    """
+    if config.start is None:
+        return
+    path = config.start.model
+    if not path.is_file():
+        raise FileNotFoundError(f"no model file {str(path)!r} to start from")
+    with complete(config.output / "start.sikff") as temporary:
+        shutil.copyfile(path, temporary)
+
+
+def model_settings(
+    config: TrainConfig, elements: Sequence[str], isolated: Mapping[str, float]
+) -> dict[str, Any]:
+    """Keys of ForceFieldConfig: those that the run gives, or all of the model it starts from.
+
+    Args:
+        config: the run.
+        elements: chemical symbols in the training data.
+        isolated: energies (eV) of free atoms in the data.
+
+    Raises:
+        ValueError: if the trained model lacks an element, has other energies of free atoms, or
+            cannot become the one of the run.
+    """
+    given = config.model
+    if config.start is None:
+        return {"elements": tuple(elements), **given}
+    path = config.start.model
+    trained = _trained(config, path).config
+    unknown = sorted(set(elements) - set(trained.elements))
+    if unknown:
+        raise ValueError(
+            f"the training data hold {', '.join(unknown)}, which {str(path)!r} does not know (it "
+            f"knows {', '.join(trained.elements)}); leave these structures out, or train a new "
+            "model"
+        )
+    known = {} if "atomic_energies" in given else trained.atomic_energies
+    off = [e for e in known if abs(isolated.get(e, known[e]) - known[e]) > SAME_ENERGY]
+    if off:
+        e = off[0]
+        raise ValueError(
+            f"the energy of a free {e} atom is {isolated[e]:.4f} eV in the data and {known[e]:.4f} "
+            f"eV in {str(path)!r}, so the two are of different methods; give model.atomic_energies "
+            "to shift the model to those of the data"
+        )
+    wanted = ForceFieldConfig(**{"elements": trained.elements, **given})
+    target = _target(trained, {key: getattr(wanted, key) for key in CHANGES if key in given})
+    for key in given:
+        if key not in CHANGES and getattr(wanted, key) != getattr(target, key):
+            raise ValueError(
+                f"model.{key} is {getattr(wanted, key)!r}, but the run starts from {str(path)!r}, "
+                f"where it is {getattr(target, key)!r}; leave it out (a run may change "
+                f"{', '.join(CHANGES)})"
+            )
+    return dict(target)
+
+
+def _target(trained: ForceFieldConfig, changes: Mapping[str, Any]) -> ForceFieldConfig:
+    """The model that a run makes of a trained one; the range of a frame is that of its data."""
+    energies = trained.atomic_energies | changes.get("atomic_energies", {})
+    unlimited = trained.frame.model_copy(update={"field_limit": None, "height_limit": None})
+    frame = changes.get("frame", unlimited)
+    if changes.get("vacuum_group", trained.vacuum_group) == trained.vacuum_group:
+        group = changes.get("group", trained.group)
+        target = restricted_config(trained, group, changes.get("axis"), frame)
+        return target.model_copy(update={"atomic_energies": energies})
+    new = {**dict(trained), **changes, "frame": frame, "atomic_energies": energies}
+    target = ForceFieldConfig(**new)
+    check_correction(trained, target)
+    return target
+
+
+def initial_model(config: TrainConfig, model: ForceFieldConfig) -> ForceField:
+    """The model that the run trains, in the dtype of the run.
+
+    Args:
+        config: the run; its seed decides about all weights that do not come from a file.
+        model: what :func:`model_settings` said, completed.
+
+    Raises:
+        ValueError: if a vacuum network shall not change but there is none.
+    """
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        if config.start is None:
+            made = ForceField(model)
+        else:
+            trained = _trained(config, config.start.model)
+            adds = model.vacuum_group != trained.config.vacuum_group
+            made = corrected(trained, model) if adds else restricted(trained, model)
+    if config.start is not None and config.start.freeze_vacuum:
+        if made.vacuum is None:
+            raise ValueError(
+                "start.freeze_vacuum is true, but the model has no vacuum network; give "
+                "model.vacuum_group, or remove it"
+            )
+        made.vacuum.requires_grad_(False)
+    return made.to(getattr(torch, config.dtype)).train()
+
+
+def _trained(config: TrainConfig, path: Path) -> ForceField:
+    """The model to start from: of the copy in the folder of the run, if there is one."""
+    copy = config.output / "start.sikff"
+    return load(copy if copy.is_file() else path)
