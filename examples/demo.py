@@ -14,8 +14,6 @@ from __future__ import annotations
 import argparse
 import multiprocessing
 import shutil
-import subprocess
-import sys
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
@@ -23,22 +21,21 @@ from pathlib import Path
 import ase.io
 import numpy as np
 import torch
-import yaml
 from ase import Atoms, units
+from side_by_side import BAR, folder, report
+from side_by_side import train as train_all
 from tqdm import tqdm
 
 from sikff import load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.data import read_frames
-from sikff.training.evaluate import Evaluation, evaluate
+from sikff.training.evaluate import evaluate
 from sikff.training.md import MDSettings, run_md
 from sikff.training.plots import (
     BLUE,
     GREY,
     energy_drift,
-    learning_curves,
     new_figure,
-    parity,
     read_log,
     save_figure,
 )
@@ -51,7 +48,6 @@ TEMPERATURE = 300.0  # K
 REPLICAS = 12  # molecules too far apart to feel each other: one trajectory samples many
 SIZE = {"max_frequency": 2, "channels": 32}
 IN_FIELD = {"group": "C_inf_v", "vacuum_group": "O(3)", "frame": {"field": True}}
-BAR = "{desc} {percentage:3.0f}% |{bar:30}| {n}/{total} {unit} [{elapsed}<{remaining}{postfix}]"
 MODELS = {
     "C_inf_v, reads the field": {**IN_FIELD, **SIZE},
     "O(3), blind to the field": {"group": "O(3)", **SIZE},
@@ -78,18 +74,14 @@ def main() -> None:
     print(f"1. {len(frames)} DFT frames of methanol in fields of 0 to {STRENGTH:.2f} V/Å along z")
 
     print(f"2. training {' and '.join(MODELS)}: {options.minutes:g} minutes each, side by side")
-    train_models(output, options.minutes)
+    data = {"train": str(output / "train.xyz"), "valid": 30}
+    common = {"data": data, "batch_size": 8, "lr": 0.01}
+    train_all(output, {name: {"model": m, **common} for name, m in MODELS.items()}, options.minutes)
+    unseen = read_frames(output / "test.xyz")
     evaluations = {
-        name: evaluate(
-            load(output / folder(name) / "model.sikff"), read_frames(output / "test.xyz")
-        )
-        for name in MODELS
+        name: evaluate(load(output / folder(name) / "model.sikff"), unseen) for name in MODELS
     }
-    print_errors(evaluations)
-    for name, evaluation in evaluations.items():
-        save_figure(parity(evaluation, name), output / f"parity_{folder(name)}.png")
-        log = read_log(output / folder(name) / "log.csv")
-        save_figure(learning_curves(log), output / f"learning_{folder(name)}.png")
+    report(output, evaluations, TEST_FRAMES)
 
     print(f"3. dynamics of {REPLICAS} separate molecules at {TEMPERATURE:.0f} K: NVT with and")
     print("   without field, NVE in the field")
@@ -112,58 +104,9 @@ def main() -> None:
     print(f"done in {(time.monotonic() - began) / 60:.1f} minutes")
 
 
-def folder(name: str) -> str:
-    """A model's name as a folder's."""
-    return name.split(",")[0].replace("(", "").replace(")", "")
-
-
 def name_of(ensemble: str, strength: float) -> str:
     """Name of a simulation and its files."""
     return f"{ensemble}_{strength:.2f}"
-
-
-def train_models(output: Path, minutes: float) -> None:
-    """Run ``sikff train`` for every model, one core each, and show how far they are."""
-    runs = {}
-    for name, model in MODELS.items():
-        settings = {
-            "data": {"train": str(output / "train.xyz"), "valid": 30},
-            "model": model,
-            "output": str(output / folder(name)),
-            "max_minutes": minutes,
-            "batch_size": 8,
-            "lr": 0.01,
-            "threads": 1,
-        }
-        config = output / f"{folder(name)}.yaml"
-        config.write_text(yaml.safe_dump(settings, sort_keys=False))
-        command = [sys.executable, "-m", "sikff.training", "train", str(config), "--quiet"]
-        runs[name] = subprocess.Popen(command)
-    with tqdm(total=round(60 * minutes), unit="s", bar_format=BAR) as bar:
-        while any(run.poll() is None for run in runs.values()):
-            time.sleep(1)
-            bar.update(min(1, bar.total - bar.n))
-            logs = {name: output / folder(name) / "log.csv" for name in MODELS}
-            errors = {
-                folder(name): f"{read_log(log)['force_mae_mev_per_a'][-1]:.0f} meV/Å"
-                for name, log in logs.items()
-                if log.exists()
-            }
-            bar.set_postfix(errors)
-    for name, run in runs.items():
-        if run.returncode:
-            raise RuntimeError(f"training of {name} ended with exit code {run.returncode}")
-
-
-def print_errors(evaluations: dict[str, Evaluation]) -> None:
-    """Errors on frames that no model has seen."""
-    print(f"\n   errors on {TEST_FRAMES} unseen frames    energy meV/atom   forces meV/Å (MAE)")
-    for name, evaluation in evaluations.items():
-        metrics = evaluation.metrics
-        print(
-            f"   {name:30s} {metrics['energy_mae_mev_per_atom']:15.1f} "
-            f"{metrics['force_mae_mev_per_a']:14.1f}"
-        )
 
 
 def point_charges(frames: list[Atoms]) -> np.ndarray:

@@ -1,0 +1,67 @@
+"""Train several force fields at the same time, one core each, and show how far they are."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import yaml
+from tqdm import tqdm
+
+from sikff.training.evaluate import Evaluation
+from sikff.training.plots import learning_curves, parity, read_log, save_figure
+
+BAR = "{desc} {percentage:3.0f}% |{bar:30}| {n}/{total} {unit} [{elapsed}<{remaining}{postfix}]"
+
+
+def folder(name: str) -> str:
+    """A model's name as a folder's."""
+    return re.sub(r"[^\w+]+", "_", re.sub(r"[()]", "", name.split(", ")[0]))
+
+
+def train(output: Path, configs: Mapping[str, dict[str, Any]], minutes: float) -> None:
+    """Run ``sikff train`` for every configuration, by the name of its model, side by side.
+
+    Raises:
+        RuntimeError: if a training fails.
+    """
+    runs = {}
+    for name, settings in configs.items():
+        run = {"output": str(output / folder(name)), "max_minutes": minutes, "threads": 1}
+        config = output / f"{folder(name)}.yaml"
+        config.write_text(yaml.safe_dump(settings | run, sort_keys=False))
+        command = [sys.executable, "-m", "sikff.training", "train", str(config), "--quiet"]
+        runs[name] = subprocess.Popen(command)
+    with tqdm(total=round(60 * minutes), unit="s", bar_format=BAR) as bar:
+        while any(run.poll() is None for run in runs.values()):
+            time.sleep(1)
+            bar.update(min(1, bar.total - bar.n))
+            logs = {name: output / folder(name) / "log.csv" for name in runs}
+            errors = {
+                folder(name): f"{read_log(log)['force_mae_mev_per_a'][-1]:.0f} meV/Å"
+                for name, log in logs.items()
+                if log.exists()
+            }
+            bar.set_postfix(errors)
+    for name, run in runs.items():
+        if run.returncode:
+            raise RuntimeError(f"training of {name} ended with exit code {run.returncode}")
+
+
+def report(output: Path, evaluations: Mapping[str, Evaluation], n_frames: int) -> None:
+    """Print errors on frames that no model has seen, and draw them."""
+    print(f"\n   errors on {n_frames} unseen frames    energy meV/atom   forces meV/Å (MAE)")
+    for name, evaluation in evaluations.items():
+        metrics = evaluation.metrics
+        print(
+            f"   {name:30s} {metrics['energy_mae_mev_per_atom']:15.1f} "
+            f"{metrics['force_mae_mev_per_a']:14.1f}"
+        )
+        save_figure(parity(evaluation, name), output / f"parity_{folder(name)}.png")
+        log = read_log(output / folder(name) / "log.csv")
+        save_figure(learning_curves(log), output / f"learning_{folder(name)}.png")
