@@ -246,7 +246,7 @@ def mean_force(model: ForceField, water: Atoms, heights: np.ndarray, path: Path)
     turns = [q / np.linalg.norm(q) for q in rng.normal(size=(256, 4))]
     centred = water.positions - water.get_center_of_mass()
     turned = np.stack([centred @ rotation(q).T for q in turns])
-    z = np.linspace(2.2, RANGE, 60)
+    z = np.linspace(2.6, RANGE, 60)
     energies = [binding_energies(model, [on_surface(p, h) for p in turned]) for h in z]
     curve = -kt * np.log(np.exp(-np.array(energies) / kt).mean(axis=1))
     at_reference = np.interp(reference["height"], z, curve)
@@ -264,7 +264,7 @@ def mean_force(model: ForceField, water: Atoms, heights: np.ndarray, path: Path)
     ax.plot(middle, 1000 * from_md, ".", color=ORANGE, label="model, MD (shifted)")
     values, errors = 1000 * reference["free_energy"], 1000 * reference["error"]
     ax.errorbar(reference["height"], values, errors, fmt="ko", ms=3, lw=0.8, label="GFN1-xTB")
-    ax.set(xlim=(2.2, 9), ylim=(-130, 200))
+    ax.set(xlim=(2.6, 9), ylim=(-130, 200))
     ax.set(xlabel="height of the centre of mass (Å)", ylabel="potential of mean force (meV)")
     ax.legend(frameon=False)
     save_figure(figure, path)

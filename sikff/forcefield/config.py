@@ -121,7 +121,7 @@ class ForceFieldConfig(BaseModel):
     max_frequency: Annotated[int, Field(ge=0, le=6)] = 3
     feature_frequency: Annotated[int, Field(ge=0, le=6)] = 2
     correlation: Annotated[int, Field(ge=1, le=3)] = 3
-    kernel_fields: Count = 8
+    kernel_fields: Count = 4
     kernel_layers: Count = 3
     kernel_width: Count = 32
     radial_functions: Count = 8
