@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("runs/water_on_graphene"))
     parser.add_argument("--minutes", type=float, default=2.5, help="training time of each model")
-    parser.add_argument("--steps", type=int, default=2000, help="steps of each simulation")
+    parser.add_argument("--steps", type=int, default=1500, help="in NVT; half of them in NVE")
     options = parser.parse_args()
     output: Path = options.output
     began = time.monotonic()
@@ -95,7 +95,7 @@ def main() -> None:
         for name, kind in zip(MODELS, ("surface", "blind"), strict=True)
     }
     report(output, evaluations, n_test)
-    corrugation(models[AXIAL])
+    corrugation(models)
 
     print("2. binding curves and the potential of mean force along the normal")
     model = models[AXIAL]
@@ -103,7 +103,7 @@ def main() -> None:
     binding(model, water, output / "binding.png")
     print(f"3. dynamics of {REPLICAS} separate molecules: NVT at {TEMPERATURE:.0f} K, then NVE")
     heights = simulate(model, water, "nvt", options.steps, output)
-    simulate(model, water, "nve", options.steps, output)
+    simulate(model, water, "nve", options.steps // 2, output)
     log = read_log(output / "nve.csv")
     save_figure(energy_drift(log, 3 * REPLICAS), output / "nve_drift.png")
     mean_force(model, water, heights, output / "mean_force.png")
@@ -129,14 +129,24 @@ def write_frames(output: Path) -> int:
     return len(parts["test"])
 
 
-def corrugation(model: ForceField) -> None:
-    """Print what no model of a flat surface can know, and the model's error on the same frames."""
+def corrugation(models: dict[str, ForceField]) -> None:
+    """Print what no model of a flat surface can know, and the models' errors on the same frames."""
     frames = ase.io.read(COPIES, ":")
     floor = 1000 * np.abs(residuals(frames).forces).mean()
-    said = np.concatenate([forces(model, [atoms]) for atoms in frames])
-    error = 1000 * np.abs(said - [atoms.arrays["REF_forces"] for atoms in frames]).mean()
     print(f"\n   {len(frames)} frames nearer than 8 Å, each molecule at several lateral positions:")
-    print(f"   the sheet's corrugation is {floor:.1f} meV/Å, the model's error {error:.1f} meV/Å")
+    print(f"   {'the corrugation of the sheet, the floor':44s}{floor:14.1f}")
+    for name, model in models.items():
+        said = forces(model, [without(atoms, model) for atoms in frames])
+        error = 1000 * np.abs(said - [atoms.arrays["REF_forces"] for atoms in frames]).mean()
+        print(f"   {name:44s}{error:14.1f}")
+
+
+def without(atoms: Atoms, model: ForceField) -> Atoms:
+    """The atoms, less the name of the surface if the model knows none."""
+    atoms = atoms.copy()
+    if not model.surfaces:
+        del atoms.info["surface"]
+    return atoms
 
 
 def graphs(model: ForceField, frames: list[Atoms]) -> AtomicGraph:
@@ -203,6 +213,23 @@ def binding(model: ForceField, water: Atoms, path: Path) -> None:
     save_figure(figure, path)
 
 
+def replicas(water: Atoms, n: int) -> Atoms:
+    """Copies of a molecule in the well, turned at random and too far apart to feel each other."""
+    atoms, rng = Atoms(), np.random.default_rng(0)
+    for k in range(n):
+        one = water.copy()
+        one.rotate(360 * rng.random(), rng.normal(size=3), center="COM")
+        one.translate((40.0 * (k % 4), 40.0 * (k // 4), 3.6) - one.get_center_of_mass())
+        atoms += one
+    return atoms
+
+
+def heights_of(atoms: Atoms) -> np.ndarray:
+    """Heights (Å) of the centres of mass of molecules of three atoms."""
+    masses = atoms.get_masses()[:3]
+    return atoms.positions[:, 2].reshape(-1, 3) @ masses / masses.sum()
+
+
 def simulate(
     model: ForceField, water: Atoms, ensemble: str, steps: int, output: Path
 ) -> np.ndarray:
@@ -212,24 +239,17 @@ def simulate(
         Heights (Å) of the centres of mass, the first quarter of the run left out.
     """
     torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
-    atoms, rng = Atoms(), np.random.default_rng(0)
-    for k in range(REPLICAS):
-        one = water.copy()
-        one.rotate(360 * rng.random(), rng.normal(size=3), center="COM")
-        one.translate((40.0 * (k % 4), 40.0 * (k // 4), 3.6) - one.get_center_of_mass())
-        atoms += one
+    atoms = replicas(water, REPLICAS)
     atoms.calc = SIKFFCalculator(model, device="cpu", surface="graphene")
     settings = MDSettings(
         ensemble=ensemble, steps=steps, timestep=0.5, temperature=TEMPERATURE, friction=0.02
     )
     heights: list[np.ndarray] = []
-    masses = water.get_masses()
     with tqdm(total=steps, unit="step", desc=f"   {ensemble}", bar_format=BAR) as bar:
 
         def observe(step: int) -> None:
             bar.update(step - bar.n)
-            z = atoms.positions[:, 2].reshape(REPLICAS, 3)
-            heights.append(z @ masses / masses.sum())
+            heights.append(heights_of(atoms))
 
         summary = run_md(
             atoms, settings, output / f"{ensemble}.csv", output / f"{ensemble}.traj", observe
@@ -239,16 +259,23 @@ def simulate(
     return np.concatenate(heights[steps // 4 :])
 
 
-def mean_force(model: ForceField, water: Atoms, heights: np.ndarray, path: Path) -> None:
-    """Draw the potential of mean force of rigid water with the reference, and that of the MD."""
-    reference = np.genfromtxt(PMF, delimiter=",", names=True)
-    rng, kt = np.random.default_rng(0), units.kB * TEMPERATURE
+def potential_of_mean_force(
+    model: ForceField, water: Atoms, z: np.ndarray, temperature: float
+) -> np.ndarray:
+    """That of rigid water (eV) at heights z of its centre of mass (Å): all orientations."""
+    rng, kt = np.random.default_rng(0), units.kB * temperature
     turns = [q / np.linalg.norm(q) for q in rng.normal(size=(256, 4))]
     centred = water.positions - water.get_center_of_mass()
     turned = np.stack([centred @ rotation(q).T for q in turns])
-    z = np.linspace(2.6, RANGE, 60)
     energies = [binding_energies(model, [on_surface(p, h) for p in turned]) for h in z]
-    curve = -kt * np.log(np.exp(-np.array(energies) / kt).mean(axis=1))
+    return -kt * np.log(np.exp(-np.array(energies) / kt).mean(axis=1))
+
+
+def mean_force(model: ForceField, water: Atoms, heights: np.ndarray, path: Path) -> None:
+    """Draw the potential of mean force of rigid water with the reference, and that of the MD."""
+    reference = np.genfromtxt(PMF, delimiter=",", names=True)
+    z, kt = np.linspace(2.6, RANGE, 60), units.kB * TEMPERATURE
+    curve = potential_of_mean_force(model, water, z, TEMPERATURE)
     at_reference = np.interp(reference["height"], z, curve)
     inside = (reference["height"] >= 2.6) & (reference["height"] < 8)
     error = 1000 * np.abs(at_reference - reference["free_energy"])[inside].mean()
@@ -256,7 +283,7 @@ def mean_force(model: ForceField, water: Atoms, heights: np.ndarray, path: Path)
     print(f"   {1000 * kt:.1f} meV; minimum {1000 * curve.min():.0f} meV, reference", end=" ")
     print(f"{1000 * reference['free_energy'].min():.0f} meV")
     counts, edges = np.histogram(heights, np.arange(2.5, 6.0, 0.15))
-    seen = counts > 10
+    seen = counts > 100
     middle = (edges[1:] + edges[:-1])[seen] / 2
     from_md = -kt * np.log(counts[seen] / counts.max()) + curve.min()
     figure, (ax,) = new_figure(1, width=5.6)

@@ -44,6 +44,45 @@ def test_committee(tmp_path: Path) -> None:
     assert (tmp_path / "c" / "committee.png").stat().st_size > 10_000
 
 
+@pytest.fixture(scope="module")
+def on_graphene(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What the example of water on graphene says, and its folder."""
+    output = tmp_path_factory.mktemp("graphene") / "run"
+    said = run("water_on_graphene.py", "--output", output, "--minutes", 0.1, "--steps", 40)
+    return said, output
+
+
+def test_water_on_graphene(on_graphene: tuple[str, Path]) -> None:
+    said, output = on_graphene
+    assert "the corrugation of the sheet" in said
+    assert "beyond the range of the surface: 0.0e+00 eV" in said
+    pictures = {path.name for path in output.glob("*.png")}
+    assert {"binding.png", "mean_force.png", "nve_drift.png", "parity_O3.png"} <= pictures
+
+
+def test_desorption(on_graphene: tuple[str, Path], tmp_path: Path) -> None:
+    model = on_graphene[1] / "C_inf_v" / "model.sikff"
+    said = run("desorption.py", model, "--output", tmp_path, "--steps", 3)
+    assert "transition-state theory" in said
+    assert (tmp_path / "desorption.png").stat().st_size > 10_000
+
+
+def test_restriction(tmp_path: Path) -> None:
+    times = ("--minutes", 0.02, "--vacuum-minutes", 0.02, "--together", 6)
+    run("restriction.py", "--output", tmp_path, "--sizes", 10, *times)
+    rows = (tmp_path / "errors.csv").read_text().splitlines()
+    assert len(rows) == 8
+    assert (tmp_path / "restriction.png").stat().st_size > 10_000
+    said = run("restriction.py", "--output", tmp_path, "--sizes", 10, *times)
+    assert "training" not in said, "it goes on where it was"
+
+
+def test_stark_shift(tmp_path: Path) -> None:
+    said = run("stark_shift.py", "--output", tmp_path, "--minutes", 0.15)
+    assert "dipoles off by" in said
+    assert (tmp_path / "stark.png").stat().st_size > 10_000
+
+
 def molecules(name: str) -> list[Atoms]:
     """The molecules of a data file; its isolated atoms, at least one, come before them."""
     frames = ase.io.read(DATA / name, index=":")

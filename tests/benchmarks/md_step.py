@@ -1,7 +1,7 @@
 """Energy and forces as a user of ASE pays for them, beside other packages: measured only.
 
     python tests/benchmarks/md_step.py [--mace PYTHON] [--nequip PYTHON] [--compile]
-                                       [--systems NAME ...]
+                                       [--systems NAME ...] [--models NAME ...]
 
 PYTHON is the interpreter of an environment that has mace-torch or nequip. Every model lives in a
 process of its own; they take turns, so that a busy machine is busy for all. Atoms move by 0.01 Å
@@ -26,14 +26,18 @@ from typing import Any
 import ase.io
 import numpy as np
 from ase import Atoms
-from ase.build import add_adsorbate, fcc111, molecule
+from ase.build import add_adsorbate, fcc111, graphene, molecule
 
 ELEMENTS = ("H", "C", "N", "O", "Cu")
 CUTOFF = 5.0
 # e3nn 0.4.4, which mace-torch wants, is not imported by newer torch otherwise
 ENVIRONMENT = os.environ | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
-SIKFF = {f"sikff {group}": group for group in ("SO(2)", "C_inf_v", "O(3)")}
-COMPILED = {f"{name} compiled": group for name, group in SIKFF.items()}
+SIKFF: dict[str, dict[str, Any]] = {
+    f"sikff {group}": {"group": group} for group in ("SO(2)", "C_inf_v", "O(3)")
+}
+PLANE = {"group": "C_inf_v", "frame": {"plane_origin": (0, 0, 0), "plane_range": 12.0}}
+SIKFF |= {"sikff on a plane": PLANE, "sikff on a plane, vacuum": PLANE | {"vacuum_group": "O(3)"}}
+COMPILED = {f"{name} compiled": options for name, options in SIKFF.items()}
 MACE = {"mace 64x0e+64x1o": "64x0e + 64x1o", "mace 128x0e": "128x0e"}
 NEQUIP = {"nequip l_max=1": 1, "nequip l_max=2": 2}
 
@@ -69,7 +73,23 @@ def slab() -> Atoms:
     return atoms
 
 
+def on_graphene(sheet: bool, copies: int) -> Atoms:
+    """``copies`` x ``copies`` molecules of water, each above 72 carbon atoms, or without them."""
+    atoms = graphene(size=(6, 6, 1), vacuum=15.0)
+    atoms.positions[:, 2] = 0.0
+    n_carbon = len(atoms)
+    one = molecule("H2O")
+    one.positions += (0.0, 0.0, 3.2) - one.positions[0]
+    atoms = atoms + one if sheet else (atoms + one)[n_carbon:]
+    atoms.pbc = (True, True, False)
+    return atoms.repeat((copies, copies, 1))
+
+
 SYSTEMS: dict[str, Callable[[], Atoms]] = {
+    "plane": lambda: on_graphene(False, 1),
+    "graphene": lambda: on_graphene(True, 1),
+    "plane16": lambda: on_graphene(False, 4),
+    "graphene16": lambda: on_graphene(True, 4),
     "bpa": chain,
     "water192": lambda: water(64),
     "slab": slab,
@@ -97,9 +117,9 @@ def calculator(name: str, device: str, average: float) -> Any:
 
         config = ForceFieldConfig(
             elements=ELEMENTS,
-            group=(SIKFF | COMPILED)[name],
             cutoff=CUTOFF,
             average_neighbours=average,
+            **(SIKFF | COMPILED)[name],
         )
         return SIKFFCalculator(ForceField(config), device=device, compile=name in COMPILED)
     if name in MACE:
@@ -194,6 +214,7 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, dict[str, float]
     models = dict.fromkeys(SIKFF | (COMPILED if options.compile else {}), sys.executable)
     models |= dict.fromkeys(MACE, options.mace) if options.mace else {}
     models |= dict.fromkeys(NEQUIP, options.nequip) if options.nequip else {}
+    models = {name: models[name] for name in options.models or models}
     results: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         sizes = {}
@@ -247,6 +268,7 @@ def main() -> None:
     parser.add_argument("--nequip", help="interpreter of an environment with nequip")
     parser.add_argument("--compile", action="store_true", help="sikff through torch.compile too")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["bpa", "water192"])
+    parser.add_argument("--models", nargs="+", metavar="NAME", help="(default: all)")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--calls", type=int, default=5, help="in a turn")
