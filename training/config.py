@@ -114,7 +114,8 @@ class TrainConfig(Section):
         batch_size: structures in a step, over all devices.
         max_epochs, max_minutes: the run ends at the first limit it meets.
         patience: it also ends after so many epochs without a lower validation loss.
-        lr, weight_decay: of AdamW. Biases and other vectors do not decay.
+        lr, weight_decay: of AdamW. Biases and other vectors do not decay. By default lr is 0.03,
+            and 0.003 where trained weights are trained on, which a larger one would spoil.
         warm_up: fraction of the run in which the learning rate rises from 0.
         schedule: of the learning rate after that. "cosine": down to 0 at the end of the run;
             "plateau": multiplied by `plateau_factor` whenever the validation loss has not fallen
@@ -152,6 +153,14 @@ class TrainConfig(Section):
     devices: Count = 1
     threads: Count | None = None
     tensorboard: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def _gentle_start(cls, values: Any) -> Any:
+        start = values.get("start") if isinstance(values, dict) else None
+        if isinstance(start, dict) and not start.get("freeze_vacuum"):
+            return {"lr": 0.003, **values}
+        return values
 
     @field_validator("model")
     @classmethod

@@ -116,6 +116,16 @@ def test_a_frozen_vacuum_network_stays(trained: Path, started: Started, freeze: 
         assert_same(load(trained), load(path))
 
 
+def test_trained_weights_are_trained_on_gently() -> None:
+    common = {"data": {"train": "a.xyz", "valid": 3}, "max_epochs": 1}
+    rates = {
+        freeze: TrainConfig(**common, start={"model": "a.sikff", "freeze_vacuum": freeze}).lr
+        for freeze in (False, True)
+    }
+    assert rates == {False: 0.003, True: TrainConfig(**common).lr}
+    assert TrainConfig(**common, lr=0.02, start={"model": "a.sikff"}).lr == 0.02
+
+
 def test_free_atoms_of_another_method(config: TrainConfig, trained: Path, started: Started) -> None:
     atoms = {"Cu": -1.0, "Ni": -2.0}
     shifted = load(fit(still(started(model={"atomic_energies": atoms}))))
