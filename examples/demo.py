@@ -57,7 +57,7 @@ MODELS = {
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("runs/demo"))
-    parser.add_argument("--minutes", type=float, default=1.6, help="training time of each model")
+    parser.add_argument("--minutes", type=float, default=2.4, help="training time of each model")
     parser.add_argument("--steps", type=int, default=1000, help="steps of each simulation")
     options = parser.parse_args()
     output: Path = options.output
