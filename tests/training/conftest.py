@@ -12,7 +12,14 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from sikff.training.config import TrainConfig
 
-MODEL = {"layers": 1, "channels": 2, "max_frequency": 1, "correlation": 2, "cutoff": 4.0}
+MODEL = {
+    "layers": 1,
+    "channels": 2,
+    "max_frequency": 1,
+    "correlation": 2,
+    "kernel_fields": 8,
+    "cutoff": 4.0,
+}
 
 
 def labelled(count: int, seed: int = 0) -> list[ase.Atoms]:
