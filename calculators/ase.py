@@ -160,7 +160,8 @@ class SIKFFCalculator(Calculator):
             _check_volume(self.atoms)
         if dipole:
             self._check_dipole()
-        graphs = [graph for _, graph in self._questions(self.atoms)]
+        conditions = self._conditions(self.atoms)
+        graphs = [graph for _, graph in self._questions(self.atoms, conditions)]
         asked = zip(self._evaluated, graphs, strict=True)
         answers = [answer(*each, stress, dipole) for each in asked]
         results = {name: np.mean([each[name] for each in answers], axis=0) for name in answers[0]}
@@ -170,7 +171,7 @@ class SIKFFCalculator(Calculator):
                 f"{name}_std": np.std([each[name] for each in answers], axis=0, ddof=1)
                 for name in ("energy", "forces")
             }
-        self._calculated = self._conditions(self.atoms)
+        self._calculated = conditions
         self.results = results if system_changes else self.results | results
 
     def get_deviations(self, atoms: ase.Atoms | None = None) -> dict[str, Any]:
@@ -222,12 +223,14 @@ class SIKFFCalculator(Calculator):
                 "different directions, so dipole and polarizability are not known; train models of "
                 "one group with frame.field: true"
             )
-        found = [field_response(*each) for each in self._questions(atoms)]
+        questions = self._questions(atoms, self._conditions(atoms))
+        found = [field_response(*each) for each in questions]
         return FieldResponse(*(np.mean(each, axis=0) for each in zip(*found, strict=True)))
 
-    def _questions(self, atoms: ase.Atoms) -> list[tuple[EnergyModel, AtomicGraph]]:
+    def _questions(
+        self, atoms: ase.Atoms, conditions: Conditions
+    ) -> list[tuple[EnergyModel, AtomicGraph]]:
         """Each model with the graph it reads."""
-        conditions = self._conditions(atoms)
         for model in self.models:
             model.check_conditions(conditions)
         graphs = {

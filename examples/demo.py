@@ -13,24 +13,21 @@ from __future__ import annotations
 
 import argparse
 import multiprocessing
-import shutil
 import time
 from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import ase.io
 import numpy as np
-import torch
 from ase import Atoms, units
-from side_by_side import BAR, folder, report
+from side_by_side import dynamics, folder, fresh, report
 from side_by_side import train as train_all
-from tqdm import tqdm
 
 from sikff import load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.data import read_frames
 from sikff.training.evaluate import evaluate
-from sikff.training.md import MDSettings, run_md
+from sikff.training.md import MDSettings
 from sikff.training.plots import (
     BLUE,
     GREY,
@@ -62,10 +59,7 @@ def main() -> None:
     options = parser.parse_args()
     output: Path = options.output
     began = time.monotonic()
-    if output.exists() and not (output / "test.xyz").exists():
-        raise SystemExit(f"{str(output)!r} exists and is no earlier demo; choose another --output")
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
+    fresh(output, "test.xyz")
 
     frames = [atoms for atoms in ase.io.read(DATA, ":") if len(atoms) > 1]  # no free atoms
     train, test = frames[:-TEST_FRAMES], frames[-TEST_FRAMES:]
@@ -150,7 +144,6 @@ def simulate(
         The cosines of the angles between dipoles and field, the first quarter of the run left
         out, and the summary of the run.
     """
-    torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
     atoms = replicas(ase.io.read(output / "test.xyz", ":"), strength)
     atoms.calc = SIKFFCalculator(output / folder(next(iter(MODELS))) / "model.sikff", device="cpu")
     settings = MDSettings(
@@ -163,16 +156,13 @@ def simulate(
     )
     cosines: list[np.ndarray] = []
     name = name_of(ensemble, strength)
-    with tqdm(total=steps, unit="step", position=place, desc=f"   {name}", bar_format=BAR) as bar:
 
-        def observe(step: int) -> None:
-            bar.update(step - bar.n)
-            moment = dipoles(atoms, charges)
-            cosines.append(moment[:, 2] / np.linalg.norm(moment, axis=1))
+    def observe() -> None:
+        moment = dipoles(atoms, charges)
+        cosines.append(moment[:, 2] / np.linalg.norm(moment, axis=1))
 
-        summary = run_md(
-            atoms, settings, output / f"{name}.csv", output / f"{name}.traj", on_step=observe
-        )
+    log, trajectory = output / f"{name}.csv", output / f"{name}.traj"
+    summary = dynamics(atoms, settings, log, observe, trajectory, place)
     return np.concatenate(cosines[steps // 4 :]), summary
 
 

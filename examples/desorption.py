@@ -18,15 +18,13 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-import torch
 from ase import Atoms, units
-from side_by_side import BAR
-from tqdm import tqdm
+from side_by_side import dynamics
 from water_on_graphene import heights_of, potential_of_mean_force, relaxed, replicas
 
 from sikff import ForceField, load
 from sikff.calculators import SIKFFCalculator
-from sikff.training.md import MDSettings, run_md
+from sikff.training.md import MDSettings
 from sikff.training.plots import BLUE, ORANGE, new_figure, save_figure
 
 TEMPERATURES = (300.0, 450.0)  # K
@@ -64,7 +62,6 @@ def main() -> None:
 
 def residence(path: Path, output: Path, steps: int, temperature: float) -> tuple[np.ndarray, float]:
     """Share of molecules that have not been beyond `GONE` by each step; rate in theory (1/ps)."""
-    torch.set_num_threads(1)
     model = load(path)
     water = relaxed(model)
     atoms = replicas(water, REPLICAS)
@@ -73,16 +70,13 @@ def residence(path: Path, output: Path, steps: int, temperature: float) -> tuple
         ensemble="nvt", steps=steps, timestep=TIMESTEP, temperature=temperature, friction=0.002
     )
     gone, share = np.zeros(REPLICAS, dtype=bool), []
-    with tqdm(
-        total=steps, unit="step", position=TEMPERATURES.index(temperature), bar_format=BAR
-    ) as bar:
 
-        def observe(step: int) -> None:
-            bar.update(step - bar.n)
-            np.logical_or(gone, heights_of(atoms) > GONE, out=gone)
-            share.append(1 - gone.mean())
+    def observe() -> None:
+        np.logical_or(gone, heights_of(atoms) > GONE, out=gone)
+        share.append(1 - gone.mean())
 
-        run_md(atoms, settings, output / f"{temperature:.0f}K.csv", None, observe)
+    log, place = output / f"{temperature:.0f}K.csv", TEMPERATURES.index(temperature)
+    dynamics(atoms, settings, log, observe, place=place)
     mass = water.get_masses().sum()
     return np.array(share), rate_in_theory(model, water, temperature, mass)
 

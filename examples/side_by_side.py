@@ -1,22 +1,38 @@
-"""Train several force fields at the same time, one core each, and show how far they are."""
+"""What the examples share: trainings side by side, and dynamics; both show how far they are."""
 
 from __future__ import annotations
 
 import re
+import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import torch
 import yaml
+from ase import Atoms
 from tqdm import tqdm
 
 from sikff.training.evaluate import Evaluation
+from sikff.training.md import MDSettings, run_md
 from sikff.training.plots import learning_curves, parity, read_log, save_figure
 
 BAR = "{desc} {percentage:3.0f}% |{bar:30}| {n}/{total} {unit} [{elapsed}<{remaining}{postfix}]"
+
+
+def fresh(output: Path, own: str) -> None:
+    """Make an empty folder; an earlier run's, known by its file ``own``, is removed.
+
+    Raises:
+        SystemExit: if the folder is of something else.
+    """
+    if output.exists() and not (output / own).exists():
+        raise SystemExit(f"{str(output)!r} is no earlier run of this; choose another --output")
+    shutil.rmtree(output, ignore_errors=True)
+    output.mkdir(parents=True)
 
 
 def folder(name: str) -> str:
@@ -65,3 +81,27 @@ def report(output: Path, evaluations: Mapping[str, Evaluation], n_frames: int) -
         save_figure(parity(evaluation, name), output / f"parity_{folder(name)}.png")
         log = read_log(output / folder(name) / "log.csv")
         save_figure(learning_curves(log), output / f"learning_{folder(name)}.png")
+
+
+def dynamics(
+    atoms: Atoms,
+    settings: MDSettings,
+    log: Path,
+    observe: Callable[[], object],
+    trajectory: Path | None = None,
+    place: int = 0,
+) -> dict[str, float]:
+    """Run MD on one thread with a bar in line ``place``; ``observe`` is called after every step.
+
+    Returns:
+        As ``run_md``.
+    """
+    torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
+    shown = {"desc": f"   {log.stem}", "unit": "step", "position": place, "bar_format": BAR}
+    with tqdm(total=settings.steps, **shown) as bar:
+
+        def on_step(step: int) -> None:
+            bar.update(step - bar.n)
+            observe()
+
+        return run_md(atoms, settings, log, trajectory, on_step)

@@ -15,26 +15,24 @@ It takes about five minutes on two cores.
 from __future__ import annotations
 
 import argparse
-import shutil
 import time
 from pathlib import Path
 
 import ase.io
 import numpy as np
-import torch
 from ase import Atoms, units
 from ase.build import molecule
 from ase.optimize import BFGS
 from data.floor import residuals
-from side_by_side import BAR, folder, report, train
-from tqdm import tqdm
+from scipy.spatial.transform import Rotation
+from side_by_side import dynamics, folder, fresh, report, train
 
 from sikff import ForceField, load
 from sikff.calculators import SIKFFCalculator
 from sikff.graph import AtomicGraph
 from sikff.training.data import read_frames
 from sikff.training.evaluate import evaluate
-from sikff.training.md import MDSettings, run_md
+from sikff.training.md import MDSettings
 from sikff.training.plots import (
     BLUE,
     GREY,
@@ -58,7 +56,7 @@ MODELS = {
     AXIAL: {"group": "C_inf_v", "vacuum_group": "O(3)", "frame": SURFACE, **SIZE},
     BLIND: {"group": "O(3)", **SIZE},
 }
-TURNS = {  # degrees, axis: from both hydrogens down in the yz plane, as in data/binding.py
+TURNS = {  # degrees, axis: from both hydrogens down in the yz plane, as in data/surface.py
     "both_H_down": (0, "x"),
     "one_H_down": (-52, "x"),
     "O_down": (180, "x"),
@@ -76,10 +74,7 @@ def main() -> None:
     options = parser.parse_args()
     output: Path = options.output
     began = time.monotonic()
-    if output.exists() and not (output / "test_surface.xyz").exists():
-        raise SystemExit(f"{str(output)!r} is no earlier run of this; choose another --output")
-    shutil.rmtree(output, ignore_errors=True)
-    output.mkdir(parents=True)
+    fresh(output, "test_surface.xyz")
 
     n_test = write_frames(output)
     print(f"1. training {' and '.join(MODELS)}: {options.minutes:g} minutes each, side by side")
@@ -238,22 +233,14 @@ def simulate(
     Returns:
         Heights (Å) of the centres of mass, the first quarter of the run left out.
     """
-    torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
     atoms = replicas(water, REPLICAS)
     atoms.calc = SIKFFCalculator(model, device="cpu", surface="graphene")
     settings = MDSettings(
         ensemble=ensemble, steps=steps, timestep=0.5, temperature=TEMPERATURE, friction=0.02
     )
     heights: list[np.ndarray] = []
-    with tqdm(total=steps, unit="step", desc=f"   {ensemble}", bar_format=BAR) as bar:
-
-        def observe(step: int) -> None:
-            bar.update(step - bar.n)
-            heights.append(heights_of(atoms))
-
-        summary = run_md(
-            atoms, settings, output / f"{ensemble}.csv", output / f"{ensemble}.traj", observe
-        )
+    log, trajectory = output / f"{ensemble}.csv", output / f"{ensemble}.traj"
+    summary = dynamics(atoms, settings, log, lambda: heights.append(heights_of(atoms)), trajectory)
     if ensemble == "nve":
         print(f"   NVE energy drift {summary['drift_mev_per_atom_per_ps']:+.4f} meV/atom/ps")
     return np.concatenate(heights[steps // 4 :])
@@ -264,9 +251,9 @@ def potential_of_mean_force(
 ) -> np.ndarray:
     """That of rigid water (eV) at heights z of its centre of mass (Å): all orientations."""
     rng, kt = np.random.default_rng(0), units.kB * temperature
-    turns = [q / np.linalg.norm(q) for q in rng.normal(size=(256, 4))]
+    turns = Rotation.from_quat(np.roll(rng.normal(size=(256, 4)), -1, axis=1))  # normalised
     centred = water.positions - water.get_center_of_mass()
-    turned = np.stack([centred @ rotation(q).T for q in turns])
+    turned = [turn.apply(centred) for turn in turns]
     energies = [binding_energies(model, [on_surface(p, h) for p in turned]) for h in z]
     return -kt * np.log(np.exp(-np.array(energies) / kt).mean(axis=1))
 
@@ -295,13 +282,6 @@ def mean_force(model: ForceField, water: Atoms, heights: np.ndarray, path: Path)
     ax.set(xlabel="height of the centre of mass (Å)", ylabel="potential of mean force (meV)")
     ax.legend(frameon=False)
     save_figure(figure, path)
-
-
-def rotation(q: np.ndarray) -> np.ndarray:
-    """The rotation [3, 3] of a unit quaternion (w, x, y, z)."""
-    w, v = q[0], q[1:]
-    cross = np.array([[0, -v[2], v[1]], [v[2], 0, -v[0]], [-v[1], v[0], 0]])
-    return (w * w - v @ v) * np.eye(3) + 2 * np.outer(v, v) + 2 * w * cross
 
 
 if __name__ == "__main__":

@@ -3,10 +3,13 @@
 import csv
 from pathlib import Path
 
+import pytest
 import torch
 
 from sikff import load
 from sikff.training.config import TrainConfig
+from sikff.training.fit import fit
+from sikff.training.module import FitModule
 
 
 def rows(config: TrainConfig) -> list[dict[str, float]]:
@@ -20,3 +23,17 @@ def changed(config: TrainConfig, **update: object) -> TrainConfig:
 
 def weights(path: Path) -> dict[str, torch.Tensor]:
     return load(path).state_dict()
+
+
+def fit_two_epochs(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run that an error ends after two epochs."""
+    end = FitModule.on_train_epoch_end
+
+    def interrupted(module: FitModule) -> None:
+        end(module)
+        if module.current_epoch == 1:
+            raise InterruptedError
+
+    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
+        patch.setattr(FitModule, "on_train_epoch_end", interrupted)
+        fit(config)

@@ -180,10 +180,8 @@ def _info(options: Namespace) -> None:
 
     model = load(options.model)
     config, weights = model.config, sum(weight.numel() for weight in model.parameters())
-    origin, plane = (
-        config.frame.plane_origin,
-        "plane" if config.frame.slit_width is None else "slit",
-    )
+    origin = config.frame.plane_origin
+    plane = "plane" if config.frame.slit_width is None else "slit"
     surfaces = f" ({', '.join(config.frame.surfaces)})" if config.frame.surfaces else ""
     frame = [
         "a uniform electric field" if config.frame.field else "",

@@ -158,6 +158,8 @@ class TrainConfig(Section):
     @classmethod
     def _gentle_start(cls, values: Any) -> Any:
         start = values.get("start") if isinstance(values, dict) else None
+        if isinstance(start, StartConfig):
+            start = start.model_dump()
         if isinstance(start, dict) and not start.get("freeze_vacuum"):
             return {"lr": 0.003, **values}
         return values

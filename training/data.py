@@ -226,19 +226,31 @@ def make_samples(frames: Frames, model: ForceFieldConfig, labels: Labels) -> lis
     samples = []
     for place, atoms in enumerate(frames.atoms):
         with frames.naming(place):
-            conditions = model.frame.seen(atoms.info)
-            frame.check(conditions)
-            graph = AtomicGraph.from_atoms(
-                atoms,
-                model.cutoff,
-                model.elements,
-                conditions=conditions,
-                surfaces=model.frame.surfaces,
-            )
+            graph = seen_graph(atoms, model, frame)
         targets = {name: _target(name, values[place]) for name, values in labels.items()}
         name = f"{frames.source} {frames.names([place])}"
         samples.append(Sample(graph, Targets(**targets), name))
     return samples
+
+
+def seen_graph(atoms: ase.Atoms, model: ForceFieldConfig, frame: Frame) -> AtomicGraph:
+    """The graph of a structure under the conditions in its `info` that the model reads.
+
+    Args:
+        frame: that of the model.
+
+    Raises:
+        ValueError: for an unknown element, or conditions that the model cannot answer for.
+    """
+    conditions = model.frame.seen(atoms.info)
+    frame.check(conditions)
+    return AtomicGraph.from_atoms(
+        atoms,
+        model.cutoff,
+        model.elements,
+        conditions=conditions,
+        surfaces=model.frame.surfaces,
+    )
 
 
 def unread_conditions(frames: Frames, model: ForceFieldConfig) -> list[str]:

@@ -83,8 +83,7 @@ def model_settings(
 def _target(trained: ForceFieldConfig, changes: Mapping[str, Any]) -> ForceFieldConfig:
     """The model that a run makes of a trained one; the range of a frame is that of its data."""
     energies = trained.atomic_energies | changes.get("atomic_energies", {})
-    unlimited = trained.frame.model_copy(update={"field_limit": None, "height_limit": None})
-    frame = changes.get("frame", unlimited)
+    frame = changes.get("frame", trained.frame.without_limits())
     if changes.get("vacuum_group", trained.vacuum_group) == trained.vacuum_group:
         group = changes.get("group", trained.group)
         target = restricted_config(trained, group, changes.get("axis"), frame)

@@ -63,6 +63,10 @@ class FrameConfig(BaseModel):
             )
         return self
 
+    def without_limits(self) -> FrameConfig:
+        """The same, but for the range of the training data."""
+        return self.model_copy(update={"field_limit": None, "height_limit": None})
+
     def seen(self, info: Mapping[str, Any]) -> Conditions:
         """The conditions in ``atoms.info``, less those of a kind that the model does not read.
 

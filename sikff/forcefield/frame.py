@@ -157,11 +157,15 @@ class Frame(Tabulated):
         here = (graph.surface[:, None] == surfaces).to(functions.dtype)[graph.batch]
         return (here[:, :, None] * functions[:, None, :]).flatten(1)
 
+    def origins(self, graph: AtomicGraph) -> Tensor:
+        """A point of the plane for each structure, [B, 3]: its own, or that of the model."""
+        own = self.origin.to(graph.origin.dtype)
+        return torch.where(graph.origin.isfinite(), graph.origin, own)
+
     def _heights(self, graph: AtomicGraph) -> Tensor:
         """Height of each atom above each plane, [N, planes], in the dtype of the positions."""
-        dtype = graph.positions.dtype
-        origin = torch.where(graph.origin.isfinite(), graph.origin, self.origin.to(dtype))
-        height = (graph.positions - origin[graph.batch]) @ self.normal.to(dtype)
+        normal = self.normal.to(graph.positions.dtype)
+        height = (graph.positions - self.origins(graph)[graph.batch]) @ normal
         slit = self.config.slit_width
         return torch.stack([height] if slit is None else [height, slit - height], dim=-1)
 

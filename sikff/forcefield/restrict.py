@@ -77,7 +77,7 @@ def restricted_config(
             "about the same axis, such as C_inf_v, C6v or C1 for a model of O(3)"
         )
     frame = config.frame if frame is None else frame
-    same_frame = _without_limits(frame) == _without_limits(config.frame)
+    same_frame = frame.without_limits() == config.frame.without_limits()
     if not same_frame and config.frame != FrameConfig():
         raise ValueError(
             f"the model has the frame ({config.frame}), which cannot become ({frame}); leave the "
@@ -151,11 +151,6 @@ def _silence(mlp: MLP) -> None:
     mlp.weights[-1].data.zero_()
     if mlp.biases is not None:
         mlp.biases[-1].data.zero_()
-
-
-def _without_limits(frame: FrameConfig) -> FrameConfig:
-    """A frame but for the range of the training data."""
-    return frame.model_copy(update={"field_limit": None, "height_limit": None})
 
 
 def _attributes(old: Frame, new: Frame) -> Tensor:

@@ -120,8 +120,7 @@ class ImplicitKernel(nn.Module):
                 raise ValueError(f"in_type is of group {group}, {name} of {t.group}; use one group")
         self.in_type, self.out_type, self.attr_type = in_type, out_type, attr_type
         self.scale = scale
-        band = in_type.max_frequency + out_type.max_frequency
-        max_degree = min(max(band, 2), 4) if max_degree is None else max_degree
+        max_degree = default_degree(in_type, out_type) if max_degree is None else max_degree
         irreps = useful_irreps(in_type, out_type) if irreps is None else irreps
         if nonlinearity is None:
             nonlinearity = default_nonlinearity(group)
@@ -203,6 +202,11 @@ class ImplicitKernel(nn.Module):
         matrix = self.contraction.matrix(self.hidden(self.basis(x), attr))
         matrix = self.out_basis(matrix.transpose(1, 2)).transpose(1, 2)
         return matrix if self.in_basis.is_identity else matrix @ self.in_basis.matrix.T
+
+
+def default_degree(in_type: FieldType, out_type: FieldType) -> int:
+    """Largest degree of harmonics that kernels between two types can use, but 2 to 4."""
+    return min(max(in_type.max_frequency + out_type.max_frequency, 2), 4)
 
 
 def useful_irreps(in_type: FieldType, out_type: FieldType) -> tuple[Irrep, ...]:

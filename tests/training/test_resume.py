@@ -10,7 +10,7 @@ from contextlib import suppress
 import pytest
 import torch
 
-from runs import changed, rows, weights
+from runs import changed, fit_two_epochs, rows, weights
 from sikff import load
 from sikff.training.config import TrainConfig
 from sikff.training.fit import fit
@@ -26,16 +26,7 @@ def test_resume_is_a_continuation(config: TrainConfig, monkeypatch: pytest.Monke
     config = changed(config, max_epochs=4)
     whole = weights(fit(config))
     halved = changed(config, output=config.output.with_name("halved"))
-    end = FitModule.on_train_epoch_end
-
-    def interrupted(module: FitModule) -> None:
-        end(module)
-        if module.current_epoch == 1:
-            raise InterruptedError
-
-    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
-        patch.setattr(FitModule, "on_train_epoch_end", interrupted)
-        fit(halved)
+    fit_two_epochs(halved, monkeypatch)
     assert len(rows(halved)) == 2
     with pytest.raises(ValueError, match="already holds a run"):
         fit(halved)

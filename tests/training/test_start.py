@@ -11,13 +11,12 @@ import torch
 from ase.build import bulk
 
 from force_fields import predict
-from runs import changed, rows, weights
+from runs import changed, fit_two_epochs, rows, weights
 from sikff import ForceField, ForceFieldConfig, load
 from sikff.training import cli
 from sikff.training.config import TrainConfig
 from sikff.training.data import read_frames
 from sikff.training.fit import fit
-from sikff.training.module import FitModule
 from tolerances import TOLERANCES
 
 EXACT = TOLERANCES[torch.float64]
@@ -140,16 +139,7 @@ def test_a_resumed_run_needs_the_first_file_no_more(
     model = {"group": "C_inf_v", "frame": FIELD}
     whole = weights(fit(started(model=model)))
     halved = started(model=model, output=trained.with_name("halved"))
-    end = FitModule.on_train_epoch_end
-
-    def interrupted(module: FitModule) -> None:
-        end(module)
-        if module.current_epoch == 1:
-            raise InterruptedError
-
-    with monkeypatch.context() as patch, pytest.raises(InterruptedError):
-        patch.setattr(FitModule, "on_train_epoch_end", interrupted)
-        fit(halved)
+    fit_two_epochs(halved, monkeypatch)
     trained.unlink()
     resumed = weights(fit(halved, resume=True))
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)

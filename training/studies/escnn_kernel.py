@@ -22,7 +22,7 @@ from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.harmonics import sphere_points
 from sikff.groups.linear_algebra import hom_basis
 from sikff.nn import GaussianBasis, Harmonics, NeighbourLayout, neighbour_layout
-from sikff.nn.kernel import TINY
+from sikff.nn.kernel import TINY, default_degree
 from sikff.nn.neighbours import sum_outer_products
 from sikff.nn.tables import Tabulated, ToCanonical, check_size
 
@@ -81,8 +81,7 @@ class AnalyticConvolution(Tabulated):
                 "escnn's kernels see no attributes; expected attr_type=None, or take ImplicitKernel"
             )
         self.in_type, self.out_type, self.scale = in_type, out_type, scale
-        band = in_type.max_frequency + out_type.max_frequency
-        degree = min(max(band, 2), 4) if max_degree is None else max_degree
+        degree = default_degree(in_type, out_type) if max_degree is None else max_degree
         self.to_canonical = ToCanonical(in_type)
         self.from_canonical = ToCanonical(out_type, inverse=True)
         self.harmonics = Harmonics(in_type.group, degree)

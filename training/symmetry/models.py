@@ -14,7 +14,7 @@ from sikff.forcefield import ForceField
 from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
 from sikff.groups.group import unit_vector
-from sikff.training.data import Frames
+from sikff.training.data import Frames, seen_graph
 from sikff.training.symmetry.axes import nearest
 from sikff.training.symmetry.candidates import OF_MODELS, about, by_size, elements
 from sikff.training.symmetry.findings import Candidate, Findings, findings
@@ -83,15 +83,7 @@ class Measured:
         for place, turn in zip((int(p) % n for p in places), turns, strict=True):
             atoms = frames.atoms[place]
             with frames.naming(place):
-                conditions = model.config.frame.seen(atoms.info)
-                model.check_conditions(conditions)
-                graph = AtomicGraph.from_atoms(
-                    atoms,
-                    model.cutoff,
-                    model.elements,
-                    conditions=conditions,
-                    surfaces=model.surfaces,
-                )
+                graph = seen_graph(atoms, model.config, model.frame)
             graphs.append(_turned(graph, turn, graph.positions.mean(dim=0)))
         self.graph = AtomicGraph.batch_of(graphs)
         self.forces = self._forces(self.graph)
@@ -130,17 +122,15 @@ class Measured:
 
     def _pivots(self) -> Tensor:
         """The points [B, 3] about which structures are turned."""
-        graph, frame = self.graph, self.model.config.frame
+        graph, frame = self.graph, self.model.frame
         counts = torch.bincount(graph.batch).unsqueeze(1)
         sums = torch.zeros(graph.n_graphs, 3, dtype=graph.positions.dtype)
         centres = sums.index_add(0, graph.batch, graph.positions) / counts
-        if frame.plane_origin is None:
+        if not frame.has_plane:
             return centres
-        normal = torch.from_numpy(self.model.config.symmetry_group.axis.copy())
-        own = normal.new_tensor(frame.plane_origin)
-        origins = torch.where(graph.origin.isfinite(), graph.origin, own)
-        heights = ((centres - origins) @ normal) - (frame.slit_width or 0.0) / 2
-        return centres - heights[:, None] * normal
+        heights = (centres - frame.origins(graph)) @ frame.normal
+        heights = heights - (frame.config.slit_width or 0.0) / 2
+        return centres - heights[:, None] * frame.normal
 
 
 def best_axis(

@@ -6,6 +6,7 @@ import torch
 from ase.build import bulk
 
 from force_fields import ethanol, force_field
+from sikff.groups import SymmetryGroup
 from sikff.training.data import Frames
 from sikff.training.symmetry.axes import angle
 from sikff.training.symmetry.find import find_symmetry
@@ -59,6 +60,15 @@ def test_a_plane_and_a_field_stay_where_they_are() -> None:
     vector = force_field("O(3)", frame={"field": True})
     found = of_model(vector, frames, Search(groups=("O(3)", "C_inf_v", "SO(2)")))
     assert found.group == "C_inf_v" and angle(np.array(found.axis), UNIT) < 0.01
+
+
+@pytest.mark.parametrize("sign", [1, -1])
+def test_a_slit_is_turned_about_its_middle(sign: int) -> None:
+    slit = {"plane_origin": (0.0, 0.0, -sign * 4.0), "slit_width": 8.0}
+    model = force_field("D_inf_h", axis=(0, 0, sign), frame=slit)
+    measured = Measured(model, FRAMES)
+    assert measured.defect(model.group) < TOLERANCES[model.dtype].equivariance
+    assert measured.defect(SymmetryGroup("SO(3)")) > 1e-3
 
 
 def test_crystals_are_turned_with_their_cells() -> None:
