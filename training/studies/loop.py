@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import copy
 import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TypeVar, cast
+from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 from tqdm import tqdm
 
 from sikff.training.schedule import cosine_factor, warm_up_factor
@@ -106,12 +106,15 @@ def fit(
     batch_size = min(recipe.batch_size, math.ceil(n_samples / FEWEST_STEPS))
     steps = math.ceil(n_samples / batch_size)
     memory = max(1.0, min(recipe.averaging, steps * recipe.epochs / 10))
-    averaged = AveragedModel(model, multi_avg_fn=get_ema_multi_avg_fn(1 - 1 / memory))
+    averaged = copy.deepcopy(model)
+    pairs = zip(averaged.parameters(), model.parameters(), strict=True)
+    trained = [(mean, new) for mean, new in pairs if new.requires_grad]
     optimiser = torch.optim.AdamW(
         weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
     )
 
-    def step(samples: Tensor, progress: float) -> float:
+    def step(samples: Tensor, epoch: int, number: int) -> float:
+        progress = (epoch + (number + 0.5) / steps) / recipe.epochs
         factor = warm_up_factor(progress, recipe.warm_up) * cosine_factor(progress, recipe.warm_up)
         for group in optimiser.param_groups:
             group["lr"] = recipe.learning_rate * factor
@@ -120,7 +123,9 @@ def fit(
         value.backward()
         nn.utils.clip_grad_norm_(weights, recipe.clip)
         optimiser.step()
-        averaged.update_parameters(model)
+        with torch.no_grad():
+            for mean, new in trained:
+                mean.lerp_(new, 1 / memory if epoch or number else 1.0)
         return float(value.detach())
 
     train, valid, best_epoch = [], [], -1
@@ -133,8 +138,8 @@ def fit(
         for epoch in epochs:
             model.train()
             losses = [
-                step(samples, (epoch + (k + 0.5) / steps) / recipe.epochs)
-                for k, samples in enumerate(
+                step(samples, epoch, number)
+                for number, samples in enumerate(
                     torch.randperm(n_samples, generator=order).split(batch_size)
                 )
             ]
@@ -144,9 +149,9 @@ def fit(
                     f"the loss became {train[-1]} in epoch {epoch}; take a lower learning rate "
                     f"than {recipe.learning_rate}"
                 )
-            valid.append(_validated(cast(M, averaged.module), validate))
+            valid.append(_validated(averaged, validate))
             if valid[-1] < lowest:
-                lowest, best, best_epoch = valid[-1], _copy(averaged.module), epoch
+                lowest, best, best_epoch = valid[-1], _copy(averaged), epoch
             epochs.set_postfix(train=f"{train[-1]:.2e}", valid=f"{valid[-1]:.2e}")
             if epoch - best_epoch >= recipe.patience:
                 break
