@@ -9,6 +9,7 @@ from typing import Any, cast
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.utils.checkpoint import checkpoint
 
 from sikff.conditions import Conditions
 from sikff.fields import FieldType
@@ -28,6 +29,10 @@ from sikff.nn import (
     neighbour_layout,
 )
 from sikff.nn.kernel import restricted_irreps
+
+# Neighbours, about, whose activations are kept at a time where there are more than twice as many.
+# On the CPU what is larger is no longer allocated from memory that has been freed; a GPU runs full.
+PLACES_AT_ONCE = {"cpu": 2**16, "cuda": 2**20}
 
 
 class Interaction(nn.Module):
@@ -102,9 +107,22 @@ class Interaction(nn.Module):
         self.scale = (len(self.linear) + (self.keep is not None)) ** -0.5
 
     def forward(
-        self, f: Tensor, basis: EdgeBasis, attr: Tensor, gates: Tensor, layout: NeighbourLayout
+        self,
+        f: Tensor,
+        own: Tensor,
+        gates: Tensor,
+        basis: EdgeBasis,
+        attr: Tensor,
+        layout: NeighbourLayout,
     ) -> Tensor:
-        """f [N, d_in], attr in the layout's places [P, a], gates [N, n_gates] -> [N, d_out]."""
+        """New features [M, d_out] of M receivers.
+
+        Args:
+            f: features of the senders [N, d_in].
+            own, gates: features [M, d_in] and node attributes [M, n_gates] of the receivers.
+            basis, attr: of the edges, in the layout's places [P, ...].
+            layout: of the edges.
+        """
         a = self.conv.gather(f, basis, attr, layout)
         gate = gates @ self.gate.index_select(1, self.component).flatten(1)
         flat = a * (1 + gate)
@@ -113,8 +131,36 @@ class Interaction(nn.Module):
             power = product(power, mix(flat).unflatten(1, (-1, self.channels)))
             result = result + linear(power.flatten(1))
         if self.keep is not None:
-            result = result + self.keep(f)
+            result = result + self.keep(own)
         return result * self.scale
+
+    def in_parts(
+        self, f: Tensor, gates: Tensor, basis: EdgeBasis, attr: Tensor, layout: NeighbourLayout
+    ) -> Tensor:
+        """The same of all atoms, so many neighbours at a time.
+
+        The activations of a part are not kept, but computed again in the backward pass: memory is
+        that of one part, time a third more.
+        """
+        own = f
+        if layout.order is not None:
+            in_rows = torch.argsort(layout.order)
+            own, gates = f.index_select(0, in_rows), gates.index_select(0, in_rows)
+        parts = layout.split(_places_at_once(f))
+        rows, places = [part.shapes[0][0] for part in parts], [len(part.edges) for part in parts]
+        inputs = [tensor.split(rows) for tensor in (own, gates)]
+        inputs += [tensor.split(places) for tensor in (*basis, attr)]
+
+        def update(part: NeighbourLayout, own: Tensor, gates: Tensor, *of_edges: Tensor) -> Tensor:
+            *basis, attr = of_edges
+            return self(f, own, gates, EdgeBasis(*basis), attr, part)
+
+        new = [
+            checkpoint(update, *part, use_reentrant=False, preserve_rng_state=False)
+            for part in zip(parts, *inputs, strict=True)
+        ]
+        stacked = torch.cat(new)
+        return stacked if layout.order is None else stacked.index_select(0, layout.order)
 
 
 class Network(nn.Module):
@@ -171,8 +217,12 @@ class Network(nn.Module):
         layout: NeighbourLayout,
         scalars: Tensor | None = None,
         covariant: Tensor | None = None,
+        in_parts: bool = False,
     ) -> Tensor:
-        """species [N], vectors [E, 3], scalars [N, n_scalars], covariant [N, 3] -> [N, n_out]."""
+        """species [N], vectors [E, 3], scalars [N, n_scalars], covariant [N, 3] -> [N, n_out].
+
+        ``in_parts``: keep the activations of some neighbours at a time only, in eager mode.
+        """
         receivers, senders = edge_index
         one_hot = _one_hot(species, len(self.embedding), vectors.dtype)
         embedded = self.embedding[species]
@@ -187,7 +237,10 @@ class Network(nn.Module):
         basis = first.conv.kernel.basis(vectors.index_select(0, layout.edges), layout.filled)
         f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)
         for interaction, readout in zip(self.interactions, self.readouts, strict=True):
-            f = interaction(f, basis, edge_attr, node, layout)
+            if in_parts:
+                f = cast(Interaction, interaction).in_parts(f, node, basis, edge_attr, layout)
+            else:
+                f = interaction(f, f, node, basis, edge_attr, layout)
             total = total + readout(f[:, : len(cast(MLP, readout).weights[0])])
         return total
 
@@ -246,22 +299,30 @@ class ForceField(EnergyModel):
         return self.network.embedding.dtype
 
     def atomic_energies(self, graph: AtomicGraph, layout: NeighbourLayout | None = None) -> Tensor:
-        """Energy [N] of each atom (eV, float64); the layout of its edges, if it is known."""
+        """Energy [N] of each atom (eV, float64).
+
+        Args:
+            graph: atoms and their edges.
+            layout: of the edges, if it is known; they are then all evaluated at once.
+        """
         species, edge_index, vectors = graph.species, graph.edge_index, graph.vectors()
+        in_parts = False
         if layout is None:
             layout = neighbour_layout(edge_index, graph.n_atoms, self.dtype)
+            in_parts = not self.training and len(layout.edges) > 2 * _places_at_once(vectors)
         inputs = (species, vectors.to(self.dtype), edge_index, layout)
         scalars = self.frame.scalars(graph) if self.frame.n_scalars else None
         covariant = None if self.frame.vector_type is None else self.frame.vectors(graph)
 
-        e = self.network(*inputs, scalars, covariant)
+        e = self.network(*inputs, scalars, covariant, in_parts)
         if self.one_body is not None and scalars is not None:
             one_hot = _one_hot(species, len(self.elements), self.dtype)
             in_frame = self.one_body(torch.cat([one_hot, scalars], dim=-1))
             if self.vacuum is None:
                 e = e + (in_frame * scalars).sum(-1, keepdim=True)
             else:
-                e = ((e + in_frame) * scalars).sum(-1, keepdim=True) + self.vacuum(*inputs)
+                of_vacuum = self.vacuum(*inputs, in_parts=in_parts)
+                e = ((e + in_frame) * scalars).sum(-1, keepdim=True) + of_vacuum
 
         e0 = torch.from_numpy(self._e0).to(e.device)[species]
         total = e0 + self.config.energy_scale * e[:, 0].double()
@@ -313,6 +374,10 @@ class ForceField(EnergyModel):
         from sikff.forcefield.files import save
 
         save(self, path, provenance)
+
+
+def _places_at_once(tensor: Tensor) -> int:
+    return PLACES_AT_ONCE.get(tensor.device.type, min(PLACES_AT_ONCE.values()))
 
 
 def _one_hot(species: Tensor, n: int, dtype: torch.dtype) -> Tensor:

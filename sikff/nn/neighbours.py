@@ -19,6 +19,19 @@ class NeighbourLayout(NamedTuple):
     shapes: tuple[tuple[int, int], ...]  # (n, K) of the tables
     order: Tensor | None  # row of each node in the stacked tables (None: one table, in order)
 
+    def split(self, places: int) -> list["NeighbourLayout"]:
+        """Cut the stacked tables, row by row, into layouts of at most so many places or one row."""
+        shapes = []
+        for n, k in self.shapes:
+            rows = max(1, places // max(k, 1))
+            shapes += [(min(rows, n - start), k) for start in range(0, n, rows)]
+        sizes = [n * k for n, k in shapes]
+        tables = (table.split(sizes) for table in (self.edges, self.filled, self.senders))
+        return [
+            NeighbourLayout(edges, filled, senders, (shape,), None)
+            for edges, filled, senders, shape in zip(*tables, shapes, strict=True)
+        ]
+
 
 def neighbour_layout(
     edge_index: Tensor, n_nodes: int, dtype: torch.dtype | None = None

@@ -1,0 +1,124 @@
+"""Large systems are evaluated part by part: the numbers are those of all at once."""
+
+import dataclasses
+from collections.abc import Callable
+
+import ase
+import pytest
+import torch
+from ase.build import molecule
+
+from force_fields import crystal, force_field, graph_of
+from sikff.forcefield import network
+from sikff.forcefield.network import Interaction
+from sikff.nn import neighbour_layout
+from tolerances import Tolerance
+
+
+def crowded() -> ase.Atoms:
+    """Atoms with very different numbers of neighbours, and one with none."""
+    atoms = crystal().repeat((1, 3, 3))
+    atoms.set_cell(0.55 * atoms.cell, scale_atoms=True)
+    atoms.pbc = False
+    for k in range(200):
+        atoms += ase.Atoms("H", [(25.0 + 4 * k, 0, 0)])
+    return atoms
+
+
+def interactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """The numbers of receivers of every interaction that is evaluated from now on."""
+    calls, forward = [], Interaction.forward
+
+    def counted(self: Interaction, *inputs: torch.Tensor) -> torch.Tensor:
+        calls.append(len(inputs[1]))
+        return forward(self, *inputs)
+
+    monkeypatch.setattr(Interaction, "forward", counted)
+    return calls
+
+
+@pytest.mark.parametrize(
+    ("group", "settings", "conditions", "structure"),
+    [
+        ("O(3)", {}, {}, crystal),
+        ("C_inf_v", {"frame": {"field": True}}, {"field": (0, 0, 0.3)}, crystal),
+        (
+            "SO(2)",
+            {"frame": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
+            {},
+            crowded,
+        ),
+    ],
+)
+def test_parts_say_what_the_whole_says(
+    group: str,
+    settings: dict,
+    conditions: dict,
+    structure: Callable[[], ase.Atoms],
+    dtype: torch.dtype,
+    tolerance: Tolerance,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = force_field(group, **settings).to(dtype).eval()
+    graph = graph_of(model, structure(), **conditions)
+    stress = structure is crystal
+    whole = model(graph, stress=stress)
+    monkeypatch.setitem(network.PLACES_AT_ONCE, "cpu", 20)
+    calls = interactions(monkeypatch)
+    parts = model(graph, stress=stress)
+    assert max(calls) < graph.n_atoms, "it was not done in parts"
+    assert (neighbour_layout(graph.edge_index, graph.n_atoms).order is None) == stress
+    assert whole.forces.abs().max() > 1e-2
+    for name in ("energy", "energies"):
+        torch.testing.assert_close(
+            getattr(parts, name), getattr(whole, name), rtol=tolerance.parity, atol=1e-9
+        )
+    slopes = ("forces", "stress") if stress else ("forces",)
+    for name in slopes:
+        found, expected = getattr(parts, name), getattr(whole, name)
+        assert (found - expected).abs().max() < tolerance.gradient * expected.abs().max()
+
+
+def test_second_derivatives_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = force_field("C_inf_v", frame={"field": True}).eval()
+    graph = graph_of(model, molecule("CH3CH2OH"), field=(0, 0, 0.3))
+    whole = model.polarizability(graph)
+    monkeypatch.setitem(network.PLACES_AT_ONCE, "cpu", 10)
+    calls = interactions(monkeypatch)
+    assert (model.polarizability(graph) - whole).abs().max() < 1e-9 * whole.abs().max()
+    assert max(calls) < graph.n_atoms
+    assert whole.abs().max() > 1e-4
+
+
+def test_what_is_small_or_trained_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, calls = force_field(), interactions(monkeypatch)
+    graph = graph_of(model, crystal())
+    model.eval()(graph)
+    assert calls == [graph.n_atoms] * model.config.layers
+    monkeypatch.setitem(network.PLACES_AT_ONCE, "cpu", 10)
+    calls.clear()
+    model.train()(graph)
+    assert calls == [graph.n_atoms] * model.config.layers
+
+
+def test_memory_of_activations_is_that_of_a_part(monkeypatch: pytest.MonkeyPatch) -> None:
+    """What the backward pass keeps, in bytes, with and without parts."""
+    model = force_field().eval()
+    graph = graph_of(model, crystal().repeat((3, 3, 3)))
+
+    def kept() -> int:
+        sizes: dict[int, int] = {}
+
+        def pack(tensor: torch.Tensor) -> torch.Tensor:
+            storage = tensor.untyped_storage()
+            sizes[storage.data_ptr()] = storage.nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            positions = graph.positions.detach().requires_grad_()
+            model.atomic_energies(dataclasses.replace(graph, positions=positions))
+        return sum(sizes.values())
+
+    whole = kept()
+    monkeypatch.setitem(network.PLACES_AT_ONCE, "cpu", graph.n_edges // 20)
+    assert kept() < 0.3 * whole
