@@ -114,7 +114,7 @@ def point_charges(frames: list[Atoms]) -> np.ndarray:
 def replicas(frames: list[Atoms], strength: float) -> Atoms:
     """Molecules 40 Å apart, each with its own geometry and orientation."""
     atoms = Atoms()
-    for k, frame in enumerate(frames[:REPLICAS]):
+    for k, frame in enumerate(frames):
         molecule = Atoms(frame.symbols, frame.positions)
         molecule.translate([40.0 * (k % 4), 40.0 * (k // 4), 0.0])
         atoms += molecule
@@ -136,15 +136,21 @@ def dipole_moment(frames: list[Atoms], charges: np.ndarray) -> float:
 
 
 def simulate(
-    output: Path, ensemble: str, strength: float, charges: np.ndarray, steps: int, place: int
+    output: Path,
+    ensemble: str,
+    strength: float,
+    charges: np.ndarray,
+    steps: int,
+    place: int,
+    molecules: int = REPLICAS,
 ) -> tuple[np.ndarray, dict[str, float]]:
     """Run MD with the C_inf_v model.
 
     Returns:
-        The cosines of the angles between dipoles and field, the first quarter of the run left
-        out, and the summary of the run.
+        The cosines [steps, molecules] of the angles between dipoles and field, the first quarter
+        of the run left out, and the summary of the run.
     """
-    atoms = replicas(ase.io.read(output / "test.xyz", ":"), strength)
+    atoms = replicas(ase.io.read(output / "test.xyz", f":{molecules}"), strength)
     atoms.calc = SIKFFCalculator(output / folder(next(iter(MODELS))) / "model.sikff", device="cpu")
     settings = MDSettings(
         ensemble=ensemble,
@@ -163,15 +169,17 @@ def simulate(
 
     log, trajectory = output / f"{name}.csv", output / f"{name}.traj"
     summary = dynamics(atoms, settings, log, observe, trajectory, place)
-    return np.concatenate(cosines[steps // 4 :]), summary
+    return np.array(cosines[steps // 4 :]), summary
 
 
 def draw_orientations(in_field: np.ndarray, free: np.ndarray, moment: float, path: Path) -> None:
     """Distributions of the cosine, and that of a rigid dipole in the field."""
     figure, (ax,) = new_figure(1, width=5.2)
     bins = np.linspace(-1, 1, 17)
-    ax.hist(free, bins, density=True, alpha=0.5, color=GREY, label="MD, no field")
-    ax.hist(in_field, bins, density=True, alpha=0.5, color=BLUE, label=f"MD, {STRENGTH:.2f} V/Å")
+    ax.hist(free.ravel(), bins, density=True, alpha=0.5, color=GREY, label="MD, no field")
+    ax.hist(
+        in_field.ravel(), bins, density=True, alpha=0.5, color=BLUE, label=f"MD, {STRENGTH:.2f} V/Å"
+    )
     x = np.linspace(-1, 1, 200)
     a = moment * STRENGTH / (units.kB * TEMPERATURE)
     ax.plot(x, a * np.exp(a * x) / (2 * np.sinh(a)), "k-", lw=1, label="rigid dipole (Langevin)")

@@ -13,7 +13,7 @@ from ase import Atoms
 
 EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA = EXAMPLES / "data"
-FIELD = ("methanol_field.xyz", "molecules_field.xyz", "water_field_pbe.xyz")
+FIELD = ("methanol_field.xyz", "molecules_field.xyz", "molecules_field_pbe.xyz")
 SURFACE = ("water_graphene.xyz", "water_nacl.xyz")
 COPIES = ("water_graphene_copies.xyz", "water_nacl_copies.xyz")
 
@@ -25,12 +25,26 @@ def run(script: str, *arguments: object) -> str:
     return result.stdout
 
 
-def test_demo(tmp_path: Path) -> None:
-    said = run("demo.py", "--output", tmp_path / "demo", "--minutes", 0.1, "--steps", 12)
+@pytest.fixture(scope="module")
+def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What the demo says, and its folder."""
+    output = tmp_path_factory.mktemp("demo") / "run"
+    said = run("demo.py", "--output", output, "--minutes", 0.1, "--steps", 12)
+    return said, output
+
+
+def test_demo(demo: tuple[str, Path]) -> None:
+    said, output = demo
     assert "blind to the field" in said
     assert "energy drift" in said
-    pictures = {path.name for path in (tmp_path / "demo").glob("*.png")}
+    pictures = {path.name for path in output.glob("*.png")}
     assert {"orientation.png", "nve_drift.png", "parity_O3.png", "parity_C_inf_v.png"} <= pictures
+
+
+def test_orientation(demo: tuple[str, Path]) -> None:
+    said = run("orientation.py", demo[1], "--steps", 8)
+    assert "Langevin" in said
+    assert (demo[1] / "langevin.png").stat().st_size > 10_000
 
 
 def test_kernels(tmp_path: Path) -> None:

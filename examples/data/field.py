@@ -1,4 +1,4 @@
-"""Generate ``molecules_field.xyz`` and ``water_field_pbe.xyz``: molecules in a field.
+"""Generate ``molecules_field.xyz`` and ``molecules_field_pbe.xyz``: molecules in a field.
 
 Geometries
     As in ``methanol_field.py``: GFN2-xTB Langevin dynamics of one molecule at 300, 450 and 600 K
@@ -6,10 +6,11 @@ Geometries
     +z; consecutive snapshots take the strengths 0, 0.005, 0.010, 0.015 and 0.020 a.u. in turn.
 
 Labels (``--level``)
-    ``gfn2``: GFN2-xTB with tblite, for water, methanol and acetonitrile. The field enters the
-    Hamiltonian and the energy of the cores; the forces contain it.
-    ``pbe``: PBE/def2-SVP with PySCF, for water, by the functions of ``methanol_field.py``.
-    In both a charge q has the energy -q F.r, so the molecule gains -mu.F to first order.
+    ``gfn2``: GFN2-xTB with tblite. The field enters the Hamiltonian and the energy of the cores;
+    the forces contain it.
+    ``pbe``: PBE/def2-SVP with PySCF, by the functions of ``methanol_field.py``.
+    Both for water, methanol and acetonitrile. In both a charge q has the energy -q F.r, so the
+    molecule gains -mu.F to first order.
 
 Units and keys (extended XYZ) are those of ``methanol_field.xyz``: positions Å, ``REF_energy`` eV,
 ``REF_forces`` eV/Å, ``REF_dipole`` e Å (from negative to positive charge), ``electric_field`` V/Å,
@@ -21,7 +22,7 @@ interrupted run continues (see ``labelling.py``). Needs ``pip install pyscf tbli
 
     OMP_NUM_THREADS=1 python field.py --check                    # test the labels, write nothing
     OMP_NUM_THREADS=1 python field.py                            # molecules_field.xyz
-    OMP_NUM_THREADS=1 python field.py --level pbe --workers 4    # water_field_pbe.xyz
+    OMP_NUM_THREADS=1 python field.py --level pbe --workers 4    # molecules_field_pbe.xyz
 """
 
 from __future__ import annotations
@@ -38,10 +39,10 @@ from labelling import generate
 from methanol_field import FIELD_UNIT, FORCE_UNIT, TEMPERATURES, UNPAIRED, elements
 from tblite.interface import Calculator
 
-MOLECULES = {"gfn2": ("H2O", "CH3OH", "CH3CN"), "pbe": ("H2O",)}
+MOLECULES = ("H2O", "CH3OH", "CH3CN")
 STRENGTHS = (0.0, 0.005, 0.01, 0.015, 0.02)  # atomic units, along +z
-COUNT = {"gfn2": 20, "pbe": 10}  # frames per molecule, field strength and temperature
-OUTPUT = {"gfn2": "molecules_field.xyz", "pbe": "water_field_pbe.xyz"}
+COUNT = {"gfn2": 20, "pbe": 5}  # frames per molecule, field strength and temperature
+OUTPUT = {"gfn2": "molecules_field.xyz", "pbe": "molecules_field_pbe.xyz"}
 
 
 def label_gfn2(atoms: Atoms) -> Atoms:
@@ -84,7 +85,7 @@ def main() -> None:
     parser.add_argument("--check", action="store_true", help="test the labels, write nothing")
     options = parser.parse_args()
     level = options.level
-    names = tuple(options.molecules or MOLECULES[level])
+    names = tuple(options.molecules or MOLECULES)
     if options.check:
         for name in names:
             methanol_field.check(name, max(STRENGTHS), LABELS[level], options.seed)

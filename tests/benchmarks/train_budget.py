@@ -71,34 +71,46 @@ def call(command: Sequence[str], folder: Path, threads: int) -> None:
         )
 
 
-def train_sikff(python: str, minutes: float, folder: Path, options: argparse.Namespace) -> Path:
-    data = {"train": str(options.output / "train.xyz"), "valid": str(options.output / "valid.xyz")}
+def train_sikff(
+    python: str, minutes: float, folder: Path, *, data: Path, device: str, threads: int
+) -> Path:
     config = {
-        "data": data,
+        "data": {"train": str(data / "train.xyz"), "valid": str(data / "valid.xyz")},
         "max_minutes": minutes,
-        "threads": options.threads,
+        "device": device,
+        "threads": threads,
         "output": str(folder / "run"),
     }
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    call([python, "-m", "sikff.training", "train", "config.yaml"], folder, options.threads)
+    call([python, "-m", "sikff.training", "train", "config.yaml"], folder, threads)
     return folder / "run" / "model.sikff"
 
 
-def train_mace(python: str, minutes: float, folder: Path, options: argparse.Namespace) -> Path:
+def train_mace(
+    python: str,
+    minutes: float,
+    folder: Path,
+    *,
+    data: Path,
+    device: str,
+    threads: int,
+    e0s: str = "average",
+    cutoff: float = CUTOFF,
+) -> Path:
     def run(epochs: int, where: Path) -> float:
         """Seconds of a run of so many epochs."""
         command = [str(Path(python).with_name("mace_run_train")), "--name=mace", "--model=MACE"]
-        command += [f"--{name}_file={options.output / name}.xyz" for name in ("train", "valid")]
-        command += ["--E0s=average", "--hidden_irreps=64x0e + 64x1o", f"--r_max={CUTOFF}"]
+        command += [f"--{name}_file={data / name}.xyz" for name in ("train", "valid")]
+        command += [f"--E0s={e0s}", "--hidden_irreps=64x0e + 64x1o", f"--r_max={cutoff}"]
         command += [f"--batch_size={BATCH}", "--valid_batch_size=10", "--ema", "--ema_decay=0.99"]
         command += ["--amsgrad", "--energy_key=REF_energy", "--forces_key=REF_forces"]
-        command += ["--default_dtype=float32", f"--device={options.device}", "--seed=0"]
+        command += ["--default_dtype=float32", f"--device={device}", "--seed=0"]
         command += [f"--max_num_epochs={epochs}", "--eval_interval=1"]
         if epochs >= 4:
             command += ["--swa", f"--start_swa={3 * epochs // 4}"]
         start = time.perf_counter()
-        call(command, where, options.threads)
+        call(command, where, threads)
         return time.perf_counter() - start
 
     epoch = (run(3, folder / "three") - run(1, folder / "one")) / 2
@@ -106,17 +118,20 @@ def train_mace(python: str, minutes: float, folder: Path, options: argparse.Name
     return folder / "mace_stagetwo.model"
 
 
-def train_nequip(python: str, minutes: float, folder: Path, options: argparse.Namespace) -> Path:
+def train_nequip(
+    python: str, minutes: float, folder: Path, *, data: Path, device: str, threads: int
+) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(nequip_config(minutes, options)))
+    config = nequip_config(minutes, data, device)
+    (folder / "config.yaml").write_text(yaml.safe_dump(config))
     command = [str(Path(python).with_name("nequip-train")), "-cp", str(folder), "-cn", "config"]
-    call([*command, f"hydra.run.dir={folder}"], folder, options.threads)
+    call([*command, f"hydra.run.dir={folder}"], folder, threads)
     return folder / "best.ckpt"
 
 
-def nequip_config(minutes: float, options: argparse.Namespace) -> dict[str, Any]:
+def nequip_config(minutes: float, data: Path, device: str) -> dict[str, Any]:
     """The settings of nequip's tutorial, for these files."""
-    elements = sorted(set(ase.io.read(options.output / "train.xyz").symbols))
+    elements = sorted(set(ase.io.read(data / "train.xyz").symbols))
     loader = {"_target_": "torch.utils.data.DataLoader", "num_workers": 0}
     metrics = {
         "_target_": "nequip.train.EnergyForceMetrics",
@@ -129,8 +144,8 @@ def nequip_config(minutes: float, options: argparse.Namespace) -> dict[str, Any]
         "data": {
             "_target_": "nequip.data.datamodule.ASEDataModule",
             "seed": 0,
-            "train_file_path": str(options.output / "train.xyz"),
-            "val_file_path": str(options.output / "valid.xyz"),
+            "train_file_path": str(data / "train.xyz"),
+            "val_file_path": str(data / "valid.xyz"),
             "transforms": [
                 {
                     "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
@@ -148,7 +163,7 @@ def nequip_config(minutes: float, options: argparse.Namespace) -> dict[str, Any]
         },
         "trainer": {
             "_target_": "lightning.Trainer",
-            "accelerator": "cpu" if options.device == "cpu" else "gpu",
+            "accelerator": "cpu" if device == "cpu" else "gpu",
             "max_epochs": 10**6,
             "max_time": f"00:{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}",
             "enable_progress_bar": False,
@@ -291,7 +306,14 @@ def main() -> None:
             if python is None or done:
                 continue
             folder = options.output / f"{package}_{minutes:g}"
-            model = TRAIN[package](python, minutes, folder, options)
+            model = TRAIN[package](
+                python,
+                minutes,
+                folder,
+                data=options.output,
+                device=options.device,
+                threads=options.threads,
+            )
             command = [python, __file__, str(model), str(options.output / "test.xyz")]
             command += ["--evaluate", package, "--device", options.device]
             printed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
