@@ -62,6 +62,7 @@ TURNS = {  # degrees, axis: from both hydrogens down in the yz plane, as in data
     "O_down": (180, "x"),
     "flat": (90, "y"),
 }
+BINS = ((0.0, 8.0), (0.0, 2.5), (2.5, 3.5), (3.5, 8.0))  # Å, height of the centre of mass
 PARTS = ("IsolatedAtom", "train", "test")
 COLOURS = dict(zip(TURNS, (BLUE, ORANGE, GREY, "#3a8f5c"), strict=True))
 
@@ -127,13 +128,21 @@ def write_frames(output: Path) -> int:
 def corrugation(models: dict[str, ForceField]) -> None:
     """Print what no model of a flat surface can know, and the models' errors on the same frames."""
     frames = ase.io.read(COPIES, ":")
-    floor = 1000 * np.abs(residuals(frames).forces).mean()
+    true = [atoms.arrays["REF_forces"] for atoms in frames]
     print(f"\n   {len(frames)} frames nearer than 8 Å, each molecule at several lateral positions:")
-    print(f"   {'the corrugation of the sheet, the floor':44s}{floor:14.1f}")
+    bins = "".join(f"{low:g} to {high:g}".rjust(11) for low, high in BINS)
+    print(f"   {'height of the molecule (Å)':42s}{bins}")
+    found = residuals(frames)
+    show("the corrugation of the sheet, the floor", found.height, found.forces)
+    height = np.array([atoms.get_center_of_mass()[2] for atoms in frames])
     for name, model in models.items():
-        said = forces(model, [without(atoms, model) for atoms in frames])
-        error = 1000 * np.abs(said - [atoms.arrays["REF_forces"] for atoms in frames]).mean()
-        print(f"   {name:44s}{error:14.1f}")
+        show(name, height, forces(model, [without(atoms, model) for atoms in frames]) - true)
+
+
+def show(name: str, height: np.ndarray, errors: np.ndarray) -> None:
+    """Print the mean of absolute errors (eV/Å) in meV/Å, by height."""
+    chosen = [(low <= height) & (height < high) for low, high in BINS]
+    print(f"   {name:42s}{''.join(f'{1000 * np.abs(errors[c]).mean():11.1f}' for c in chosen)}")
 
 
 def without(atoms: Atoms, model: ForceField) -> Atoms:

@@ -10,6 +10,7 @@ import numpy as np
 Vector = tuple[float, float, float]
 
 FIELD, ORIGIN, SURFACE = KEYS = ("electric_field", "surface_origin", "surface")
+FIELDS = (FIELD, "REF_electric_field", "external_field", "external_E_field")  # by other programs
 NO_FIELD = (0.0, 0.0, 0.0)
 VACUUM = "vacuum"  # the name of no surface
 
@@ -30,8 +31,8 @@ class Conditions(NamedTuple):
         """Reads them from ``atoms.info``, under the keys of ASE users.
 
         Args:
-            info: may hold ``electric_field`` (three numbers, V/Å), ``surface_origin`` (three
-                numbers, Å) and ``surface`` (a name).
+            info: may hold ``electric_field`` or another of ``FIELDS`` (three numbers, V/Å),
+                ``surface_origin`` (three numbers, Å) and ``surface`` (a name).
             given: the same, from elsewhere; None is no value.
 
         Raises:
@@ -66,16 +67,22 @@ class Conditions(NamedTuple):
 
 
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:
-    found = {key: values[key] for key in KEYS if values.get(key) is not None}
-    for key, name, unit in ((FIELD, "electric field", "V/Å"), (ORIGIN, ORIGIN, "Å")):
-        if key in found:
-            found[key] = _vector(found[key], name, unit)
-    if SURFACE in found:
-        if not isinstance(found[SURFACE], str):
+    given = {key: values[key] for key in {*FIELDS, *KEYS} if values.get(key) is not None}
+    fields = {key: _vector(given[key], key, "V/Å") for key in FIELDS if key in given}
+    if len(set(fields.values())) > 1:
+        said = ", ".join(f"{key} {_shown(field)}" for key, field in fields.items())
+        raise ValueError(f"got {said}; expected one of them, or the same in all")
+    found: dict[str, Any] = {}
+    if fields:
+        found[FIELD] = next(iter(fields.values()))
+    if ORIGIN in given:
+        found[ORIGIN] = _vector(given[ORIGIN], ORIGIN, "Å")
+    if SURFACE in given:
+        if not isinstance(given[SURFACE], str):
             raise ValueError(
-                f"{SURFACE} is {found[SURFACE]!r}; expected the name of a surface, or no such entry"
+                f"{SURFACE} is {given[SURFACE]!r}; expected the name of a surface, or no such entry"
             )
-        found[SURFACE] = str(found[SURFACE])  # numpy has strings of its own
+        found[SURFACE] = str(given[SURFACE])  # numpy has strings of its own
     return found
 
 

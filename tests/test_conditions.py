@@ -23,13 +23,21 @@ def test_they_are_values_whatever_they_were_read_from(tmp_path) -> None:
     assert Conditions.of({}) == Conditions() == ((0, 0, 0), None, None)
 
 
+@pytest.mark.parametrize("name", ["REF_electric_field", "external_field", "external_E_field"])
+def test_fields_are_read_under_the_names_of_other_programs(name: str) -> None:
+    for info in ({name: [0, 0, 1]}, {name: np.array([0, 0, 1.0]), "electric_field": (0, 0, 1)}):
+        assert Conditions.of(info) == Conditions((0.0, 0.0, 1.0))
+
+
 @pytest.mark.parametrize(
     ("info", "given", "message"),
     [
-        ({"electric_field": [1.0]}, {}, r"electric field is \[1.0\]; expected three finite"),
-        ({"electric_field": "up"}, {}, "electric field is 'up'; expected three finite"),
+        ({"electric_field": [1.0]}, {}, r"electric_field is \[1.0\]; expected three finite"),
+        ({"electric_field": "up"}, {}, "electric_field is 'up'; expected three finite"),
         ({"electric_field": [[1], [2, 3]]}, {}, "expected three finite numbers in V/Å"),
         ({}, {"surface_origin": [0, 0, np.nan]}, "surface_origin is .* three finite numbers in Å"),
+        ({"external_field": [0, 0, 1], "electric_field": [0, 0, 2]}, {}, "or the same in all"),
+        ({"external_field": [0, 0, 1]}, {"electric_field": [0, 0, 2]}, "the calculator"),
         ({"surface": True}, {}, "surface is True; expected the name of a surface, or"),
         ({"surface": "Pt"}, {"surface": "Au"}, "atoms.info has surface Pt, the calculator Au"),
         (

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 
+from sikff.conditions import FIELDS, VACUUM, Conditions
 from sikff.conditions import KEYS as CONDITIONS
-from sikff.conditions import VACUUM, Conditions
 from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.frame import Frame
 from sikff.graph import AtomicGraph, check_finite
@@ -220,7 +220,7 @@ def make_samples(frames: Frames, model: ForceFieldConfig, labels: Labels) -> lis
             the model reads it, or are under conditions that the model cannot answer for.
     """
     if model.frame.field:
-        lacking = [p for p, a in enumerate(frames.atoms) if "electric_field" not in a.info]
+        lacking = [p for p, a in enumerate(frames.atoms) if not a.info.keys() & set(FIELDS)]
         frames.refuse(lacking, "model.frame.field is true but there is no electric_field")
     frame = Frame(model)
     samples = []
@@ -257,7 +257,8 @@ def unread_conditions(frames: Frames, model: ForceFieldConfig) -> list[str]:
     """Keys of conditions that some frames name and the model does not read."""
     plane = model.frame.plane_origin is not None
     read = dict(zip(CONDITIONS, (model.frame.field, plane, plane), strict=True))
-    named = {key for a in frames.atoms for key in CONDITIONS if _acts(a.info.get(key))}
+    given = [zip(CONDITIONS, Conditions.of(atoms.info), strict=True) for atoms in frames.atoms]
+    named = {key for conditions in given for key, value in conditions if _acts(value)}
     return [key for key in CONDITIONS if key in named and not read[key]]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import torch
 from ase.data import atomic_numbers, chemical_symbols
 
 from sikff.conditions import VACUUM, Conditions
@@ -24,7 +25,7 @@ def complete_model(
     isolated: Mapping[str, float],
 ) -> tuple[ForceFieldConfig, list[str]]:
     """Fills in atomic_energies, energy_scale, average_neighbours and the range of the frame
-    (field_limit, height_limit) unless they are given.
+    (field_least, field_limit, height_limit) unless they are given.
 
     Args:
         settings: keys of ForceFieldConfig, `elements` among them.
@@ -81,20 +82,22 @@ def with_surfaces(settings: dict[str, Any], frames: Frames) -> dict[str, Any]:
 def frame_range(
     model: ForceFieldConfig, samples: Sequence[Sample]
 ) -> tuple[FrameConfig, list[str]]:
-    """The model's frame with the largest field and the lowest height of the samples, unless they
-    are given; and the two in words."""
-    frame = model.frame
+    """The model's frame with the range of the fields and the lowest height of the samples, unless
+    they are given; and the two in words."""
+    frame, graphs = model.frame, [sample.graph for sample in samples]
+    seen = Frame(model).double()
     found: dict[str, float] = {}
     if frame.field and frame.field_limit is None:
-        found["field_limit"] = max(float(s.graph.field.norm(dim=-1).max()) for s in samples)
+        strengths = torch.cat([seen.field_strengths(graph) for graph in graphs])
+        found |= {"field_least": float(strengths.min()), "field_limit": float(strengths.max())}
     if frame.plane_origin is not None and frame.height_limit is None:
-        lowest = min(map(Frame(model).double().lowest, (sample.graph for sample in samples)))
+        lowest = min(map(seen.lowest, graphs))
         if np.isfinite(lowest):
             found["height_limit"] = lowest
     frame = frame.model_copy(update=found)
     words = []
-    if frame.field:
-        words.append(f"fields up to {frame.field_limit:.3g} V/Å")
+    if found.keys() >= {"field_least"}:
+        words.append(f"fields from {frame.field_least:.3g} to {frame.field_limit:.3g} V/Å")
     if frame.height_limit is not None:
         words.append(f"heights from {frame.height_limit:.3g} Å")
     return frame, words

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
+import numpy as np
 from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -31,8 +32,10 @@ class FrameConfig(BaseModel):
         surfaces: names of the surfaces that the plane may stand for. Empty: one, without a name,
             or in training those that the frames name.
         field: whether the model reads the uniform electric field of each structure (V/Å).
-        field_limit, height_limit: largest field (V/Å) and lowest height (Å) in the training data,
-            which says them; None: not known.
+        field_least, field_limit: least and largest field (V/Å) in the training data, which says
+            them: components along the direction that the model reads, or strengths if there are
+            several. None: not known; one that is known alone holds for both signs.
+        height_limit: lowest height (Å) in the training data, likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -42,7 +45,8 @@ class FrameConfig(BaseModel):
     slit_width: Positive | None = None
     surfaces: tuple[str, ...] = ()
     field: bool = False
-    field_limit: Annotated[float, Field(ge=0, allow_inf_nan=False)] | None = None
+    field_least: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    field_limit: Annotated[float, Field(allow_inf_nan=False)] | None = None
     height_limit: Annotated[float, Field(allow_inf_nan=False)] | None = None
 
     @field_validator("surfaces")
@@ -56,16 +60,33 @@ class FrameConfig(BaseModel):
         return surfaces
 
     @model_validator(mode="after")
-    def _plane(self) -> FrameConfig:
-        if self.plane_origin is None and (self.surfaces or self.slit_width is not None):
+    def _consistent(self) -> FrameConfig:
+        of_plane = ("plane_range", "slit_width", "surfaces", "height_limit")
+        for needed, names in (
+            ("plane_origin", of_plane),
+            ("field", ("field_least", "field_limit")),
+        ):
+            given = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
+            if given and not getattr(self, needed):
+                raise ValueError(
+                    f"got {', '.join(given)} without {needed}; set {needed}, or leave out the rest"
+                )
+        if self.field_limit is not None and self.field_limit < self.least_field:
             raise ValueError(
-                "surfaces and slit_width need a plane; set plane_origin, or remove them"
+                f"field_limit is {self.field_limit}, less than field_least ({self.least_field}); "
+                "expected the largest field of the training data"
             )
         return self
 
+    @property
+    def least_field(self) -> float:
+        """field_least, or what it is if field_limit alone is known."""
+        limit = np.inf if self.field_limit is None else self.field_limit
+        return -limit if self.field_least is None else self.field_least
+
     def without_limits(self) -> FrameConfig:
         """The same, but for the range of the training data."""
-        return self.model_copy(update={"field_limit": None, "height_limit": None})
+        return self.model_copy(update=dict.fromkeys(("field_least", "field_limit", "height_limit")))
 
     def seen(self, info: Mapping[str, Any]) -> Conditions:
         """The conditions in ``atoms.info``, less those of a kind that the model does not read.

@@ -116,14 +116,15 @@ class Frame(Tabulated):
     def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
         """What lies outside the range of the training data, by "field" and "height"."""
         found = {}
-        limit = self.config.field_limit
-        if self.config.field and limit is not None:
-            strength = float(graph.field.norm(dim=-1).max())
-            if strength > limit * (1 + 1e-6):
-                found["field"] = (
-                    f"the electric field of {strength:.3g} V/Å is beyond the training data of the "
-                    f"model, 0 to {limit:.3g} V/Å"
-                )
+        limit, least = self.config.field_limit, self.config.least_field
+        if limit is not None:
+            slack = 1e-6 * max(abs(least), abs(limit))
+            for strength in self.field_strengths(graph).tolist():
+                if not least - slack <= strength <= limit + slack:
+                    found["field"] = (
+                        f"the electric field of {strength:.3g} V/Å is beyond the training data of "
+                        f"the model, {least:.3g} to {limit:.3g} V/Å"
+                    )
         if self.config.height_limit is not None:
             lowest = self.lowest(graph)
             if lowest < self.config.height_limit - 1e-6:
@@ -132,6 +133,12 @@ class Frame(Tabulated):
                     f"data of the model ({self.config.height_limit:.3g} Å)"
                 )
         return found
+
+    def field_strengths(self, graph: AtomicGraph) -> Tensor:
+        """Field (V/Å) of each structure [B]: along the one direction that G keeps, or its norm."""
+        if self.directions.shape[1] == 1:
+            return graph.field @ self.directions[:, 0].to(graph.field.dtype)
+        return graph.field.norm(dim=-1)
 
     def lowest(self, graph: AtomicGraph) -> float:
         """The least height (Å) above a plane of all atoms at a surface; infinite without any."""

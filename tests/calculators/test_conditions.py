@@ -95,13 +95,13 @@ def test_two_different_surfaces_are_refused() -> None:
 
 
 def test_what_training_has_not_seen_gets_one_warning() -> None:
-    frame = {**PLANE, "field": True, "field_limit": 0.5, "height_limit": 0.0}
+    frame = {**PLANE, "field": True, "field_least": 0.0, "field_limit": 0.5, "height_limit": 0.0}
     atoms = held("C_inf_v", frame, electric_field=[0, 0, 0.5])
     atoms.get_forces()
     atoms.calc.set(electric_field=[0, 0, 0.7])
     with pytest.warns(UserWarning, match=r"0.7 V/Å is beyond the training data .* 0 to 0.5 V/Å"):
         atoms.get_forces()
-    atoms.calc.set(electric_field=[0, 0, -0.8])
+    atoms.calc.set(electric_field=[0, 0, -0.3])
     atoms.get_forces()  # no other warning of that kind
     atoms.positions[:, 2] -= 5
     with pytest.warns(UserWarning, match="lower than all of the training data"):

@@ -272,7 +272,7 @@ def test_conditions_that_contradict_the_model_are_refused(
 
 
 def test_the_range_of_the_training_data_is_known() -> None:
-    frame = {**PLANE, "field": True, "field_limit": 0.5, "height_limit": 1.5}
+    frame = {**PLANE, "field": True, "field_least": -0.1, "field_limit": 0.5, "height_limit": 1.5}
     model = force_field("C_inf_v", frame=frame)
     atoms = ase.Atoms("OH", positions=[[0, 0, 1.0], [0, 0, 2.0]])
 
@@ -281,13 +281,30 @@ def test_the_range_of_the_training_data_is_known() -> None:
         raised.positions[:, 2] += z
         return model.beyond_training(graph_of(model, raised, **conditions))
 
-    assert beyond(field=(0, 0, -0.5)) == {}
-    assert (
-        "field of 0.6 V/Å is beyond the training data of the model, 0 to 0.5 V/Å"
-        in (beyond(field=(0, 0, -0.6))["field"])
-    )
+    assert beyond(field=(0, 0, 0.5)) == beyond(field=(0, 0, -0.1)) == {}
+    said = "field of {} V/Å is beyond the training data of the model, -0.1 to 0.5 V/Å"
+    assert said.format(0.6) in beyond(field=(0, 0, 0.6))["field"]
+    assert said.format(-0.3) in beyond(field=(0, 0, -0.3))["field"]  # the axis tells the two apart
     assert beyond(-1.5) == {}
     assert beyond(-1.6)["height"].startswith("an atom is 1.4 Å above the surface, lower than all")
     assert beyond(-1.6, surface="vacuum") == {}
     assert beyond(-1.6, origin=(0, 0, -2.2)) == {}
     assert force_field("C_inf_v", frame=PLANE).beyond_training(graph_of(model, atoms)) == {}
+
+
+@pytest.mark.parametrize(
+    ("group", "limits", "inside", "outside"),
+    [
+        ("O(3)", {"field_least": 0.2, "field_limit": 0.5}, (0.3, 0.3, 0), (0, 0, 0.1)),
+        ("O(3)", {"field_limit": 0.5}, (0, -0.5, 0), (0.4, 0.4, 0)),
+        ("C_inf_v", {"field_limit": 0.5}, (0, 0, -0.5), (0, 0, -0.6)),
+        ("C1", {"field_least": 0.0, "field_limit": 0.5}, (0, -0.5, 0), (0.4, 0.4, 0)),
+    ],
+)
+def test_the_range_of_fields_is_that_of_what_is_read(
+    group: str, limits: dict, inside: tuple, outside: tuple
+) -> None:
+    model = force_field(group, frame={"field": True, **limits})
+    atoms = ase.Atoms("OH", positions=[[0, 0, 1.0], [0, 0, 2.0]])
+    assert model.beyond_training(graph_of(model, atoms, field=inside)) == {}
+    assert "field" in model.beyond_training(graph_of(model, atoms, field=outside))

@@ -133,7 +133,9 @@ def test_the_surface_acts() -> None:
 def test_a_field_beyond_the_training_data_gets_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    force_field("C_inf_v", frame={"field": True, "field_limit": 0.5}).save("weak.sikff")
+    force_field("C_inf_v", frame={"field": True, "field_least": 0.0, "field_limit": 0.5}).save(
+        "weak.sikff"
+    )
     assert md("--field", "0.6", model="weak.sikff") == 0
     assert capsys.readouterr().err == (
         "sikff: warning: the electric field of 0.6 V/Å is beyond the training data of the model, "

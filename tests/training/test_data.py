@@ -259,9 +259,10 @@ def test_the_range_of_the_data_is_kept_with_the_model() -> None:
     samples = make_samples(as_frames(frames), AXIAL, labels)
     settings = AXIAL.model_dump(include={"elements", "group", "frame"})
     model, notes = complete_model(settings, as_frames(frames), labels, samples, {})
-    assert model.frame.field_limit == pytest.approx(0.4)
+    assert model.frame.field_least == pytest.approx(-0.4)
+    assert model.frame.field_limit == pytest.approx(0.2)
     assert model.frame.height_limit == pytest.approx(2.0)
-    assert "training data: fields up to 0.4 V/Å, heights from 2 Å" in notes
+    assert "training data: fields from -0.4 to 0.2 V/Å, heights from 2 Å" in notes
     settings["frame"] |= {"field_limit": 1.0, "height_limit": 0.0}
     model, _ = complete_model(settings, as_frames(frames), labels, samples, {})
     assert (model.frame.field_limit, model.frame.height_limit) == (1.0, 0.0)

@@ -18,7 +18,10 @@ OF_MODELS = (
     *("O(3)", "SO(3)", "C_inf_v", "SO(2)", "C6v", "C4v", "C3v", "C2v"),
     *("C6", "C4", "C3", "C2", TRIVIAL),
 )
-OF_DATA = ("O(3)", "SO(3)", "C_inf_v", "SO(2)", "C4v", "C3v", "C2v", TRIVIAL)
+OF_DATA = (
+    *("O(3)", "SO(3)", "C_inf_v", "SO(2)", "C4v", "C3v", "C2v"),
+    *("C4", "C3", "C2", TRIVIAL),
+)
 
 N_ELEMENTS = 12  # that stand for an infinite or large group
 

@@ -170,14 +170,20 @@ def _read_table(path: Path, molecules: list[Molecule]) -> dict[str, np.ndarray]:
 
 
 def _read_uncharacterised(path: Path) -> set[str]:
-    """Names of molecules: the lines that begin with a whole number list one each."""
+    """Names of molecules: the lines that begin with a whole number list one each, but for a line
+    such as "3054 compounds", which says how many they are."""
     if not path.is_file():
         raise FileNotFoundError(
             f"there is no file {str(path)!r}, which lists the 3054 molecules of QM9 that did not "
             f"keep their bonds; it is published at {SOURCE}, or keep them (--keep-uncharacterised)"
         )
-    words = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
-    names = {f"{QM9_NAME}{int(each[0])}" for each in words if each and each[0].isdigit()}
-    if not names:
-        raise ValueError(f"{str(path)!r} lists no molecules; expected the file of QM9")
+    lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
+    numbered = [words for words in lines if words and words[0].isdigit()]
+    names = {f"{QM9_NAME}{int(words[0])}" for words in numbered if words[1:] != ["compounds"]}
+    said = [int(words[0]) for words in numbered if words[1:] == ["compounds"]]
+    if not names or said not in ([], [len(names)]):
+        counted = f"says {said[0]} compounds and lists" if said else "lists"
+        raise ValueError(
+            f"{str(path)!r} {counted} {len(names)} molecules; expected the file of QM9, with 3054"
+        )
     return names

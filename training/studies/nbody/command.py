@@ -9,7 +9,10 @@ from typing import Any
 DEFAULT = "(default: %(default)s)"
 FIELDS = (0.0, 0.5, 1.0, 2.0, 4.0)
 STIFFNESS = (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 1000.0)
-MODELS = ("sik:SO(2)", "sik:C_inf_v", "sik:O(3)", "o3-field", "segnn", "tfn", "egnn", "mpnn")
+MODELS = (
+    *("sik:SO(2)", "sik:C_inf_v", "sik:O(3)", "o3-field", "segnn", "tfn", "egnn", "mpnn"),
+    *("linear:SO(2)", "linear:O(3)"),
+)
 
 
 def add_parser(commands: Any) -> None:
@@ -206,7 +209,7 @@ def _shared(command: argparse.ArgumentParser) -> None:
         "--no-height", action="store_true", help="do not tell the height above the plane"
     )
     for name, number, words in (
-        ("epochs", 200, "passes over the training trajectories"),
+        ("epochs", 200, "passes over the training trajectories, at most, for each of two parts"),
         ("valid", 128, "validation trajectories"),
         ("test", 2000, "test trajectories"),
         ("weights", 60_000, "that a model has, about"),

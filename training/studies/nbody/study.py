@@ -37,7 +37,8 @@ class Study:
         springs: "hidden" or "given": whether it is told which pairs are joined.
         height: whether the height above the plane is told, where it is an invariant.
         field: along the axis, on charged particles.
-        epochs: of the training.
+        epochs: of each of two trainings, at most: of what a particle does by itself, then of what
+            the others do to it.
         seed: of the training data, the weights and the order of the data.
         n_train, n_valid, n_test: numbers of trajectories; the seed does not change the last two.
         n_particles: in each trajectory.

@@ -64,6 +64,7 @@ Molecules that lost their bonds
      5   C#N                 a  b
     77   CC                  c  d
 ==================
+2 compounds
 """
 XYZ = (
     "3\n"
@@ -124,7 +125,7 @@ def test_units(folder: Path) -> None:
 
 
 def test_uncharacterised_molecules_are_left_out(folder: Path) -> None:
-    """Of the file, lines that begin with a number count; 77 is not there."""
+    """Of the file, lines that begin with a number count, the last one apart; 77 is not there."""
     assert names(read_dataset(folder)) == ["gdb_1", "gdb_6"]
     kept = read_dataset(folder, keep_uncharacterised=True)
     assert names(kept) == ["gdb_1", "gdb_5", "gdb_6"]
@@ -133,7 +134,10 @@ def test_uncharacterised_molecules_are_left_out(folder: Path) -> None:
         read_dataset(folder)
     assert names(read_dataset(folder, keep_uncharacterised=True)) == names(kept)
     (folder / "uncharacterized.txt").write_text("nothing\n")
-    with pytest.raises(ValueError, match="lists no molecules"):
+    with pytest.raises(ValueError, match="lists 0 molecules; expected the file of QM9, with 3054"):
+        read_dataset(folder)
+    (folder / "uncharacterized.txt").write_text(UNCHARACTERISED.replace("    77   CC", "CC"))
+    with pytest.raises(ValueError, match="says 2 compounds and lists 1 molecules"):
         read_dataset(folder)
 
 

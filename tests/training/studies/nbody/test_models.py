@@ -105,6 +105,12 @@ def test_the_height_can_be_left_out(trajectories, graphs: Graphs) -> None:
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.network])
 def test_sizes(name: str) -> None:
     assert build(name).n_parameters == pytest.approx(N_PARAMETERS, rel=0.05)
+    assert build(name, height=False).n_parameters == pytest.approx(N_PARAMETERS, rel=0.05)
+
+
+@pytest.mark.parametrize("group", ["O(3)", "SO(3)", "C_inf_v", "C6v", "C1"])
+def test_sizes_are_those_of_other_groups_too(group: str) -> None:
+    assert build("sik", group).n_parameters == pytest.approx(N_PARAMETERS, rel=0.05)
 
 
 def test_linear_is_exact_where_the_springs_are_told_and_nothing_clips() -> None:

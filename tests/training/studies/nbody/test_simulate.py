@@ -18,7 +18,7 @@ from tolerances import TOLERANCES
 
 TOLERANCE = TOLERANCES[torch.float64]
 SYSTEMS = [Springs(stiffness=3.0), Charged(field=2.0)]
-SMOOTH = [Springs(stiffness=3.0), Charged(field=2.0, softening=0.5)]
+SMOOTH = [Springs(stiffness=3.0), Charged(field=2.0, softening=0.5)]  # resolved by the time step
 Z = np.array([0.0, 0.0, 1.0])
 
 by_name = {"ids": lambda system: type(system).__name__}
