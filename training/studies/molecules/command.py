@@ -102,7 +102,10 @@ def _dataset(options: argparse.Namespace) -> Any:
     from sikff.training.studies.molecules.dataset import SOURCE, read_dataset
 
     if options.data is None:
-        raise ValueError(f"got no molecules; give --data gdb9.sdf, published at {SOURCE}")
+        raise ValueError(
+            "got no molecules; give --data gdb9.sdf, which has bonds, or the XYZ files published "
+            f"at {SOURCE}"
+        )
     return read_dataset(options.data, keep_uncharacterised=options.keep_uncharacterised)
 
 
