@@ -143,8 +143,9 @@ def simulate(
     steps: int,
     place: int,
     molecules: int = REPLICAS,
+    friction: float = 0.02,
 ) -> tuple[np.ndarray, dict[str, float]]:
-    """Run MD with the C_inf_v model.
+    """Run MD with the C_inf_v model; ``friction`` in 1/fs.
 
     Returns:
         The cosines [steps, molecules] of the angles between dipoles and field, the first quarter
@@ -157,7 +158,7 @@ def simulate(
         steps=steps,
         timestep=1.0 if ensemble == "nvt" else 0.5,
         temperature=TEMPERATURE,
-        friction=0.02,
+        friction=friction,
         every=5,
     )
     cosines: list[np.ndarray] = []
