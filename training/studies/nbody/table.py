@@ -19,7 +19,10 @@ from sikff.training.studies.nbody.models import KINDS
 from sikff.training.studies.nbody.study import STRENGTH, Study, run
 from sikff.training.studies.table import Results, values
 
-COLOURS = (BLUE, ORANGE, "#3a9a5b", "#8c5fb0", "#c2485a", "#5f6b75", "#b59a2f", "#2fa6a0")
+COLOURS = (
+    *(BLUE, ORANGE, "#3a9a5b", "#8c5fb0", "#c2485a", "#5f6b75", "#b59a2f", "#2fa6a0"),
+    *("#8a5a3c", "#d58cb4"),
+)
 
 VARIED = ("model", "group", "stiffness", "field", "seed", "n_train")
 AXES = {"stiffness": "stiffness of the springs to the plane", "field": "field along the axis"}
