@@ -7,7 +7,7 @@ over all orientations of a rigid molecule, which has no statistical error.
 
     python examples/orientation.py runs/demo
 
-It takes about five minutes on two cores, and leaves its files in the folder of the demo.
+It took 22 minutes on one core that other work shared. Its files go to the folder of the demo.
 """
 
 from __future__ import annotations

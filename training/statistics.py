@@ -96,7 +96,7 @@ def frame_range(
             found["height_limit"] = lowest
     frame = frame.model_copy(update=found)
     words = []
-    if found.keys() >= {"field_least"}:
+    if "field_least" in found:
         words.append(f"fields from {frame.field_least:.3g} to {frame.field_limit:.3g} V/Å")
     if frame.height_limit is not None:
         words.append(f"heights from {frame.height_limit:.3g} Å")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-import numpy as np
 from ase.data import atomic_numbers
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
@@ -81,7 +81,7 @@ class FrameConfig(BaseModel):
     @property
     def least_field(self) -> float:
         """field_least, or what it is if field_limit alone is known."""
-        limit = np.inf if self.field_limit is None else self.field_limit
+        limit = math.inf if self.field_limit is None else self.field_limit
         return -limit if self.field_least is None else self.field_least
 
     def without_limits(self) -> FrameConfig:

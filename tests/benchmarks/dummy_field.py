@@ -14,15 +14,13 @@ dummy_field.csv.
 from __future__ import annotations
 
 import argparse
-import csv
 import json
-import subprocess
 from pathlib import Path
 
 import ase.io
 import numpy as np
 from ase import Atoms
-from train_budget import ENVIRONMENT, train_mace
+from train_budget import answer, train_mace, write
 
 STRENGTHS = {0.257: "He", 0.514: "Ne", 0.771: "Ar", 1.028: "Kr"}  # V/Å
 DISTANCE, CUTOFF = 3.5, 6.0  # Å
@@ -103,15 +101,9 @@ def main() -> None:
                 cutoff=CUTOFF,
             )
             command = [options.mace, __file__, "--evaluate", str(model), str(folder / "test.xyz")]
-            printed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
-            printed.check_returncode()
-            error = json.loads(printed.stdout.splitlines()[-1])
-            rows.append({"minutes": minutes, "frames": size, "force_mae": error})
+            rows.append({"minutes": minutes, "frames": size, "force_mae": answer(command)})
             print(", ".join(f"{name} {value:g}" for name, value in rows[-1].items()), flush=True)
-            with (output / "dummy_field.csv").open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
+            write(rows, output / "dummy_field.csv")
 
 
 if __name__ == "__main__":

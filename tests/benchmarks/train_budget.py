@@ -255,6 +255,21 @@ def evaluate(package: str, model: Path, test: Path, device: str) -> None:
     print(json.dumps({name: float(value) for name, value in errors.items()}))
 
 
+def answer(command: Sequence[str]) -> Any:
+    """What a program prints last, as JSON."""
+    printed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
+    printed.check_returncode()
+    return json.loads(printed.stdout.splitlines()[-1])
+
+
+def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
+    """A table as CSV."""
+    with path.open("w", newline="") as file:
+        writer = csv.DictWriter(file, list(rows[0]))
+        writer.writeheader()
+        writer.writerows(rows)
+
+
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Force error against training time."""
     from sikff.training.plots import new_figure, save_figure
@@ -316,15 +331,10 @@ def main() -> None:
             )
             command = [python, __file__, str(model), str(options.output / "test.xyz")]
             command += ["--evaluate", package, "--device", options.device]
-            printed = subprocess.run(command, env=ENVIRONMENT, capture_output=True, text=True)
-            printed.check_returncode()
-            errors = json.loads(printed.stdout.splitlines()[-1])
+            errors = answer(command)
             rows.append({"package": package, "minutes": minutes, **errors})
             print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
-            with table.open("w", newline="") as file:
-                writer = csv.DictWriter(file, list(rows[0]))
-                writer.writeheader()
-                writer.writerows(rows)
+            write(rows, table)
     draw(rows, options.output / "budget.png")
 
 

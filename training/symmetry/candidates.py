@@ -18,10 +18,7 @@ OF_MODELS = (
     *("O(3)", "SO(3)", "C_inf_v", "SO(2)", "C6v", "C4v", "C3v", "C2v"),
     *("C6", "C4", "C3", "C2", TRIVIAL),
 )
-OF_DATA = (
-    *("O(3)", "SO(3)", "C_inf_v", "SO(2)", "C4v", "C3v", "C2v"),
-    *("C4", "C3", "C2", TRIVIAL),
-)
+OF_DATA = tuple(name for name in OF_MODELS if name not in ("C6v", "C6"))
 
 N_ELEMENTS = 12  # that stand for an infinite or large group
 
