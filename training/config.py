@@ -114,8 +114,9 @@ class TrainConfig(Section):
         batch_size: structures in a step, over all devices.
         max_epochs, max_minutes: the run ends at the first limit it meets.
         patience: it also ends after so many epochs without a lower validation loss.
-        lr, weight_decay: of AdamW. Biases and other vectors do not decay. By default lr is 0.03,
-            and 0.003 where trained weights are trained on, which a larger one would spoil.
+        optimiser: "soap" (Adam in the eigenbases of Shampoo), or "adamw".
+        lr, weight_decay: of the optimiser. Biases and other vectors do not decay. By default lr is
+            0.03, and 0.003 where trained weights are trained on, which a larger one would spoil.
         warm_up: fraction of the run in which the learning rate rises from 0.
         schedule: of the learning rate after that. "cosine": down to 0 at the end of the run;
             "plateau": multiplied by `plateau_factor` whenever the validation loss has not fallen
@@ -139,6 +140,7 @@ class TrainConfig(Section):
     max_epochs: Count | None = None
     max_minutes: Positive | None = None
     patience: Count | None = None
+    optimiser: Literal["soap", "adamw"] = "soap"
     lr: Positive = 0.03
     weight_decay: NonNegative = 1e-4
     warm_up: Annotated[float, Field(ge=0, lt=1)] = 0.05

@@ -21,6 +21,7 @@ from sikff.training.log import RunLog
 from sikff.training.losses import errors, loss
 from sikff.training.metrics import Metrics
 from sikff.training.schedule import Patience, cosine_factor, warm_up_factor
+from sikff.training.soap import SOAP
 
 SHOWN = 8  # structures listed in an error
 
@@ -81,16 +82,16 @@ class FitModule(L.LightningModule):
         return max(parts)
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
+        config = self.config
+        if config.optimiser == "soap":
+            return SOAP(self.model, config.lr, config.weight_decay)
         parameters = [p for p in self.model.parameters() if p.requires_grad]
         groups = [
-            {
-                "params": [p for p in parameters if p.ndim > 1],
-                "weight_decay": self.config.weight_decay,
-            },
+            {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
             {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
         ]
         used = [group for group in groups if group["params"]]
-        return torch.optim.AdamW(used, lr=self.config.lr, fused=True)
+        return torch.optim.AdamW(used, lr=config.lr, fused=True)
 
     def on_fit_start(self) -> None:
         self._began = time.monotonic()

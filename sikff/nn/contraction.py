@@ -67,6 +67,11 @@ class Contraction(Tabulated):
         self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
         self.weight = nn.Parameter(torch.randn(len(self.scales)))
 
+    @property
+    def matrices(self) -> list[tuple[int, int, int]]:
+        """Number, rows and columns of the matrices that lie one after another in ``weight``."""
+        return [(1, *shape) for shape in self._shapes]
+
     def _weights(self) -> Iterator[Tensor]:
         """The matrix [copies of left x copies of right, copies of out] of every path."""
         parts = (self.weight * self.scales).split([m * n for m, n in self._shapes])

@@ -52,13 +52,17 @@ class Linear(Tabulated):
         self._steps: list[_Batch | int] = []  # an int: so many zeros
         for pairs in _runs([(sources.get(o.irrep), o) for o in out_type.canonical.blocks]):
             self._steps.append(self._step(pairs))
-        shapes = [step.matrices for step in self._steps if isinstance(step, _Batch)]
-        scales = [np.full(n * i * o, i**-0.5) for n, i, o in shapes]
+        scales = [np.full(n * i * o, i**-0.5) for n, i, o in self.matrices]
         self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
         self.weight = nn.Parameter(torch.randn(len(self.scales)))
         self.bias = None
         if bias and out_type.n_invariants:
             self.bias = nn.Parameter(torch.zeros(out_type.n_invariants))
+
+    @property
+    def matrices(self) -> list[tuple[int, int, int]]:
+        """Number, rows and columns of the matrices that lie one after another in ``weight``."""
+        return [step.matrices for step in self._steps if isinstance(step, _Batch)]
 
     def _step(self, pairs: list[tuple[Block | None, Block]]) -> _Batch | int:
         """What makes the components of some blocks of the result."""
@@ -86,8 +90,7 @@ class Linear(Tabulated):
         """Features [..., d_in] -> [..., d_out]."""
         check_size("Linear", x, self.in_type)
         rows = self.to_canonical(x.unsqueeze(0)).flatten(0, -2)
-        batches = [step for step in self._steps if isinstance(step, _Batch)]
-        sizes = [n * i * o for n, i, o in (batch.matrices for batch in batches)]
+        sizes = [n * i * o for n, i, o in self.matrices]
         weights = iter((self.weight * self.scales).split(sizes))
         parts = [
             rows.new_zeros(len(rows), step)

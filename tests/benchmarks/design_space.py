@@ -38,8 +38,12 @@ VARIANTS = {
     "3 interaction layers": {"model": {"layers": 3}},
     "16 channels": {"model": {"channels": 16}},
     "64 channels": {"model": {"channels": 64}},
+    "AdamW": {"optimiser": "adamw"},
     "learning rate 0.01": {"lr": 0.01},
+    "learning rate 0.06": {"lr": 0.06},
+    "batches of 3": {"batch_size": 3},
     "batches of 10": {"batch_size": 10},
+    "squared errors": {"loss": {"kind": "mse"}},
     "no average of weights": {"ema": 0.0},
 }
 
