@@ -12,6 +12,8 @@ from ase.data import atomic_numbers, chemical_symbols
 from sikff.conditions import VACUUM, Conditions
 from sikff.forcefield import ForceFieldConfig, FrameConfig
 from sikff.forcefield.frame import Frame
+from sikff.graph import AtomicGraph
+from sikff.nn import PolynomialEnvelope
 from sikff.training.batches import Sample
 from sikff.training.config import DataConfig
 from sikff.training.data import Frames, Labels, read_labels
@@ -40,9 +42,10 @@ def complete_model(
     known = {element: known[element] for element in elements if element in known}
     counts = compositions(frames, elements)
     energies, unique = atomic_energies(counts, labels["energy"], elements, known)
+    cutoff = settings.get("cutoff", ForceFieldConfig.model_fields["cutoff"].default)
     filled = {
         "energy_scale": energy_scale(counts, labels, list(energies.values())),
-        "average_neighbours": average_neighbours(samples),
+        "average_neighbours": average_neighbours([sample.graph for sample in samples], cutoff),
         **settings,
         "atomic_energies": energies,
     }
@@ -53,7 +56,7 @@ def complete_model(
     notes = [
         f"E0 (eV): {', '.join(sources)}",
         f"energy scale {model.energy_scale:.4g} eV, "
-        f"{model.average_neighbours:.3g} neighbours within {model.cutoff:g} Å",
+        f"{model.average_neighbours:.3g} neighbours within {model.cutoff:g} Å, far ones less",
     ]
     if limits:
         notes.append(f"training data: {', '.join(limits)}")
@@ -153,7 +156,12 @@ def energy_scale(counts: np.ndarray, labels: Labels, atomic: Sequence[float]) ->
     return scale if scale > 0 else 1.0
 
 
-def average_neighbours(samples: Sequence[Sample]) -> float:
-    """Mean number of edges at an atom; 1 if there are none."""
-    edges = sum(sample.graph.n_edges for sample in samples)
-    return edges / sum(sample.graph.n_atoms for sample in samples) or 1.0
+def average_neighbours(graphs: Sequence[AtomicGraph], cutoff: float) -> float:
+    """Mean over the atoms of sum_j u(r_ij)^2, u the envelope of the cutoff (Å); at least 1.
+
+    Messages of this many neighbours of independent features have as large a variance, so divided
+    by its square root they are of one size, in gases and in dense crystals.
+    """
+    envelope = PolynomialEnvelope(cutoff)
+    counted = sum(float(envelope(g.vectors().norm(dim=-1)).square().sum()) for g in graphs)
+    return max(counted / sum(graph.n_atoms for graph in graphs), 1.0)

@@ -128,7 +128,8 @@ class ForceFieldConfig(BaseModel):
         readout_width: hidden width of the readouts.
         atomic_energies: E0 of each element, eV (missing: 0).
         energy_scale: eV; multiplies what the network returns.
-        average_neighbours: mean number of neighbours in the training data.
+        average_neighbours: mean over the atoms of the training data of sum_j u(r_ij)^2, u the
+            envelope of the cutoff: the number of neighbours, far ones counting less.
         zbl: add the Ziegler-Biersack-Littmark repulsion at short range.
     """
 

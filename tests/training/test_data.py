@@ -9,10 +9,12 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
+from ase.neighborlist import neighbor_list
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sikff.forcefield import ForceFieldConfig
+from sikff.graph import AtomicGraph
 from sikff.training.config import DataConfig, TrainConfig
 from sikff.training.data import (
     Frames,
@@ -333,8 +335,17 @@ def test_statistics(frames: list[ase.Atoms]) -> None:
     alone = [ase.Atoms("Cu", info={"energy": 0.0})] * 2
     energies = labels_of(alone, ["energy"])
     assert energy_scale(compositions(as_frames(alone), MODEL.elements), energies, [0, 0]) == 1.0
-    assert average_neighbours(sampled(alone, ["energy"])) == 1.0
-    assert average_neighbours(sampled(frames)) == pytest.approx(18, abs=6)
+
+
+def test_neighbours_near_the_cutoff_count_less(frames: list[ase.Atoms]) -> None:
+    x = np.concatenate([neighbor_list("d", atoms, 4.0) for atoms in frames]) / 4
+    u = 1 - 84 * x**6 + 216 * x**7 - 189 * x**8 + 56 * x**9
+    mean = np.sum(u**2) / sum(map(len, frames))
+    assert 1 < mean < 0.7 * len(x) / sum(map(len, frames))
+    graphs = [sample.graph for sample in sampled(frames)]
+    assert average_neighbours(graphs, 4.0) == pytest.approx(mean, rel=LIMITS.parity)
+    far = ase.Atoms("Cu2", [[0, 0, 0], [3.9, 0, 0]])
+    assert average_neighbours([AtomicGraph.from_atoms(far, 4.0, ("Cu",))], 4.0) == 1.0
 
 
 def test_the_data_completes_the_model(config: TrainConfig) -> None:
