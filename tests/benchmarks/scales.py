@@ -1,6 +1,6 @@
 """Activations and gradients of an untrained force field, layer by layer: measured only.
 
-    python tests/benchmarks/scales.py [--groups O(3) SO(2) ...]
+    python tests/benchmarks/scales.py [--groups O(3) SO(2) ...] [--as-drawn]
 
 For each group: root mean square of the components of every activation, and root mean square over
 the atoms of the norm of d e / d activation, where e is the sum of what the network returns. Both
@@ -21,6 +21,7 @@ from torch import Tensor, nn
 from sikff.forcefield import ForceField, ForceFieldConfig
 from sikff.forcefield.network import Interaction
 from sikff.graph import AtomicGraph
+from sikff.training.scales import set_scales
 from sikff.training.statistics import average_neighbours
 
 GROUPS = ("O(3)", "SO(3)", "C_inf_v", "SO(2)", "D_inf_h", "C6v", "C4", "Ci", "C1", "Oh", "Ih")
@@ -55,7 +56,7 @@ def watch(model: ForceField, found: dict[str, Tensor]) -> list[Any]:
     return handles
 
 
-def scales(group: str) -> dict[str, tuple[float, float]]:
+def scales(group: str, scaled: bool) -> dict[str, tuple[float, float]]:
     """Of every activation: its root mean square, and that of the norm of its gradient."""
     graph = AtomicGraph.from_atoms(liquid(), CUTOFF, ELEMENTS)
     neighbours = average_neighbours([graph], CUTOFF)
@@ -66,6 +67,8 @@ def scales(group: str) -> dict[str, tuple[float, float]]:
     for seed in range(DRAWS):
         torch.manual_seed(seed)
         model, found = ForceField(config), dict[str, Tensor]()
+        if scaled:
+            set_scales(model, [graph])
         watch(model, found)
         e = model.atomic_energies(graph)
         found["energy"] = e
@@ -81,7 +84,9 @@ def scales(group: str) -> dict[str, tuple[float, float]]:
 def main() -> None:
     parser = argparse.ArgumentParser(formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--groups", nargs="+", default=GROUPS)
-    table = {group: scales(group) for group in parser.parse_args().groups}
+    parser.add_argument("--as-drawn", action="store_true", help="weights as they are drawn")
+    options = parser.parse_args()
+    table = {group: scales(group, not options.as_drawn) for group in options.groups}
     print("| activation; gradient | " + " | ".join(table) + " |")
     print("|---" * (len(table) + 1) + "|")
     for name in next(iter(table.values())):

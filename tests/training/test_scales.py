@@ -1,0 +1,83 @@
+"""Untrained networks compute numbers of order one, whatever the group and the density."""
+
+from collections.abc import Callable
+from typing import Any
+
+import ase
+import pytest
+import torch
+from ase.build import bulk
+from torch import Tensor, nn
+
+from sikff.forcefield import ForceField, ForceFieldConfig, FrameConfig
+from sikff.graph import AtomicGraph
+from sikff.training.scales import ATOMS, set_scales
+
+CUTOFF = 4.0
+
+
+def crystal(seed: int) -> AtomicGraph:
+    atoms = bulk("NiO", "rocksalt", a=4.2, cubic=True)
+    atoms.rattle(0.1, seed=seed)
+    return AtomicGraph.from_atoms(atoms, CUTOFF, ("Ni", "O"))
+
+
+def built(group: str, **settings: Any) -> ForceField:
+    config = ForceFieldConfig(
+        elements=("Ni", "O"), group=group, cutoff=CUTOFF, average_neighbours=8.0, **settings
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ForceField(config).double()
+
+
+def sizes(model: ForceField, graph: AtomicGraph) -> dict[str, float]:
+    """Root mean square of what every linear map after messages and products sees."""
+    found: dict[str, float] = {}
+
+    def watch(name: str) -> Callable[..., None]:
+        def hook(_: nn.Module, inputs: tuple[Tensor, ...]) -> None:
+            found[name] = inputs[0].square().mean().sqrt().item()
+
+        return hook
+
+    maps = {n: m for n, m in model.named_modules() if n.rpartition(".")[0].endswith(".linear")}
+    handles = [m.register_forward_pre_hook(watch(name)) for name, m in maps.items()]
+    model.atomic_energies(graph)
+    for handle in handles:
+        handle.remove()
+    return found
+
+
+@pytest.mark.parametrize("group", ["O(3)", "SO(2)", "C_inf_v", "C4v", "Ih", "C1"])
+def test_messages_and_products_are_of_order_one(group: str) -> None:
+    model = built(group)
+    before = sizes(model, crystal(0))
+    set_scales(model, [crystal(0)])
+    after, elsewhere = sizes(model, crystal(0)), sizes(model, crystal(1))
+    assert len(after) == 6
+    assert all(size == pytest.approx(1, abs=1e-9) for size in after.values())
+    assert all(0.2 < size < 5 for size in elsewhere.values())
+    assert any(not 0.5 < size < 2 for size in before.values())
+
+
+def test_both_networks_are_scaled_and_silent_ones_left_alone() -> None:
+    frame = FrameConfig(plane_origin=(0, 0, 0))
+    model = built("C_inf_v", vacuum_group="O(3)", frame=frame)
+    set_scales(model, [crystal(0), crystal(1)])
+    found = sizes(model, AtomicGraph.batch_of([crystal(0), crystal(1)]))
+    assert len(found) == 12
+    assert all(size == pytest.approx(1, abs=1e-9) for size in found.values())
+
+    before = [parameter.clone() for parameter in model.parameters()]
+    free = ase.Atoms("NiO", [[0, 0, 0], [50, 0, 0]])
+    set_scales(model, [AtomicGraph.from_atoms(free, CUTOFF, ("Ni", "O"))])
+    assert all(map(torch.equal, before, model.parameters()))
+
+
+def test_no_more_structures_are_looked_at_than_needed() -> None:
+    models = [built("O(3)") for _ in range(2)]
+    many = [crystal(0)] * (ATOMS // crystal(0).n_atoms + 1)
+    set_scales(models[0], many)
+    set_scales(models[1], [*many, crystal(1)])
+    assert all(map(torch.equal, *(model.parameters() for model in models)))
