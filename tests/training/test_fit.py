@@ -105,6 +105,8 @@ def test_averages_are_kept_in_a_checkpoint_of_plain_tensors(
 
 
 def test_vectors_do_not_decay(config: TrainConfig) -> None:
+    """With AdamW; test_soap.py has SOAP's own."""
+    config = changed(config, optimiser="adamw")
     model = load(fit(config)).train()
     groups = FitModule(model, config, 9, 3).configure_optimizers().param_groups
     assert [group["weight_decay"] for group in groups] == [config.weight_decay, 0.0]
