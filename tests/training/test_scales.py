@@ -9,8 +9,13 @@ import torch
 from ase.build import bulk
 from torch import Tensor, nn
 
+from runs import changed
+from sikff import load
 from sikff.forcefield import ForceField, ForceFieldConfig, FrameConfig
 from sikff.graph import AtomicGraph
+from sikff.training.config import TrainConfig
+from sikff.training.dataset import load_dataset
+from sikff.training.fit import fit
 from sikff.training.scales import ATOMS, set_scales
 
 CUTOFF = 4.0
@@ -81,3 +86,12 @@ def test_no_more_structures_are_looked_at_than_needed() -> None:
     set_scales(models[0], many)
     set_scales(models[1], [*many, crystal(1)])
     assert all(map(torch.equal, *(model.parameters() for model in models)))
+
+
+def test_a_run_starts_with_weights_of_the_right_size(config: TrainConfig) -> None:
+    """The model of a run that hardly moves, on the structures it was trained on."""
+    model = load(fit(changed(config, max_epochs=1, lr=1e-12)))
+    samples = load_dataset(config).train
+    found = sizes(model, AtomicGraph.batch_of([sample.graph for sample in samples]))
+    assert len(found) == 2
+    assert all(size == pytest.approx(1, abs=1e-6) for size in found.values())
