@@ -109,13 +109,14 @@ class TrainConfig(Section):
     Attributes:
         data, loss: see there. model: the keys of :class:`ForceFieldConfig`; elements,
             atomic_energies, energy_scale and average_neighbours come from the data if not given.
-        start: a trained model to go on from. None: random weights.
+        start: a trained model to go on from. None: random weights, rescaled on the training set.
         output: folder of the run: model.sikff (the best), last.ckpt, log.csv, config.yaml, plots.
         batch_size: structures in a step, over all devices.
         max_epochs, max_minutes: the run ends at the first limit it meets.
         patience: it also ends after so many epochs without a lower validation loss.
         optimiser: "soap" (Adam in the eigenbases of Shampoo), or "adamw".
-        lr, weight_decay: of the optimiser. Biases and other vectors do not decay. By default lr is
+        lr, weight_decay: of the optimiser. Vectors do not decay; for "soap" these are also matrices
+            of one row or column, for "adamw" also the weights of equivariant maps. By default lr is
             0.03, and 0.003 where trained weights are trained on, which a larger one would spoil.
         warm_up: fraction of the run in which the learning rate rises from 0.
         schedule: of the learning rate after that. "cosine": down to 0 at the end of the run;

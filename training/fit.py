@@ -20,7 +20,6 @@ from sikff.training.loaders import Loaders
 from sikff.training.module import FitModule
 from sikff.training.plots import learning_curves, parity, read_log, save_figure
 from sikff.training.progress import RunProgress
-from sikff.training.scales import set_scales
 from sikff.training.start import initial_model, keep_start
 
 # What a resumed run may change.
@@ -82,9 +81,7 @@ def fit(
     dataset = loaders.dataset
     for line in dataset.report:
         report(line)
-    model = initial_model(config, dataset.model)
-    if config.start is None:
-        set_scales(model, [sample.graph for sample in dataset.train])
+    model = initial_model(config, dataset.model, [sample.graph for sample in dataset.train])
     size = sum(parameter.numel() for parameter in model.parameters())
     source = "" if config.start is None else f", from {config.start.model}"
     report(f"{size} weights, group {dataset.model.group}{source}")

@@ -39,7 +39,8 @@ class SOAP(torch.optim.Optimizer):
 
     M and S without their bias, as in Adam. The weights of an equivariant layer are many matrices,
     one for each irrep or path: each has bases of its own, and all of one size are treated together.
-    Vectors are left to Adam.
+    Vectors, and matrices of one row or column, are left to Adam and do not decay; a side longer
+    than LARGEST has no basis.
 
     Args:
         model: its parameters that require gradients are trained.
@@ -84,11 +85,10 @@ class SOAP(torch.optim.Optimizer):
         state = self.state[name]  # type: ignore[index]
         grad = torch.cat([piece.of(_gradient(piece.parameter)) for piece in found])
         if not state:
-            state["step"], state["M"], state["S"] = 0, *torch.zeros(2, *grad.shape).to(grad)
+            state["step"], state["M"], state["S"] = 0, *grad.new_zeros(2, *grad.shape)
         state["step"] += 1
-        improve = state["step"] % settings["every"] == 0
-        u = _basis(grad, state, "L", b2, improve)
-        v = _basis(grad.mT, state, "R", b2, improve)
+        u = _basis(grad, state, "L", b2, settings["every"])
+        v = _basis(grad.mT, state, "R", b2, settings["every"])
         state["M"].lerp_(grad, 1 - b1)
         state["S"].lerp_(_turned(grad, u, v).square(), 1 - b2)
         mean = _turned(state["M"], u, v) / (1 - b1 ** state["step"])
@@ -108,7 +108,8 @@ def pieces(model: nn.Module) -> list[Piece]:
     of_layers = {layer.weight: layer.matrices for layer in layers}
     found = []
     for parameter in model.parameters():
-        own = (1, 1, *parameter.shape)[-3:] if parameter.ndim > 1 else (parameter.numel(), 1, 1)
+        sides = (1, 1, *parameter.shape)
+        own = (prod(sides[:-2]), *sides[-2:])
         start = 0
         for shape in of_layers.get(parameter, [own]):
             if 1 in shape[1:]:
@@ -123,16 +124,17 @@ def _gradient(parameter: Tensor) -> Tensor:
 
 
 def _basis(
-    grad: Tensor, state: dict[str, Any], name: str, decay: float, improve: bool
+    grad: Tensor, state: dict[str, Any], name: str, decay: float, every: int
 ) -> Tensor | None:
     """The bases [k, m, m] of the rows of matrices [k, m, n]; None: they stay as they are."""
     if not 1 < grad.shape[1] <= LARGEST:
         return None
     moment, basis = grad @ grad.mT, f"basis of {name}"
-    if name not in state:
-        state[name], state[basis] = torch.zeros_like(moment), torch.linalg.eigh(moment).eigenvectors
-    state[name].lerp_(moment, 1 - decay)
-    if improve:
+    state.setdefault(name, torch.zeros_like(moment)).lerp_(moment, 1 - decay)
+    if state["step"] in (1, every):  # a first gradient tells little, or nothing
+        vectors = torch.linalg.eigh(state[name].double()).eigenvectors
+        state[basis] = vectors.flip(-1).to(grad)  # the largest first: the order that QR keeps
+    elif state["step"] % every == 0:
         state[basis] = torch.linalg.qr(state[name] @ state[basis]).Q
     return state[basis]
 

@@ -11,8 +11,10 @@ import torch
 
 from sikff.forcefield import ForceField, ForceFieldConfig, load
 from sikff.forcefield.restrict import check_correction, corrected, restricted, restricted_config
+from sikff.graph import AtomicGraph
 from sikff.training.config import TrainConfig
 from sikff.training.files import complete
+from sikff.training.scales import set_scales
 
 CHANGES = ("group", "axis", "frame", "vacuum_group", "atomic_energies")
 SAME_ENERGY = 0.01  # eV, of a free atom
@@ -94,12 +96,15 @@ def _target(trained: ForceFieldConfig, changes: Mapping[str, Any]) -> ForceField
     return target
 
 
-def initial_model(config: TrainConfig, model: ForceFieldConfig) -> ForceField:
+def initial_model(
+    config: TrainConfig, model: ForceFieldConfig, graphs: Sequence[AtomicGraph]
+) -> ForceField:
     """The model that the run trains, in the dtype of the run.
 
     Args:
         config: the run; its seed decides about all weights that do not come from a file.
         model: what :func:`model_settings` said, completed.
+        graphs: of the training set; random weights are rescaled on some of them.
 
     Raises:
         ValueError: if a vacuum network shall not change but there is none.
@@ -108,10 +113,12 @@ def initial_model(config: TrainConfig, model: ForceFieldConfig) -> ForceField:
         torch.manual_seed(config.seed)
         if config.start is None:
             made = ForceField(model)
+            random = [network for network in (made.vacuum, made.network) if network is not None]
         else:
             trained = _trained(config, config.start.model)
             adds = model.vacuum_group != trained.config.vacuum_group
             made = corrected(trained, model) if adds else restricted(trained, model)
+            random = [made.network] if adds else []
     if config.start is not None and config.start.freeze_vacuum:
         if made.vacuum is None:
             raise ValueError(
@@ -119,7 +126,9 @@ def initial_model(config: TrainConfig, model: ForceFieldConfig) -> ForceField:
                 "model.vacuum_group, or remove it"
             )
         made.vacuum.requires_grad_(False)
-    return made.to(getattr(torch, config.dtype)).train()
+    made = made.to(getattr(torch, config.dtype)).train()
+    set_scales(made, random, graphs)
+    return made
 
 
 def _trained(config: TrainConfig, path: Path) -> ForceField:

@@ -42,7 +42,7 @@ def complete_model(
     known = {element: known[element] for element in elements if element in known}
     counts = compositions(frames, elements)
     energies, unique = atomic_energies(counts, labels["energy"], elements, known)
-    cutoff = settings.get("cutoff", ForceFieldConfig.model_fields["cutoff"].default)
+    cutoff = ForceFieldConfig(**{**settings, "atomic_energies": energies}).cutoff
     filled = {
         "energy_scale": energy_scale(counts, labels, list(energies.values())),
         "average_neighbours": average_neighbours([sample.graph for sample in samples], cutoff),
@@ -56,7 +56,7 @@ def complete_model(
     notes = [
         f"E0 (eV): {', '.join(sources)}",
         f"energy scale {model.energy_scale:.4g} eV, "
-        f"{model.average_neighbours:.3g} neighbours within {model.cutoff:g} Å, far ones less",
+        f"{model.average_neighbours:.3g} neighbours within {model.cutoff:g} Å (the far count less)",
     ]
     if limits:
         notes.append(f"training data: {', '.join(limits)}")

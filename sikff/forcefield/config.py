@@ -129,7 +129,8 @@ class ForceFieldConfig(BaseModel):
         atomic_energies: E0 of each element, eV (missing: 0).
         energy_scale: eV; multiplies what the network returns.
         average_neighbours: mean over the atoms of the training data of sum_j u(r_ij)^2, u the
-            envelope of the cutoff: the number of neighbours, far ones counting less.
+            envelope of the cutoff: the number of neighbours, far ones counting less. Training says
+            at least 1.
         zbl: add the Ziegler-Biersack-Littmark repulsion at short range.
     """
 

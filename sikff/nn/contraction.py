@@ -35,6 +35,9 @@ class Contraction(Tabulated):
     """Every equivariant bilinear map left_type x right_type -> out_type, one weight each.
 
     ``forward(A)`` takes A = sum_j h_j (x) f_j as [N, d_left, d_right].
+
+    Attributes:
+        matrices: number, rows and columns of the matrices that ``weight`` holds, in their order.
     """
 
     scales: Tensor
@@ -45,7 +48,7 @@ class Contraction(Tabulated):
         self.out_type = out_type.canonical
         blocks = self.out_type.blocks
         self._steps: list[_Step] = []
-        self._shapes: list[tuple[int, int]] = []  # of each path's weights
+        self.matrices: list[tuple[int, int, int]] = []
         fan_in = np.zeros(len(blocks))
         for i, a in enumerate(self.left_type.blocks):
             for j, b in enumerate(self.right_type.blocks):
@@ -57,25 +60,20 @@ class Contraction(Tabulated):
                 self.register_table(name, np.concatenate(rows))
                 outputs = tuple(o for o, cg in found for _ in cg)
                 self._steps.append(_Step(i, j, name, outputs))
-                self._shapes += [(a.copies * b.copies, blocks[o].copies) for o in outputs]
+                self.matrices += [(1, a.copies * b.copies, blocks[o].copies) for o in outputs]
                 np.add.at(fan_in, list(outputs), a.copies * b.copies)
         targets = [o for step in self._steps for o in step.outputs]
         scales = [
             np.full(rows * copies, fan_in[o] ** -0.5)
-            for o, (rows, copies) in zip(targets, self._shapes, strict=True)
+            for o, (_, rows, copies) in zip(targets, self.matrices, strict=True)
         ]
         self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
         self.weight = nn.Parameter(torch.randn(len(self.scales)))
 
-    @property
-    def matrices(self) -> list[tuple[int, int, int]]:
-        """Number, rows and columns of the matrices that lie one after another in ``weight``."""
-        return [(1, *shape) for shape in self._shapes]
-
     def _weights(self) -> Iterator[Tensor]:
         """The matrix [copies of left x copies of right, copies of out] of every path."""
-        parts = (self.weight * self.scales).split([m * n for m, n in self._shapes])
-        return (w.view(shape) for w, shape in zip(parts, self._shapes, strict=True))
+        parts = (self.weight * self.scales).split([m * n for _, m, n in self.matrices])
+        return (w.view(m, n) for w, (_, m, n) in zip(parts, self.matrices, strict=True))
 
     def forward(self, outer: Tensor) -> Tensor:
         """A [N, d_left, d_right] -> W CG A [N, d_out]."""

@@ -32,6 +32,9 @@ class Linear(Tabulated):
         in_type, out_type: field types of the same group.
         bias: add a learned constant to the invariant channels (the only ones that may have one).
 
+    Attributes:
+        matrices: number, rows and columns of the matrices that ``weight`` holds, in their order.
+
     Raises:
         ValueError: the types belong to different groups, or features have the wrong size.
     """
@@ -52,17 +55,13 @@ class Linear(Tabulated):
         self._steps: list[_Batch | int] = []  # an int: so many zeros
         for pairs in _runs([(sources.get(o.irrep), o) for o in out_type.canonical.blocks]):
             self._steps.append(self._step(pairs))
+        self.matrices = [step.matrices for step in self._steps if isinstance(step, _Batch)]
         scales = [np.full(n * i * o, i**-0.5) for n, i, o in self.matrices]
         self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
         self.weight = nn.Parameter(torch.randn(len(self.scales)))
         self.bias = None
         if bias and out_type.n_invariants:
             self.bias = nn.Parameter(torch.zeros(out_type.n_invariants))
-
-    @property
-    def matrices(self) -> list[tuple[int, int, int]]:
-        """Number, rows and columns of the matrices that lie one after another in ``weight``."""
-        return [step.matrices for step in self._steps if isinstance(step, _Batch)]
 
     def _step(self, pairs: list[tuple[Block | None, Block]]) -> _Batch | int:
         """What makes the components of some blocks of the result."""

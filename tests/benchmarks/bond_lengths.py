@@ -43,7 +43,7 @@ def main() -> None:
     files = {name: ase.io.read(name, ":") for name in (options.trajectory, *options.references)}
     first = files[options.trajectory][0]
     for name, frames in files.items():
-        if any((frame.numbers != first.numbers).any() for frame in frames):
+        if not all(np.array_equal(frame.numbers, first.numbers) for frame in frames):
             raise SystemExit(f"{name} has other atoms, or in another order, than the trajectory")
     pairs = bonds(first)
     kinds = np.array(["-".join(sorted((first[i].symbol, first[j].symbol))) for i, j in pairs])

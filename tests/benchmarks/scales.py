@@ -1,6 +1,6 @@
 """Activations and gradients of an untrained force field, layer by layer: measured only.
 
-    python tests/benchmarks/scales.py [--groups O(3) SO(2) ...] [--as-drawn]
+    python tests/benchmarks/scales.py [--groups "O(3)" "SO(2)" ...] [--as-drawn]
 
 For each group: root mean square of the components of every activation, and root mean square over
 the atoms of the norm of d e / d activation, where e is the sum of what the network returns. Both
@@ -68,7 +68,7 @@ def scales(group: str, scaled: bool) -> dict[str, tuple[float, float]]:
         torch.manual_seed(seed)
         model, found = ForceField(config), dict[str, Tensor]()
         if scaled:
-            set_scales(model, [graph])
+            set_scales(model, [model.network], [graph])
         watch(model, found)
         e = model.atomic_energies(graph)
         found["energy"] = e

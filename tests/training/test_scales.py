@@ -58,7 +58,7 @@ def sizes(model: ForceField, graph: AtomicGraph) -> dict[str, float]:
 def test_messages_and_products_are_of_order_one(group: str) -> None:
     model = built(group)
     before = sizes(model, crystal(0))
-    set_scales(model, [crystal(0)])
+    set_scales(model, [model.network], [crystal(0)])
     after, elsewhere = sizes(model, crystal(0)), sizes(model, crystal(1))
     assert len(after) == 6
     assert all(size == pytest.approx(1, abs=1e-9) for size in after.values())
@@ -66,26 +66,41 @@ def test_messages_and_products_are_of_order_one(group: str) -> None:
     assert any(not 0.5 < size < 2 for size in before.values())
 
 
-def test_both_networks_are_scaled_and_silent_ones_left_alone() -> None:
+def test_only_networks_that_are_named_are_scaled() -> None:
     frame = FrameConfig(plane_origin=(0, 0, 0))
     model = built("C_inf_v", vacuum_group="O(3)", frame=frame)
-    set_scales(model, [crystal(0), crystal(1)])
-    found = sizes(model, AtomicGraph.batch_of([crystal(0), crystal(1)]))
+    assert model.vacuum is not None
+    before = sizes(model, crystal(0))
+    set_scales(model, [model.network], [crystal(0)])
+    found = sizes(model, crystal(0))
     assert len(found) == 12
-    assert all(size == pytest.approx(1, abs=1e-9) for size in found.values())
+    for name, size in found.items():
+        assert size == pytest.approx(before[name] if name.startswith("vacuum") else 1, abs=1e-9)
+    set_scales(model, [model.vacuum], [crystal(0)])
+    assert all(size == pytest.approx(1, abs=1e-9) for size in sizes(model, crystal(0)).values())
 
-    before = [parameter.clone() for parameter in model.parameters()]
+
+def test_free_atoms_say_nothing() -> None:
     free = ase.Atoms("NiO", [[0, 0, 0], [50, 0, 0]])
-    set_scales(model, [AtomicGraph.from_atoms(free, CUTOFF, ("Ni", "O"))])
-    assert all(map(torch.equal, before, model.parameters()))
+    alone = AtomicGraph.from_atoms(free, CUTOFF, ("Ni", "O"))
+    models = [built("O(3)") for _ in range(3)]
+    set_scales(models[1], [models[1].network], [alone])
+    assert all(map(torch.equal, *(model.parameters() for model in models[:2])))
+    set_scales(models[1], [models[1].network], [alone, crystal(0), alone])
+    set_scales(models[2], [models[2].network], [crystal(0)])
+    assert all(map(torch.equal, *(model.parameters() for model in models[1:])))
+    parameters = [model.parameters() for model in models[:2]]
+    differ = [not torch.equal(*pair) for pair in zip(*parameters, strict=True)]
+    assert sum(differ) == 6
 
 
-def test_no_more_structures_are_looked_at_than_needed() -> None:
-    models = [built("O(3)") for _ in range(2)]
+def test_some_structures_are_enough() -> None:
     many = [crystal(0)] * (ATOMS // crystal(0).n_atoms + 1)
-    set_scales(models[0], many)
-    set_scales(models[1], [*many, crystal(1)])
-    assert all(map(torch.equal, *(model.parameters() for model in models)))
+    model = built("O(3)")
+    set_scales(model, [model.network], many + [crystal(1)] * 3)
+    found = sizes(model, AtomicGraph.batch_of(many))
+    assert all(size == pytest.approx(1, abs=0.05) for size in found.values())
+    assert any(size != pytest.approx(1, abs=1e-6) for size in found.values())
 
 
 def test_a_run_starts_with_weights_of_the_right_size(config: TrainConfig) -> None:

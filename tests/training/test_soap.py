@@ -82,7 +82,7 @@ def test_every_weight_is_in_one_piece(group: str) -> None:
     assert any(min(shape[1:]) > 1 for shape in of_layers)
 
 
-def test_frozen_weights_stay(generator: torch.Generator) -> None:
+def test_frozen_weights_stay() -> None:
     model = ForceField(ForceFieldConfig(elements=("H",), channels=2))
     model.network.start.requires_grad_(False)
     before = {name: p.detach().clone() for name, p in model.named_parameters()}
