@@ -33,7 +33,7 @@ class SOAP(torch.optim.Optimizer):
     """Adam, for every matrix G of the gradient in slowly changing orthonormal bases U and V:
 
         L <- b2 L + (1 - b2) G G^T,   R <- b2 R + (1 - b2) G^T G
-        U, V: eigenvectors of L and R, improved by one QR step every `every` steps
+        U, V: 1; from step `every` on eigenvectors of L and R, improved by a QR step every `every`
         M <- b1 M + (1 - b1) G,       S <- b2 S + (1 - b2) (U^T G V)^2
         W <- W - lr U [(U^T M V) / (sqrt(S) + eps)] V^T
 
@@ -48,7 +48,7 @@ class SOAP(torch.optim.Optimizer):
         weight_decay: of matrices, as in AdamW.
         betas: b1 and b2.
         eps: keeps the step finite.
-        every: steps between two improvements of the bases.
+        every: steps before there are bases, and between two improvements of them.
     """
 
     def __init__(
@@ -126,17 +126,20 @@ def _gradient(parameter: Tensor) -> Tensor:
 def _basis(
     grad: Tensor, state: dict[str, Any], name: str, decay: float, every: int
 ) -> Tensor | None:
-    """The bases [k, m, m] of the rows of matrices [k, m, n]; None: they stay as they are."""
+    """The bases [k, m, m] of the rows of matrices [k, m, n]; None: they stay as they are.
+
+    There are none before step `every`: the eigenvectors of a few gradients are rounding errors.
+    """
     if not 1 < grad.shape[1] <= LARGEST:
         return None
     moment, basis = grad @ grad.mT, f"basis of {name}"
     state.setdefault(name, torch.zeros_like(moment)).lerp_(moment, 1 - decay)
-    if state["step"] in (1, every):  # a first gradient tells little, or nothing
+    if state["step"] == every:
         vectors = torch.linalg.eigh(state[name].double()).eigenvectors
         state[basis] = vectors.flip(-1).to(grad)  # the largest first: the order that QR keeps
     elif state["step"] % every == 0:
         state[basis] = torch.linalg.qr(state[name] @ state[basis]).Q
-    return state[basis]
+    return state.get(basis)
 
 
 def _turned(matrix: Tensor, u: Tensor | None, v: Tensor | None) -> Tensor:
