@@ -69,7 +69,7 @@ def main() -> None:
 
     print(f"2. training {' and '.join(MODELS)}: {options.minutes:g} minutes each, side by side")
     data = {"train": str(output / "train.xyz"), "valid": 30}
-    common = {"data": data, "batch_size": 8, "lr": 0.01}
+    common = {"data": data, "batch_size": 8}
     train_all(output, {name: {"model": m, **common} for name, m in MODELS.items()}, options.minutes)
     unseen = read_frames(output / "test.xyz")
     evaluations = {
