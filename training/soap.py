@@ -11,8 +11,6 @@ from torch import Tensor, nn
 
 from sikff.nn import Contraction, Linear
 
-Sides = tuple[int, int]  # rows and columns of a matrix
-
 LARGEST = 256  # size of the largest basis; a longer side of a matrix stays as it is
 
 
@@ -63,10 +61,10 @@ class SOAP(torch.optim.Optimizer):
         trained = [p for p in model.parameters() if p.requires_grad]
         defaults = {"lr": lr, "weight_decay": weight_decay, "betas": betas, "eps": eps}
         super().__init__(trained, {**defaults, "every": every})
-        self._pieces: dict[Sides, list[Piece]] = {}
+        self._pieces: dict[str, list[Piece]] = {}  # by the size of their matrices
         for piece in pieces(model):
             if piece.parameter.requires_grad:
-                self._pieces.setdefault(piece.shape[1:], []).append(piece)
+                self._pieces.setdefault("{1} x {2}".format(*piece.shape), []).append(piece)
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]
@@ -75,8 +73,8 @@ class SOAP(torch.optim.Optimizer):
         if closure is not None:
             with torch.enable_grad():
                 loss = closure()
-        for sides, found in self._pieces.items():
-            self._update("{} x {}".format(*sides), found, self.param_groups[0])
+        for name, found in self._pieces.items():
+            self._update(name, found, self.param_groups[0])
         return loss
 
     def _update(self, name: str, found: list[Piece], settings: dict[str, Any]) -> None:

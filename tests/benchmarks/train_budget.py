@@ -1,6 +1,6 @@
 """Error on unseen frames after equal training time, beside other packages: measured only.
 
-    python tests/benchmarks/train_budget.py train.xyz test.xyz --minutes 5 20 \
+    python tests/benchmarks/train_budget.py train.xyz [test.xyz] --minutes 5 20 \
         [--mace PYTHON] [--nequip PYTHON] [--threads 1] [--output budget]
 
 PYTHON is the interpreter of an environment that has mace-torch or nequip. Trainings follow each
@@ -39,14 +39,21 @@ CUTOFF, BATCH = 5.0, 5
 def prepare(options: argparse.Namespace) -> None:
     """Splits off validation frames and writes all sets under labels that every package reads."""
     train = ase.io.read(options.train, ":")
-    order = np.random.default_rng(0).permutation(len(train))
-    sets = {
-        "valid": [train[k] for k in sorted(order[: options.valid])],
-        "train": [train[k] for k in sorted(order[options.valid :])],
-        "test": ase.io.read(options.test, ":")[:: options.every],
-    }
+    if options.test is None:
+        test, train = drawn(train, options.held_out)
+    else:
+        test = ase.io.read(options.test, ":")
+    valid, train = drawn(train, options.valid)
+    sets = {"valid": valid, "train": train, "test": test[:: options.every]}
     for name, frames in sets.items():
         ase.io.write(options.output / f"{name}.xyz", [labelled(f) for f in frames])
+
+
+def drawn(frames: list[Atoms], count: int) -> tuple[list[Atoms], list[Atoms]]:
+    """So many of the frames, always the same, and the others; both in their order."""
+    order = np.random.default_rng(0).permutation(len(frames))
+    first, others = ([frames[k] for k in sorted(part)] for part in np.split(order, [count]))
+    return first, others
 
 
 def labelled(frame: Atoms) -> Atoms:
@@ -291,7 +298,8 @@ def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("train", type=Path)
-    parser.add_argument("test", type=Path)
+    parser.add_argument("test", type=Path, nargs="?")
+    parser.add_argument("--held-out", type=int, default=50, help="of train, without a test file")
     parser.add_argument("--minutes", type=float, nargs="+", default=[5, 20])
     parser.add_argument("--valid", type=int, default=50, help="frames for validation")
     parser.add_argument("--every", type=int, default=1, help="test on every n-th frame")
