@@ -12,6 +12,7 @@ import yaml
 from torch.multiprocessing import ProcessRaisedException
 
 from sikff.forcefield import load
+from sikff.training.compiled import room_for
 from sikff.training.config import TrainConfig
 from sikff.training.dataset import Dataset
 from sikff.training.evaluate import evaluate
@@ -31,6 +32,7 @@ FREE = {
     "device",
     "devices",
     "threads",
+    "compile",
     "tensorboard",
 }
 
@@ -85,7 +87,14 @@ def fit(
     size = sum(parameter.numel() for parameter in model.parameters())
     source = "" if config.start is None else f", from {config.start.model}"
     report(f"{size} weights, group {dataset.model.group}{source}")
-    module = FitModule(model, config, len(dataset.train), len(dataset.valid))
+    room = None
+    if config.compile:
+        room, filled = room_for(dataset.train, -(-config.batch_size // config.devices))
+        report(
+            f"compiled for {room.atoms} atoms with {room.neighbours} neighbours each, of which "
+            f"batches fill {filled:.0%} on average; the first step takes some minutes"
+        )
+    module = FitModule(model, config, len(dataset.train), len(dataset.valid), room)
     _write_config(config)
     with warnings.catch_warnings():  # Lightning 2.6 uses a name that torch 2.13 deprecates
         warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)

@@ -14,7 +14,9 @@ from torch import Tensor
 
 import sikff
 from sikff.forcefield import ForceField
+from sikff.forcefield.compiled import Room
 from sikff.training.batches import Batch
+from sikff.training.compiled import CompiledTraining
 from sikff.training.config import TrainConfig
 from sikff.training.files import complete
 from sikff.training.log import RunLog
@@ -37,14 +39,21 @@ class FitModule(L.LightningModule):
         config: the run.
         structures: size of the training set, for the provenance of the model.
         validated: size of the validation set.
+        room: for any batch, if steps are to be compiled.
     """
 
     def __init__(
-        self, model: ForceField, config: TrainConfig, structures: int, validated: int
+        self,
+        model: ForceField,
+        config: TrainConfig,
+        structures: int,
+        validated: int,
+        room: Room | None = None,
     ) -> None:
         super().__init__()
         self.model = model
         self.averaged = copy.deepcopy(model).requires_grad_(False)
+        self._compiled = None if room is None else CompiledTraining(model, room)
         self.config = config
         self.structures = structures
         self.validated = validated
@@ -110,7 +119,7 @@ class FitModule(L.LightningModule):
             group["lr"] = self.learning_rate()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        value = self._loss(self.model, batch)
+        value = self._loss(self._compiled or self.model, batch)
         self._names = batch.names
         self._refuse_if_not_finite(value.detach(), "loss")
         self._train_losses.append(value.detach())
@@ -187,7 +196,7 @@ class FitModule(L.LightningModule):
         self._spent = checkpoint["sikff"]["minutes"]
         self.patience = Patience(**checkpoint["sikff"]["patience"])
 
-    def _loss(self, model: ForceField, batch: Batch) -> Tensor:
+    def _loss(self, model: ForceField | CompiledTraining, batch: Batch) -> Tensor:
         graph, targets = batch.graph, batch.targets
         prediction = model(
             graph, forces=targets.forces is not None, stress=targets.stress is not None

@@ -1,18 +1,18 @@
-"""A force field as one flat list of tensor operations, compiled by torch for one set of atoms.
+"""A force field as one flat list of tensor operations, compiled by torch for one size of input.
 
-In molecular dynamics atoms stay the same and only move. So what depends on the weights and the
-elements alone is computed once, the backward pass for the forces is written out, and the rest is
-handed to ``torch.compile``. Sizes are fixed: every atom has room for the same number of neighbours,
-and a place that is not needed points to a ghost atom beyond the cutoff of all others, where a force
-field is exactly zero.
+The backward pass for the forces is written out, and the list is handed to ``torch.compile``. Sizes
+are fixed: there is room for so many structures and atoms, and so many neighbours of every atom. A
+place that is not needed belongs to a ghost: an atom beyond the cutoff of all others, where a force
+field is exactly zero. In molecular dynamics atoms stay the same and only move, so what depends on
+the weights and the elements alone is computed once; in training it is not.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -28,11 +28,20 @@ from sikff.graph import AtomicGraph
 from sikff.nn.neighbours import neighbour_layout
 
 STEP = 8  # neighbours; the room for them grows by whole steps
-MOVING = ("positions", "cell", "edge_index", "shifts", "field", "origin")
-FIXED = ("species", "surface")
+INPUTS = tuple(field.name for field in dataclasses.fields(AtomicGraph))
+FIXED = ("species", "batch", "surface")
+MOVING = tuple(name for name in INPUTS if name not in FIXED)
 
 Backend = str | Callable[..., Any]
-Slopes = tuple[Tensor, Tensor, Tensor]  # energies [N], dE/dpositions [N, 3], dE/dstrain [1, 3, 3]
+Slopes = tuple[Tensor, ...]  # energies [N], dE/dpositions [N, 3], perhaps dE/dstrain [B, 3, 3]
+
+
+class Room(NamedTuple):
+    """The one size of all inputs of a compiled force field."""
+
+    structures: int
+    atoms: int  # at least one of them a ghost
+    neighbours: int  # of every atom
 
 
 class Compiled(EnergyModel):
@@ -58,7 +67,7 @@ class Compiled(EnergyModel):
         self.compilations, self.seconds = 0, 0.0
         self._function: Callable[..., Slopes] | None = None
         self._fixed: list[Tensor] = []
-        self._room = 0
+        self._room = Room(1, 0, 0)
         self.eval()
 
     def forward(
@@ -79,7 +88,8 @@ class Compiled(EnergyModel):
             )
         volume = volumes(graph.cell) if stress else None
         with torch.no_grad():
-            energies, slopes, strain_slopes = self._compiled(graph)(*self._moving(graph))
+            energies, slopes, strain_slopes = self._compiled(graph)(*self._inputs(graph))
+        energies, slopes = energies[: graph.n_atoms], slopes[: graph.n_atoms]
         return Prediction(
             energies.sum(0, keepdim=True),
             energies,
@@ -105,82 +115,130 @@ class Compiled(EnergyModel):
         degree = int(torch.bincount(graph.edge_index[0], minlength=1).max())
         fixed = [getattr(graph, name) for name in FIXED]
         same = self._function is not None and all(map(torch.equal, fixed, self._fixed))
-        if self._function is None or not same or degree > self._room:
+        if self._function is None or not same or degree > self._room.neighbours:
             start = time.perf_counter()
-            self._fixed, self._room = fixed, STEP * (1 + degree // STEP)
-            flat = flattened(self.model, with_ghost(graph, self._room, 3 * self.cutoff))
-            self._function = self._by_torch(flat, graph)
+            self._fixed = fixed
+            self._room = Room(1, graph.n_atoms + 1, STEP * (1 + degree // STEP))
+            flat = flattened(self.model, padded(graph, self._room, 3 * self.cutoff), MOVING)
+            flat = with_constants_folded(flat)
+            self._function = compiled_by_torch(flat, self._inputs(graph), self.backend)
             self.compilations += 1
             self.seconds += time.perf_counter() - start
         return self._function
 
-    def _by_torch(self, flat: GraphModule, graph: AtomicGraph) -> Callable[..., Slopes]:
-        if self.backend is None:
-            return flat
-        function = torch.compile(flat, backend=self.backend, dynamic=False)
-        try:
-            function(*self._moving(graph))
-        except RuntimeError as error:
-            reason = str(error).partition("\n")[0]
-            raise RuntimeError(
-                f"torch.compile failed ({reason}); on the CPU it needs a C++ compiler, such as "
-                "g++, on a GPU Triton. Install it, or do not compile"
-            ) from error
-        return function
-
-    def _moving(self, graph: AtomicGraph) -> list[Tensor]:
-        padded = with_ghost(graph, self._room, 3 * self.cutoff)
-        return [getattr(padded, name) for name in MOVING]
+    def _inputs(self, graph: AtomicGraph) -> list[Tensor]:
+        return inputs(padded(graph, self._room, 3 * self.cutoff), graph.n_atoms, MOVING)
 
 
-def with_ghost(graph: AtomicGraph, room: int, distance: float) -> AtomicGraph:
-    """The same structure and one more atom, so far away that it feels and changes nothing.
+def padded(graph: AtomicGraph, room: Room, distance: float) -> AtomicGraph:
+    """The same structures among ghosts, so far away that they feel and change nothing.
 
-    Every atom has exactly `room` neighbours, the first of them its own, the others the ghost. The
-    neighbour of the ghost is atom 0.
+    Every atom has exactly ``room.neighbours``, the first of them its own, the others a ghost. The
+    neighbour of ghosts is atom 0. They belong to the last structure; a structure that is missing
+    is a copy of the first without atoms.
     """
-    n, device = graph.n_atoms, graph.positions.device
+    n, k, device = graph.n_atoms, room.neighbours, graph.positions.device
     receivers, senders = graph.edge_index
     degree = torch.bincount(receivers, minlength=n)
     start = torch.cumsum(degree, 0) - degree
-    place = receivers * room + torch.arange(graph.n_edges, device=device) - start[receivers]
-    all_senders = torch.full(((n + 1) * room,), n, device=device)
-    all_senders[n * room :] = 0
+    place = receivers * k + torch.arange(graph.n_edges, device=device) - start[receivers]
+    all_senders = torch.full((room.atoms * k,), n, device=device)
+    all_senders[n * k :] = 0
     all_senders[place] = senders
     shifts = graph.shifts.new_zeros(len(all_senders), 3)
     shifts[place] = graph.shifts
     ghost = graph.positions.amax(0, keepdim=True) + distance
-    return dataclasses.replace(
-        graph,
-        positions=torch.cat([graph.positions, ghost]),
-        species=torch.cat([graph.species, graph.species[:1]]),
+    ghosts, missing = room.atoms - n, room.structures - graph.n_graphs
+    return AtomicGraph(
+        positions=torch.cat([graph.positions, ghost.expand(ghosts, 3)]),
+        species=_with_copies(graph.species, ghosts),
+        cell=_with_copies(graph.cell, missing),
         edge_index=torch.stack(
-            [torch.arange(n + 1, device=device).repeat_interleave(room), all_senders]
+            [torch.arange(room.atoms, device=device).repeat_interleave(k), all_senders]
         ),
         shifts=shifts,
-        batch=graph.batch.new_zeros(n + 1),
+        batch=torch.cat([graph.batch, graph.batch.new_full((ghosts,), room.structures - 1)]),
+        field=_with_copies(graph.field, missing),
+        origin=_with_copies(graph.origin, missing),
+        surface=_with_copies(graph.surface, missing),
     )
 
 
-def flattened(model: ForceField, padded: AtomicGraph) -> GraphModule:
-    """Energies and their slopes as one list of operations on what moves, for a padded graph."""
-    layout = neighbour_layout(padded.edge_index, padded.n_atoms, model.dtype)
-    receivers = padded.edge_index[0]
+def inputs(graph: AtomicGraph, n_atoms: int, names: Sequence[str]) -> list[Tensor]:
+    """What a flattened force field takes: 1 for atoms and 0 for ghosts, and parts of the graph."""
+    real = torch.arange(graph.n_atoms, device=graph.positions.device) < n_atoms
+    return [real.double(), *(getattr(graph, name) for name in names)]
 
-    def energies_and_slopes(*moving: Tensor) -> Slopes:
-        values = dict(zip(MOVING, moving, strict=True))
+
+def flattened(
+    model: ForceField,
+    graph: AtomicGraph,
+    names: Sequence[str],
+    stress: bool = True,
+    again: bool = False,
+) -> GraphModule:
+    """Energies and their slopes as one list of operations.
+
+    Args:
+        model: the force field.
+        graph: a padded graph.
+        names: of the parts of the graph that are inputs; the others do not change.
+        stress: whether to take the slope in the strain.
+        again: whether the result can be differentiated by the weights.
+    """
+    layout = neighbour_layout(graph.edge_index, graph.n_atoms, model.dtype)
+    receivers = graph.edge_index[0]
+
+    def energies_and_slopes(real: Tensor, *tensors: Tensor) -> Slopes:
+        values = dict(zip(names, tensors, strict=True))
         senders = values["edge_index"][1]
         with torch.enable_grad():
             positions = values["positions"].detach().requires_grad_()
-            strain = positions.new_zeros(1, 3, 3, requires_grad=True)
+            strain = positions.new_zeros(graph.n_graphs, 3, 3, requires_grad=stress)
             values |= {"positions": positions, "edge_index": torch.stack([receivers, senders])}
-            graph = strained(dataclasses.replace(padded, **values), strain)
-            energies = model.atomic_energies(graph, layout._replace(senders=senders))[:-1]
-            slopes = torch.autograd.grad(energies.sum(), (positions, strain))
-        return energies.detach(), slopes[0][:-1], slopes[1]
+            moved = dataclasses.replace(graph, **values)
+            if stress:
+                moved = strained(moved, strain)
+            energies = real * model.atomic_energies(moved, layout._replace(senders=senders))
+            asked = (positions, strain) if stress else (positions,)
+            slopes = torch.autograd.grad(energies.sum(), asked, create_graph=again)
+        return energies if again else energies.detach(), *slopes
 
-    moving = [getattr(padded, name) for name in MOVING]
-    return with_constants_folded(make_fx(energies_and_slopes)(*moving))
+    traced = make_fx(energies_and_slopes)(*inputs(graph, graph.n_atoms, names))
+    if again:  # autograd detaches what it keeps: in a list of operations that would lose gradients
+        for node in traced.graph.find_nodes(
+            op="call_function", target=torch.ops.aten.detach.default
+        ):
+            node.replace_all_uses_with(node.args[0])
+            traced.graph.erase_node(node)
+        traced.recompile()
+    return traced
+
+
+def compiled_by_torch(
+    flat: GraphModule, example: Sequence[Tensor], backend: Backend | None
+) -> Callable[..., Slopes]:
+    """What ``torch.compile`` makes of a list of operations, tried on an example; None: the list.
+
+    Raises:
+        RuntimeError: if torch cannot compile on this machine.
+    """
+    if backend is None:
+        return flat
+    function = torch.compile(flat, backend=backend, dynamic=False)
+    try:
+        function(*example)
+    except RuntimeError as error:
+        reason = str(error).partition("\n")[0]
+        raise RuntimeError(
+            f"torch.compile failed ({reason}); on the CPU it needs a C++ compiler, such as "
+            "g++, on a GPU Triton. Install it, or do not compile"
+        ) from error
+    return function
+
+
+def _with_copies(tensor: Tensor, copies: int) -> Tensor:
+    return torch.cat([tensor, tensor[:1].expand(copies, *tensor.shape[1:])])
 
 
 def with_constants_folded(traced: GraphModule) -> GraphModule:

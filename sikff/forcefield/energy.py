@@ -68,7 +68,7 @@ class EnergyModel(torch.nn.Module):
             self._check_reads_field()
         if not (forces or stress or dipole):
             energies = self.atomic_energies(graph).double()
-            return Prediction(_total(energies, graph), energies, None, None)
+            return Prediction(total(energies, graph), energies, None, None)
         volume = volumes(graph.cell) if stress else None
         with torch.enable_grad():
             positions, field = graph.positions, graph.field
@@ -81,7 +81,7 @@ class EnergyModel(torch.nn.Module):
             if stress:
                 moved = strained(moved, strain)
             energies = self.atomic_energies(moved).double()
-            energy = _total(energies, graph)
+            energy = total(energies, graph)
             asked = {"forces": (positions, forces), "strain": (strain, stress)}
             asked |= {"dipole": (field, dipole)}
             inputs = {name: tensor for name, (tensor, wanted) in asked.items() if wanted}
@@ -129,7 +129,7 @@ class EnergyModel(torch.nn.Module):
         return list(slopes)
 
 
-def _total(energies: Tensor, graph: AtomicGraph) -> Tensor:
+def total(energies: Tensor, graph: AtomicGraph) -> Tensor:
     return energies.new_zeros(graph.n_graphs).index_add(0, graph.batch, energies)
 
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from force_fields import crystal, ethanol, force_field, graph_of, slab
-from sikff.forcefield.compiled import Compiled, with_ghost
+from sikff.forcefield.compiled import Compiled, Room, padded
 from sikff.graph import AtomicGraph
 from tolerances import Tolerance
 
@@ -76,16 +76,22 @@ def test_it_compiles_anew_for_other_atoms_and_when_neighbours_do_not_fit() -> No
     assert compiled.compilations == 4
 
 
-def test_the_ghost_has_the_neighbours_that_are_missing() -> None:
+def test_ghosts_have_the_neighbours_that_are_missing() -> None:
     model, atoms = force_field(), ethanol()
-    graph = graph_of(model, atoms)
-    padded = with_ghost(graph, 12, 3 * model.cutoff)
-    assert torch.bincount(padded.edge_index[0]).tolist() == [12] * (len(atoms) + 1)
-    lengths = padded.vectors().norm(dim=1)
-    near = lengths < model.cutoff
-    assert torch.equal(padded.edge_index[:, near], graph.edge_index)
-    assert lengths[~near].min() >= 3 * model.cutoff
-    assert torch.equal(model.atomic_energies(padded)[:-1], model.atomic_energies(graph))
+    one = graph_of(model, atoms)
+    for graph, room in (
+        (one, Room(1, len(atoms) + 1, 12)),
+        (AtomicGraph.batch_of([one, one]), Room(4, 2 * len(atoms) + 5, 8)),
+    ):
+        full = padded(graph, room, 3 * model.cutoff)
+        assert torch.bincount(full.edge_index[0]).tolist() == [room.neighbours] * room.atoms
+        assert (full.n_graphs, full.n_atoms) == (room.structures, room.atoms)
+        lengths = full.vectors().norm(dim=1)
+        near = lengths < model.cutoff
+        assert torch.equal(full.edge_index[:, near], graph.edge_index)
+        assert lengths[~near].min() >= 3 * model.cutoff
+        energies = model.atomic_energies(full)[: graph.n_atoms]
+        assert torch.equal(energies, model.atomic_energies(graph))
 
 
 def test_a_dipole_comes_from_the_model() -> None:

@@ -1,0 +1,134 @@
+"""Compiled training steps against the plain ones: values, and gradients in the weights."""
+
+from collections.abc import Sequence
+from functools import partial
+from typing import Any
+
+import ase
+import pytest
+import torch
+from ase.build import molecule
+from torch import Tensor
+
+from force_fields import crystal, ethanol, force_field, graph_of, slab
+from runs import changed, rows
+from sikff import ForceField
+from sikff.forcefield import Prediction
+from sikff.forcefield.compiled import Room
+from sikff.graph import AtomicGraph
+from sikff.training import module
+from sikff.training.batches import Sample
+from sikff.training.compiled import CompiledTraining, room_for
+from sikff.training.config import TrainConfig
+from sikff.training.fit import fit
+from sikff.training.losses import Targets
+from tolerances import TOLERANCES
+
+MODELS: dict[str, dict[str, Any]] = {
+    "O(3)": {},
+    "C_inf_v": {"frame": {"field": True}},
+    "SO(2)": {"frame": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
+    "C6v": {"zbl": True},
+}
+STRUCTURES = {
+    "O(3)": [ethanol(), molecule("H2O"), ethanol(1)],
+    "C_inf_v": [molecule("CO"), ethanol()],
+    "SO(2)": [slab(), slab()],
+    "C6v": [crystal(), crystal()],
+}
+
+
+def batch(model: ForceField, structures: Sequence[ase.Atoms], seed: int) -> AtomicGraph:
+    graphs = []
+    for number, structure in enumerate(structures):
+        atoms = structure.copy()
+        atoms.rattle(0.05, seed=seed + number)
+        graphs.append(graph_of(model, atoms, field=(0.0, 0.0, 0.1 * number)))
+    return AtomicGraph.batch_of(graphs)
+
+
+def gradients(model: ForceField, said: Prediction) -> list[Tensor]:
+    """Of a loss of everything that was predicted."""
+    parts = [said.energy / 1000, said.forces, said.stress]
+    loss = sum(part.double().square().sum() for part in parts if part is not None)
+    weights = list(model.parameters())
+    return list(torch.autograd.grad(loss, weights, materialize_grads=True, allow_unused=True))
+
+
+def largest(found: Tensor, expected: Tensor) -> float:
+    found, expected = found.detach(), expected.detach()
+    return float((found - expected).abs().max() / expected.abs().max().clamp(min=1e-3))
+
+
+@pytest.mark.parametrize("group", MODELS)
+def test_a_compiled_step_is_the_step(group: str) -> None:
+    """For batches of several sizes, and after the weights have changed."""
+    model, tolerance = force_field(group, **MODELS[group]).train(), TOLERANCES[torch.float64]
+    structures = STRUCTURES[group]
+    stress = all(atoms.cell.volume > 0 for atoms in structures)
+    graph = batch(model, structures, 0)
+    degree = int(torch.bincount(graph.edge_index[0]).max())
+    compiled = CompiledTraining(model, Room(4, graph.n_atoms + 3, degree + 2), backend=None)
+    for step, part in enumerate((structures, structures[:1], structures[::-1])):
+        graph = batch(model, part, step)
+        found, expected = compiled(graph, stress=stress), model(graph, stress=stress)
+        assert expected.forces.abs().max() > 1e-2
+        assert largest(found.energy, expected.energy) < tolerance.parity
+        assert largest(found.energies, expected.energies) < tolerance.parity
+        assert largest(found.forces, expected.forces) < tolerance.gradient
+        assert (found.stress is None) == (not stress)
+        if stress:
+            assert largest(found.stress, expected.stress) < tolerance.gradient
+        slopes = gradients(model, found), gradients(model, expected)
+        scale = max(float(slope.abs().max()) for slope in slopes[1])
+        for one, other in zip(*slopes, strict=True):
+            assert (one - other).abs().max() < tolerance.gradient * scale
+        with torch.no_grad():
+            for weight in model.parameters():
+                weight.mul_(1.1)
+
+
+def test_gradients_through_torch_compile() -> None:
+    model = force_field("C_inf_v", layers=1, correlation=2, max_frequency=1).train()
+    graph = batch(model, [ethanol()], 0)
+    compiled = CompiledTraining(model, Room(1, 10, 8), backend="aot_eager")
+    found, expected = gradients(model, compiled(graph)), gradients(model, model(graph))
+    assert max(float(slope.abs().max()) for slope in expected) > 1e-3
+    for one, other in zip(found, expected, strict=True):
+        assert largest(one, other) < TOLERANCES[torch.float64].gradient
+
+
+def test_there_is_room_for_any_batch() -> None:
+    model = force_field()
+    graphs = [graph_of(model, atoms) for atoms in (ethanol(), molecule("H2O"), molecule("H"))]
+    room, filled = room_for([Sample(graph, Targets(), "") for graph in graphs], 2)
+    assert room == Room(2, 9 + 3 + 1, 8)
+    assert filled == pytest.approx(2 * (graphs[0].n_edges + 6) / 3 / (13 * 8))
+    alone, _ = room_for([Sample(graphs[2], Targets(), "")], 5)
+    assert alone == Room(5, 2, 1)
+
+
+def test_a_compiled_run_is_the_run(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With crystals of different sizes, a last batch of one, and stress."""
+    config = changed(config, loss={"energy": 1, "forces": 1, "stress": 1})
+    fit(config)
+    monkeypatch.setattr(module, "CompiledTraining", partial(CompiledTraining, backend=None))
+    lines: list[str] = []
+    other = changed(config, compile=True, output=config.output.with_name("compiled"))
+    fit(other, report=lines.append)
+    assert any("compiled for 17 atoms" in line for line in lines)
+    for one, two in zip(rows(config), rows(other), strict=True):
+        for key in one.keys() - {"minutes"}:
+            assert two[key] == pytest.approx(one[key], rel=1e-7), key
+    fit(changed(other, compile=False, max_epochs=4), resume=True)
+    assert len(rows(other)) == 4
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:DeprecationWarning")  # torch's own
+def test_a_failure_to_compile_is_told(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(*_: object) -> None:
+        raise OSError("no compiler found")
+
+    monkeypatch.setattr(module, "CompiledTraining", partial(CompiledTraining, backend=broken))
+    with pytest.raises(RuntimeError, match=r"torch.compile failed .*C\+\+ compiler"):
+        fit(changed(config, compile=True))

@@ -1,0 +1,81 @@
+"""Training steps through ``torch.compile``."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from sikff.forcefield import ForceField, Prediction
+from sikff.forcefield.compiled import (
+    INPUTS,
+    Backend,
+    Room,
+    Slopes,
+    compiled_by_torch,
+    flattened,
+    inputs,
+    padded,
+)
+from sikff.forcefield.energy import total, volumes
+from sikff.graph import AtomicGraph
+from sikff.training.batches import Sample
+
+
+class CompiledTraining:
+    """A force field compiled for batches, whose predictions can be differentiated by the weights.
+
+    The first call compiles, for minutes with the default backend; weights may change after it.
+    Every batch is padded to the same size, so this pays for structures of similar size.
+
+    Args:
+        model: the force field.
+        room: for the largest batch.
+        backend: of ``torch.compile``; None: the list of operations runs as it is.
+    """
+
+    def __init__(self, model: ForceField, room: Room, backend: Backend | None = "inductor") -> None:
+        self.model, self.room, self.backend = model, room, backend
+        self._functions: dict[bool, Callable[..., Slopes]] = {}  # without and with stress
+
+    def __call__(self, graph: AtomicGraph, forces: bool = True, stress: bool = False) -> Prediction:
+        """As the force field in training mode.
+
+        Raises:
+            ValueError: if the stress is asked for and a structure has no cell of finite volume.
+            RuntimeError: if torch cannot compile on this machine.
+        """
+        volume = volumes(graph.cell) if stress else None
+        whole = padded(graph, self.room, 3 * self.model.cutoff)
+        tensors = inputs(whole, graph.n_atoms, INPUTS)
+        if stress not in self._functions:
+            flat = flattened(self.model, whole, INPUTS, stress, again=True)
+            self._functions[stress] = compiled_by_torch(flat, tensors, self.backend)
+        energies, slopes, *strain_slopes = self._functions[stress](*tensors)
+        energies = energies[: graph.n_atoms]
+        return Prediction(
+            total(energies, graph),
+            energies,
+            -slopes[: graph.n_atoms] if forces else None,
+            None if volume is None else strain_slopes[0][: graph.n_graphs] / volume[:, None, None],
+        )
+
+
+def room_for(samples: Sequence[Sample], structures: int) -> tuple[Room, float]:
+    """Room for any batch of so many of the samples, and how much of it neighbours fill on average.
+
+    Args:
+        samples: structures.
+        structures: in a batch.
+    """
+    sizes = torch.tensor([sample.graph.n_atoms for sample in samples])
+    neighbours = torch.tensor([sample.graph.n_edges for sample in samples]).double().mean().item()
+    degree = max(int(_degrees(sample.graph).max()) for sample in samples)
+    largest = int(sizes.sort(descending=True).values[:structures].sum())
+    room = Room(structures, largest + 1, max(degree, 1))
+    return room, structures * neighbours / (room.atoms * room.neighbours)
+
+
+def _degrees(graph: AtomicGraph) -> Tensor:
+    return torch.bincount(graph.edge_index[0], minlength=graph.n_atoms)
