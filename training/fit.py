@@ -23,6 +23,8 @@ from sikff.training.plots import learning_curves, parity, read_log, save_figure
 from sikff.training.progress import RunProgress
 from sikff.training.start import initial_model, keep_start
 
+FILLED = 0.5  # part of a compiled batch; where less is used, compiling hardly pays
+
 # What a resumed run may change.
 FREE = {
     "output",
@@ -94,6 +96,8 @@ def fit(
             f"compiled for {room.atoms} atoms with {room.neighbours} neighbours each, of which "
             f"batches fill {filled:.0%} on average; the first step takes some minutes"
         )
+        if filled < FILLED:
+            report("sizes differ so much that the run may be faster with compile: false")
     module = FitModule(model, config, len(dataset.train), len(dataset.valid), room)
     _write_config(config)
     with warnings.catch_warnings():  # Lightning 2.6 uses a name that torch 2.13 deprecates

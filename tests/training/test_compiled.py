@@ -5,9 +5,11 @@ from functools import partial
 from typing import Any
 
 import ase
+import ase.io
 import pytest
 import torch
 from ase.build import molecule
+from ase.calculators.emt import EMT
 from torch import Tensor
 
 from force_fields import crystal, ethanol, force_field, graph_of, slab
@@ -117,6 +119,7 @@ def test_a_compiled_run_is_the_run(config: TrainConfig, monkeypatch: pytest.Monk
     other = changed(config, compile=True, output=config.output.with_name("compiled"))
     fit(other, report=lines.append)
     assert any("compiled for 17 atoms" in line for line in lines)
+    assert not any("faster with compile: false" in line for line in lines)
     for one, two in zip(rows(config), rows(other), strict=True):
         for key in one.keys() - {"minutes"}:
             assert two[key] == pytest.approx(one[key], rel=1e-7), key
@@ -125,10 +128,21 @@ def test_a_compiled_run_is_the_run(config: TrainConfig, monkeypatch: pytest.Monk
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:DeprecationWarning")  # torch's own
-def test_a_failure_to_compile_is_told(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failure_to_compile_is_told_and_so_is_much_padding(
+    config: TrainConfig, frames: list[ase.Atoms], monkeypatch: pytest.MonkeyPatch
+) -> None:
     def broken(*_: object) -> None:
         raise OSError("no compiler found")
 
+    large = frames[0].repeat(3)
+    large.calc = EMT()
+    large.get_forces()
+    paths = [config.output.with_name(name) for name in ("sizes.xyz", "valid.xyz")]
+    ase.io.write(paths[0], [*frames, large])
+    ase.io.write(paths[1], frames[:2])
     monkeypatch.setattr(module, "CompiledTraining", partial(CompiledTraining, backend=broken))
+    lines: list[str] = []
+    config = changed(config, compile=True, data={"train": paths[0], "valid": paths[1]})
     with pytest.raises(RuntimeError, match=r"torch.compile failed .*C\+\+ compiler"):
-        fit(changed(config, compile=True))
+        fit(config, report=lines.append)
+    assert any("faster with compile: false" in line for line in lines)
