@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 import torch
-from torch import Tensor
 
 from sikff.forcefield import ForceField, Prediction
 from sikff.forcefield.compiled import (
@@ -47,7 +46,7 @@ class CompiledTraining:
             RuntimeError: if torch cannot compile on this machine.
         """
         volume = volumes(graph.cell) if stress else None
-        whole = padded(graph, self.room, 3 * self.model.cutoff)
+        whole = padded(graph, self.room, self.model.cutoff)
         tensors = inputs(whole, graph.n_atoms, INPUTS)
         if stress not in self._functions:
             flat = flattened(self.model, whole, INPUTS, stress, again=True)
@@ -71,11 +70,9 @@ def room_for(samples: Sequence[Sample], structures: int) -> tuple[Room, float]:
     """
     sizes = torch.tensor([sample.graph.n_atoms for sample in samples])
     neighbours = torch.tensor([sample.graph.n_edges for sample in samples]).double().mean().item()
-    degree = max(int(_degrees(sample.graph).max()) for sample in samples)
+    degree = max(
+        int(torch.bincount(sample.graph.edge_index[0], minlength=1).max()) for sample in samples
+    )
     largest = int(sizes.sort(descending=True).values[:structures].sum())
     room = Room(structures, largest + 1, max(degree, 1))
     return room, structures * neighbours / (room.atoms * room.neighbours)
-
-
-def _degrees(graph: AtomicGraph) -> Tensor:
-    return torch.bincount(graph.edge_index[0], minlength=graph.n_atoms)

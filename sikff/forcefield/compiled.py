@@ -88,7 +88,7 @@ class Compiled(EnergyModel):
             )
         volume = volumes(graph.cell) if stress else None
         with torch.no_grad():
-            energies, slopes, strain_slopes = self._compiled(graph)(*self._inputs(graph))
+            energies, slopes, strain_slopes = self._energies_and_slopes(graph)
         energies, slopes = energies[: graph.n_atoms], slopes[: graph.n_atoms]
         return Prediction(
             energies.sum(0, keepdim=True),
@@ -110,27 +110,27 @@ class Compiled(EnergyModel):
     def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
         return self.model.beyond_training(graph)
 
-    def _compiled(self, graph: AtomicGraph) -> Callable[..., Slopes]:
-        """The function for these atoms and at least so many neighbours."""
+    def _energies_and_slopes(self, graph: AtomicGraph) -> Slopes:
+        """Those of all atoms and ghosts; compiles if what there is does not fit."""
+        start = time.perf_counter()
         degree = int(torch.bincount(graph.edge_index[0], minlength=1).max())
         fixed = [getattr(graph, name) for name in FIXED]
-        same = self._function is not None and all(map(torch.equal, fixed, self._fixed))
-        if self._function is None or not same or degree > self._room.neighbours:
-            start = time.perf_counter()
-            self._fixed = fixed
-            self._room = Room(1, graph.n_atoms + 1, STEP * (1 + degree // STEP))
-            flat = flattened(self.model, padded(graph, self._room, 3 * self.cutoff), MOVING)
-            flat = with_constants_folded(flat)
-            self._function = compiled_by_torch(flat, self._inputs(graph), self.backend)
+        function, room = self._function, self._room
+        same = function is not None and all(map(torch.equal, fixed, self._fixed))
+        if not same or degree > room.neighbours:
+            function, room = None, Room(1, graph.n_atoms + 1, STEP * (1 + degree // STEP))
+        whole = padded(graph, room, self.cutoff)
+        tensors = inputs(whole, graph.n_atoms, MOVING)
+        if function is None:
+            flat = with_constants_folded(flattened(self.model, whole, MOVING))
+            function = compiled_by_torch(flat, tensors, self.backend)
+            self._function, self._room, self._fixed = function, room, fixed
             self.compilations += 1
             self.seconds += time.perf_counter() - start
-        return self._function
-
-    def _inputs(self, graph: AtomicGraph) -> list[Tensor]:
-        return inputs(padded(graph, self._room, 3 * self.cutoff), graph.n_atoms, MOVING)
+        return function(*tensors)
 
 
-def padded(graph: AtomicGraph, room: Room, distance: float) -> AtomicGraph:
+def padded(graph: AtomicGraph, room: Room, cutoff: float) -> AtomicGraph:
     """The same structures among ghosts, so far away that they feel and change nothing.
 
     Every atom has exactly ``room.neighbours``, the first of them its own, the others a ghost. The
@@ -147,7 +147,7 @@ def padded(graph: AtomicGraph, room: Room, distance: float) -> AtomicGraph:
     all_senders[place] = senders
     shifts = graph.shifts.new_zeros(len(all_senders), 3)
     shifts[place] = graph.shifts
-    ghost = graph.positions.amax(0, keepdim=True) + distance
+    ghost = graph.positions.amax(0, keepdim=True) + 3 * cutoff
     ghosts, missing = room.atoms - n, room.structures - graph.n_graphs
     return AtomicGraph(
         positions=torch.cat([graph.positions, ghost.expand(ghosts, 3)]),
@@ -237,10 +237,6 @@ def compiled_by_torch(
     return function
 
 
-def _with_copies(tensor: Tensor, copies: int) -> Tensor:
-    return torch.cat([tensor, tensor[:1].expand(copies, *tensor.shape[1:])])
-
-
 def with_constants_folded(traced: GraphModule) -> GraphModule:
     """The same function, with everything that does not depend on its inputs computed now."""
     known: dict[Node, Any] = {}
@@ -261,3 +257,7 @@ def with_constants_folded(traced: GraphModule) -> GraphModule:
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced
+
+
+def _with_copies(tensor: Tensor, copies: int) -> Tensor:
+    return torch.cat([tensor, tensor[:1].expand(copies, *tensor.shape[1:])])

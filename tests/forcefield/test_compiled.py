@@ -83,7 +83,7 @@ def test_ghosts_have_the_neighbours_that_are_missing() -> None:
         (one, Room(1, len(atoms) + 1, 12)),
         (AtomicGraph.batch_of([one, one]), Room(4, 2 * len(atoms) + 5, 8)),
     ):
-        full = padded(graph, room, 3 * model.cutoff)
+        full = padded(graph, room, model.cutoff)
         assert torch.bincount(full.edge_index[0]).tolist() == [room.neighbours] * room.atoms
         assert (full.n_graphs, full.n_atoms) == (room.structures, room.atoms)
         lengths = full.vectors().norm(dim=1)
