@@ -112,7 +112,8 @@ class TrainConfig(Section):
         start: a trained model to go on from. None: random weights, rescaled on the training set.
         output: folder of the run: model.sikff (the best), last.ckpt, log.csv, config.yaml, plots.
         batch_size: structures in a step, over all devices.
-        max_epochs, max_minutes: the run ends at the first limit it meets.
+        max_epochs, max_minutes: the run ends at the first limit it meets. Minutes do not count
+            what comes before the first step, such as reading data and compiling.
         patience: it also ends after so many epochs without a lower validation loss.
         optimiser: "soap" (Adam in the eigenbases of Shampoo), or "adamw".
         lr, weight_decay: of the optimiser. Vectors do not decay; for "soap" these are also matrices

@@ -60,6 +60,7 @@ class FitModule(L.LightningModule):
         self.patience = Patience()
         self.run_log = RunLog(config.output, config.tensorboard)
         self._spent, self._began = 0.0, time.monotonic()
+        self._compiles = room is not None  # in the next step, of which the clock knows nothing
         self._minutes = 0.0  # as all processes read it, at the start of a step
         self._train_losses: list[Tensor] = []
         self._valid_losses: list[Tensor] = []
@@ -69,7 +70,7 @@ class FitModule(L.LightningModule):
 
     @property
     def minutes(self) -> float:
-        """Time spent on the run, before and after it was resumed."""
+        """Time spent on the run, before and after it was resumed; without that of compiling."""
         return self._spent + (time.monotonic() - self._began) / 60
 
     def learning_rate(self) -> float:
@@ -130,6 +131,8 @@ class FitModule(L.LightningModule):
         self._refuse_if_not_finite(norm, "gradient")
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
+        if self._compiles:
+            self._compiles, self._began = False, time.monotonic()
         step = self.global_step  # a young average forgets faster
         weight = 1 - min(self.config.ema, step / (step + 10.0))
         with torch.no_grad():

@@ -32,6 +32,9 @@ VARIANTS = {
     "kernel: 2 layers": {"model": {"kernel_layers": 2}},
     "frequencies to 2": {"model": {"max_frequency": 2}},
     "frequencies to 4": {"model": {"max_frequency": 4}},
+    "features to frequency 3": {"model": {"feature_frequency": 3}},
+    "cutoff 4": {"model": {"cutoff": 4.0}},
+    "5 radial functions": {"model": {"radial_functions": 5}},
     "no many-body products": {"model": {"correlation": 1}},
     "products of two": {"model": {"correlation": 2}},
     "1 interaction layer": {"model": {"layers": 1}},
@@ -45,6 +48,7 @@ VARIANTS = {
     "batches of 10": {"batch_size": 10},
     "squared errors": {"loss": {"kind": "mse"}},
     "no average of weights": {"ema": 0.0},
+    "weight decay 0.01": {"weight_decay": 0.01},
 }
 
 

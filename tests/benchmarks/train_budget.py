@@ -1,14 +1,15 @@
 """Error on unseen frames after equal training time, beside other packages: measured only.
 
     python tests/benchmarks/train_budget.py train.xyz [test.xyz] --minutes 5 20 \
-        [--mace PYTHON] [--nequip PYTHON] [--threads 1] [--output budget]
+        [--compile] [--mace PYTHON] [--nequip PYTHON] [--threads 1] [--output budget]
 
 PYTHON is the interpreter of an environment that has mace-torch or nequip. Trainings follow each
 other, each in a process of its own; the time is that of training, without start and evaluation.
 Settings are those the packages document for small molecules: mace-torch 64x0e+64x1o, batch 5, EMA,
 AMSGrad, stage two for the last quarter (it counts epochs, so two short runs first tell how long one
 lasts); nequip with 4 layers, l <= 1, 32 features, batch 5, EMA, plateau schedule. sikff: all
-settings default. Writes budget.csv, draws budget.png, and goes on where it was.
+settings default, with --compile also once more with `compile: true`, whose time includes compiling.
+Writes budget.csv, draws budget.png, and goes on where it was.
 """
 
 from __future__ import annotations
@@ -20,7 +21,8 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -30,7 +32,6 @@ import yaml
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
 
-PACKAGES = ("sikff", "mace", "nequip")
 # e3nn 0.4.4, which mace-torch wants, is not imported by newer torch otherwise
 ENVIRONMENT = os.environ | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 CUTOFF, BATCH = 5.0, 5
@@ -79,13 +80,21 @@ def call(command: Sequence[str], folder: Path, threads: int) -> None:
 
 
 def train_sikff(
-    python: str, minutes: float, folder: Path, *, data: Path, device: str, threads: int
+    python: str,
+    minutes: float,
+    folder: Path,
+    *,
+    data: Path,
+    device: str,
+    threads: int,
+    compiled: bool = False,
 ) -> Path:
     config = {
         "data": {"train": str(data / "train.xyz"), "valid": str(data / "valid.xyz")},
         "max_minutes": minutes,
         "device": device,
         "threads": threads,
+        "compile": compiled,
         "output": str(folder / "run"),
     }
     folder.mkdir(parents=True, exist_ok=True)
@@ -227,7 +236,12 @@ def nequip_config(minutes: float, data: Path, device: str) -> dict[str, Any]:
     }
 
 
-TRAIN = {"sikff": train_sikff, "mace": train_mace, "nequip": train_nequip}
+TRAIN: dict[str, Callable[..., Path]] = {
+    "sikff": train_sikff,
+    "sikff compiled": partial(train_sikff, compiled=True),
+    "mace": train_mace,
+    "nequip": train_nequip,
+}
 
 
 def evaluate(package: str, model: Path, test: Path, device: str) -> None:
@@ -235,7 +249,7 @@ def evaluate(package: str, model: Path, test: Path, device: str) -> None:
     import warnings
 
     warnings.simplefilter("ignore")
-    if package == "sikff":
+    if package.startswith("sikff"):
         from sikff.calculators import SIKFFCalculator
 
         calculator: Any = SIKFFCalculator(model, device=device)
@@ -303,12 +317,13 @@ def main() -> None:
     parser.add_argument("--minutes", type=float, nargs="+", default=[5, 20])
     parser.add_argument("--valid", type=int, default=50, help="frames for validation")
     parser.add_argument("--every", type=int, default=1, help="test on every n-th frame")
+    parser.add_argument("--compile", action="store_true", help="sikff with compile: true too")
     parser.add_argument("--mace", help="interpreter of an environment with mace-torch")
     parser.add_argument("--nequip", help="interpreter of an environment with nequip")
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--output", type=Path, default=Path("budget"))
-    parser.add_argument("--evaluate", choices=PACKAGES, help=argparse.SUPPRESS)
+    parser.add_argument("--evaluate", choices=TRAIN, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.evaluate:
         evaluate(options.evaluate, options.train, options.test, options.device)
@@ -322,13 +337,18 @@ def main() -> None:
             rows = list(csv.DictReader(file))
     else:
         prepare(options)
-    pythons = {"sikff": sys.executable, "mace": options.mace, "nequip": options.nequip}
+    pythons = {
+        "sikff": sys.executable,
+        "sikff compiled": sys.executable if options.compile else None,
+        "mace": options.mace,
+        "nequip": options.nequip,
+    }
     for minutes in options.minutes:
         for package, python in pythons.items():
             done = any((r["package"], float(r["minutes"])) == (package, minutes) for r in rows)
             if python is None or done:
                 continue
-            folder = options.output / f"{package}_{minutes:g}"
+            folder = options.output / f"{package.replace(' ', '_')}_{minutes:g}"
             model = TRAIN[package](
                 python,
                 minutes,

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from types import SimpleNamespace
 from typing import Any
 
 import ase
@@ -11,6 +12,7 @@ import torch
 from ase.build import molecule
 from ase.calculators.emt import EMT
 from torch import Tensor
+from torch.fx import GraphModule
 
 from force_fields import crystal, ethanol, force_field, graph_of, slab
 from runs import changed, rows
@@ -125,6 +127,24 @@ def test_a_compiled_run_is_the_run(config: TrainConfig, monkeypatch: pytest.Monk
             assert two[key] == pytest.approx(one[key], rel=1e-7), key
     fit(changed(other, compile=False, max_epochs=4), resume=True)
     assert len(rows(other)) == 4
+
+
+@pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:DeprecationWarning")  # torch's own
+def test_the_clock_stands_still_while_it_compiles(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = 0.0
+
+    def slow(flat: GraphModule, _: object) -> GraphModule:
+        nonlocal now
+        now += 600
+        return flat
+
+    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(module, "CompiledTraining", partial(CompiledTraining, backend=slow))
+    fit(changed(config, compile=True, max_epochs=3, max_minutes=5))
+    assert now >= 600
+    assert [row["minutes"] for row in rows(config)] == [0, 0, 0]
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:DeprecationWarning")  # torch's own
