@@ -15,6 +15,7 @@ from sikff.forcefield.compiled import (
     compiled_by_torch,
     flattened,
     inputs,
+    most_neighbours,
     padded,
 )
 from sikff.forcefield.energy import total, volumes
@@ -70,9 +71,7 @@ def room_for(samples: Sequence[Sample], structures: int) -> tuple[Room, float]:
     """
     sizes = torch.tensor([sample.graph.n_atoms for sample in samples])
     neighbours = torch.tensor([sample.graph.n_edges for sample in samples]).double().mean().item()
-    degree = max(
-        int(torch.bincount(sample.graph.edge_index[0], minlength=1).max()) for sample in samples
-    )
+    degree = max(most_neighbours(sample.graph) for sample in samples)
     largest = int(sizes.sort(descending=True).values[:structures].sum())
     room = Room(structures, largest + 1, max(degree, 1))
     return room, structures * neighbours / (room.atoms * room.neighbours)

@@ -113,7 +113,7 @@ class Compiled(EnergyModel):
     def _energies_and_slopes(self, graph: AtomicGraph) -> Slopes:
         """Those of all atoms and ghosts; compiles if what there is does not fit."""
         start = time.perf_counter()
-        degree = int(torch.bincount(graph.edge_index[0], minlength=1).max())
+        degree = most_neighbours(graph)
         fixed = [getattr(graph, name) for name in FIXED]
         function, room = self._function, self._room
         same = function is not None and all(map(torch.equal, fixed, self._fixed))
@@ -128,6 +128,11 @@ class Compiled(EnergyModel):
             self.compilations += 1
             self.seconds += time.perf_counter() - start
         return function(*tensors)
+
+
+def most_neighbours(graph: AtomicGraph) -> int:
+    """Neighbours of the atom that has the most."""
+    return int(torch.bincount(graph.edge_index[0], minlength=1).max())
 
 
 def padded(graph: AtomicGraph, room: Room, cutoff: float) -> AtomicGraph:

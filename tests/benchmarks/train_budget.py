@@ -8,7 +8,7 @@ other, each in a process of its own; the time is that of training, without start
 Settings are those the packages document for small molecules: mace-torch 64x0e+64x1o, batch 5, EMA,
 AMSGrad, stage two for the last quarter (it counts epochs, so two short runs first tell how long one
 lasts); nequip with 4 layers, l <= 1, 32 features, batch 5, EMA, plateau schedule. sikff: all
-settings default, with --compile also once more with `compile: true`, whose time includes compiling.
+settings default, with --compile also once more with `compile: true`, not counting the compiling.
 Writes budget.csv, draws budget.png, and goes on where it was.
 """
 
