@@ -20,7 +20,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms
-from train_budget import answer, train_mace, write
+from train_budget import Run, answer, train_mace, write
 
 STRENGTHS = {0.257: "He", 0.514: "Ne", 0.771: "Ar", 1.028: "Kr"}  # V/Å
 DISTANCE, CUTOFF = 3.5, 6.0  # Å
@@ -90,16 +90,8 @@ def main() -> None:
         for size in options.sizes:
             folder = output / f"{size}_{minutes:g}"
             energies = prepare(options.frames, size, folder)
-            model = train_mace(
-                options.mace,
-                minutes,
-                folder,
-                data=folder,
-                device="cpu",
-                threads=options.threads,
-                e0s=str(energies),
-                cutoff=CUTOFF,
-            )
+            run = Run(options.mace, minutes, folder, folder, "cpu", options.threads)
+            model = train_mace(run, e0s=str(energies), cutoff=CUTOFF)
             command = [options.mace, __file__, "--evaluate", str(model), str(folder / "test.xyz")]
             rows.append({"minutes": minutes, "frames": size, "force_mae": answer(command)})
             print(", ".join(f"{name} {value:g}" for name, value in rows[-1].items()), flush=True)

@@ -24,7 +24,7 @@ import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import ase.io
 import numpy as np
@@ -35,6 +35,17 @@ from ase.calculators.singlepoint import SinglePointCalculator
 # e3nn 0.4.4, which mace-torch wants, is not imported by newer torch otherwise
 ENVIRONMENT = os.environ | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 CUTOFF, BATCH = 5.0, 5
+
+
+class Run(NamedTuple):
+    """A training: by which interpreter, how long, in which folder, on which data and device."""
+
+    python: str
+    minutes: float
+    folder: Path
+    data: Path
+    device: str
+    threads: int
 
 
 def prepare(options: argparse.Namespace) -> None:
@@ -79,89 +90,68 @@ def call(command: Sequence[str], folder: Path, threads: int) -> None:
         )
 
 
-def train_sikff(
-    python: str,
-    minutes: float,
-    folder: Path,
-    *,
-    data: Path,
-    device: str,
-    threads: int,
-    compiled: bool = False,
-) -> Path:
+def train_sikff(run: Run, *, compiled: bool = False) -> Path:
     config = {
-        "data": {"train": str(data / "train.xyz"), "valid": str(data / "valid.xyz")},
-        "max_minutes": minutes,
-        "device": device,
-        "threads": threads,
+        "data": {"train": str(run.data / "train.xyz"), "valid": str(run.data / "valid.xyz")},
+        "max_minutes": run.minutes,
+        "device": run.device,
+        "threads": run.threads,
         "compile": compiled,
-        "output": str(folder / "run"),
+        "output": str(run.folder / "run"),
     }
-    folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    call([python, "-m", "sikff.training", "train", "config.yaml"], folder, threads)
-    return folder / "run" / "model.sikff"
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(config))
+    call([run.python, "-m", "sikff.training", "train", "config.yaml"], run.folder, run.threads)
+    return run.folder / "run" / "model.sikff"
 
 
-def train_mace(
-    python: str,
-    minutes: float,
-    folder: Path,
-    *,
-    data: Path,
-    device: str,
-    threads: int,
-    e0s: str = "average",
-    cutoff: float = CUTOFF,
-) -> Path:
-    def run(epochs: int, where: Path) -> float:
+def train_mace(run: Run, *, e0s: str = "average", cutoff: float = CUTOFF) -> Path:
+    def train(epochs: int, folder: Path) -> float:
         """Seconds of a run of so many epochs."""
-        command = [str(Path(python).with_name("mace_run_train")), "--name=mace", "--model=MACE"]
-        command += [f"--{name}_file={data / name}.xyz" for name in ("train", "valid")]
+        command = [str(Path(run.python).with_name("mace_run_train")), "--name=mace", "--model=MACE"]
+        command += [f"--{name}_file={run.data / name}.xyz" for name in ("train", "valid")]
         command += [f"--E0s={e0s}", "--hidden_irreps=64x0e + 64x1o", f"--r_max={cutoff}"]
         command += [f"--batch_size={BATCH}", "--valid_batch_size=10", "--ema", "--ema_decay=0.99"]
         command += ["--amsgrad", "--energy_key=REF_energy", "--forces_key=REF_forces"]
-        command += ["--default_dtype=float32", f"--device={device}", "--seed=0"]
+        command += ["--default_dtype=float32", f"--device={run.device}", "--seed=0"]
         command += [f"--max_num_epochs={epochs}", "--eval_interval=1"]
         if epochs >= 4:
             command += ["--swa", f"--start_swa={3 * epochs // 4}"]
         start = time.perf_counter()
-        call(command, where, threads)
+        call(command, folder, run.threads)
         return time.perf_counter() - start
 
-    epoch = (run(3, folder / "three") - run(1, folder / "one")) / 2
-    run(max(4, round(60 * minutes / epoch)), folder)
-    return folder / "mace_stagetwo.model"
+    epoch = (train(3, run.folder / "three") - train(1, run.folder / "one")) / 2
+    train(max(4, round(60 * run.minutes / epoch)), run.folder)
+    return run.folder / "mace_stagetwo.model"
 
 
-def train_nequip(
-    python: str, minutes: float, folder: Path, *, data: Path, device: str, threads: int
-) -> Path:
-    folder.mkdir(parents=True, exist_ok=True)
-    config = nequip_config(minutes, data, device)
-    (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = [str(Path(python).with_name("nequip-train")), "-cp", str(folder), "-cn", "config"]
-    call([*command, f"hydra.run.dir={folder}"], folder, threads)
-    return folder / "best.ckpt"
+def train_nequip(run: Run) -> Path:
+    run.folder.mkdir(parents=True, exist_ok=True)
+    (run.folder / "config.yaml").write_text(yaml.safe_dump(nequip_config(run)))
+    command = [str(Path(run.python).with_name("nequip-train"))]
+    command += ["-cp", str(run.folder), "-cn", "config", f"hydra.run.dir={run.folder}"]
+    call(command, run.folder, run.threads)
+    return run.folder / "best.ckpt"
 
 
-def nequip_config(minutes: float, data: Path, device: str) -> dict[str, Any]:
+def nequip_config(run: Run) -> dict[str, Any]:
     """The settings of nequip's tutorial, for these files."""
-    elements = sorted(set(ase.io.read(data / "train.xyz").symbols))
+    elements = sorted(set(ase.io.read(run.data / "train.xyz").symbols))
     loader = {"_target_": "torch.utils.data.DataLoader", "num_workers": 0}
     metrics = {
         "_target_": "nequip.train.EnergyForceMetrics",
         "coeffs": {"total_energy_mae": 1.0, "forces_mae": 1.0},
     }
     monitored = "val0_epoch/weighted_sum"
-    seconds = round(60 * minutes)
+    seconds = round(60 * run.minutes)
     return {
         "run": ["train"],
         "data": {
             "_target_": "nequip.data.datamodule.ASEDataModule",
             "seed": 0,
-            "train_file_path": str(data / "train.xyz"),
-            "val_file_path": str(data / "valid.xyz"),
+            "train_file_path": str(run.data / "train.xyz"),
+            "val_file_path": str(run.data / "valid.xyz"),
             "transforms": [
                 {
                     "_target_": "nequip.data.transforms.ChemicalSpeciesToAtomTypeMapper",
@@ -179,7 +169,7 @@ def nequip_config(minutes: float, data: Path, device: str) -> dict[str, Any]:
         },
         "trainer": {
             "_target_": "lightning.Trainer",
-            "accelerator": "cpu" if device == "cpu" else "gpu",
+            "accelerator": "cpu" if run.device == "cpu" else "gpu",
             "max_epochs": 10**6,
             "max_time": f"00:{seconds // 3600:02d}:{seconds // 60 % 60:02d}:{seconds % 60:02d}",
             "enable_progress_bar": False,
@@ -236,7 +226,7 @@ def nequip_config(minutes: float, data: Path, device: str) -> dict[str, Any]:
     }
 
 
-TRAIN: dict[str, Callable[..., Path]] = {
+TRAIN: dict[str, Callable[[Run], Path]] = {
     "sikff": train_sikff,
     "sikff compiled": partial(train_sikff, compiled=True),
     "mace": train_mace,
@@ -350,12 +340,7 @@ def main() -> None:
                 continue
             folder = options.output / f"{package.replace(' ', '_')}_{minutes:g}"
             model = TRAIN[package](
-                python,
-                minutes,
-                folder,
-                data=options.output,
-                device=options.device,
-                threads=options.threads,
+                Run(python, minutes, folder, options.output, options.device, options.threads)
             )
             command = [python, __file__, str(model), str(options.output / "test.xyz")]
             command += ["--evaluate", package, "--device", options.device]
