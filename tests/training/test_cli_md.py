@@ -23,7 +23,9 @@ from sikff.calculators import SIKFFCalculator
 from sikff.training.cli import main
 from sikff.training.md import read_structure
 from sikff.training.plots import read_log
+from tolerances import TOLERANCES, WRITTEN
 
+LIMITS = TOLERANCES[torch.float64]
 MODELS = Path(__file__).parents[1] / "data" / "format_1"
 O3, AXIAL = str(MODELS / "O3.sikff"), str(MODELS / "C_inf_v.sikff")
 QUICK = ["--device", "cpu", "--quiet", "--dtype", "float64"]
@@ -61,7 +63,7 @@ def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert md("--log", "a.csv") == 0
     assert md("--log", "b.csv", "--compile") == 0
     energies = [read_log(log)["epot_eV"] for log in ("a.csv", "b.csv")]
-    assert np.abs(energies[1] - energies[0]).max() < 1e-6
+    assert np.abs(energies[1] - energies[0]).max() < WRITTEN
     assert len(asked) == 1
 
 
@@ -77,7 +79,7 @@ def test_constraints_of_the_command_and_of_the_file(start: ase.Atoms) -> None:
     ase.io.write("held.xyz", start)
     assert md("--trajectory", "a.traj", "--constraints", "fix=C,3", structure="held.xyz") == 0
     end = read_structure("a.traj")
-    moved = np.abs(end.positions - start.positions).max(1) > 1e-6
+    moved = np.abs(end.positions - start.positions).max(1) > WRITTEN
     assert moved.tolist() == [False, True, True, False, True, False]
     relax = ["relax", O3, "held.xyz", "--constraints", "fix=0-4", "--fmax", "100", *QUICK]
     assert main(relax) == 0
@@ -89,7 +91,7 @@ def test_the_field_acts(start: ase.Atoms) -> None:
     first = ase.io.read("a.xyz", index=0)
     assert first.info["electric_field"].tolist() == [0.0, 0.0, -0.3]
     start.calc = SIKFFCalculator(load(AXIAL).double(), device="cpu", electric_field=[0, 0, -0.3])
-    assert np.abs(first.get_forces() - start.get_forces()).max() < 1e-6
+    assert np.abs(first.get_forces() - start.get_forces()).max() < WRITTEN
     start.calc.set(electric_field=None)
     assert np.abs(first.get_forces() - start.get_forces()).max() > 1e-3
 
@@ -125,7 +127,7 @@ def test_the_surface_acts() -> None:
             model, device="cpu", surface_origin=[0, 0, -2.5], surface=surface
         )
         difference = np.abs(there.get_forces() - first.get_forces()).max()
-        assert difference < 1e-6 if same else difference > 1e-3
+        assert difference < LIMITS.parity if same else difference > 1e-3
     assert md("--trajectory", "b.traj", "--log", "b.csv", model="surface.sikff") == 2  # which?
 
 

@@ -34,7 +34,7 @@ from sikff.training.statistics import (
     compositions,
     energy_scale,
 )
-from tolerances import TOLERANCES
+from tolerances import TOLERANCES, WRITTEN
 
 LIMITS = TOLERANCES[torch.float64]
 MODEL = ForceFieldConfig(elements=("Ni", "Cu"), cutoff=4.0)
@@ -73,10 +73,10 @@ def test_labels_survive_a_file(tmp_path: Path, frames: list[ase.Atoms]) -> None:
     ase.io.write(tmp_path / "d.extxyz", frames)
     read = read_frames(tmp_path / "d.extxyz")
     for before, after in zip(frames, read.atoms, strict=True):
-        assert np.abs(label(after, "energy", None) - before.get_potential_energy()) < 1e-6
-        assert np.abs(label(after, "forces", None) - 2 * before.get_forces()).max() < 1e-6
+        assert np.abs(label(after, "energy", None) - before.get_potential_energy()) < WRITTEN
+        assert np.abs(label(after, "forces", None) - 2 * before.get_forces()).max() < WRITTEN
         stress = label(after, "stress", None)
-        assert np.abs(stress - before.get_stress(voigt=False)).max() < 1e-6
+        assert np.abs(stress - before.get_stress(voigt=False)).max() < WRITTEN
         assert stress.shape == label(before, "stress", "stress").shape == (3, 3)
 
 
@@ -133,8 +133,8 @@ def test_labels_survive_the_formats_of_ase(
         frames, read.atoms, found["forces"], found["stress"], strict=True
     ):
         assert after.info["config_type"] == "crystal"
-        assert np.abs(forces - before.get_forces() - shift).max() < 1e-6
-        assert np.abs(stress - before.get_stress(voigt=False)).max() < 1e-6
+        assert np.abs(forces - before.get_forces() - shift).max() < WRITTEN
+        assert np.abs(stress - before.get_stress(voigt=False)).max() < WRITTEN
 
 
 def test_missing_labels_name_their_frames(frames: list[ase.Atoms]) -> None:

@@ -16,6 +16,9 @@ from sikff.training.evaluate import evaluate
 from sikff.training.fit import fit
 from sikff.training.module import FitModule
 from sikff.training.schedule import Patience, cosine_factor, warm_up_factor
+from tolerances import TOLERANCES
+
+LIMITS = TOLERANCES[torch.float64]
 
 
 def test_schedule_rises_and_falls() -> None:
@@ -53,7 +56,7 @@ def test_the_saved_model_is_the_validated_one(config: TrainConfig) -> None:
     best = min(rows(config), key=lambda row: row["valid_loss"])
     metrics = evaluate(model, read_frames(files[1])).metrics
     for key in ("energy_mae_mev_per_atom", "force_rmse_mev_per_a"):
-        assert metrics[key] == pytest.approx(best[key], rel=1e-9)
+        assert metrics[key] == pytest.approx(best[key], rel=LIMITS.parity)
 
 
 def test_a_run_repeats(config: TrainConfig) -> None:

@@ -49,7 +49,8 @@ def test_what_is_there_is_counted(frames: list[ase.Atoms]) -> None:
     forces = [atoms.calc.results["forces"] for atoms in frames]
     found = report.labels["forces"]
     assert found.keys == {"forces": 12}
-    assert found.rms == pytest.approx(np.sqrt((np.concatenate(forces) ** 2).mean()), rel=1e-12)
+    rms = np.sqrt((np.concatenate(forces) ** 2).mean())
+    assert found.rms == pytest.approx(rms, rel=LIMITS.parity)
     assert found.largest == max(abs(each).max() for each in forces)
     assert found.where == f"frame {int(np.argmax([abs(each).max() for each in forces]))}"
     counts = np.array([[np.sum(a.symbols == e) for e in ("Ni", "Cu")] for a in frames])

@@ -17,7 +17,9 @@ from sikff.training.config import TrainConfig
 from sikff.training.dataset import load_dataset
 from sikff.training.fit import fit
 from sikff.training.scales import ATOMS, set_scales
+from tolerances import TOLERANCES
 
+LIMITS = TOLERANCES[torch.float64]
 CUTOFF = 4.0
 
 
@@ -61,7 +63,7 @@ def test_messages_and_products_are_of_order_one(group: str) -> None:
     set_scales(model, [model.network], [crystal(0)])
     after, elsewhere = sizes(model, crystal(0)), sizes(model, crystal(1))
     assert len(after) == 6
-    assert all(size == pytest.approx(1, abs=1e-9) for size in after.values())
+    assert all(size == pytest.approx(1, abs=LIMITS.parity) for size in after.values())
     assert all(0.2 < size < 5 for size in elsewhere.values())
     assert any(not 0.5 < size < 2 for size in before.values())
 
@@ -75,9 +77,11 @@ def test_only_networks_that_are_named_are_scaled() -> None:
     found = sizes(model, crystal(0))
     assert len(found) == 12
     for name, size in found.items():
-        assert size == pytest.approx(before[name] if name.startswith("vacuum") else 1, abs=1e-9)
+        expected = before[name] if name.startswith("vacuum") else 1
+        assert size == pytest.approx(expected, abs=LIMITS.parity)
     set_scales(model, [model.vacuum], [crystal(0)])
-    assert all(size == pytest.approx(1, abs=1e-9) for size in sizes(model, crystal(0)).values())
+    found = sizes(model, crystal(0))
+    assert all(size == pytest.approx(1, abs=LIMITS.parity) for size in found.values())
 
 
 def test_free_atoms_say_nothing() -> None:
@@ -100,7 +104,7 @@ def test_some_structures_are_enough() -> None:
     set_scales(model, [model.network], many + [crystal(1)] * 3)
     found = sizes(model, AtomicGraph.batch_of(many))
     assert all(size == pytest.approx(1, abs=0.05) for size in found.values())
-    assert any(size != pytest.approx(1, abs=1e-6) for size in found.values())
+    assert any(size != pytest.approx(1, abs=LIMITS.steps) for size in found.values())
 
 
 def test_a_run_starts_with_weights_of_the_right_size(config: TrainConfig) -> None:
@@ -109,4 +113,4 @@ def test_a_run_starts_with_weights_of_the_right_size(config: TrainConfig) -> Non
     samples = load_dataset(config).train
     found = sizes(model, AtomicGraph.batch_of([sample.graph for sample in samples]))
     assert len(found) == 2
-    assert all(size == pytest.approx(1, abs=1e-6) for size in found.values())
+    assert all(size == pytest.approx(1, abs=LIMITS.steps) for size in found.values())
