@@ -47,7 +47,14 @@ VARIANTS = {
     "batches of 3": {"batch_size": 3},
     "batches of 10": {"batch_size": 10},
     "squared errors": {"loss": {"kind": "mse"}},
+    "Huber loss linear from 0.01": {"loss": {"delta": 0.01}},
     "no average of weights": {"ema": 0.0},
+    "constant rate, average of weights 0.999": {
+        "schedule": "plateau",
+        "plateau_patience": 10**6,
+        "ema": 0.999,
+    },
+    "weight decay 0.001": {"weight_decay": 0.001},
     "weight decay 0.01": {"weight_decay": 0.01},
 }
 
