@@ -19,10 +19,10 @@ class Tolerance:
 
     algebra: float  # group tables: homomorphism, orthogonality, intertwining
     equivariance: float  # f(g x) against rho(g) f(x), exact layers
-    invariance: float  # energies under the group, translation, relabelling
+    invariance: float  # energies under the group, translation, relabelling; what MD keeps
     parity: float  # two ways to the same number: batch or single, fast or plain, saved or fresh
     gradient: float  # analytic derivatives that differ only in the order of sums
-    steps: float  # parity and conservation after many steps of MD or training
+    rounding: float  # numbers after a few operations
     forces_fd: float  # forces against central differences of the energy, eV/Å
     stress_fd: float  # stress against central differences of the energy, eV/Å^3
 
@@ -35,7 +35,7 @@ TOLERANCES: Mapping[torch.dtype, Tolerance] = MappingProxyType(
             invariance=1e-9,
             parity=1e-10,
             gradient=1e-9,
-            steps=1e-7,
+            rounding=1e-14,
             forces_fd=1e-6,
             stress_fd=1e-7,
         ),
@@ -45,7 +45,7 @@ TOLERANCES: Mapping[torch.dtype, Tolerance] = MappingProxyType(
             invariance=1e-5,
             parity=1e-5,
             gradient=1e-4,
-            steps=1e-3,
+            rounding=1e-6,
             forces_fd=1e-2,
             stress_fd=1e-3,
         ),

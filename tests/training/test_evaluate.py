@@ -19,7 +19,6 @@ from sikff.training.metrics import Metrics
 from sikff.training.plots import energy_drift, learning_curves, parity, read_log, save_figure
 from tolerances import TOLERANCES
 
-LIMITS = TOLERANCES[torch.float64]
 LIMIT = TOLERANCES[torch.float64].parity
 PNG = b"\x89PNG"
 
@@ -64,9 +63,9 @@ def test_metrics_agree_with_the_calculator(
         "stress_rmse_mev_per_a3": 1000 * np.sqrt(np.mean(np.square(stress))),
     }
     metrics = {key: found.metrics[key] for key in expected}
-    assert metrics == pytest.approx(expected, rel=LIMITS.parity)
+    assert metrics == pytest.approx(expected, rel=LIMIT)
     by_element = {e: 1000 * np.abs(error[symbols == e]).mean() for e in ("Cu", "Ni")}
-    assert found.metrics["force_mae_by_element"] == pytest.approx(by_element, rel=LIMITS.parity)
+    assert found.metrics["force_mae_by_element"] == pytest.approx(by_element, rel=LIMIT)
     assert found.metrics["n_frames"] == len(frames)
     assert found.metrics["seconds"] > 0
 

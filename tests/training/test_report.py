@@ -50,7 +50,7 @@ def test_what_is_there_is_counted(frames: list[ase.Atoms]) -> None:
     found = report.labels["forces"]
     assert found.keys == {"forces": 12}
     rms = np.sqrt((np.concatenate(forces) ** 2).mean())
-    assert found.rms == pytest.approx(rms, rel=LIMITS.parity)
+    assert found.rms == pytest.approx(rms, rel=LIMITS.rounding)
     assert found.largest == max(abs(each).max() for each in forces)
     assert found.where == f"frame {int(np.argmax([abs(each).max() for each in forces]))}"
     counts = np.array([[np.sum(a.symbols == e) for e in ("Ni", "Cu")] for a in frames])
