@@ -124,8 +124,8 @@ class Interaction(nn.Module):
             layout: of the edges.
         """
         a = self.conv.gather(f, basis, attr, layout)
-        gate = gates @ self.gate.index_select(1, self.component).flatten(1)
-        flat = a * (1 + gate)
+        gate = self.gate.index_select(1, self.component).flatten(1).T @ gates.T
+        flat = (a.T * (1 + gate)).T
         result, power = self.linear[0](flat), flat.unflatten(1, (-1, self.channels))
         for mix, product, linear in zip(self.mix, self.product, self.linear[1:], strict=True):
             power = product(power, mix(flat).unflatten(1, (-1, self.channels)))

@@ -80,12 +80,12 @@ class Contraction(Tabulated):
         return self._contract(list(outer.split(self.right_type.block_sizes, dim=2)), len(outer))
 
     def _contract(self, outer: list[Tensor], n: int) -> Tensor:
-        """The same for A cut into the blocks of the right type."""
+        """The same for A cut into the blocks of the right type; nodes come last in memory."""
         weights = self._weights()
         blocks = [strip.split(self.left_type.block_sizes, dim=1) for strip in outer]
         dims = [block.irrep.dim for block in self.out_type.blocks]
         results = [
-            self.scales.new_zeros(block.irrep.dim * n, block.copies)
+            self.scales.new_zeros(block.copies, block.irrep.dim * n)
             for block in self.out_type.blocks
         ]
         for i, j, table, outputs in self._steps:
@@ -95,18 +95,18 @@ class Contraction(Tabulated):
             coupled = (getattr(self, table) @ pairs).split([dims[o] for o in outputs])
             for o, path in zip(outputs, coupled, strict=True):
                 rows = path.reshape(dims[o] * n, a.copies * b.copies)
-                results[o] = torch.addmm(results[o], rows, next(weights))
+                results[o] = torch.addmm(results[o], next(weights).T, rows.T)
         parts = [
-            y.view(dim, n, y.shape[1]).transpose(0, 1).flatten(1)
+            y.unflatten(1, (dim, n)).transpose(0, 1).flatten(0, 1)
             for y, dim in zip(results, dims, strict=True)
         ]
-        return torch.cat(parts, dim=1) if parts else self.scales.new_zeros(n, 0)
+        return torch.cat(parts).T if parts else self.scales.new_zeros(n, 0)
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """W CG sum_j h_ij (x) f_j: h [P, d_left] in the layout's places, f [N, d_right]."""
-        parts = f.split(self.right_type.block_sizes, dim=1)
+        parts = f.contiguous().split(self.right_type.block_sizes, dim=1)
         n_receivers = sum(n for n, _ in layout.shapes)
-        return self._contract([sum_outer_products(h, p, layout) for p in parts], n_receivers)
+        return self._contract(sum_outer_products(h, parts, layout), n_receivers)
 
     def matrix(self, left: Tensor) -> Tensor:
         """The explicit map right -> out for given left features [E, d_left]: [E, d_out, d_right].
@@ -221,12 +221,12 @@ class ChannelProduct(Tabulated):
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
         """[N, D_left, C], [N, D_right, C] -> [N, D_out, C].
 
-        x meets the table before y: what is in between has D_out D_right components a channel, not
-        the D_left D_right of the outer product, and outputs are few.
+        y meets the table before x: what is in between has D_out D_left components a channel, not
+        the D_left D_right of the outer product, and outputs are few. Nodes come last in memory.
         """
-        table = self.coupling().permute(0, 2, 1, 3)  # [C, D_left, D_out, D_right]
-        coupled = torch.bmm(x.permute(2, 0, 1), table.flatten(2)).unflatten(2, table.shape[2:])
-        return (coupled * y.permute(2, 0, 1).unsqueeze(2)).sum(-1).permute(1, 2, 0)
+        table, x, y = self.coupling(), x.permute(2, 1, 0), y.permute(2, 1, 0)
+        coupled = torch.bmm(table.flatten(1, 2), y).unflatten(1, table.shape[1:3])
+        return (coupled * x.unsqueeze(1)).sum(2).permute(2, 1, 0)
 
     def coupling(self) -> Tensor:
         """Every channel's table, [C, D_out, D_left, D_right]."""
@@ -241,7 +241,7 @@ class ChannelProduct(Tabulated):
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """sum_j of products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
         h, f = h.unflatten(1, (-1, self.channels)), f.unflatten(1, (-1, self.channels))
-        outer = sum_outer_products(h.transpose(1, 2), f.transpose(1, 2), layout)
+        (outer,) = sum_outer_products(h.transpose(1, 2), [f.transpose(1, 2)], layout)
         products = torch.bmm(outer.transpose(0, 1).flatten(2), self.coupling().flatten(2).mT)
         return products.permute(1, 2, 0).flatten(1)
 

@@ -1,5 +1,6 @@
 """The G-equivariant multi-layer perceptron (paper, section 3: phi of Lemma 1)."""
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -36,6 +37,7 @@ class Trunk(Tabulated):
     """
 
     spread: Tensor
+    ones: Tensor
 
     def __init__(
         self,
@@ -64,6 +66,7 @@ class Trunk(Tabulated):
         self.mix = Linear(in_type.canonical, covariant)
         gated = (FieldType.scalar(group, fields) + covariant).canonical
         self.register_table("spread", Gate(gated).originals["spread"])
+        self.register_table("ones", np.repeat([1.0, 0.0], [fields, covariant.size]))
         self.norms = SquaredNorms(covariant) if norms and layers > 1 and covariant.size else None
         n_in = in_type.n_invariants + n_invariants + (covariant.n_fields if self.norms else 0)
         width = max(2 * fields, 32) if width is None else width
@@ -89,19 +92,19 @@ class Trunk(Tabulated):
         """
         check_size("G-MLP", v, self.in_type)
         v = self.to_canonical(v)
-        mixed = self.mix(v)
+        matrix = nn.functional.pad(self.mix.matrix(), (self.fields, 0))
+        mixed = nn.functional.linear(v, matrix.T, self.ones)  # [..., fields + covariants], first 1
         known = [v[..., : self.in_type.n_invariants]]
         if invariants is not None:
             known.append(invariants)
         if self.norms is not None:
-            known.append(self.norms(mixed))
+            known.append(self.norms(mixed[..., self.fields :]))
         if not self.has_invariants:
             known.append(torch.ones_like(v[..., :1]))
         factors = self.mlp(torch.cat(known, dim=-1), self.spread)
         if shell is not None and not self.stack:
             factors = factors * shell
-        scalars, gates = factors.split([self.fields, mixed.shape[-1]], dim=-1)
-        h = torch.cat([scalars, mixed * gates], dim=-1)
+        h = mixed * factors
         for layer in self.stack:
             h = layer(h)
         return h * shell if shell is not None and self.stack else h

@@ -86,34 +86,44 @@ class Linear(Tabulated):
         return _Batch(slice(first.start, stop), n, first.copies, matrices, f"irreps_{label}", name)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features [..., d_in] -> [..., d_out]."""
+        """Features [..., d_in] -> [..., d_out].
+
+        The result lies in memory as [d_out, ...]: products of matrices take it as it is, by irrep
+        here and by channel in :class:`ChannelProduct`, where [..., d_out] would have to be copied.
+        """
         check_size("Linear", x, self.in_type)
         rows = self.to_canonical(x.unsqueeze(0)).flatten(0, -2)
         sizes = [n * i * o for n, i, o in self.matrices]
         weights = iter((self.weight * self.scales).split(sizes))
         parts = [
-            rows.new_zeros(len(rows), step)
+            rows.new_zeros(step, len(rows))
             if isinstance(step, int)
-            else self._product(step, rows, next(weights))
+            else self._product(step, rows.T, next(weights))
             for step in self._steps
         ]
-        y = parts[0] if len(parts) == 1 else torch.cat([rows[:, :0], *parts], dim=1)
+        y = (parts[0] if len(parts) == 1 else torch.cat([rows.T[:0], *parts])).T
         if self.bias is not None:
             y = y + nn.functional.pad(self.bias, (0, y.shape[1] - len(self.bias)))
         return self.from_canonical(y.view(*x.shape[:-1], y.shape[1]))
 
-    def _product(self, batch: _Batch, rows: Tensor, weights: Tensor) -> Tensor:
-        """Features [N, d_in] times the matrices of a batch: its components of the result."""
+    def matrix(self) -> Tensor:
+        """The map as one matrix [d_in, d_out], without bias: few of its entries are not zero, but
+        where features are small a single product is faster."""
+        eye = torch.eye(self.in_type.size, dtype=self.weight.dtype, device=self.weight.device)
+        return self(eye) if self.bias is None else self(eye) - self(torch.zeros_like(eye))
+
+    def _product(self, batch: _Batch, columns: Tensor, weights: Tensor) -> Tensor:
+        """Features [d_in, N] times the matrices of a batch: its components of the result."""
         n = batch.n_components
-        part = rows[:, batch.sources].unflatten(1, (n, batch.copies)).transpose(0, 1)
+        part = columns[batch.sources].unflatten(0, (n, batch.copies))
         if batch.endomorphisms is not None:
             table = getattr(self, batch.endomorphisms)
             part = (table @ part.flatten(1)).view(len(table) // n, *part.shape)
-            part = part.permute(1, 2, 0, 3).flatten(2)  # [n, N, k copies]
+            part = part.transpose(0, 1).flatten(1, 2)  # [n, k copies, N]
         matrices = weights.view(batch.matrices)
         if n > len(matrices):
             matrices = matrices.index_select(0, getattr(self, batch.irreps))
-        return torch.bmm(part, matrices).transpose(0, 1).flatten(1)
+        return torch.bmm(matrices.mT, part).flatten(0, 1)
 
 
 def _runs(pairs: list[tuple[Block | None, Block]]) -> list[list[tuple[Block | None, Block]]]:

@@ -1,5 +1,6 @@
 """The one sum over neighbours: A_i = sum_j h_ij (x) f_j, as products of thin matrices per node."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -72,17 +73,25 @@ def neighbour_layout(
     )
 
 
-def sum_outer_products(h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
-    """A_i = sum_j h_ij (x) f_j: h [P, ..., a], f [N, ..., b] -> [N, ..., a, b].
+def sum_outer_products(h: Tensor, parts: Sequence[Tensor], layout: NeighbourLayout) -> list[Tensor]:
+    """A_i = sum_j h_ij (x) f_j: h [P, ..., a], parts f [N, ..., b] -> [N, ..., a, b] for each part.
 
     Memory is proportional to P (a + b) + N a b: there is no tensor of size P a b. Dimensions in
     between (channels) are kept. ``h`` is in the layout's places, and zero in the
     empty ones.
     """
-    f = f.index_select(0, layout.senders)
+    tables = [table.movedim(1, -1) for table in _tables(h, layout)]
+
+    def outer(f: Tensor) -> Tensor:
+        gathered = _tables(f.index_select(0, layout.senders), layout)
+        sums = [a @ b.movedim(1, -2) for a, b in zip(tables, gathered, strict=True)]
+        return sums[0] if layout.order is None else torch.cat(sums).index_select(0, layout.order)
+
+    return [outer(f) for f in parts]
+
+
+def _tables(values: Tensor, layout: NeighbourLayout) -> list[Tensor]:
+    """Values [P, ...] in the layout's places as its tables [n, K, ...]."""
     sizes = [n * k for n, k in layout.shapes]
-    sums = [
-        h_.unflatten(0, shape).movedim(1, -1) @ f_.unflatten(0, shape).movedim(1, -2)
-        for h_, f_, shape in zip(h.split(sizes), f.split(sizes), layout.shapes, strict=True)
-    ]
-    return sums[0] if layout.order is None else torch.cat(sums).index_select(0, layout.order)
+    strips = values.split(sizes) if len(sizes) > 1 else [values]  # backward, split is a copy
+    return [strip.unflatten(0, n_k) for strip, n_k in zip(strips, layout.shapes, strict=True)]
