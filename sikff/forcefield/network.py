@@ -125,7 +125,7 @@ class Interaction(nn.Module):
         """
         a = self.conv.gather(f, basis, attr, layout)
         gate = self.gate.index_select(1, self.component).flatten(1).T @ gates.T
-        flat = (a.T * (1 + gate)).T
+        flat = (a.T * (1 + gate)).T  # in memory nodes come last: see Linear
         result, power = self.linear[0](flat), flat.unflatten(1, (-1, self.channels))
         for mix, product, linear in zip(self.mix, self.product, self.linear[1:], strict=True):
             power = product(power, mix(flat).unflatten(1, (-1, self.channels)))
@@ -142,7 +142,7 @@ class Interaction(nn.Module):
         The activations of a part are not kept, but computed again in the backward pass: memory is
         that of one part, time a third more.
         """
-        own = f
+        own = f = f.contiguous()
         if layout.order is not None:
             in_rows = torch.argsort(layout.order)
             own, gates = f.index_select(0, in_rows), gates.index_select(0, in_rows)

@@ -80,7 +80,7 @@ class Contraction(Tabulated):
         return self._contract(list(outer.split(self.right_type.block_sizes, dim=2)), len(outer))
 
     def _contract(self, outer: list[Tensor], n: int) -> Tensor:
-        """The same for A cut into the blocks of the right type; nodes come last in memory."""
+        """The same for A cut into the blocks of the right type."""
         weights = self._weights()
         blocks = [strip.split(self.left_type.block_sizes, dim=1) for strip in outer]
         dims = [block.irrep.dim for block in self.out_type.blocks]
@@ -219,14 +219,16 @@ class ChannelProduct(Tabulated):
         return [start + k + n * np.arange(block.irrep.dim) for k in range(n)]
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """[N, D_left, C], [N, D_right, C] -> [N, D_out, C].
+        """[N, D_left, C], [N, D_right, C] -> [N, D_out, C], in memory [D_out, C, N].
 
         y meets the table before x: what is in between has D_out D_left components a channel, not
-        the D_left D_right of the outer product, and outputs are few. Nodes come last in memory.
+        the D_left D_right of the outer product, and outputs are few. Products of matrices want all
+        with the nodes last.
         """
         table, x, y = self.coupling(), x.permute(2, 1, 0), y.permute(2, 1, 0)
         coupled = torch.bmm(table.flatten(1, 2), y).unflatten(1, table.shape[1:3])
-        return (coupled * x.unsqueeze(1)).sum(2).permute(2, 1, 0)
+        products = (coupled * x.unsqueeze(1)).sum(2)  # [C, D_out, N]
+        return products.transpose(0, 1).contiguous().permute(2, 0, 1)
 
     def coupling(self) -> Tensor:
         """Every channel's table, [C, D_out, D_left, D_right]."""

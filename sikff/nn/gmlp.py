@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from sikff.fields import FieldType
 from sikff.groups import Irrep, SymmetryGroup
@@ -12,6 +13,7 @@ from sikff.nn.nonlinearity import Gate, Sampled, SquaredNorms
 from sikff.nn.tables import Tabulated, ToCanonical, check_size
 
 NONLINEARITIES = ("gated", "sampled")
+NARROW = 32  # features: for so few one product with a matrix of zeros too is faster than by irrep
 
 
 class Trunk(Tabulated):
@@ -64,6 +66,7 @@ class Trunk(Tabulated):
         covariant = FieldType(group, [(fields, i) for i in trivial + others]).canonical
         self.to_canonical = ToCanonical(in_type)
         self.mix = Linear(in_type.canonical, covariant)
+        self.is_narrow = in_type.size <= NARROW
         gated = (FieldType.scalar(group, fields) + covariant).canonical
         self.register_table("spread", Gate(gated).originals["spread"])
         self.register_table("ones", np.repeat([1.0, 0.0], [fields, covariant.size]))
@@ -92,8 +95,7 @@ class Trunk(Tabulated):
         """
         check_size("G-MLP", v, self.in_type)
         v = self.to_canonical(v)
-        matrix = nn.functional.pad(self.mix.matrix(), (self.fields, 0))
-        mixed = nn.functional.linear(v, matrix.T, self.ones)  # [..., fields + covariants], first 1
+        mixed = self._mixed(v)
         known = [v[..., : self.in_type.n_invariants]]
         if invariants is not None:
             known.append(invariants)
@@ -108,6 +110,13 @@ class Trunk(Tabulated):
         for layer in self.stack:
             h = layer(h)
         return h * shell if shell is not None and self.stack else h
+
+    def _mixed(self, v: Tensor) -> Tensor:
+        """1 for each hidden invariant, then the covariant channels: [..., fields + covariants]."""
+        if self.is_narrow:
+            matrix = F.pad(self.mix.matrix(), (self.fields, 0))
+            return F.linear(v, matrix.T, self.ones)
+        return torch.cat([v.new_ones(*v.shape[:-1], self.fields), self.mix(v)], dim=-1)
 
 
 class GMLP(nn.Module):

@@ -1,5 +1,7 @@
 """Equivariant linear maps between field types (Schur's lemma, full endomorphism algebra)."""
 
+from collections.abc import Iterator
+from math import prod
 from typing import NamedTuple
 
 import numpy as np
@@ -14,7 +16,7 @@ from sikff.nn.tables import Tabulated, ToCanonical, check_size
 class _Batch(NamedTuple):
     """Neighbouring irreps of the same multiplicities: one batched product, a matrix for each."""
 
-    sources: slice  # components in the input
+    start: int  # first component in the input
     n_components: int
     copies: int  # of each irrep in the input
     matrices: tuple[int, int, int]  # irreps, inputs of each (copies x endomorphisms), copies out
@@ -71,7 +73,6 @@ class Linear(Tabulated):
         dims = [block.irrep.dim for _, block in pairs]
         bases = [endomorphisms(block.irrep) for _, block in pairs]
         k, n = len(bases[0]), sum(dims)
-        stop = first.start + n * first.copies
         name, label = None, f"{out.irrep.index}"
         if k > 1:
             name = f"mixing_{label}"
@@ -83,47 +84,57 @@ class Linear(Tabulated):
         irreps = torch.repeat_interleave(torch.tensor(dims))
         self.register_buffer(f"irreps_{label}", irreps, persistent=False)
         matrices = (len(pairs), k * first.copies, out.copies)
-        return _Batch(slice(first.start, stop), n, first.copies, matrices, f"irreps_{label}", name)
+        return _Batch(first.start, n, first.copies, matrices, f"irreps_{label}", name)
 
     def forward(self, x: Tensor) -> Tensor:
         """Features [..., d_in] -> [..., d_out].
 
-        The result lies in memory as [d_out, ...]: products of matrices take it as it is, by irrep
-        here and by channel in :class:`ChannelProduct`, where [..., d_out] would have to be copied.
+        Of features that lie in memory as [d_in, N] the result lies there as [d_out, N]: nothing has
+        to be copied then, neither here nor in :class:`ChannelProduct`.
         """
         check_size("Linear", x, self.in_type)
         rows = self.to_canonical(x.unsqueeze(0)).flatten(0, -2)
-        sizes = [n * i * o for n, i, o in self.matrices]
-        weights = iter((self.weight * self.scales).split(sizes))
-        parts = [
-            rows.new_zeros(step, len(rows))
-            if isinstance(step, int)
-            else self._product(step, rows.T, next(weights))
-            for step in self._steps
-        ]
-        y = (parts[0] if len(parts) == 1 else torch.cat([rows.T[:0], *parts])).T
+        nodes_last = rows.T.is_contiguous()
+        y = self._product(rows.T, 0).T if nodes_last else self._product(rows, 1)
         if self.bias is not None:
             y = y + nn.functional.pad(self.bias, (0, y.shape[1] - len(self.bias)))
         return self.from_canonical(y.view(*x.shape[:-1], y.shape[1]))
 
+    def _product(self, x: Tensor, axis: int) -> Tensor:
+        """[d_in, N] -> [d_out, N], or [N, d_in] -> [N, d_out]: ``axis`` is that of the features."""
+        parts = []
+        for batch, matrices in self._batches():
+            if isinstance(batch, int):
+                shape = (batch, x.shape[1]) if axis == 0 else (len(x), batch)
+                parts.append(x.new_zeros(shape))
+                continue
+            part = x.narrow(axis, batch.start, batch.n_components * batch.copies)
+            part = part.unflatten(axis, (batch.n_components, batch.copies)).movedim(axis, 0)
+            if batch.endomorphisms is not None:
+                table = getattr(self, batch.endomorphisms)
+                mixed = (table @ part.flatten(1)).view(-1, *part.shape)
+                part = mixed.movedim(0, axis + 1).flatten(axis + 1, axis + 2)
+            if axis == 0:
+                parts.append(torch.bmm(matrices.mT, part).flatten(0, 1))
+            else:
+                parts.append(torch.bmm(part, matrices).transpose(0, 1).flatten(1))
+        return parts[0] if len(parts) == 1 else torch.cat([x.narrow(axis, 0, 0), *parts], dim=axis)
+
+    def _batches(self) -> Iterator[tuple[_Batch | int, Tensor]]:
+        """Each batch with the matrix of each component, [n, k copies, copies out]."""
+        weights = iter((self.weight * self.scales).split([prod(m) for m in self.matrices]))
+        for batch in self._steps:
+            matrices = self.scales
+            if isinstance(batch, _Batch):
+                matrices = next(weights).view(batch.matrices)
+                if batch.n_components > len(matrices):
+                    matrices = matrices.index_select(0, getattr(self, batch.irreps))
+            yield batch, matrices
+
     def matrix(self) -> Tensor:
-        """The map as one matrix [d_in, d_out], without bias: few of its entries are not zero, but
-        where features are small a single product is faster."""
+        """The map as one matrix [d_in, d_out], most of it zeros; without bias."""
         eye = torch.eye(self.in_type.size, dtype=self.weight.dtype, device=self.weight.device)
         return self(eye) if self.bias is None else self(eye) - self(torch.zeros_like(eye))
-
-    def _product(self, batch: _Batch, columns: Tensor, weights: Tensor) -> Tensor:
-        """Features [d_in, N] times the matrices of a batch: its components of the result."""
-        n = batch.n_components
-        part = columns[batch.sources].unflatten(0, (n, batch.copies))
-        if batch.endomorphisms is not None:
-            table = getattr(self, batch.endomorphisms)
-            part = (table @ part.flatten(1)).view(len(table) // n, *part.shape)
-            part = part.transpose(0, 1).flatten(1, 2)  # [n, k copies, N]
-        matrices = weights.view(batch.matrices)
-        if n > len(matrices):
-            matrices = matrices.index_select(0, getattr(self, batch.irreps))
-        return torch.bmm(matrices.mT, part).flatten(0, 1)
 
 
 def _runs(pairs: list[tuple[Block | None, Block]]) -> list[list[tuple[Block | None, Block]]]:

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sikff.fields import FieldType
-from sikff.nn import ChannelProduct, Contraction, equivariance_error, neighbour_layout
+from sikff.nn import ChannelProduct, Contraction, Linear, equivariance_error, neighbour_layout
 from symmetry_cases import (
     NAMES,
     class_average,
@@ -71,6 +71,20 @@ def test_channel_product(name: str, copies: int) -> None:
     assert relative_error(product(h, f), explicit) < PARITY
     one = every_irrep(t.group, 1, n=copies)
     assert layer.weight.shape == (round(class_average(t.group, [one] * 3)), c)
+
+
+def test_products_lie_in_memory_with_the_nodes_last() -> None:
+    """A batched product of what lies otherwise would copy it, matrix by matrix."""
+    layer = channel_product("O(3)")
+    x, y = (randn(5, layer.left_type.size // 3, 3, seed=seed) for seed in (0, 1))
+    expected = layer(x, y)
+    nodes_last = [t.permute(1, 2, 0).contiguous().permute(2, 0, 1) for t in (x, y)]
+    found = layer(*nodes_last)
+    assert relative_error(found, expected) < PARITY
+    for result in (expected, found):
+        assert result.permute(1, 2, 0).is_contiguous()
+    linear = seeded(Linear(layer.out_type, layer.out_type)).double()
+    assert linear(found.flatten(1)).T.is_contiguous()
 
 
 def test_channels_do_not_mix() -> None:

@@ -94,6 +94,20 @@ def test_variance_is_kept(name: str) -> None:
     assert 0.7 < y.std() < 1.4
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_the_layout_in_memory_is_kept_and_changes_nothing(name: str) -> None:
+    g = group(name)
+    in_type, out_type = random_type(g, 0), random_type(g, 1)
+    parity = TOLERANCES[torch.float64].parity
+    for types in ((in_type, out_type), (in_type.canonical, out_type.canonical)):
+        layer = seeded(Linear(*types, bias=True)).double()
+        x = randn(7, in_type.size, seed=0)
+        expected, found = layer(x), layer(x.T.contiguous().T)
+        assert relative_error(found, expected) < parity
+        assert relative_error(x @ layer.matrix(), expected - layer(0 * x)) < parity
+        assert found.T.is_contiguous() or not layer.out_type.is_canonical
+
+
 def test_bad_input() -> None:
     a, b = group("SO(3)"), group("O(3)")
     with pytest.raises(ValueError, match=r"in_type is of group SO\(3\), out_type of O\(3\)"):
