@@ -102,8 +102,8 @@ class Linear(Tabulated):
 
     def _product(self, x: Tensor, axis: int) -> Tensor:
         """[d_in, N] -> [d_out, N], or [N, d_in] -> [N, d_out]: ``axis`` is that of the features."""
-        parts = []
-        for batch, matrices in self._batches():
+        parts, matrices = [], self._matrices()
+        for batch in self._steps:
             if isinstance(batch, int):
                 shape = (batch, x.shape[1]) if axis == 0 else (len(x), batch)
                 parts.append(x.new_zeros(shape))
@@ -115,21 +115,20 @@ class Linear(Tabulated):
                 mixed = (table @ part.flatten(1)).view(-1, *part.shape)
                 part = mixed.movedim(0, axis + 1).flatten(axis + 1, axis + 2)
             if axis == 0:
-                parts.append(torch.bmm(matrices.mT, part).flatten(0, 1))
+                parts.append(torch.bmm(next(matrices).mT, part).flatten(0, 1))
             else:
-                parts.append(torch.bmm(part, matrices).transpose(0, 1).flatten(1))
+                parts.append(torch.bmm(part, next(matrices)).transpose(0, 1).flatten(1))
         return parts[0] if len(parts) == 1 else torch.cat([x.narrow(axis, 0, 0), *parts], dim=axis)
 
-    def _batches(self) -> Iterator[tuple[_Batch | int, Tensor]]:
-        """Each batch with the matrix of each component, [n, k copies, copies out]."""
+    def _matrices(self) -> Iterator[Tensor]:
+        """Of each batch the matrix of each component, [n, k copies, copies out]."""
         weights = iter((self.weight * self.scales).split([prod(m) for m in self.matrices]))
         for batch in self._steps:
-            matrices = self.scales
             if isinstance(batch, _Batch):
                 matrices = next(weights).view(batch.matrices)
                 if batch.n_components > len(matrices):
                     matrices = matrices.index_select(0, getattr(self, batch.irreps))
-            yield batch, matrices
+                yield matrices
 
     def matrix(self) -> Tensor:
         """The map as one matrix [d_in, d_out], most of it zeros; without bias."""

@@ -260,12 +260,10 @@ def test_ctrl_c_in_a_relaxation(
 def test_ctrl_c_in_dynamics() -> None:
     command = [sys.executable, "-m", "sikff.training", "md", O3, "start.xyz", *QUICK]
     endless = ["--steps", "1000000000", "--timestep", "1e-4", "--trajectory", "a.xyz"]
-    heed = partial(
-        signal.signal, signal.SIGINT, signal.SIG_DFL
-    )  # a shell's background job does not
-    with subprocess.Popen(
-        [*command, *endless], stderr=subprocess.PIPE, text=True, preexec_fn=heed
-    ) as run:
+    # what a shell runs in the background is told to ignore it
+    heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
+    options = {"stderr": subprocess.PIPE, "text": True, "preexec_fn": heed}
+    with subprocess.Popen([*command, *endless], **options) as run:
         while not (Path("a.xyz").exists() and Path("a.xyz").stat().st_size):
             assert run.poll() is None
             time.sleep(0.05)
