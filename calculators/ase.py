@@ -130,8 +130,13 @@ class SIKFFCalculator(Calculator):
         return super().set(**kwargs)
 
     def check_state(self, atoms: ase.Atoms, tol: float | None = None) -> list[str]:
-        """What changed since the last calculation, the conditions included; by more than `tol`,
-        if that is given, else at all (ten times faster)."""
+        """What changed since the last calculation, the conditions included.
+
+        Args:
+            atoms: the present structure.
+            tol: differences up to this are none; None: every difference counts, which is the
+                faster comparison.
+        """
         changes = super().check_state(atoms, tol=tol)
         for key, now, then in zip(KEYS, self._conditions(atoms), self._calculated, strict=True):
             if now != then:

@@ -142,7 +142,7 @@ class Interaction(nn.Module):
         The activations of a part are not kept, but computed again in the backward pass: memory is
         that of one part, time a third more.
         """
-        own = f = f.contiguous()
+        own = f = f.contiguous()  # rows, which every part gathers
         if layout.order is not None:
             in_rows = torch.argsort(layout.order)
             own, gates = f.index_select(0, in_rows), gates.index_select(0, in_rows)

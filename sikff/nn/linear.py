@@ -112,7 +112,7 @@ class Linear(Tabulated):
             part = part.unflatten(axis, (batch.n_components, batch.copies)).movedim(axis, 0)
             if batch.endomorphisms is not None:
                 table = getattr(self, batch.endomorphisms)
-                mixed = (table @ part.flatten(1)).view(-1, *part.shape)
+                mixed = (table @ part.flatten(1)).view(len(table) // len(part), *part.shape)
                 part = mixed.movedim(0, axis + 1).flatten(axis + 1, axis + 2)
             if axis == 0:
                 parts.append(torch.bmm(next(matrices).mT, part).flatten(0, 1))
@@ -133,7 +133,7 @@ class Linear(Tabulated):
     def matrix(self) -> Tensor:
         """The map as one matrix [d_in, d_out], most of it zeros; without bias."""
         eye = torch.eye(self.in_type.size, dtype=self.weight.dtype, device=self.weight.device)
-        return self(eye) if self.bias is None else self(eye) - self(torch.zeros_like(eye))
+        return self.from_canonical(self._product(self.to_canonical(eye).T, 0).T)
 
 
 def _runs(pairs: list[tuple[Block | None, Block]]) -> list[list[tuple[Block | None, Block]]]:

@@ -33,6 +33,26 @@ def test_gated_is_equivariant(name: str, dtype: torch.dtype, tolerance: Toleranc
     assert error < tolerance.equivariance
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "C1"])  # only invariants
+def test_one_matrix_mixes_as_a_product_for_each_irrep_does(name: str) -> None:
+    """The same values, and derivatives as training on forces takes them."""
+    in_type, out_type = random_type(group(name), 0), random_type(group(name), 1)
+    net = seeded(GMLP(in_type, out_type, hidden_fields=4, nonlinearity="gated")).double()
+    x = randn(5, in_type.size, seed=0).requires_grad_()
+
+    def values() -> list[torch.Tensor]:
+        y = net(x)
+        (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        return [y, slope, *torch.autograd.grad(slope.square().sum(), [x, net.trunk.mix.weight])]
+
+    found = []
+    for net.trunk.is_narrow in (True, False):
+        found.append(values())
+    for one, other in zip(*found, strict=True):
+        assert other.abs().max() > 1e-3
+        assert relative_error(one, other) < TOLERANCES[D].parity
+
+
 @pytest.mark.parametrize("name", [*FINITE, TILTED])
 def test_sampled_is_exact_for_finite_groups(name: str) -> None:
     g = group(name)

@@ -108,6 +108,14 @@ def test_the_layout_in_memory_is_kept_and_changes_nothing(name: str) -> None:
         assert found.T.is_contiguous() or not layer.out_type.is_canonical
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_no_features_give_none(name: str) -> None:
+    in_type, out_type = random_type(group(name), 0), random_type(group(name), 1)
+    layer = Linear(in_type, out_type)
+    for x in (torch.zeros(0, in_type.size), torch.zeros(in_type.size, 0).T):
+        assert layer(x).shape == (0, out_type.size)
+
+
 def test_bad_input() -> None:
     a, b = group("SO(3)"), group("O(3)")
     with pytest.raises(ValueError, match=r"in_type is of group SO\(3\), out_type of O\(3\)"):

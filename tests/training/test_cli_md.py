@@ -260,7 +260,7 @@ def test_ctrl_c_in_a_relaxation(
 def test_ctrl_c_in_dynamics() -> None:
     command = [sys.executable, "-m", "sikff.training", "md", O3, "start.xyz", *QUICK]
     endless = ["--steps", "1000000000", "--timestep", "1e-4", "--trajectory", "a.xyz"]
-    # what a shell runs in the background is told to ignore it
+    # children of what a shell runs in the background ignore SIGINT
     heed = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)
     options = {"stderr": subprocess.PIPE, "text": True, "preexec_fn": heed}
     with subprocess.Popen([*command, *endless], **options) as run:

@@ -68,7 +68,7 @@ def largest(found: Tensor, expected: Tensor) -> float:
 @pytest.mark.parametrize("group", MODELS)
 def test_a_compiled_step_is_the_step(group: str) -> None:
     """For batches of several sizes, and after the weights have changed."""
-    model, tolerance = force_field(group, **MODELS[group]).train(), LIMITS
+    model = force_field(group, **MODELS[group]).train()
     structures = STRUCTURES[group]
     stress = all(atoms.cell.volume > 0 for atoms in structures)
     graph = batch(model, structures, 0)
@@ -78,16 +78,16 @@ def test_a_compiled_step_is_the_step(group: str) -> None:
         graph = batch(model, part, step)
         found, expected = compiled(graph, stress=stress), model(graph, stress=stress)
         assert expected.forces.abs().max() > 1e-2
-        assert largest(found.energy, expected.energy) < tolerance.parity
-        assert largest(found.energies, expected.energies) < tolerance.parity
-        assert largest(found.forces, expected.forces) < tolerance.gradient
+        assert largest(found.energy, expected.energy) < LIMITS.parity
+        assert largest(found.energies, expected.energies) < LIMITS.parity
+        assert largest(found.forces, expected.forces) < LIMITS.gradient
         assert (found.stress is None) == (not stress)
         if stress:
-            assert largest(found.stress, expected.stress) < tolerance.gradient
+            assert largest(found.stress, expected.stress) < LIMITS.gradient
         slopes = gradients(model, found), gradients(model, expected)
         scale = max(float(slope.abs().max()) for slope in slopes[1])
         for one, other in zip(*slopes, strict=True):
-            assert (one - other).abs().max() < tolerance.gradient * scale
+            assert (one - other).abs().max() < LIMITS.gradient * scale
         with torch.no_grad():
             for weight in model.parameters():
                 weight.mul_(1.1)
