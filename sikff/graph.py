@@ -166,8 +166,10 @@ class AtomicGraph:
     def vectors(self) -> Tensor:
         """Edge vectors [E, 3] in Å, from receiver to sender; differentiable."""
         receiver, sender = self.edge_index
-        lattice = self.cell[self.batch[receiver]]
-        offsets = torch.einsum("ec,ecd->ed", self.shifts, lattice)
+        if self.n_graphs == 1:
+            offsets = self.shifts @ self.cell[0]
+        else:
+            offsets = torch.einsum("ec,ecd->ed", self.shifts, self.cell[self.batch[receiver]])
         return self.positions[sender] - self.positions[receiver] + offsets
 
 

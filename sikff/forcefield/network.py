@@ -2,20 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from sikff.conditions import Conditions
 from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig, FrameConfig
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.frame import Frame
+from sikff.forcefield.parts import Parts, places_at_once
 from sikff.forcefield.reference import ZBL
 from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
@@ -29,10 +30,6 @@ from sikff.nn import (
     neighbour_layout,
 )
 from sikff.nn.kernel import restricted_irreps
-
-# Neighbours, about, whose activations are kept at a time where there are more than twice as many.
-# On the CPU what is larger is no longer allocated from memory that has been freed; a GPU runs full.
-PLACES_AT_ONCE = {"cpu": 2**16, "cuda": 2**20}
 
 
 class Interaction(nn.Module):
@@ -134,34 +131,6 @@ class Interaction(nn.Module):
             result = result + self.keep(own)
         return result * self.scale
 
-    def in_parts(
-        self, f: Tensor, gates: Tensor, basis: EdgeBasis, attr: Tensor, layout: NeighbourLayout
-    ) -> Tensor:
-        """The same of all atoms, so many neighbours at a time.
-
-        The activations of a part are not kept, but computed again in the backward pass: memory is
-        that of one part, time a third more.
-        """
-        own = f = f.contiguous()  # rows, which every part gathers
-        if layout.order is not None:
-            in_rows = torch.argsort(layout.order)
-            own, gates = f.index_select(0, in_rows), gates.index_select(0, in_rows)
-        parts = layout.split(_places_at_once(f))
-        rows, places = [part.shapes[0][0] for part in parts], [len(part.edges) for part in parts]
-        inputs = [tensor.split(rows) for tensor in (own, gates)]
-        inputs += [tensor.split(places) for tensor in (*basis, attr)]
-
-        def update(part: NeighbourLayout, own: Tensor, gates: Tensor, *of_edges: Tensor) -> Tensor:
-            *basis, attr = of_edges
-            return self(f, own, gates, EdgeBasis(*basis), attr, part)
-
-        new = [
-            checkpoint(update, *part, use_reentrant=False, preserve_rng_state=False)
-            for part in zip(parts, *inputs, strict=True)
-        ]
-        stacked = torch.cat(new)
-        return stacked if layout.order is None else stacked.index_select(0, layout.order)
-
 
 class Network(nn.Module):
     """Embedding, interaction layers, and a readout after each: ``n_out`` numbers for every atom.
@@ -187,7 +156,7 @@ class Network(nn.Module):
         n_out: int = 1,
     ) -> None:
         super().__init__()
-        self.group, self.channels = group, config.channels
+        self.group, self.channels, self.n_out = group, config.channels, n_out
         n_species, s = len(config.elements), config.species_channels
         self.embedding = nn.Parameter(torch.randn(n_species, s))
         n_node = n_species + n_scalars
@@ -217,11 +186,11 @@ class Network(nn.Module):
         layout: NeighbourLayout,
         scalars: Tensor | None = None,
         covariant: Tensor | None = None,
-        in_parts: bool = False,
+        parts: Parts | None = None,
     ) -> Tensor:
         """species [N], vectors [E, 3], scalars [N, n_scalars], covariant [N, 3] -> [N, n_out].
 
-        ``in_parts``: keep the activations of some neighbours at a time only, in eager mode.
+        ``parts``: of the layout, to be evaluated one after the other.
         """
         receivers, senders = edge_index
         one_hot = _one_hot(species, len(self.embedding), vectors.dtype)
@@ -234,15 +203,21 @@ class Network(nn.Module):
             attr.append(covariant[receivers])
         edge_attr = torch.cat(attr, dim=-1).index_select(0, layout.edges)
         first = cast(Interaction, self.interactions[0])  # all see the same of the vectors
-        basis = first.conv.kernel.basis(vectors.index_select(0, layout.edges), layout.filled)
+        edges = (vectors.index_select(0, layout.edges), layout.filled)
+        of_vectors = first.conv.kernel.basis
+        basis = of_vectors(*edges) if parts is None else parts.basis(of_vectors, *edges)
         f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)
-        for interaction, readout in zip(self.interactions, self.readouts, strict=True):
-            if in_parts:
-                f = cast(Interaction, interaction).in_parts(f, node, basis, edge_attr, layout)
-            else:
-                f = interaction(f, f, node, basis, edge_attr, layout)
-            total = total + readout(f[:, : len(cast(MLP, readout).weights[0])])
-        return total
+        evaluate = partial(_evaluate, layout) if parts is None else parts.evaluate
+        for interaction, readout in zip(self.interactions[:-1], self.readouts, strict=False):
+            f = evaluate(interaction, f, node, basis, edge_attr)
+            total = total + _read(readout, f)
+        # the forces are slopes of a sum of what is read out last, if that is one energy an atom
+        frozen = not any(weight.requires_grad for weight in self.parameters())
+        summed = frozen and self.n_out == 1
+        return total + evaluate(self._read_last, f, node, basis, edge_attr, summed=summed)
+
+    def _read_last(self, *inputs: Any) -> Tensor:
+        return _read(self.readouts[-1], self.interactions[-1](*inputs))
 
 
 class ForceField(EnergyModel):
@@ -306,22 +281,24 @@ class ForceField(EnergyModel):
             layout: of the edges, if it is known; they are then all evaluated at once.
         """
         species, edge_index, vectors = graph.species, graph.edge_index, graph.vectors()
-        in_parts = False
+        parts = None
         if layout is None:
             layout = neighbour_layout(edge_index, graph.n_atoms, self.dtype)
-            in_parts = not self.training and len(layout.edges) > 2 * _places_at_once(vectors)
+            places = places_at_once(vectors)
+            if not self.training and len(layout.edges) > 2 * places:
+                parts = Parts(layout, places)
         inputs = (species, vectors.to(self.dtype), edge_index, layout)
         scalars = self.frame.scalars(graph) if self.frame.n_scalars else None
         covariant = None if self.frame.vector_type is None else self.frame.vectors(graph)
 
-        e = self.network(*inputs, scalars, covariant, in_parts)
+        e = self.network(*inputs, scalars, covariant, parts)
         if self.one_body is not None and scalars is not None:
             one_hot = _one_hot(species, len(self.elements), self.dtype)
             in_frame = self.one_body(torch.cat([one_hot, scalars], dim=-1))
             if self.vacuum is None:
                 e = e + (in_frame * scalars).sum(-1, keepdim=True)
             else:
-                of_vacuum = self.vacuum(*inputs, in_parts=in_parts)
+                of_vacuum = self.vacuum(*inputs, parts=parts)
                 e = ((e + in_frame) * scalars).sum(-1, keepdim=True) + of_vacuum
 
         e0 = torch.from_numpy(self._e0).to(e.device)[species]
@@ -376,8 +353,22 @@ class ForceField(EnergyModel):
         save(self, path, provenance)
 
 
-def _places_at_once(tensor: Tensor) -> int:
-    return PLACES_AT_ONCE.get(tensor.device.type, min(PLACES_AT_ONCE.values()))
+def _evaluate(
+    layout: NeighbourLayout,
+    function: Callable[..., Tensor],
+    f: Tensor,
+    gates: Tensor,
+    basis: EdgeBasis,
+    attr: Tensor,
+    summed: bool = False,
+) -> Tensor:
+    """As ``Parts.evaluate``, all at once."""
+    return function(f, f, gates, basis, attr, layout)
+
+
+def _read(readout: nn.Module, f: Tensor) -> Tensor:
+    """What is read out of the invariants of features [N, d]."""
+    return readout(f[:, : len(cast(MLP, readout).weights[0])])
 
 
 def _one_hot(species: Tensor, n: int, dtype: torch.dtype) -> Tensor:

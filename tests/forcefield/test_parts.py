@@ -9,8 +9,8 @@ import torch
 from ase.build import molecule
 
 from force_fields import crystal, force_field, graph_of
-from sikff.forcefield import network
 from sikff.forcefield.network import Interaction
+from sikff.forcefield.parts import PLACES_AT_ONCE
 from sikff.nn import neighbour_layout
 from symmetry_cases import relative_error
 from tolerances import TOLERANCES, Tolerance
@@ -38,6 +38,7 @@ def interactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
+@pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize(
     ("group", "settings", "conditions", "structure"),
     [
@@ -56,15 +57,17 @@ def test_parts_say_what_the_whole_says(
     settings: dict,
     conditions: dict,
     structure: Callable[[], ase.Atoms],
+    frozen: bool,
     dtype: torch.dtype,
     tolerance: Tolerance,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     model = force_field(group, atomic_energies={}, **settings).to(dtype)
+    model.requires_grad_(not frozen)
     graph = graph_of(model, structure(), **conditions)
     stress = structure is crystal
     whole = model(graph, stress=stress)
-    monkeypatch.setitem(network.PLACES_AT_ONCE, "cpu", 20)
+    monkeypatch.setitem(PLACES_AT_ONCE, "cpu", 20)
     calls = interactions(monkeypatch)
     parts = model(graph, stress=stress)
     assert max(calls) < graph.n_atoms, "it was not done in parts"
@@ -77,11 +80,12 @@ def test_parts_say_what_the_whole_says(
         assert relative_error(parts.stress, whole.stress) < tolerance.gradient
 
 
-def test_second_derivatives_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    model = force_field("C_inf_v", frame={"field": True})
+@pytest.mark.parametrize("frozen", [True, False])
+def test_second_derivatives_too(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    model = force_field("C_inf_v", frame={"field": True}).requires_grad_(not frozen)
     graph = graph_of(model, molecule("CH3CH2OH"), field=(0, 0, 0.3))
     whole = model.polarizability(graph)
-    monkeypatch.setitem(network.PLACES_AT_ONCE, "cpu", 10)
+    monkeypatch.setitem(PLACES_AT_ONCE, "cpu", 10)
     calls = interactions(monkeypatch)
     parts = model.polarizability(graph)
     assert relative_error(parts, whole) < TOLERANCES[torch.float64].gradient
@@ -89,12 +93,51 @@ def test_second_derivatives_too(monkeypatch: pytest.MonkeyPatch) -> None:
     assert whole.abs().max() > 1e-4
 
 
+def test_the_last_layer_of_a_frozen_model_is_not_evaluated_again(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    model = force_field().requires_grad_(False)
+    graph = graph_of(model, crystal())
+    whole = model.eval()(graph)
+    monkeypatch.setitem(PLACES_AT_ONCE, "cpu", 20)
+    calls = interactions(monkeypatch)
+    model(graph, forces=False)
+    once = len(calls)  # a call for each part and layer
+    calls.clear()
+    model(graph)
+    assert once == 2 * graph.n_atoms > 2
+    assert len(calls) == 3 * graph.n_atoms  # that of the first layer
+    # energies of single atoms have other slopes than their sum
+    calls.clear()
+    positions = graph.positions.detach().requires_grad_()
+    energies = model.atomic_energies(dataclasses.replace(graph, positions=positions))
+    weights = torch.arange(1.0, graph.n_atoms + 1, dtype=torch.float64)
+    (slope,) = torch.autograd.grad(energies @ weights, positions, retain_graph=True)
+    monkeypatch.undo()
+    energies = model.atomic_energies(dataclasses.replace(graph, positions=positions))
+    (expected,) = torch.autograd.grad(energies @ weights, positions)
+    assert relative_error(slope, expected) < TOLERANCES[torch.float64].gradient
+    assert relative_error(-slope, whole.forces) > 0.1
+
+
+def test_weights_have_their_gradient_in_parts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = force_field()
+    graph = graph_of(model, crystal())
+    weights = list(model.parameters())
+    expected = torch.autograd.grad(model.atomic_energies(graph).sum(), weights)
+    monkeypatch.setitem(PLACES_AT_ONCE, "cpu", 20)
+    found = torch.autograd.grad(model.atomic_energies(graph).sum(), weights)
+    for one, other in zip(found, expected, strict=True):
+        assert relative_error(one, other) < TOLERANCES[torch.float64].gradient
+    assert all(each.any() for each in expected)
+
+
 def test_what_is_small_or_trained_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
     model, calls = force_field(), interactions(monkeypatch)
     graph = graph_of(model, crystal())
     model(graph)
     assert calls == [graph.n_atoms] * model.config.layers
-    monkeypatch.setitem(network.PLACES_AT_ONCE, "cpu", 10)
+    monkeypatch.setitem(PLACES_AT_ONCE, "cpu", 10)
     calls.clear()
     model.train()(graph)
     assert calls == [graph.n_atoms] * model.config.layers
@@ -119,5 +162,5 @@ def test_memory_of_activations_is_that_of_a_part(monkeypatch: pytest.MonkeyPatch
         return sum(sizes.values())
 
     whole = kept()
-    monkeypatch.setitem(network.PLACES_AT_ONCE, "cpu", graph.n_edges // 20)
+    monkeypatch.setitem(PLACES_AT_ONCE, "cpu", graph.n_edges // 20)
     assert kept() < 0.3 * whole

@@ -1,0 +1,142 @@
+"""Large systems are evaluated part by part, so that memory is that of one part.
+
+What the gradient of a part needs is not kept: it is computed again in the backward pass, or, of
+results that are only summed, the gradient is taken at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils.checkpoint import checkpoint
+
+from sikff.nn import EdgeBasis, NeighbourLayout
+
+# Neighbours, about, that are evaluated at a time where there are more than twice as many. On a CPU
+# their activations stay in the cache, and in memory that is used again; a GPU runs full.
+PLACES_AT_ONCE = {"cpu": 2**15, "cuda": 2**20}
+
+Function = Callable[..., Tensor]
+
+
+def places_at_once(tensor: Tensor) -> int:
+    """How many neighbours, for a tensor on this device."""
+    return PLACES_AT_ONCE.get(tensor.device.type, min(PLACES_AT_ONCE.values()))
+
+
+class Parts:
+    """The edges of a graph in parts, each of some receivers and all their neighbours.
+
+    Args:
+        layout: of all edges.
+        places: of a part, at most; one receiver may have more.
+    """
+
+    def __init__(self, layout: NeighbourLayout, places: int) -> None:
+        self.order = layout.order
+        self.stacked = None if layout.order is None else torch.argsort(layout.order)
+        self.layouts, senders = [], []
+        for part in layout.split(places):
+            found, index = torch.unique(part.senders, return_inverse=True)
+            self.layouts.append(part._replace(senders=index))
+            senders.append(found)
+        self.senders = torch.cat(senders)
+        self.n_senders = [len(found) for found in senders]
+        self.n_receivers = [part.shapes[0][0] for part in self.layouts]
+        self.n_places = [len(part.edges) for part in self.layouts]
+
+    def basis(
+        self, function: Callable[[Tensor, Tensor], EdgeBasis], vectors: Tensor, filled: Tensor
+    ) -> EdgeBasis:
+        """``function(vectors, filled)`` of all places."""
+        inputs = (vectors.split(self.n_places), filled.split(self.n_places))
+        found = [again_in_backward(function, *part) for part in zip(*inputs, strict=True)]
+        return EdgeBasis(*map(torch.cat, zip(*found, strict=True)))
+
+    def evaluate(
+        self,
+        function: Function,
+        f: Tensor,
+        gates: Tensor,
+        basis: EdgeBasis,
+        attr: Tensor,
+        summed: bool = False,
+    ) -> Tensor:
+        """``function(f, own, gates, basis, attr, layout)`` of all atoms: see ``Interaction``.
+
+        Args:
+            function: has a row for each receiver of the layout that it is given.
+            f, gates, basis, attr: features and attributes of atoms, what is known of all places.
+            summed: what is returned will only be summed, and what the function depends on otherwise
+                has no gradient.
+        """
+        own, f = f, f.contiguous()
+        if self.stacked is not None:
+            own, gates = (x.index_select(0, self.stacked) for x in (own, gates))
+        # gathered at once: the gradient of a part's rows of all atoms has the size of all atoms
+        inputs = [f.index_select(0, self.senders).split(self.n_senders)]
+        inputs += [x.split(self.n_receivers) for x in (own, gates)]
+        inputs += [x.split(self.n_places) for x in (*basis, attr)]
+
+        def of_part(
+            layout: NeighbourLayout, f: Tensor, own: Tensor, gates: Tensor, *of_edges: Tensor
+        ) -> Tensor:
+            *basis, attr = of_edges
+            return function(f, own, gates, EdgeBasis(*basis), attr, layout)
+
+        run = _SlopesAtOnce.apply if summed else again_in_backward
+        results = [run(of_part, *part) for part in zip(self.layouts, *inputs, strict=True)]
+        stacked = torch.cat(results)
+        return stacked if self.order is None else stacked.index_select(0, self.order)
+
+
+def again_in_backward(function: Callable[..., Any], *inputs: Any) -> Any:
+    """``function(*inputs)``, which is called again where its gradient is needed."""
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+
+
+class _SlopesAtOnce(torch.autograd.Function):
+    """``function(layout, *inputs)``, keeping the slopes of the sum of the results.
+
+    They are all that a backward pass needs in which every result has the same weight. In another,
+    or in one that is to be differentiated, the function is called again.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, function: Function, layout: NeighbourLayout, *inputs: Tensor) -> Tensor:
+        ctx.called = function, layout
+        wanted = ctx.needs_input_grad[2:]
+        pieces = [x.detach().requires_grad_(w) for x, w in zip(inputs, wanted, strict=True)]
+        with torch.enable_grad():
+            result = function(layout, *pieces)
+        slopes = _slopes(result, pieces, torch.ones_like(result), again=False)
+        ctx.save_for_backward(*inputs, *slopes)
+        return result.detach()
+
+    @staticmethod
+    def backward(ctx: Any, *weights: Tensor) -> tuple[Tensor | None, ...]:
+        wanted, again = ctx.needs_input_grad[2:], torch.is_grad_enabled()
+        inputs = ctx.saved_tensors[: len(wanted)]
+        weight = weights[0].flatten()[0]
+        if not again and bool((weights[0] == weight).all()):
+            slopes = [weight * slope for slope in ctx.saved_tensors[len(wanted) :]]
+        else:
+            function, layout = ctx.called
+            with torch.enable_grad():
+                result = function(layout, *inputs)
+            slopes = _slopes(result, inputs, weights[0], again)
+        found = iter(slopes)
+        return (None, None, *(next(found) if w else None for w in wanted))
+
+
+def _slopes(result: Tensor, inputs: Sequence[Tensor], weights: Tensor, again: bool) -> list[Tensor]:
+    """Of the weighted sum of the results, in those inputs that have a gradient."""
+    asked = [x for x in inputs if x.requires_grad]
+    if not asked:
+        return []
+    return list(
+        torch.autograd.grad(result, asked, weights, create_graph=again, materialize_grads=True)
+    )
