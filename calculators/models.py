@@ -55,7 +55,7 @@ def prepared(
         model = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
     else:
         model = load(model, device=device, dtype=dtype)
-    return model.requires_grad_(False)
+    return model.freeze()
 
 
 def compiled(models: Sequence[EnergyModel]) -> list[EnergyModel]:

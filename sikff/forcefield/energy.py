@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import NamedTuple
+from collections.abc import Callable
+from typing import Any, NamedTuple, Self
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from sikff.conditions import Conditions
 from sikff.graph import AtomicGraph
+from sikff.nn.frozen import freeze, thaw
 
 
 class Prediction(NamedTuple):
@@ -33,6 +35,26 @@ class EnergyModel(torch.nn.Module):
     cutoff: float
     elements: tuple[str, ...]
     surfaces: tuple[str, ...] = ()
+
+    def freeze(self) -> Self:
+        """For use without training: what depends on weights alone is computed once.
+
+        Until the weights are loaded, moved, cast or given gradients again they must not change.
+        """
+        freeze(self)
+        return self
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        thaw(self)
+        return super().requires_grad_(requires_grad)
+
+    def load_state_dict(self, *args: Any, **options: Any) -> Any:
+        thaw(self)
+        return super().load_state_dict(*args, **options)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        thaw(self)
+        return super()._apply(fn, recurse)
 
     def atomic_energies(self, graph: AtomicGraph) -> Tensor:
         """Energy [N] of each atom in eV, float64; smooth in positions and cell."""

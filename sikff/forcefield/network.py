@@ -29,6 +29,7 @@ from sikff.nn import (
     PointConv,
     neighbour_layout,
 )
+from sikff.nn.frozen import of_weights
 from sikff.nn.kernel import restricted_irreps
 
 
@@ -121,7 +122,7 @@ class Interaction(nn.Module):
             layout: of the edges.
         """
         a = self.conv.gather(f, basis, attr, layout)
-        gate = self.gate.index_select(1, self.component).flatten(1).T @ gates.T
+        gate = of_weights(self, self._gate) @ gates.T
         flat = (a.T * (1 + gate)).T  # in memory nodes come last: see Linear
         result, power = self.linear[0](flat), flat.unflatten(1, (-1, self.channels))
         for mix, product, linear in zip(self.mix, self.product, self.linear[1:], strict=True):
@@ -130,6 +131,10 @@ class Interaction(nn.Module):
         if self.keep is not None:
             result = result + self.keep(own)
         return result * self.scale
+
+    def _gate(self) -> Tensor:
+        """The gate of every component of A, linear in the node attributes: [d, n_gates]."""
+        return self.gate.index_select(1, self.component).flatten(1).T
 
 
 class Network(nn.Module):

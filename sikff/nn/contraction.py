@@ -5,9 +5,9 @@ paper, W CG A_i); ``ChannelProduct`` multiplies two features channel by channel.
 canonical bases of their types.
 """
 
-from collections.abc import Iterator
+from collections.abc import Sequence
 from itertools import product
-from math import prod, sqrt
+from math import inf, prod, sqrt
 from typing import NamedTuple
 
 import numpy as np
@@ -16,19 +16,31 @@ from torch import Tensor, nn
 
 from sikff.fields import Block, FieldType
 from sikff.groups.intertwiners import clebsch_gordan
+from sikff.nn.frozen import of_weights
 from sikff.nn.neighbours import NeighbourLayout, sum_outer_products
 from sikff.nn.tables import Tabulated
 
 Array = np.ndarray
+LARGEST = 35  # products of components that one table couples: larger ones are mostly zeros
 
 
-class _Step(NamedTuple):
-    """One pair of blocks (left, right): its Clebsch-Gordan table and the outputs of its paths."""
+class _Path(NamedTuple):
+    """One equivariant map of a left and a right block to a block of the result."""
 
     left: int
     right: int
-    table: str
-    outputs: tuple[int, ...]  # output block of each path, in the order of the table's rows
+    out: int
+    cg: Array  # [d_out, d_left, d_right]
+
+
+class _Step(NamedTuple):
+    """All paths from some left and right blocks to results of one multiplicity."""
+
+    left: int  # group of left blocks
+    right: int  # group of right blocks
+    copies: tuple[int, int, int]  # of each left, right and resulting irrep
+    table: str  # [rows, d_left d_right]: each component of each path is a row
+    paths: str  # [rows] the row's place among the paths whose weights have this shape
 
 
 class Contraction(Tabulated):
@@ -46,65 +58,120 @@ class Contraction(Tabulated):
         super().__init__()
         self.left_type, self.right_type = left_type.canonical, right_type.canonical
         self.out_type = out_type.canonical
-        blocks = self.out_type.blocks
-        self._steps: list[_Step] = []
-        self.matrices: list[tuple[int, int, int]] = []
-        fan_in = np.zeros(len(blocks))
-        for i, a in enumerate(self.left_type.blocks):
-            for j, b in enumerate(self.right_type.blocks):
-                found = _paths(a, b, blocks)
-                if not found:
-                    continue
-                name = f"cg_{a.irrep.index}_{b.irrep.index}"
-                rows = [cg.reshape(-1, a.irrep.dim * b.irrep.dim) for _, cg in found]
-                self.register_table(name, np.concatenate(rows))
-                outputs = tuple(o for o, cg in found for _ in cg)
-                self._steps.append(_Step(i, j, name, outputs))
-                self.matrices += [(1, a.copies * b.copies, blocks[o].copies) for o in outputs]
-                np.add.at(fan_in, list(outputs), a.copies * b.copies)
-        targets = [o for step in self._steps for o in step.outputs]
+        left, right, out = (t.blocks for t in (self.left_type, self.right_type, self.out_type))
+        self._paths = [
+            _Path(i, j, o, cg)
+            for i, j in product(range(len(left)), range(len(right)))
+            for o, found in _paths(left[i], right[j], out)
+            for cg in found
+        ]
+        shapes = [
+            (left[p.left].copies * right[p.right].copies, out[p.out].copies) for p in self._paths
+        ]
+        self.matrices = [(1, *shape) for shape in shapes]
+        fan_in = np.zeros(len(out))
+        np.add.at(fan_in, [p.out for p in self._paths], [m for m, _ in shapes])
         scales = [
-            np.full(rows * copies, fan_in[o] ** -0.5)
-            for o, (_, rows, copies) in zip(targets, self.matrices, strict=True)
+            np.full(m * n, fan_in[p.out] ** -0.5)
+            for p, (m, n) in zip(self._paths, shapes, strict=True)
         ]
         self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
         self.weight = nn.Parameter(torch.randn(len(self.scales)))
+        self._right = _groups(right)
+        widest = max((_n_components(right[group]) for group in self._right), default=1)
+        self._left = _groups(left, LARGEST // widest)
+        self._steps: list[_Step] = []
+        for n in dict.fromkeys(block.copies for block in out):
+            targets = [
+                target
+                for i, j in product(range(len(self._left)), range(len(self._right)))
+                for target in self._add_step(i, j, n)
+            ]
+            rows = np.arange(len(targets))
+            table = np.zeros((_n_components([b for b in out if b.copies == n]), len(targets)))
+            table[np.array(targets, dtype=int), rows] = 1
+            self.register_table(f"sums_{n}", table)
 
-    def _weights(self) -> Iterator[Tensor]:
+    def _add_step(self, i: int, j: int, n: int) -> list[int]:
+        """Of two groups of blocks; its rows' components among the results of multiplicity n."""
+        out = self.out_type.blocks
+        lefts, rights = self.left_type.blocks[self._left[i]], self.right_type.blocks[self._right[j]]
+        copies = (lefts[0].copies, rights[0].copies, n)
+        shape, rows, numbers, targets = (1, copies[0] * copies[1], n), [], [], []
+        alike = [p for p, m in zip(self._paths, self.matrices, strict=True) if m == shape]
+        for number, path in enumerate(alike):
+            a, b = path.left - self._left[i].start, path.right - self._right[j].start
+            if not (0 <= a < len(lefts) and 0 <= b < len(rights)):
+                continue
+            row = np.zeros((len(path.cg), _n_components(lefts), _n_components(rights)))
+            x, y = _n_components(lefts[:a]), _n_components(rights[:b])
+            row[:, x : x + path.cg.shape[1], y : y + path.cg.shape[2]] = path.cg
+            rows.append(row.reshape(len(row), -1))
+            numbers += [number] * len(row)
+            first = _n_components([block for block in out[: path.out] if block.copies == n])
+            targets += [*range(first, first + len(row))]
+        if rows:
+            name = f"{i}_{j}_{n}"
+            self._steps.append(_Step(i, j, copies, f"coupling_{name}", f"paths_{name}"))
+            self.register_table(f"coupling_{name}", np.concatenate(rows))
+            self.register_buffer(f"paths_{name}", torch.tensor(numbers), persistent=False)
+        return targets
+
+    def _weights(self) -> list[Tensor]:
         """The matrix [copies of left x copies of right, copies of out] of every path."""
         parts = (self.weight * self.scales).split([m * n for _, m, n in self.matrices])
-        return (w.view(m, n) for w, (_, m, n) in zip(parts, self.matrices, strict=True))
+        return [w.view(m, n) for w, (_, m, n) in zip(parts, self.matrices, strict=True)]
+
+    def _matrices(self) -> list[Tensor]:
+        """For each step the matrix of each row's path, [rows, ...]."""
+        shapes = dict.fromkeys((m, n) for _, m, n in self.matrices)
+        if len(shapes) == 1:
+            found = {shape: (self.weight * self.scales).view(-1, *shape) for shape in shapes}
+        else:
+            weights = self._weights()
+            found = {s: torch.stack([w for w in weights if tuple(w.shape) == s]) for s in shapes}
+        return [
+            found[a * b, c].index_select(0, getattr(self, paths))
+            for _, _, (a, b, c), _, paths in self._steps
+        ]
 
     def forward(self, outer: Tensor) -> Tensor:
         """A [N, d_left, d_right] -> W CG A [N, d_out]."""
-        return self._contract(list(outer.split(self.right_type.block_sizes, dim=2)), len(outer))
+        return self._contract(_cut(outer, self.right_type, self._right, 2), len(outer))
 
-    def _contract(self, outer: list[Tensor], n: int) -> Tensor:
-        """The same for A cut into the blocks of the right type."""
-        weights = self._weights()
-        blocks = [strip.split(self.left_type.block_sizes, dim=1) for strip in outer]
-        dims = [block.irrep.dim for block in self.out_type.blocks]
-        results = [
-            self.scales.new_zeros(block.copies, block.irrep.dim * n)
-            for block in self.out_type.blocks
-        ]
-        for i, j, table, outputs in self._steps:
-            a, b = self.left_type.blocks[i], self.right_type.blocks[j]
-            block = blocks[j][i].reshape(n, a.irrep.dim, a.copies, b.irrep.dim, b.copies)
-            pairs = block.permute(1, 3, 0, 2, 4).reshape(a.irrep.dim * b.irrep.dim, -1)
-            coupled = (getattr(self, table) @ pairs).split([dims[o] for o in outputs])
-            for o, path in zip(outputs, coupled, strict=True):
-                rows = path.reshape(dims[o] * n, a.copies * b.copies)
-                results[o] = torch.addmm(results[o], next(weights).T, rows.T)
-        parts = [
-            y.unflatten(1, (dim, n)).transpose(0, 1).flatten(0, 1)
-            for y, dim in zip(results, dims, strict=True)
-        ]
+    def _contract(self, outer: Sequence[Tensor], n: int) -> Tensor:
+        """The same for A cut into the groups of right blocks."""
+        matrices = of_weights(self, self._matrices)
+        groups = [_cut(strip, self.left_type, self._left, 1) for strip in outer]
+        rows: dict[int, list[Tensor]] = {block.copies: [] for block in self.out_type.blocks}
+        for (i, j, (a, b, c), table, _), weights in zip(self._steps, matrices, strict=True):
+            d_a, d_b = groups[j][i].shape[1] // a, groups[j][i].shape[2] // b
+            block = groups[j][i].reshape(n, d_a, a, d_b, b).permute(1, 3, 0, 2, 4)
+            coupled = getattr(self, table) @ block.reshape(d_a * d_b, n * a * b)
+            coupled = coupled.view(len(coupled), n, a * b)
+            rows[c].append(torch.bmm(coupled, weights))
+        results = {c: self._summed(found, c, n) for c, found in rows.items()}
+        if len(results) == 1:
+            return next(iter(results.values())).T
+        pieces = {c: iter(y.split(self._sizes_of(c))) for c, y in results.items()}
+        parts = [next(pieces[block.copies]) for block in self.out_type.blocks]
         return torch.cat(parts).T if parts else self.scales.new_zeros(n, 0)
+
+    def _summed(self, rows: list[Tensor], copies: int, n: int) -> Tensor:
+        """All results of one multiplicity, [components x copies, n], from rows [., n, copies]."""
+        sums = getattr(self, f"sums_{copies}")
+        if not rows:
+            return sums.new_zeros(len(sums) * copies, n)
+        stacked = torch.cat(rows) if len(rows) > 1 else rows[0]
+        found = (sums @ stacked.flatten(1)).view(len(sums), n, copies)
+        return found.transpose(1, 2).reshape(len(sums) * copies, n)
+
+    def _sizes_of(self, copies: int) -> list[int]:
+        return [b.stop - b.start for b in self.out_type.blocks if b.copies == copies]
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """W CG sum_j h_ij (x) f_j: h [P, d_left] in the layout's places, f [N, d_right]."""
-        parts = f.contiguous().split(self.right_type.block_sizes, dim=1)
+        parts = _cut(f.contiguous(), self.right_type, self._right, 1)
         n_receivers = sum(n for n, _ in layout.shapes)
         return self._contract(sum_outer_products(h, parts, layout), n_receivers)
 
@@ -113,23 +180,44 @@ class Contraction(Tabulated):
 
         For people and tests: layers never build it.
         """
-        n, weights = len(left), self._weights()
+        n = len(left)
         result = left.new_zeros(n, self.out_type.size, self.right_type.size)
-        for i, j, table, outputs in self._steps:
-            a, b = self.left_type.blocks[i], self.right_type.blocks[j]
+        for path, weight in zip(self._paths, self._weights(), strict=True):
+            a, b = self.left_type.blocks[path.left], self.right_type.blocks[path.right]
+            c = self.out_type.blocks[path.out]
             h = left[:, a.start : a.stop].reshape(n, a.irrep.dim, a.copies)
-            row = 0
-            for o in outputs:
-                c = self.out_type.blocks[o]
-                cg = getattr(self, table)[row : row + c.irrep.dim]
-                cg = cg.view(c.irrep.dim, a.irrep.dim, b.irrep.dim)
-                row += c.irrep.dim
-                w = next(weights).view(a.copies, b.copies, c.copies)
-                block = torch.einsum("nah,oab,hcu->noubc", h, cg, w)
-                result[:, c.start : c.stop, b.start : b.stop] += block.reshape(
-                    n, c.stop - c.start, b.stop - b.start
-                )
+            w = weight.view(a.copies, b.copies, c.copies)
+            block = torch.einsum("nah,oab,hcu->noubc", h, left.new_tensor(path.cg), w)
+            result[:, c.start : c.stop, b.start : b.stop] += block.reshape(
+                n, c.stop - c.start, b.stop - b.start
+            )
         return result
+
+
+def _groups(blocks: Sequence[Block], largest: float = inf) -> list[slice]:
+    """Neighbouring blocks of one multiplicity, of at most so many components or one block."""
+    groups: list[slice] = []
+    for k, block in enumerate(blocks):
+        group = blocks[groups[-1]] if groups else ()
+        n_components = _n_components([*group, block])
+        if group and group[0].copies == block.copies and n_components <= largest:
+            groups[-1] = slice(groups[-1].start, k + 1)
+        else:
+            groups.append(slice(k, k + 1))
+    return groups
+
+
+def _n_components(blocks: Sequence[Block]) -> int:
+    """Of one copy of each irrep."""
+    return sum(block.irrep.dim for block in blocks)
+
+
+def _cut(x: Tensor, field_type: FieldType, groups: list[slice], dim: int) -> Sequence[Tensor]:
+    """The features of each group of blocks."""
+    if len(groups) == 1:
+        return [x]  # the gradient of a split, even into one, is a copy
+    sizes = field_type.block_sizes
+    return x.split([sum(sizes[group]) for group in groups], dim=dim)
 
 
 def _paths(a: Block, b: Block, outputs: tuple[Block, ...]) -> list[tuple[int, Array]]:
@@ -225,7 +313,7 @@ class ChannelProduct(Tabulated):
         the D_left D_right of the outer product, and outputs are few. Products of matrices want all
         with the nodes last.
         """
-        table, x, y = self.coupling(), x.permute(2, 1, 0), y.permute(2, 1, 0)
+        table, x, y = of_weights(self, self.coupling), x.permute(2, 1, 0), y.permute(2, 1, 0)
         coupled = torch.bmm(table.flatten(1, 2), y).unflatten(1, table.shape[1:3])
         products = (coupled * x.unsqueeze(1)).sum(2)  # [C, D_out, N]
         return products.transpose(0, 1).contiguous().permute(2, 0, 1)
@@ -244,7 +332,8 @@ class ChannelProduct(Tabulated):
         """sum_j of products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
         h, f = h.unflatten(1, (-1, self.channels)), f.unflatten(1, (-1, self.channels))
         (outer,) = sum_outer_products(h.transpose(1, 2), [f.transpose(1, 2)], layout)
-        products = torch.bmm(outer.transpose(0, 1).flatten(2), self.coupling().flatten(2).mT)
+        table = of_weights(self, self.coupling).flatten(2)
+        products = torch.bmm(outer.transpose(0, 1).flatten(2), table.mT)
         return products.permute(1, 2, 0).flatten(1)
 
     def matrix(self, left: Tensor) -> Tensor:

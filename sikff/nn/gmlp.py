@@ -7,6 +7,7 @@ from torch.nn import functional as F
 
 from sikff.fields import FieldType
 from sikff.groups import Irrep, SymmetryGroup
+from sikff.nn.frozen import of_weights
 from sikff.nn.linear import Linear
 from sikff.nn.mlp import MLP
 from sikff.nn.nonlinearity import Gate, Sampled, SquaredNorms
@@ -114,9 +115,11 @@ class Trunk(Tabulated):
     def _mixed(self, v: Tensor) -> Tensor:
         """1 for each hidden invariant, then the covariant channels: [..., fields + covariants]."""
         if self.is_narrow:
-            matrix = F.pad(self.mix.matrix(), (self.fields, 0))
-            return F.linear(v, matrix.T, self.ones)
+            return F.linear(v, of_weights(self, self._padded).T, self.ones)
         return torch.cat([v.new_ones(*v.shape[:-1], self.fields), self.mix(v)], dim=-1)
+
+    def _padded(self) -> Tensor:
+        return F.pad(self.mix.matrix(), (self.fields, 0))
 
 
 class GMLP(nn.Module):

@@ -1,6 +1,5 @@
 """Equivariant linear maps between field types (Schur's lemma, full endomorphism algebra)."""
 
-from collections.abc import Iterator
 from math import prod
 from typing import NamedTuple
 
@@ -10,6 +9,7 @@ from torch import Tensor, nn
 
 from sikff.fields import Block, FieldType
 from sikff.groups.intertwiners import endomorphisms
+from sikff.nn.frozen import of_weights
 from sikff.nn.tables import Tabulated, ToCanonical, check_size
 
 
@@ -102,7 +102,7 @@ class Linear(Tabulated):
 
     def _product(self, x: Tensor, axis: int) -> Tensor:
         """[d_in, N] -> [d_out, N], or [N, d_in] -> [N, d_out]: ``axis`` is that of the features."""
-        parts, matrices = [], self._matrices()
+        parts, matrices = [], iter(of_weights(self, self._matrices))
         for batch in self._steps:
             if isinstance(batch, int):
                 shape = (batch, x.shape[1]) if axis == 0 else (len(x), batch)
@@ -120,15 +120,17 @@ class Linear(Tabulated):
                 parts.append(torch.bmm(part, next(matrices)).transpose(0, 1).flatten(1))
         return parts[0] if len(parts) == 1 else torch.cat([x.narrow(axis, 0, 0), *parts], dim=axis)
 
-    def _matrices(self) -> Iterator[Tensor]:
+    def _matrices(self) -> list[Tensor]:
         """Of each batch the matrix of each component, [n, k copies, copies out]."""
-        weights = iter((self.weight * self.scales).split([prod(m) for m in self.matrices]))
-        for batch in self._steps:
-            if isinstance(batch, _Batch):
-                matrices = next(weights).view(batch.matrices)
-                if batch.n_components > len(matrices):
-                    matrices = matrices.index_select(0, getattr(self, batch.irreps))
-                yield matrices
+        weights = (self.weight * self.scales).split([prod(m) for m in self.matrices])
+        found = []
+        batches = [step for step in self._steps if isinstance(step, _Batch)]
+        for batch, weight in zip(batches, weights, strict=True):
+            matrices = weight.view(batch.matrices)
+            if batch.n_components > len(matrices):
+                matrices = matrices.index_select(0, getattr(self, batch.irreps))
+            found.append(matrices)
+        return found
 
     def matrix(self) -> Tensor:
         """The map as one matrix [d_in, d_out], most of it zeros; without bias."""

@@ -8,6 +8,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sikff.nn.frozen import of_weights
+
 Activation = Callable[[Tensor], Tensor]
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -51,13 +53,21 @@ class MLP(nn.Module):
         self.biases = nn.ParameterList(torch.zeros(b) for _, b in pairs) if bias else None
 
     def forward(self, x: Tensor, after: Tensor | None = None) -> Tensor:
-        """[..., sizes[0]] -> [..., sizes[-1]], or times a matrix ``after`` [sizes[-1], m]."""
+        """[..., sizes[0]] -> [..., sizes[-1]], or times a matrix ``after`` [sizes[-1], m].
+
+        ``after`` is a constant, the same at every call.
+        """
+        for k, (matrix, bias) in enumerate(of_weights(self, lambda: self._maps(after))):
+            x = F.linear(self.activation(x) if k else x, matrix, bias)
+        return x
+
+    def _maps(self, after: Tensor | None) -> list[tuple[Tensor, Tensor | None]]:
+        """Transposed matrix and bias of each layer."""
+        maps = []
         for k, weight in enumerate(self.weights):
-            x = self.activation(x) if k else x
             scale = (self.scale if k else 1.0) / sqrt(len(weight))
-            bias = None if self.biases is None else self.biases[k]
-            matrix = weight * scale
+            matrix, bias = weight * scale, None if self.biases is None else self.biases[k]
             if after is not None and k == len(self.weights) - 1:
                 matrix, bias = matrix @ after, None if bias is None else bias @ after
-            x = F.linear(x, matrix.T, bias)
-        return x
+            maps.append((matrix.T, bias))
+        return maps
