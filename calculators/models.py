@@ -13,6 +13,7 @@ from ase.calculators.calculator import CalculationFailed
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from sikff.forcefield import Compiled, EnergyModel, ForceField, load
+from sikff.forcefield.parts import keep_freed_memory
 from sikff.graph import AtomicGraph
 
 
@@ -55,6 +56,7 @@ def prepared(
         model = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
     else:
         model = load(model, device=device, dtype=dtype)
+    keep_freed_memory()
     return model.freeze()
 
 

@@ -15,6 +15,7 @@ from torch import Tensor
 import sikff
 from sikff.forcefield import ForceField
 from sikff.forcefield.compiled import Room
+from sikff.forcefield.parts import keep_freed_memory
 from sikff.training.batches import Batch
 from sikff.training.compiled import CompiledTraining
 from sikff.training.config import TrainConfig
@@ -104,6 +105,7 @@ class FitModule(L.LightningModule):
         return torch.optim.AdamW(used, lr=config.lr, fused=True)
 
     def on_fit_start(self) -> None:
+        keep_freed_memory()
         self._began = time.monotonic()
         if self.trainer.world_size > 1 and self.config.threads is not None:
             torch.set_num_threads(self.config.threads)  # this process exists for this run only

@@ -216,13 +216,15 @@ class Network(nn.Module):
         for interaction, readout in zip(self.interactions[:-1], self.readouts, strict=False):
             f = evaluate(interaction, f, node, basis, edge_attr)
             total = total + _read(readout, f)
-        # the forces are slopes of a sum of what is read out last, if that is one energy an atom
-        frozen = not any(weight.requires_grad for weight in self.parameters())
-        summed = frozen and self.n_out == 1
+        summed = parts is not None and self._is_summed()
         return total + evaluate(self._read_last, f, node, basis, edge_attr, summed=summed)
 
     def _read_last(self, *inputs: Any) -> Tensor:
         return _read(self.readouts[-1], self.interactions[-1](*inputs))
+
+    def _is_summed(self) -> bool:
+        """Whether only slopes of the sum of what is read out last matter, as for forces."""
+        return self.n_out == 1 and not any(weight.requires_grad for weight in self.parameters())
 
 
 class ForceField(EnergyModel):
@@ -266,6 +268,8 @@ class ForceField(EnergyModel):
         if n_scalars:
             self.one_body = MLP([len(self.elements) + n_scalars, config.readout_width, n_scalars])
         self.zbl = ZBL(self.elements) if config.zbl else None
+        networks = [n for n in (self.vacuum, self.network) if n is not None]
+        self._widest = max(i.conv.in_type.size for n in networks for i in n.interactions)
         self._e0 = np.array([config.atomic_energies.get(e, 0.0) for e in self.elements])
 
     @property
@@ -289,7 +293,7 @@ class ForceField(EnergyModel):
         parts = None
         if layout is None:
             layout = neighbour_layout(edge_index, graph.n_atoms, self.dtype)
-            places = places_at_once(vectors)
+            places = places_at_once(vectors.device, self._widest * self.dtype.itemsize)
             if not self.training and len(layout.edges) > 2 * places:
                 parts = Parts(layout, places)
         inputs = (species, vectors.to(self.dtype), edge_index, layout)

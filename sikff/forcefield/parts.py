@@ -15,16 +15,25 @@ from torch.utils.checkpoint import checkpoint
 
 from sikff.nn import EdgeBasis, NeighbourLayout
 
-# Neighbours, about, that are evaluated at a time where there are more than twice as many. On a CPU
-# their activations stay in the cache, and in memory that is used again; a GPU runs full.
-PLACES_AT_ONCE = {"cpu": 2**15, "cuda": 2**20}
+# So much of the largest tensor, features of all senders, is made at a time where it is more than
+# twice as large. On a CPU it then comes from memory that has been freed, not from the system, which
+# would clear it first; a GPU runs full.
+BYTES_AT_ONCE = {"cpu": 2**24, "cuda": 2**30}
 
 Function = Callable[..., Tensor]
 
 
-def places_at_once(tensor: Tensor) -> int:
-    """How many neighbours, for a tensor on this device."""
-    return PLACES_AT_ONCE.get(tensor.device.type, min(PLACES_AT_ONCE.values()))
+def places_at_once(device: torch.device, row: int) -> int:
+    """How many neighbours are evaluated at a time, with features of so many bytes."""
+    return BYTES_AT_ONCE.get(device.type, min(BYTES_AT_ONCE.values())) // row
+
+
+def keep_freed_memory() -> None:
+    """Has the C library keep what every step frees and needs again.
+
+    That of Linux gives blocks back to the system that are larger than any it has seen, up to 32 MB.
+    """
+    torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
 
 class Parts:

@@ -9,8 +9,8 @@ import torch
 from ase.build import molecule
 
 from force_fields import crystal, force_field, graph_of
+from sikff.forcefield import network
 from sikff.forcefield.network import Interaction
-from sikff.forcefield.parts import PLACES_AT_ONCE
 from sikff.nn import neighbour_layout
 from symmetry_cases import relative_error
 from tolerances import TOLERANCES, Tolerance
@@ -67,7 +67,7 @@ def test_parts_say_what_the_whole_says(
     graph = graph_of(model, structure(), **conditions)
     stress = structure is crystal
     whole = model(graph, stress=stress)
-    monkeypatch.setitem(PLACES_AT_ONCE, "cpu", 20)
+    monkeypatch.setattr(network, "places_at_once", lambda *_: 20)
     calls = interactions(monkeypatch)
     parts = model(graph, stress=stress)
     assert max(calls) < graph.n_atoms, "it was not done in parts"
@@ -85,7 +85,7 @@ def test_second_derivatives_too(frozen: bool, monkeypatch: pytest.MonkeyPatch) -
     model = force_field("C_inf_v", frame={"field": True}).requires_grad_(not frozen)
     graph = graph_of(model, molecule("CH3CH2OH"), field=(0, 0, 0.3))
     whole = model.polarizability(graph)
-    monkeypatch.setitem(PLACES_AT_ONCE, "cpu", 10)
+    monkeypatch.setattr(network, "places_at_once", lambda *_: 10)
     calls = interactions(monkeypatch)
     parts = model.polarizability(graph)
     assert relative_error(parts, whole) < TOLERANCES[torch.float64].gradient
@@ -99,7 +99,7 @@ def test_the_last_layer_of_a_frozen_model_is_not_evaluated_again(
     model = force_field().requires_grad_(False)
     graph = graph_of(model, crystal())
     whole = model.eval()(graph)
-    monkeypatch.setitem(PLACES_AT_ONCE, "cpu", 20)
+    monkeypatch.setattr(network, "places_at_once", lambda *_: 20)
     calls = interactions(monkeypatch)
     model(graph, forces=False)
     once = len(calls)  # a call for each part and layer
@@ -125,7 +125,7 @@ def test_weights_have_their_gradient_in_parts_too(monkeypatch: pytest.MonkeyPatc
     graph = graph_of(model, crystal())
     weights = list(model.parameters())
     expected = torch.autograd.grad(model.atomic_energies(graph).sum(), weights)
-    monkeypatch.setitem(PLACES_AT_ONCE, "cpu", 20)
+    monkeypatch.setattr(network, "places_at_once", lambda *_: 20)
     found = torch.autograd.grad(model.atomic_energies(graph).sum(), weights)
     for one, other in zip(found, expected, strict=True):
         assert relative_error(one, other) < TOLERANCES[torch.float64].gradient
@@ -137,7 +137,7 @@ def test_what_is_small_or_trained_is_not_cut(monkeypatch: pytest.MonkeyPatch) ->
     graph = graph_of(model, crystal())
     model(graph)
     assert calls == [graph.n_atoms] * model.config.layers
-    monkeypatch.setitem(PLACES_AT_ONCE, "cpu", 10)
+    monkeypatch.setattr(network, "places_at_once", lambda *_: 10)
     calls.clear()
     model.train()(graph)
     assert calls == [graph.n_atoms] * model.config.layers
@@ -162,5 +162,5 @@ def test_memory_of_activations_is_that_of_a_part(monkeypatch: pytest.MonkeyPatch
         return sum(sizes.values())
 
     whole = kept()
-    monkeypatch.setitem(PLACES_AT_ONCE, "cpu", graph.n_edges // 20)
+    monkeypatch.setattr(network, "places_at_once", lambda *_: graph.n_edges // 20)
     assert kept() < 0.3 * whole
