@@ -84,7 +84,7 @@ class Interaction(nn.Module):
             n_radial=config.radial_functions,
             scale=config.average_neighbours**-0.5,
         )
-        self.channels, self.out_type = config.channels, out_type
+        self.channels, self.in_type, self.out_type = config.channels, in_type, out_type
         n_fields = hidden_type.n_fields // self.channels
         self.gate = nn.Parameter(torch.zeros(n_gates, n_fields, self.channels))
         dims = [block.irrep.dim for block in hidden_type.blocks]
@@ -171,6 +171,7 @@ class Network(nn.Module):
         hidden_type = FieldType.harmonic(type_group, config.max_frequency, self.channels)
         in_type = FieldType.scalar(type_group, min(n_species, self.channels))
         self.start = MLP([n_node, in_type.size])
+        self.widest = in_type.size  # features that are passed on
         self.interactions, self.readouts = nn.ModuleList(), nn.ModuleList()
         for k in range(config.layers):
             last = k == config.layers - 1
@@ -181,6 +182,7 @@ class Network(nn.Module):
             sizes = [interaction.out_type.n_invariants, config.readout_width, n_out]
             self.interactions.append(interaction)
             self.readouts.append(MLP(sizes, bias=False))
+            self.widest = max(self.widest, interaction.in_type.size)
             in_type = out_type
 
     def forward(
@@ -268,8 +270,7 @@ class ForceField(EnergyModel):
         if n_scalars:
             self.one_body = MLP([len(self.elements) + n_scalars, config.readout_width, n_scalars])
         self.zbl = ZBL(self.elements) if config.zbl else None
-        networks = [n for n in (self.vacuum, self.network) if n is not None]
-        self._widest = max(i.conv.in_type.size for n in networks for i in n.interactions)
+        self._widest = max(n.widest for n in (self.vacuum, self.network) if n is not None)
         self._e0 = np.array([config.atomic_energies.get(e, 0.0) for e in self.elements])
 
     @property

@@ -3,6 +3,7 @@
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
@@ -53,17 +54,21 @@ class Harmonics(Tabulated):
             self.register_buffer(f"factor_{l}", torch.tensor(factor), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        monomials = [torch.ones_like(x[..., :1])]
+        monomials = [x]
         for l in range(len(self._recursion)):
             parent = monomials[-1].index_select(-1, getattr(self, f"parent_{l}"))
             monomials.append(parent * x.index_select(-1, getattr(self, f"factor_{l}")))
-        return torch.cat(monomials, dim=-1) @ self.coefficients
+        of_degrees = torch.cat(monomials, dim=-1) if len(monomials) > 1 else x
+        constant, coefficients = self.coefficients[0], self.coefficients[1:]
+        if not len(coefficients):
+            return constant.expand(*x.shape[:-1], -1)
+        return F.linear(of_degrees, coefficients.T, constant)
 
 
 def _monomial_recursion(max_degree: int) -> list[tuple[list[int], list[int]]]:
-    """For each degree l >= 1: which monomial of degree l-1, times which of x, y, z."""
+    """For each degree l >= 2: which monomial of degree l-1, times which of x, y, z."""
     steps = []
-    for l in range(1, max_degree + 1):
+    for l in range(2, max_degree + 1):
         lower = {e: i for i, e in enumerate(monomial_exponents(l - 1))}
         parents, factors = [], []
         for e in monomial_exponents(l):

@@ -93,12 +93,12 @@ class Linear(Tabulated):
         to be copied then, neither here nor in :class:`ChannelProduct`.
         """
         check_size("Linear", x, self.in_type)
-        rows = self.to_canonical(x.unsqueeze(0)).flatten(0, -2)
-        nodes_last = rows.T.is_contiguous()
-        y = self._product(rows.T, 0).T if nodes_last else self._product(rows, 1)
+        rows = self.to_canonical(x if x.ndim == 2 else x.unsqueeze(0).flatten(0, -2))
+        columns = rows.T
+        y = self._product(columns, 0).T if columns.is_contiguous() else self._product(rows, 1)
         if self.bias is not None:
             y = y + nn.functional.pad(self.bias, (0, y.shape[1] - len(self.bias)))
-        return self.from_canonical(y.view(*x.shape[:-1], y.shape[1]))
+        return self.from_canonical(y if x.ndim == 2 else y.view(*x.shape[:-1], y.shape[1]))
 
     def _product(self, x: Tensor, axis: int) -> Tensor:
         """[d_in, N] -> [d_out, N], or [N, d_in] -> [N, d_out]: ``axis`` is that of the features."""
@@ -108,8 +108,12 @@ class Linear(Tabulated):
                 shape = (batch, x.shape[1]) if axis == 0 else (len(x), batch)
                 parts.append(x.new_zeros(shape))
                 continue
-            part = x.narrow(axis, batch.start, batch.n_components * batch.copies)
-            part = part.unflatten(axis, (batch.n_components, batch.copies)).movedim(axis, 0)
+            size = batch.n_components * batch.copies
+            part = x if size == x.shape[axis] else x.narrow(axis, batch.start, size)
+            if axis == 0:
+                part = part.view(batch.n_components, batch.copies, x.shape[1])
+            else:
+                part = part.view(len(x), batch.n_components, batch.copies).transpose(0, 1)
             if batch.endomorphisms is not None:
                 table = getattr(self, batch.endomorphisms)
                 mixed = (table @ part.flatten(1)).view(len(table) // len(part), *part.shape)
