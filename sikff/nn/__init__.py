@@ -1,6 +1,7 @@
 """Equivariant layers for any compact G <= O(3)."""
 
-from sikff.nn.contraction import ChannelProduct, Contraction
+from sikff.nn.channel_product import ChannelProduct
+from sikff.nn.contraction import Contraction
 from sikff.nn.dense_conv import DenseConv
 from sikff.nn.equivariance import equivariance_error
 from sikff.nn.gmlp import GMLP

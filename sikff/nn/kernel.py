@@ -9,7 +9,8 @@ from torch import Tensor, nn
 from sikff.fields import FieldType
 from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.intertwiners import clebsch_gordan
-from sikff.nn.contraction import ChannelProduct, Contraction
+from sikff.nn.channel_product import ChannelProduct
+from sikff.nn.contraction import Contraction
 from sikff.nn.gmlp import Trunk, default_nonlinearity
 from sikff.nn.harmonics import Harmonics
 from sikff.nn.radial import BesselBasis, GaussianBasis, GaussianShell, PolynomialEnvelope

@@ -17,7 +17,8 @@ from torch import Tensor
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
-from sikff.nn.contraction import ChannelProduct, Contraction
+from sikff.nn.channel_product import ChannelProduct
+from sikff.nn.contraction import Contraction
 from sikff.nn.kernel import ImplicitKernel
 from sikff.nn.linear import Linear
 from sikff.nn.mlp import MLP

@@ -26,7 +26,8 @@ from torch.utils.flop_counter import flop_registry
 from sikff import ForceField, ForceFieldConfig
 from sikff.graph import AtomicGraph
 from sikff.nn import ImplicitKernel, Linear, PointConv
-from sikff.nn.contraction import ChannelProduct, Contraction
+from sikff.nn.channel_product import ChannelProduct
+from sikff.nn.contraction import Contraction
 from sikff.nn.gmlp import Trunk
 
 WARM, REPEATS = 5, 20
