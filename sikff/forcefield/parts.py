@@ -15,10 +15,11 @@ from torch.utils.checkpoint import checkpoint
 
 from sikff.nn import EdgeBasis, NeighbourLayout
 
-# So much of the largest tensor, features of all senders, is made at a time where it is more than
-# twice as large. On a CPU it then comes from memory that has been freed, not from the system, which
-# would clear it first; a GPU runs full.
+# So much of the largest tensor, features of all senders, is made at a time where all of it is over
+# WORTH_CUTTING times as large; below, what is computed twice costs more. On a CPU it is taken from
+# memory that has been freed, not from the system, which would clear it; a GPU runs full.
 BYTES_AT_ONCE = {"cpu": 2**24, "cuda": 2**30}
+WORTH_CUTTING = 5
 
 Function = Callable[..., Tensor]
 

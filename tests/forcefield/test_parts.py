@@ -26,6 +26,12 @@ def crowded() -> ase.Atoms:
     return atoms
 
 
+def cut(monkeypatch: pytest.MonkeyPatch, places: int) -> None:
+    """From now on systems are evaluated in parts of so many neighbours."""
+    monkeypatch.setattr(network, "places_at_once", lambda *_: places)
+    monkeypatch.setattr(network, "WORTH_CUTTING", 1)
+
+
 def interactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """The numbers of receivers of every interaction that is evaluated from now on."""
     calls, forward = [], Interaction.forward
@@ -67,7 +73,7 @@ def test_parts_say_what_the_whole_says(
     graph = graph_of(model, structure(), **conditions)
     stress = structure is crystal
     whole = model(graph, stress=stress)
-    monkeypatch.setattr(network, "places_at_once", lambda *_: 20)
+    cut(monkeypatch, 20)
     calls = interactions(monkeypatch)
     parts = model(graph, stress=stress)
     assert max(calls) < graph.n_atoms, "it was not done in parts"
@@ -85,7 +91,7 @@ def test_second_derivatives_too(frozen: bool, monkeypatch: pytest.MonkeyPatch) -
     model = force_field("C_inf_v", frame={"field": True}).requires_grad_(not frozen)
     graph = graph_of(model, molecule("CH3CH2OH"), field=(0, 0, 0.3))
     whole = model.polarizability(graph)
-    monkeypatch.setattr(network, "places_at_once", lambda *_: 10)
+    cut(monkeypatch, 10)
     calls = interactions(monkeypatch)
     parts = model.polarizability(graph)
     assert relative_error(parts, whole) < TOLERANCES[torch.float64].gradient
@@ -99,7 +105,7 @@ def test_the_last_layer_of_a_frozen_model_is_not_evaluated_again(
     model = force_field().requires_grad_(False)
     graph = graph_of(model, crystal())
     whole = model.eval()(graph)
-    monkeypatch.setattr(network, "places_at_once", lambda *_: 20)
+    cut(monkeypatch, 20)
     calls = interactions(monkeypatch)
     model(graph, forces=False)
     once = len(calls)  # a call for each part and layer
@@ -125,7 +131,7 @@ def test_weights_have_their_gradient_in_parts_too(monkeypatch: pytest.MonkeyPatc
     graph = graph_of(model, crystal())
     weights = list(model.parameters())
     expected = torch.autograd.grad(model.atomic_energies(graph).sum(), weights)
-    monkeypatch.setattr(network, "places_at_once", lambda *_: 20)
+    cut(monkeypatch, 20)
     found = torch.autograd.grad(model.atomic_energies(graph).sum(), weights)
     for one, other in zip(found, expected, strict=True):
         assert relative_error(one, other) < TOLERANCES[torch.float64].gradient
@@ -137,7 +143,7 @@ def test_what_is_small_or_trained_is_not_cut(monkeypatch: pytest.MonkeyPatch) ->
     graph = graph_of(model, crystal())
     model(graph)
     assert calls == [graph.n_atoms] * model.config.layers
-    monkeypatch.setattr(network, "places_at_once", lambda *_: 10)
+    cut(monkeypatch, 10)
     calls.clear()
     model.train()(graph)
     assert calls == [graph.n_atoms] * model.config.layers
@@ -162,5 +168,5 @@ def test_memory_of_activations_is_that_of_a_part(monkeypatch: pytest.MonkeyPatch
         return sum(sizes.values())
 
     whole = kept()
-    monkeypatch.setattr(network, "places_at_once", lambda *_: graph.n_edges // 20)
+    cut(monkeypatch, graph.n_edges // 20)
     assert kept() < 0.3 * whole
