@@ -126,7 +126,7 @@ def main() -> None:
     degree = graph.n_edges / graph.n_atoms
     known = SIKFF.get(f"sikff {options.group}", {"group": options.group})
     config = ForceFieldConfig(elements=ELEMENTS, cutoff=CUTOFF, average_neighbours=degree, **known)
-    model = ForceField(config).eval().requires_grad_(False)
+    model = ForceField(config).eval().freeze()
     for _ in range(WARM):
         model(graph)
     plain = best(lambda: model(graph), REPEATS)

@@ -105,7 +105,7 @@ def main() -> None:
         config = ForceFieldConfig(
             elements=("H", "O"), group=group, average_neighbours=54.0, **sizes
         )
-        model = ForceField(config).eval().requires_grad_(False)  # as the calculator holds it
+        model = ForceField(config).eval().freeze()  # as the calculator holds it
         small, graph = (
             AtomicGraph.from_atoms(atoms, 5.0, config.elements) for atoms in (molecule("H2O"), box)
         )
