@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from pathlib import Path
 from typing import Any, cast
 
@@ -84,7 +83,7 @@ class Interaction(nn.Module):
             n_radial=config.radial_functions,
             scale=config.average_neighbours**-0.5,
         )
-        self.channels, self.in_type, self.out_type = config.channels, in_type, out_type
+        self.channels, self.out_type = config.channels, out_type
         n_fields = hidden_type.n_fields // self.channels
         self.gate = nn.Parameter(torch.zeros(n_gates, n_fields, self.channels))
         dims = [block.irrep.dim for block in hidden_type.blocks]
@@ -171,7 +170,6 @@ class Network(nn.Module):
         hidden_type = FieldType.harmonic(type_group, config.max_frequency, self.channels)
         in_type = FieldType.scalar(type_group, min(n_species, self.channels))
         self.start = MLP([n_node, in_type.size])
-        self.widest = in_type.size  # features that are passed on
         self.interactions, self.readouts = nn.ModuleList(), nn.ModuleList()
         for k in range(config.layers):
             last = k == config.layers - 1
@@ -182,7 +180,6 @@ class Network(nn.Module):
             sizes = [interaction.out_type.n_invariants, config.readout_width, n_out]
             self.interactions.append(interaction)
             self.readouts.append(MLP(sizes, bias=False))
-            self.widest = max(self.widest, interaction.in_type.size)
             in_type = out_type
 
     def forward(
@@ -214,12 +211,22 @@ class Network(nn.Module):
         of_vectors = first.conv.kernel.basis
         basis = of_vectors(*edges) if parts is None else parts.basis(of_vectors, *edges)
         f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)
-        evaluate = partial(_evaluate, layout) if parts is None else parts.evaluate
+
+        def evaluate(function: Callable[..., Tensor], f: Tensor, is_last: bool = False) -> Tensor:
+            seen = (node, basis, edge_attr)
+            if parts is None:
+                return function(f, f, *seen, layout)
+            return parts.evaluate(function, f, *seen, summed=is_last and self._is_summed())
+
         for interaction, readout in zip(self.interactions[:-1], self.readouts, strict=False):
-            f = evaluate(interaction, f, node, basis, edge_attr)
+            f = evaluate(interaction, f)
             total = total + _read(readout, f)
-        summed = parts is not None and self._is_summed()
-        return total + evaluate(self._read_last, f, node, basis, edge_attr, summed=summed)
+        return total + evaluate(self._read_last, f, is_last=True)
+
+    @property
+    def widest(self) -> int:
+        """Size of the largest features that neighbours send."""
+        return max(cast(Interaction, layer).conv.in_type.size for layer in self.interactions)
 
     def _read_last(self, *inputs: Any) -> Tensor:
         return _read(self.readouts[-1], self.interactions[-1](*inputs))
@@ -361,19 +368,6 @@ class ForceField(EnergyModel):
         from sikff.forcefield.files import save
 
         save(self, path, provenance)
-
-
-def _evaluate(
-    layout: NeighbourLayout,
-    function: Callable[..., Tensor],
-    f: Tensor,
-    gates: Tensor,
-    basis: EdgeBasis,
-    attr: Tensor,
-    summed: bool = False,
-) -> Tensor:
-    """As ``Parts.evaluate``, all at once."""
-    return function(f, f, gates, basis, attr, layout)
 
 
 def _read(readout: nn.Module, f: Tensor) -> Tensor:

@@ -78,6 +78,10 @@ class Contraction(Tabulated):
         self._right = _groups(right)
         widest = max((_n_components(right[group]) for group in self._right), default=1)
         self._left = _groups(left, LARGEST // widest)
+        self._left_sizes, self._right_sizes = (
+            [sum(field_type.block_sizes[group]) for group in groups]
+            for field_type, groups in ((self.left_type, self._left), (self.right_type, self._right))
+        )
         self._steps: list[_Step] = []
         for n in dict.fromkeys(block.copies for block in out):
             targets = [
@@ -135,12 +139,12 @@ class Contraction(Tabulated):
 
     def forward(self, outer: Tensor) -> Tensor:
         """A [N, d_left, d_right] -> W CG A [N, d_out]."""
-        return self._contract(_cut(outer, self.right_type, self._right, 2), len(outer))
+        return self._contract(_cut(outer, self._right_sizes, 2), len(outer))
 
     def _contract(self, outer: Sequence[Tensor], n: int) -> Tensor:
         """The same for A cut into the groups of right blocks."""
         matrices = of_weights(self, self._matrices)
-        groups = [_cut(strip, self.left_type, self._left, 1) for strip in outer]
+        groups = [_cut(strip, self._left_sizes, 1) for strip in outer]
         rows: dict[int, list[Tensor]] = {block.copies: [] for block in self.out_type.blocks}
         for (i, j, (a, b, c), table, _), weights in zip(self._steps, matrices, strict=True):
             d_a, d_b = groups[j][i].shape[1] // a, groups[j][i].shape[2] // b
@@ -169,7 +173,7 @@ class Contraction(Tabulated):
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """W CG sum_j h_ij (x) f_j: h [P, d_left] in the layout's places, f [N, d_right]."""
-        parts = _cut(f.contiguous(), self.right_type, self._right, 1)
+        parts = _cut(f.contiguous(), self._right_sizes, 1)
         n_receivers = sum(n for n, _ in layout.shapes)
         return self._contract(sum_outer_products(h, parts, layout), n_receivers)
 
@@ -210,12 +214,9 @@ def _n_components(blocks: Sequence[Block]) -> int:
     return sum(block.irrep.dim for block in blocks)
 
 
-def _cut(x: Tensor, field_type: FieldType, groups: list[slice], dim: int) -> Sequence[Tensor]:
-    """The features of each group of blocks."""
-    if len(groups) == 1:
-        return [x]  # the gradient of a split, even into one, is a copy
-    sizes = field_type.block_sizes
-    return x.split([sum(sizes[group]) for group in groups], dim=dim)
+def _cut(x: Tensor, sizes: list[int], dim: int) -> Sequence[Tensor]:
+    """Parts of these sizes."""
+    return x.split(sizes, dim) if len(sizes) > 1 else [x]  # the gradient of a split is a copy
 
 
 def equivariant_maps(a: Block, b: Block, outputs: tuple[Block, ...]) -> list[tuple[int, Array]]:
