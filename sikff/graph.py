@@ -16,6 +16,7 @@ from typing import NamedTuple
 import ase
 import numpy as np
 import torch
+from ase.data import atomic_numbers, chemical_symbols
 from matscipy.neighbours import neighbour_list
 from torch import Tensor
 
@@ -207,17 +208,16 @@ def check_finite(atoms: ase.Atoms) -> None:
 
 
 def _species(atoms: ase.Atoms, elements: Sequence[str]) -> np.ndarray:
-    symbols = np.array(atoms.get_chemical_symbols(), dtype=str)
-    unknown = sorted(set(symbols.tolist()) - set(elements))
-    if unknown:
+    place = np.full(len(chemical_symbols), -1)
+    place[[atomic_numbers[element] for element in elements]] = np.arange(len(elements))
+    species = place[atoms.numbers]
+    if species.min(initial=0) < 0:
+        unknown = sorted({chemical_symbols[z] for z in atoms.numbers[species < 0]})
         raise ValueError(
             f"structure {atoms.get_chemical_formula()} holds {', '.join(unknown)}, which the model "
             f"does not know (its elements: {', '.join(elements)}); "
             "use a model trained on these elements"
         )
-    species = np.zeros(len(atoms), dtype=np.int64)
-    for index, element in enumerate(elements):
-        species[symbols == element] = index
     return species
 
 

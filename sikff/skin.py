@@ -80,14 +80,16 @@ class SkinList:
         if not old or self.skin == 0 or len(old) != len(atoms) or (old.pbc != atoms.pbc).any():
             return None
         periods = _periods(atoms)
-        deformation = np.eye(3) + self._inverse @ (periods - _periods(old))
-        moves = atoms.positions - old.positions @ deformation
+        strain = self._inverse @ (periods - _periods(old))  # F - 1
+        moves, least_stretch = atoms.positions - old.positions, 1.0
+        if strain.any():
+            moves -= old.positions @ strain
+            least_stretch = np.linalg.svd(np.eye(3) + strain, compute_uv=False)[-1]
         moves -= moves[0]  # a common move is none
         cells = -np.round(moves @ self._inverse)
         moves += cells @ periods
         moves -= (moves.max(axis=0) + moves.min(axis=0)) / 2
         furthest = np.sqrt(np.einsum("nx,nx->n", moves, moves).max())
-        least_stretch = np.linalg.svd(deformation, compute_uv=False)[-1]
         nearest_stranger = (self.cutoff + self.skin) * least_stretch - 2 * furthest
         return cells if nearest_stranger >= self.cutoff else None
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
+from sikff.nn import ChannelProduct, Contraction, neighbour_layout
 
 CONTINUOUS = ("O(3)", "SO(3)", "SO(2)", "C_inf_v", "C_inf_h", "D_inf", "D_inf_h")
 FINITE = ("C1", "Ci", "Cs", "C4", "C6v", "D3", "D3h", "Td", "Oh", "I", "Ih")
@@ -111,3 +112,18 @@ def class_average(g: SymmetryGroup, field_types: list[FieldType]) -> float:
     for t in field_types:
         product = product * np.trace(t.representation(np.array(matrices)).numpy(), axis1=1, axis2=2)
     return float(product.sum())
+
+
+def summed_both_ways(
+    layer: Contraction | ChannelProduct, dtype: torch.dtype
+) -> tuple[Tensor, Tensor]:
+    """Products of edges and senders, by ``sum_neighbours`` and by explicit matrices."""
+    edge_index = torch.tensor([[2, 0, 2, 2, 1], [0, 1, 1, 2, 0]])
+    layout = neighbour_layout(edge_index, 4, dtype)
+    h = randn(5, layer.left_type.size, seed=0, dtype=dtype)
+    f = randn(4, layer.right_type.size, seed=1, dtype=dtype)
+    messages = (layer.matrix(h) @ f[edge_index[1]].unsqueeze(-1))[..., 0]
+    zeros = torch.zeros(4, layer.out_type.size, dtype=dtype)
+    expected = zeros.index_add(0, edge_index[0], messages)
+    in_places = h[layout.edges] * layout.filled[:, None]
+    return layer.sum_neighbours(in_places, f, layout), expected

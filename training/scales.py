@@ -35,7 +35,7 @@ def set_scales(
     bound = batch.edge_index[0].unique()
     for network in networks:
         for seen, weight in _weights(network):
-            size = _input(seen, model, batch)[bound].square().mean().sqrt()
+            size = _input(seen, model, batch)[..., bound].square().mean().sqrt()
             if size > 0:
                 weight.div_(size)
 
@@ -52,7 +52,7 @@ def _some(graphs: Sequence[AtomicGraph]) -> list[AtomicGraph]:
 
 
 def _input(module: nn.Module, model: ForceField, batch: AtomicGraph) -> Tensor:
-    """What the module sees when the model is called."""
+    """What the module sees when the model is called, with the atoms last."""
     found = []
     handle = module.register_forward_pre_hook(lambda _, inputs: found.append(inputs[0]))
     try:

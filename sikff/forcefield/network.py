@@ -21,9 +21,9 @@ from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
 from sikff.nn import (
     MLP,
+    ChannelLinear,
     ChannelProduct,
     EdgeBasis,
-    Linear,
     NeighbourLayout,
     PointConv,
     neighbour_layout,
@@ -91,16 +91,16 @@ class Interaction(nn.Module):
         fields = torch.arange(n_fields).split(copies)
         component = torch.cat([f.repeat(dim) for f, dim in zip(fields, dims, strict=True)])
         self.register_buffer("component", component, persistent=False)
-        self.linear = nn.ModuleList([Linear(hidden_type, out_type)])
+        self.linear = nn.ModuleList([ChannelLinear(hidden_type, out_type)])
         self.mix, self.product = nn.ModuleList(), nn.ModuleList()
         for power in range(2, config.correlation + 1):
             last = power == config.correlation
             product_type = out_type if last else hidden_type
-            self.mix.append(Linear(hidden_type, hidden_type))
+            self.mix.append(ChannelLinear(hidden_type, hidden_type))
             types = (hidden_type, hidden_type, product_type)
             self.product.append(ChannelProduct(*types, channels=self.channels))
-            self.linear.append(Linear(product_type, out_type))
-        self.keep = Linear(in_type, out_type) if keep else None
+            self.linear.append(ChannelLinear(product_type, out_type))
+        self.keep = ChannelLinear(in_type, out_type) if keep else None
         self.scale = (len(self.linear) + (self.keep is not None)) ** -0.5
 
     def forward(
@@ -120,16 +120,21 @@ class Interaction(nn.Module):
             basis, attr: of the edges, in the layout's places [P, ...].
             layout: of the edges.
         """
-        a = self.conv.gather(f, basis, attr, layout)
+        a = self._channels_of(self.conv.gather(f, basis, attr, layout))
         gate = of_weights(self, self._gate) @ gates.T
-        flat = (a.T * (1 + gate)).T  # in memory nodes come last: see Linear
-        result, power = self.linear[0](flat), flat.unflatten(1, (-1, self.channels))
-        for mix, product, linear in zip(self.mix, self.product, self.linear[1:], strict=True):
-            power = product(power, mix(flat).unflatten(1, (-1, self.channels)))
-            result = result + linear(power.flatten(1))
+        a = (1 + gate).view_as(a) * a
+        first, *others = self.linear
+        result, power = first(a), a
+        for mix, product, linear in zip(self.mix, self.product, others, strict=True):
+            power = product(power, mix(a))
+            result = result + linear(power)
         if self.keep is not None:
-            result = result + self.keep(own)
-        return result * self.scale
+            result = result + self.keep(self._channels_of(own))
+        return (result * self.scale).flatten(0, 1).T
+
+    def _channels_of(self, f: Tensor) -> Tensor:
+        """Features [M, d] as [D, C, M], as which they are best in memory too."""
+        return f.T.unflatten(0, (-1, self.channels))
 
     def _gate(self) -> Tensor:
         """The gate of every component of A, linear in the node attributes: [d, n_gates]."""
@@ -196,16 +201,16 @@ class Network(nn.Module):
 
         ``parts``: of the layout, to be evaluated one after the other.
         """
-        receivers, senders = edge_index
+        receivers = edge_index[0].index_select(0, layout.edges)
         one_hot = _one_hot(species, len(self.embedding), vectors.dtype)
-        embedded = self.embedding[species]
-        node, attr = one_hot, [embedded[receivers], embedded[senders]]
+        embedded = self.embedding.index_select(0, species)
+        node, attr = one_hot, [embedded.index_select(0, x) for x in (receivers, layout.senders)]
         if scalars is not None:
             node = torch.cat([one_hot, scalars], dim=-1)
-            attr.append(scalars[receivers])
+            attr.append(scalars.index_select(0, receivers))
         if covariant is not None:
-            attr.append(covariant[receivers])
-        edge_attr = torch.cat(attr, dim=-1).index_select(0, layout.edges)
+            attr.append(covariant.index_select(0, receivers))
+        edge_attr = torch.cat(attr, dim=-1)
         first = cast(Interaction, self.interactions[0])  # all see the same of the vectors
         edges = (vectors.index_select(0, layout.edges), layout.filled)
         of_vectors = first.conv.kernel.basis
@@ -218,7 +223,8 @@ class Network(nn.Module):
                 return function(f, f, *seen, layout)
             return parts.evaluate(function, f, *seen, summed=is_last and self._is_summed())
 
-        for interaction, readout in zip(self.interactions[:-1], self.readouts, strict=False):
+        *before, _ = self.interactions
+        for interaction, readout in zip(before, self.readouts, strict=False):
             f = evaluate(interaction, f)
             total = total + _read(readout, f)
         return total + evaluate(self._read_last, f, is_last=True)

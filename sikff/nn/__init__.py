@@ -7,7 +7,7 @@ from sikff.nn.equivariance import equivariance_error
 from sikff.nn.gmlp import GMLP
 from sikff.nn.harmonics import Harmonics
 from sikff.nn.kernel import EdgeBasis, ImplicitKernel
-from sikff.nn.linear import Linear
+from sikff.nn.linear import ChannelLinear, Linear
 from sikff.nn.mlp import MLP
 from sikff.nn.neighbours import NeighbourLayout, neighbour_layout
 from sikff.nn.nonlinearity import Gate, Gated, RMSNorm, Sampled, SquaredNorms
@@ -18,6 +18,7 @@ __all__ = [
     "GMLP",
     "MLP",
     "BesselBasis",
+    "ChannelLinear",
     "ChannelProduct",
     "Contraction",
     "DenseConv",

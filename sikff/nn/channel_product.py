@@ -19,8 +19,8 @@ Array = np.ndarray
 class ChannelProduct(Tabulated):
     """Equivariant products of two features, channel by channel, with one weight a path and channel.
 
-    Features are handled as [N, D, C], with C channels of a type of D components.
-    out[n, o, c] = sum_paths w[path, c] CG[path, o, a, b] x[n, a, c] y[n, b, c].
+    Features are handled as [D, C, N]: of N nodes, with C channels of a type of D components.
+    out[o, c, n] = sum_paths w[path, c] CG[path, o, a, b] x[a, c, n] y[b, c, n].
 
     Args:
         left_type, right_type, out_type: types whose multiplicities are multiples of C.
@@ -93,16 +93,14 @@ class ChannelProduct(Tabulated):
         return [start + k + n * np.arange(block.irrep.dim) for k in range(n)]
 
     def forward(self, x: Tensor, y: Tensor) -> Tensor:
-        """[N, D_left, C], [N, D_right, C] -> [N, D_out, C], in memory [D_out, C, N].
+        """[D_left, C, N], [D_right, C, N] -> [D_out, C, N].
 
         y meets the table before x: what is in between has D_out D_left components a channel, not
-        the D_left D_right of the outer product, and outputs are few. Products of matrices want all
-        with the nodes last.
+        the D_left D_right of the outer product, and outputs are few.
         """
-        table, x, y = of_weights(self, self.coupling), x.permute(2, 1, 0), y.permute(2, 1, 0)
+        table, x, y = of_weights(self, self.coupling), x.transpose(0, 1), y.transpose(0, 1)
         coupled = torch.bmm(table.flatten(1, 2), y).unflatten(1, table.shape[1:3])
-        products = (coupled * x.unsqueeze(1)).sum(2)  # [C, D_out, N]
-        return products.transpose(0, 1).contiguous().permute(2, 0, 1)
+        return (coupled * x.unsqueeze(1)).sum(2).transpose(0, 1)
 
     def coupling(self) -> Tensor:
         """Every channel's table, [C, D_out, D_left, D_right]."""
@@ -117,7 +115,7 @@ class ChannelProduct(Tabulated):
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """sum_j of products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
         h, f = h.unflatten(1, (-1, self.channels)), f.unflatten(1, (-1, self.channels))
-        (outer,) = sum_outer_products(h.transpose(1, 2), [f.transpose(1, 2)], layout)
+        outer = sum_outer_products(h.transpose(1, 2), f.transpose(1, 2), layout)
         table = of_weights(self, self.coupling).flatten(2)
         products = torch.bmm(outer.transpose(0, 1).flatten(2), table.mT)
         return products.permute(1, 2, 0).flatten(1)

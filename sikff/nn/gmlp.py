@@ -1,5 +1,7 @@
 """The G-equivariant multi-layer perceptron (paper, section 3: phi of Lemma 1)."""
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 from torch import Tensor, nn
@@ -88,18 +90,16 @@ class Trunk(Tabulated):
                 self.out_type = sampled.out_type
 
     def forward(
-        self, v: Tensor, invariants: Tensor | None = None, shell: Tensor | None = None
+        self, v: Tensor, invariants: Sequence[Tensor] = (), shell: Tensor | None = None
     ) -> Tensor:
-        """v [..., d], invariants [..., n] -> last hidden activation [..., out_type.size].
+        """v [..., d], all invariants [..., n] -> last hidden activation [..., out_type.size].
 
         ``shell`` [..., 1] is an invariant that multiplies the result.
         """
         check_size("G-MLP", v, self.in_type)
         v = self.to_canonical(v)
         mixed = self._mixed(v)
-        known = [v[..., : self.in_type.n_invariants]]
-        if invariants is not None:
-            known.append(invariants)
+        known = [v[..., : self.in_type.n_invariants], *invariants]
         if self.norms is not None:
             known.append(self.norms(mixed[..., self.fields :]))
         if not self.has_invariants:

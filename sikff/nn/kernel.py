@@ -176,8 +176,7 @@ class ImplicitKernel(nn.Module):
     def basis(self, x: Tensor, weights: Tensor | None = None) -> EdgeBasis:
         """What the kernel sees of x [E, 3]; h is multiplied by ``weights`` [E], if given."""
         r = torch.sqrt((x * x).sum(-1) + TINY)
-        shell = self.scale * self.envelope(r)
-        shell = shell if weights is None else shell * weights
+        shell = self.envelope(r) * (self.scale if weights is None else self.scale * weights)
         harmonics = self.harmonics(x / r.unsqueeze(-1))
         return EdgeBasis(harmonics, self.radial(r), shell.unsqueeze(-1))
 
@@ -196,7 +195,7 @@ class ImplicitKernel(nn.Module):
             if self.product is not None:
                 products = self.product(features, attr[:, n:])
                 features = torch.cat([features, products], dim=-1)
-        return self.trunk(features, torch.cat(invariants, dim=-1), basis.shell)
+        return self.trunk(features, invariants, basis.shell)
 
     def forward(self, x: Tensor, attr: Tensor | None = None) -> Tensor:
         """The explicit kernel [E, d_out, d_in] at x [E, 3], attr [E, a]; for people and tests."""

@@ -1,5 +1,6 @@
 """Equivariant linear maps between field types (Schur's lemma, full endomorphism algebra)."""
 
+from collections.abc import Sequence
 from math import prod
 from typing import NamedTuple
 
@@ -14,14 +15,17 @@ from sikff.nn.tables import Tabulated, ToCanonical, check_size
 
 
 class _Batch(NamedTuple):
-    """Neighbouring irreps of the same multiplicities: one batched product, a matrix for each."""
+    """Neighbouring irreps of the same multiplicities: one batched product of matrices.
 
-    start: int  # first component in the input
-    n_components: int
-    copies: int  # of each irrep in the input
-    matrices: tuple[int, int, int]  # irreps, inputs of each (copies x endomorphisms), copies out
-    irreps: str  # table: the irrep of each component
-    endomorphisms: str | None  # table [n_components * k, n_components], if there are k > 1
+    An irrep of real type has a matrix [copies, copies out] for each component, all the same one. Of
+    complex or quaternionic type, where components mix, it has one for all: [dim copies, ...].
+    """
+
+    start: int  # first feature in the input
+    n_products: int
+    rows: int  # features that each of them takes
+    matrices: tuple[int, int, int]  # of weights: irreps, copies x endomorphisms, copies out
+    table: str  # real type: the irrep of each component; else the endomorphisms of each irrep
 
 
 class Linear(Tabulated):
@@ -57,7 +61,10 @@ class Linear(Tabulated):
         self._steps: list[_Batch | int] = []  # an int: so many zeros
         for pairs in _runs([(sources.get(o.irrep), o) for o in out_type.canonical.blocks]):
             self._steps.append(self._step(pairs))
-        self.matrices = [step.matrices for step in self._steps if isinstance(step, _Batch)]
+        self._steps = self._steps or [0]
+        self._batches = [step for step in self._steps if isinstance(step, _Batch)]
+        self._cuts = _cuts([(b.start, b.n_products * b.rows) for b in self._batches], in_type.size)
+        self.matrices = [batch.matrices for batch in self._batches]
         scales = [np.full(n * i * o, i**-0.5) for n, i, o in self.matrices]
         self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
         self.weight = nn.Parameter(torch.randn(len(self.scales)))
@@ -72,74 +79,107 @@ class Linear(Tabulated):
             return sum(block.stop - block.start for _, block in pairs)
         dims = [block.irrep.dim for _, block in pairs]
         bases = [endomorphisms(block.irrep) for _, block in pairs]
-        k, n = len(bases[0]), sum(dims)
-        name, label = None, f"{out.irrep.index}"
-        if k > 1:
-            name = f"mixing_{label}"
-            table, row = np.zeros((k, n, n)), 0
-            for dim, basis in zip(dims, bases, strict=True):
-                table[:, row : row + dim, row : row + dim] = basis
-                row += dim
-            self.register_table(name, table.reshape(k * n, n))
-        irreps = torch.repeat_interleave(torch.tensor(dims))
-        self.register_buffer(f"irreps_{label}", irreps, persistent=False)
+        k, name = len(bases[0]), f"table_{out.irrep.index}"
         matrices = (len(pairs), k * first.copies, out.copies)
-        return _Batch(first.start, n, first.copies, matrices, f"irreps_{label}", name)
+        if k == 1:
+            irreps = torch.repeat_interleave(torch.tensor(dims))
+            self.register_buffer(name, irreps, persistent=False)
+            return _Batch(first.start, len(irreps), first.copies, matrices, name)
+        self.register_table(name, np.stack(bases))
+        return _Batch(first.start, len(pairs), dims[0] * first.copies, matrices, name)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Features [..., d_in] -> [..., d_out].
-
-        Of features that lie in memory as [d_in, N] the result lies there as [d_out, N]: nothing has
-        to be copied then, neither here nor in :class:`ChannelProduct`.
-        """
+        """Features [..., d_in] -> [..., d_out]."""
         check_size("Linear", x, self.in_type)
         rows = self.to_canonical(x if x.ndim == 2 else x.unsqueeze(0).flatten(0, -2))
-        columns = rows.T
-        y = self._product(columns, 0).T if columns.is_contiguous() else self._product(rows, 1)
+        y = self._of_rows(rows)
         if self.bias is not None:
             y = y + nn.functional.pad(self.bias, (0, y.shape[1] - len(self.bias)))
         return self.from_canonical(y if x.ndim == 2 else y.view(*x.shape[:-1], y.shape[1]))
 
-    def _product(self, x: Tensor, axis: int) -> Tensor:
-        """[d_in, N] -> [d_out, N], or [N, d_in] -> [N, d_out]: ``axis`` is that of the features."""
-        parts, matrices = [], iter(of_weights(self, self._matrices))
-        for batch in self._steps:
-            if isinstance(batch, int):
-                shape = (batch, x.shape[1]) if axis == 0 else (len(x), batch)
-                parts.append(x.new_zeros(shape))
+    def _of_rows(self, x: Tensor) -> Tensor:
+        """[N, d_in] -> [N, d_out], both canonical, without bias."""
+        parts, batches = [], zip(*self._products(x, 1, 1), strict=True)
+        for step in self._steps:
+            if isinstance(step, int):
+                parts.append(x.new_zeros(len(x), step))
                 continue
-            size = batch.n_components * batch.copies
-            part = x if size == x.shape[axis] else x.narrow(axis, batch.start, size)
-            if axis == 0:
-                part = part.view(batch.n_components, batch.copies, x.shape[1])
-            else:
-                part = part.view(len(x), batch.n_components, batch.copies).transpose(0, 1)
-            if batch.endomorphisms is not None:
-                table = getattr(self, batch.endomorphisms)
-                mixed = (table @ part.flatten(1)).view(len(table) // len(part), *part.shape)
-                part = mixed.movedim(0, axis + 1).flatten(axis + 1, axis + 2)
-            if axis == 0:
-                parts.append(torch.bmm(next(matrices).mT, part).flatten(0, 1))
-            else:
-                parts.append(torch.bmm(part, next(matrices)).transpose(0, 1).flatten(1))
-        return parts[0] if len(parts) == 1 else torch.cat([x.narrow(axis, 0, 0), *parts], dim=axis)
+            part, matrices = next(batches)
+            part = part.view(len(x), step.n_products, step.rows).transpose(0, 1)
+            parts.append(torch.bmm(part, matrices).transpose(0, 1).flatten(1))
+        return torch.cat(parts, dim=1) if len(parts) > 1 else parts[0]
+
+    def _products(self, x: Tensor, axis: int, unit: int) -> tuple[Sequence[Tensor], list[Tensor]]:
+        """The parts of x, whose ``axis`` counts ``unit`` features, that the batches take, and the
+        matrices that they are multiplied with."""
+        sizes, taken = self._cuts
+        parts: Sequence[Tensor] = [x]
+        if len(sizes) == 2 and taken == [0]:
+            parts = [x.narrow(axis, 0, sizes[0] // unit)]
+        elif len(sizes) > 1:
+            parts = x.split([size // unit for size in sizes], axis)
+        return [parts[k] for k in taken], of_weights(self, self._matrices)
 
     def _matrices(self) -> list[Tensor]:
-        """Of each batch the matrix of each component, [n, k copies, copies out]."""
+        """Of each batch the matrices [n_products, rows, features out]."""
         weights = (self.weight * self.scales).split([prod(m) for m in self.matrices])
         found = []
-        batches = [step for step in self._steps if isinstance(step, _Batch)]
-        for batch, weight in zip(batches, weights, strict=True):
-            matrices = weight.view(batch.matrices)
-            if batch.n_components > len(matrices):
-                matrices = matrices.index_select(0, getattr(self, batch.irreps))
-            found.append(matrices)
+        for batch, weight in zip(self._batches, weights, strict=True):
+            matrices, table = weight.view(batch.matrices), getattr(self, batch.table)
+            n, _, copies = batch.matrices
+            if table.ndim == 1:
+                found.append(matrices.index_select(0, table) if len(table) > n else matrices)
+                continue
+            k, dim = table.shape[1:3]
+            of_pairs = torch.einsum("ikab,ikco->ibcao", table, matrices.view(n, k, -1, copies))
+            found.append(of_pairs.reshape(n, batch.rows, dim * copies))
         return found
 
     def matrix(self) -> Tensor:
         """The map as one matrix [d_in, d_out], most of it zeros; without bias."""
         eye = torch.eye(self.in_type.size, dtype=self.weight.dtype, device=self.weight.device)
-        return self.from_canonical(self._product(self.to_canonical(eye).T, 0).T)
+        return self.from_canonical(self._of_rows(self.to_canonical(eye)))
+
+
+class ChannelLinear(Linear):
+    """The same for features [D, C, N]: of N nodes, with C channels of a type of D components.
+
+    With the nodes last no product of matrices has to copy what it takes, here and in
+    :class:`ChannelProduct`.
+
+    Args:
+        in_type, out_type: canonical types of the same group.
+    """
+
+    def __init__(self, in_type: FieldType, out_type: FieldType) -> None:
+        super().__init__(in_type.canonical, out_type.canonical)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """[D_in, C, N] -> [D_out, C, N]; C divides all multiplicities."""
+        channels, n = x.shape[1:]
+        parts, batches = [], zip(*self._products(x, 0, channels), strict=True)
+        for step in self._steps:
+            if isinstance(step, int):
+                parts.append(x.new_zeros(step // channels, channels, n))
+                continue
+            part, matrices = next(batches)
+            if step.rows != channels:
+                part = part.reshape(step.n_products, step.rows, n)
+            y = torch.bmm(matrices.mT, part)
+            parts.append(y if y.shape[1] == channels else y.view(-1, channels, n))
+        return torch.cat(parts) if len(parts) > 1 else parts[0]
+
+
+def _cuts(spans: list[tuple[int, int]], size: int) -> tuple[list[int], list[int]]:
+    """Sizes of consecutive parts of so many features, and which of them are (start, size)."""
+    sizes: list[int] = []
+    taken = []
+    for start, length in spans:
+        if start > sum(sizes):
+            sizes.append(start - sum(sizes))
+        taken.append(len(sizes))
+        sizes.append(length)
+    return [*sizes, size - sum(sizes)] if size > sum(sizes) else sizes, taken
 
 
 def _runs(pairs: list[tuple[Block | None, Block]]) -> list[list[tuple[Block | None, Block]]]:
@@ -156,9 +196,11 @@ def _runs(pairs: list[tuple[Block | None, Block]]) -> list[list[tuple[Block | No
 def _follows(last: tuple[Block | None, Block], new: tuple[Block | None, Block]) -> bool:
     if last[0] is None or new[0] is None:
         return last[0] is new[0]
+    k = len(endomorphisms(new[0].irrep))
     return (
         new[0].start == last[0].stop
         and new[0].copies == last[0].copies
         and new[1].copies == last[1].copies
-        and len(endomorphisms(new[0].irrep)) == len(endomorphisms(last[0].irrep))
+        and k == len(endomorphisms(last[0].irrep))
+        and (k == 1 or new[0].irrep.dim == last[0].irrep.dim)
     )

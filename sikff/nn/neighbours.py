@@ -1,6 +1,5 @@
 """The one sum over neighbours: A_i = sum_j h_ij (x) f_j, as products of thin matrices per node."""
 
-from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -47,47 +46,54 @@ def neighbour_layout(
     by_receiver = torch.argsort(receivers, stable=True)
     degree = torch.bincount(receivers, minlength=n_nodes)
     start = torch.cumsum(degree, 0) - degree
-    every = torch.arange(n_nodes, device=device)
     width = int(degree.max()) if n_nodes else 0
     if n_nodes * width <= 2 * n_edges + 16 * n_nodes:
-        groups, order = [(every, width)], None
+        tables, order = [(start, degree, width)], None
     else:
         size = torch.ceil(torch.log2(degree.clamp(min=1).double())).long()
-        members = [every[size == s] for s in torch.unique(size).tolist()]
-        groups = [(nodes, int(degree[nodes].max())) for nodes in members]
+        members = [torch.nonzero(size == s)[:, 0] for s in torch.unique(size).tolist()]
+        tables = [(start[nodes], degree[nodes], int(degree[nodes].max())) for nodes in members]
         order = torch.argsort(torch.cat(members))
 
     places, filled = [], []
-    for nodes, k in groups:
+    for first, n_filled, k in tables:
         slot = torch.arange(k, device=device)
-        filled.append((slot < degree[nodes, None]).flatten())
-        places.append((start[nodes, None] + slot).flatten().clamp(max=max(n_edges - 1, 0)))
-    position = torch.cat(places)
-    edges = by_receiver[position] if n_edges else position
+        filled.append((slot < n_filled[:, None]).flatten())
+        places.append((slot + first[:, None]).flatten())
+    position = torch.cat(places) if order is not None else places[0]
+    if n_edges:
+        edges = by_receiver.index_select(0, position.clamp(max=n_edges - 1))
+        senders = edge_index[1].index_select(0, edges)
+    else:
+        edges = senders = position
     return NeighbourLayout(
         edges,
         torch.cat(filled).to(torch.get_default_dtype() if dtype is None else dtype),
-        edge_index[1][edges] if n_edges else edges,
-        tuple((nodes.shape[0], k) for nodes, k in groups),
+        senders,
+        tuple((first.shape[0], k) for first, _, k in tables),
         order,
     )
 
 
-def sum_outer_products(h: Tensor, parts: Sequence[Tensor], layout: NeighbourLayout) -> list[Tensor]:
-    """A_i = sum_j h_ij (x) f_j: h [P, ..., a], parts f [N, ..., b] -> [N, ..., a, b] for each part.
+def sum_outer_products(h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
+    """A_i = sum_j h_ij (x) f_j: h [P, ..., a], f [N, ..., b] -> [N, ..., a, b].
 
     Memory is proportional to P (a + b) + N a b: there is no tensor of size P a b. Dimensions in
     between (channels) are kept. ``h`` is in the layout's places, and zero in the
     empty ones.
     """
-    tables = [table.movedim(1, -1) for table in _tables(h, layout)]
+    tables = (_tables(x, layout) for x in (h, f.index_select(0, layout.senders)))
+    sums = [_sum(*table) for table in zip(*tables, strict=True)]
+    return sums[0] if layout.order is None else torch.cat(sums).index_select(0, layout.order)
 
-    def outer(f: Tensor) -> Tensor:
-        gathered = _tables(f.index_select(0, layout.senders), layout)
-        sums = [a @ b.movedim(1, -2) for a, b in zip(tables, gathered, strict=True)]
-        return sums[0] if layout.order is None else torch.cat(sums).index_select(0, layout.order)
 
-    return [outer(f) for f in parts]
+def _sum(h: Tensor, f: Tensor) -> Tensor:
+    """[n, K, ..., a], [n, K, ..., b] -> [n, ..., a, b], summed over K."""
+    if h.ndim > 3:
+        return h.movedim(1, -1) @ f.movedim(1, -2)
+    # A copy of f, for the sake of the gradient in h: it is a sum along b, which takes more than
+    # twice as long where b is the dimension in which both factors lie in memory.
+    return torch.bmm(h.mT, f.mT.contiguous().mT)
 
 
 def _tables(values: Tensor, layout: NeighbourLayout) -> list[Tensor]:

@@ -21,7 +21,7 @@ class BesselBasis(Tabulated):
 
     def forward(self, r: Tensor) -> Tensor:
         r = r.unsqueeze(-1)
-        return sqrt(2.0) * torch.sin(r * self.frequencies) / r * (self.cutoff / pi)
+        return torch.sin(r * self.frequencies) / (r * (pi / (sqrt(2.0) * self.cutoff)))
 
 
 class GaussianBasis(Tabulated):
@@ -47,14 +47,13 @@ class PolynomialEnvelope(nn.Module):
         self.cutoff, self.power = cutoff, power
 
     def forward(self, r: Tensor) -> Tensor:
-        x = r / self.cutoff
+        x = (r / self.cutoff).clamp(max=1)
         p = self.power
         a = (p + 1) * (p + 2) * (p + 3) / 6
         b = p * (p + 2) * (p + 3) / 2
         c = p * (p + 1) * (p + 3) / 2
         d = p * (p + 1) * (p + 2) / 6
-        value = 1 - x**p * (a - x * (b - x * (c - x * d)))
-        return torch.where(x < 1, value, torch.zeros_like(value))
+        return 1 - x**p * (a - x * (b - x * torch.rsub(x, c, alpha=d)))  # exactly 0 at x = 1
 
 
 class GaussianShell(nn.Module):

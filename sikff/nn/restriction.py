@@ -73,8 +73,7 @@ def restrict_linear(old: Linear, new: Linear, inputs: Restriction, outputs: Rest
     """
 
     def maps() -> Iterator[tuple[Tensor, Tensor]]:
-        wanted = inputs.apply(outputs.apply(old(_eye(old.in_type.size)), 1), 0)
-        yield new(_eye(new.in_type.size)), wanted
+        yield new.matrix(), inputs.apply(outputs.apply(old.matrix(), 1), 0)
 
     _set_weights(new.weight, maps())
 

@@ -25,7 +25,7 @@ from torch.utils.flop_counter import flop_registry
 
 from sikff import ForceField, ForceFieldConfig
 from sikff.graph import AtomicGraph
-from sikff.nn import ImplicitKernel, Linear, PointConv
+from sikff.nn import ChannelLinear, ImplicitKernel, PointConv
 from sikff.nn.channel_product import ChannelProduct
 from sikff.nn.contraction import Contraction
 from sikff.nn.gmlp import Trunk
@@ -37,7 +37,7 @@ LAYERS = (  # what is counted, and its name in the table; inside of another laye
     (Trunk, "forward", "kernel: network h(x, a)"),
     (Contraction, "forward", "convolution: W CG"),
     (ChannelProduct, "forward", "update: products"),
-    (Linear, "forward", "update: linear maps"),
+    (ChannelLinear, "forward", "update: linear maps"),
 )
 
 

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sikff.fields import FieldType
-from sikff.nn import Linear, equivariance_error
+from sikff.nn import ChannelLinear, Linear, equivariance_error
 from symmetry_cases import (
     NAMES,
     class_average,
@@ -95,25 +95,36 @@ def test_variance_is_kept(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_layout_in_memory_is_kept_and_changes_nothing(name: str) -> None:
-    g = group(name)
-    in_type, out_type = random_type(g, 0), random_type(g, 1)
-    parity = TOLERANCES[torch.float64].parity
-    for types in ((in_type, out_type), (in_type.canonical, out_type.canonical)):
-        layer = seeded(Linear(*types, bias=True)).double()
+def test_it_equals_its_matrix(name: str) -> None:
+    in_type, out_type = random_type(group(name), 0), random_type(group(name), 1)
+    layer = seeded(Linear(in_type, out_type, bias=True)).double()
+    x = randn(7, in_type.size, seed=0)
+    expected = layer(x) - layer(0 * x)
+    assert relative_error(x @ layer.matrix(), expected) < TOLERANCES[torch.float64].parity
+
+
+@pytest.mark.parametrize("copies", [1, 2])
+@pytest.mark.parametrize("name", NAMES)
+def test_channels_of_nodes_are_mapped_alike(name: str, copies: int) -> None:
+    """[D, C, N], whether or not the channels of all irreps are equally many, or some come to 0."""
+    g, channels = group(name), 3
+    irreps = g.irreps(2)
+    all_types = FieldType(g, [(channels * (1 + k % copies), i) for k, i in enumerate(irreps)])
+    few = FieldType(g, [(channels, irrep) for irrep in irreps[: len(irreps) - 1 or 1]])
+    for in_type, out_type in ((all_types, all_types), (all_types, few), (few, all_types)):
+        layer = seeded(ChannelLinear(in_type, out_type)).double()
+        rows = Linear(in_type.canonical, out_type.canonical).double()
+        rows.load_state_dict(layer.state_dict())
         x = randn(7, in_type.size, seed=0)
-        expected, found = layer(x), layer(x.T.contiguous().T)
-        assert relative_error(found, expected) < parity
-        assert relative_error(x @ layer.matrix(), expected - layer(0 * x)) < parity
-        assert found.T.is_contiguous() or not layer.out_type.is_canonical
+        for of_nodes in (x.T.unflatten(0, (-1, channels)), x.T.reshape(-1, channels, 7)):
+            found = layer(of_nodes).flatten(0, 1).T
+            assert relative_error(found, rows(x)) < TOLERANCES[torch.float64].parity
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_features_give_none(name: str) -> None:
     in_type, out_type = random_type(group(name), 0), random_type(group(name), 1)
-    layer = Linear(in_type, out_type)
-    for x in (torch.zeros(0, in_type.size), torch.zeros(in_type.size, 0).T):
-        assert layer(x).shape == (0, out_type.size)
+    assert Linear(in_type, out_type)(torch.zeros(0, in_type.size)).shape == (0, out_type.size)
 
 
 def test_bad_input() -> None:

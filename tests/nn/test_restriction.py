@@ -85,8 +85,10 @@ def test_bilinear_maps(types: list[Pair]) -> None:
     product = seeded(ChannelProduct(left.whole, right.whole, outputs.whole, CHANNELS)).double()
     other = ChannelProduct(left.part, right.part, outputs.part, CHANNELS).double()
     restrict_product(product, other, *restrictions)
-    wanted = product(*(x.unflatten(1, (-1, CHANNELS)) for x in (h, f))).flatten(1)
-    found = other(*(x.unflatten(1, (-1, CHANNELS)) for x in (of_left, of_right))).flatten(1)
+    wanted, found = (
+        layer(*(x.T.unflatten(0, (-1, CHANNELS)) for x in factors)).flatten(0, 1).T
+        for layer, factors in ((product, (h, f)), (other, (of_left, of_right)))
+    )
     assert relative_error(found, outputs.restriction.apply(wanted, 1)) < LIMITS.parity
 
 
