@@ -1,6 +1,7 @@
 """Harmonic polynomials of x, restricted to G (paper, appendix B.1)."""
 
 import numpy as np
+import torch
 from torch import Tensor
 from torch.nn import functional as F
 
@@ -9,8 +10,6 @@ from sikff.groups import SymmetryGroup
 from sikff.groups.harmonics import evaluate_harmonics, monomial_exponents, sphere_points
 from sikff.groups.intertwiners import restriction
 from sikff.nn.tables import Tabulated
-
-Array = np.ndarray
 
 
 class Harmonics(Tabulated):
@@ -24,8 +23,6 @@ class Harmonics(Tabulated):
     """
 
     coefficients: Tensor
-    forms: Tensor
-    ones: Tensor
 
     def __init__(self, group: SymmetryGroup, max_degree: int) -> None:
         super().__init__()
@@ -35,7 +32,7 @@ class Harmonics(Tabulated):
             for irrep, t in restriction(group, l, (-1) ** l)
         ]
         self.out_type = FieldType(group, [(1, irrep) for irrep, _, _ in parts]).canonical
-        copies: dict[int, list[tuple[int, Array]]] = {}
+        copies: dict[int, list[tuple[int, np.ndarray]]] = {}
         for irrep, l, t in parts:
             copies.setdefault(irrep.index, []).append((l, t))
         points = sphere_points(16 * (max_degree + 1) ** 2)
@@ -51,23 +48,33 @@ class Harmonics(Tabulated):
                 for c in range(block.irrep.dim):
                     columns[degree == l, block.start + c * block.copies + k] = fit[:, c]
         self.register_table("coefficients", columns)
-        self.n_factors = max(max_degree, 1)
-        forms, ones = _factors(exponents, self.n_factors)
-        self.register_table("forms", forms)
-        self.register_table("ones", ones)
+        self._recursion = _monomial_recursion(max_degree)
+        for l, (parent, factor) in enumerate(self._recursion):
+            self.register_buffer(f"parent_{l}", torch.tensor(parent), persistent=False)
+            self.register_buffer(f"factor_{l}", torch.tensor(factor), persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        monomials, *factors = F.linear(x, self.forms, self.ones).chunk(self.n_factors, -1)
-        for factor in factors:
-            monomials = monomials * factor
-        return monomials @ self.coefficients
+        monomials = [x]
+        for l in range(len(self._recursion)):
+            parent = monomials[-1].index_select(-1, getattr(self, f"parent_{l}"))
+            monomials.append(parent * x.index_select(-1, getattr(self, f"factor_{l}")))
+        of_degrees = torch.cat(monomials, dim=-1) if len(monomials) > 1 else x
+        constant, coefficients = self.coefficients[0], self.coefficients[1:]
+        if not len(coefficients):
+            return constant.expand(*x.shape[:-1], -1)
+        return F.linear(of_degrees, coefficients.T, constant)
 
 
-def _factors(exponents: list[tuple[int, int, int]], n: int) -> tuple[Array, Array]:
-    """Monomials as products of n factors, each of them x, y, z or 1: the linear forms of all first
-    factors, all second ones, ... [n monomials, 3], and their constants."""
-    forms = np.zeros((n, len(exponents), 3))
-    for k, e in enumerate(exponents):
-        axes = np.repeat(np.arange(3), e)
-        forms[np.arange(len(axes)), k, axes] = 1
-    return forms.reshape(-1, 3), 1 - forms.sum(-1).ravel()
+def _monomial_recursion(max_degree: int) -> list[tuple[list[int], list[int]]]:
+    """For each degree l >= 2: which monomial of degree l-1, times which of x, y, z."""
+    steps = []
+    for l in range(2, max_degree + 1):
+        lower = {e: i for i, e in enumerate(monomial_exponents(l - 1))}
+        parents, factors = [], []
+        for e in monomial_exponents(l):
+            axis = next(k for k in range(3) if e[k])
+            reduced = (e[0] - (axis == 0), e[1] - (axis == 1), e[2] - (axis == 2))
+            parents.append(lower[reduced])
+            factors.append(axis)
+        steps.append((parents, factors))
+    return steps

@@ -91,9 +91,7 @@ def _sum(h: Tensor, f: Tensor) -> Tensor:
     """[n, K, ..., a], [n, K, ..., b] -> [n, ..., a, b], summed over K."""
     if h.ndim > 3:
         return h.movedim(1, -1) @ f.movedim(1, -2)
-    # A copy of f, for the sake of the gradient in h: it is a sum along b, which takes more than
-    # twice as long where b is the dimension in which both factors lie in memory.
-    return torch.bmm(h.mT, f.mT.contiguous().mT)
+    return torch.bmm(h.mT, f)
 
 
 def _tables(values: Tensor, layout: NeighbourLayout) -> list[Tensor]:
