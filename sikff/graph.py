@@ -16,7 +16,7 @@ from typing import NamedTuple
 import ase
 import numpy as np
 import torch
-from ase.data import atomic_numbers, chemical_symbols
+from ase.data import chemical_symbols
 from matscipy.neighbours import neighbour_list
 from torch import Tensor
 
@@ -208,9 +208,8 @@ def check_finite(atoms: ase.Atoms) -> None:
 
 
 def _species(atoms: ase.Atoms, elements: Sequence[str]) -> np.ndarray:
-    place = np.full(len(chemical_symbols), -1)
-    place[[atomic_numbers[element] for element in elements]] = np.arange(len(elements))
-    species = place[atoms.numbers]
+    places = {element: place for place, element in enumerate(elements)}
+    species = np.array([places.get(symbol, -1) for symbol in chemical_symbols])[atoms.numbers]
     if species.min(initial=0) < 0:
         unknown = sorted({chemical_symbols[z] for z in atoms.numbers[species < 0]})
         raise ValueError(

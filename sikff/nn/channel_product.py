@@ -115,7 +115,7 @@ class ChannelProduct(Tabulated):
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """sum_j of products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
         h, f = h.unflatten(1, (-1, self.channels)), f.unflatten(1, (-1, self.channels))
-        outer = sum_outer_products(h.transpose(1, 2), f.transpose(1, 2), layout)
+        (outer,) = sum_outer_products(h.transpose(1, 2), [f.transpose(1, 2)], layout)
         table = of_weights(self, self.coupling).flatten(2)
         products = torch.bmm(outer.transpose(0, 1).flatten(2), table.mT)
         return products.permute(1, 2, 0).flatten(1)

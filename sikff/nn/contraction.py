@@ -174,8 +174,8 @@ class Contraction(Tabulated):
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """W CG sum_j h_ij (x) f_j: h [P, d_left] in the layout's places, f [N, d_right]."""
         parts = _cut(f.contiguous(), self._right_sizes, 1)
-        outer = [sum_outer_products(h, part, layout) for part in parts]
-        return self._contract(outer, sum(n for n, _ in layout.shapes))
+        n_receivers = sum(n for n, _ in layout.shapes)
+        return self._contract(sum_outer_products(h, parts, layout), n_receivers)
 
     def matrix(self, left: Tensor) -> Tensor:
         """The explicit map right -> out for given left features [E, d_left]: [E, d_out, d_right].

@@ -61,7 +61,7 @@ class Linear(Tabulated):
         self._steps: list[_Batch | int] = []  # an int: so many zeros
         for pairs in _runs([(sources.get(o.irrep), o) for o in out_type.canonical.blocks]):
             self._steps.append(self._step(pairs))
-        self._steps = self._steps or [0]
+        self._steps = self._steps or [0]  # a type without features
         self._batches = [step for step in self._steps if isinstance(step, _Batch)]
         self._cuts = _cuts([(b.start, b.n_products * b.rows) for b in self._batches], in_type.size)
         self.matrices = [batch.matrices for batch in self._batches]
@@ -114,7 +114,7 @@ class Linear(Tabulated):
         matrices that they are multiplied with."""
         sizes, taken = self._cuts
         parts: Sequence[Tensor] = [x]
-        if len(sizes) == 2 and taken == [0]:
+        if len(sizes) == 2 and taken == [0]:  # its gradient is cheaper than that of split
             parts = [x.narrow(axis, 0, sizes[0] // unit)]
         elif len(sizes) > 1:
             parts = x.split([size // unit for size in sizes], axis)
@@ -155,8 +155,17 @@ class ChannelLinear(Linear):
         super().__init__(in_type.canonical, out_type.canonical)
 
     def forward(self, x: Tensor) -> Tensor:
-        """[D_in, C, N] -> [D_out, C, N]; C divides all multiplicities."""
+        """[D_in, C, N] -> [D_out, C, N]; C divides all multiplicities.
+
+        Raises:
+            ValueError: features of another size.
+        """
         channels, n = x.shape[1:]
+        if len(x) * channels != self.in_type.size:
+            raise ValueError(
+                f"ChannelLinear: expected features [D, C, N] of {self.in_type!r}, with D C = "
+                f"{self.in_type.size}; got shape {tuple(x.shape)}"
+            )
         parts, batches = [], zip(*self._products(x, 0, channels), strict=True)
         for step in self._steps:
             if isinstance(step, int):
@@ -166,7 +175,8 @@ class ChannelLinear(Linear):
             if step.rows != channels:
                 part = part.reshape(step.n_products, step.rows, n)
             y = torch.bmm(matrices.mT, part)
-            parts.append(y if y.shape[1] == channels else y.view(-1, channels, n))
+            d_out = y.shape[0] * y.shape[1] // channels
+            parts.append(y if y.shape[1] == channels else y.view(d_out, channels, n))
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
 

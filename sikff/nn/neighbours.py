@@ -1,5 +1,6 @@
 """The one sum over neighbours: A_i = sum_j h_ij (x) f_j, as products of thin matrices per node."""
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
@@ -60,7 +61,7 @@ def neighbour_layout(
         slot = torch.arange(k, device=device)
         filled.append((slot < n_filled[:, None]).flatten())
         places.append((slot + first[:, None]).flatten())
-    position = torch.cat(places) if order is not None else places[0]
+    position = torch.cat(places)
     if n_edges:
         edges = by_receiver.index_select(0, position.clamp(max=n_edges - 1))
         senders = edge_index[1].index_select(0, edges)
@@ -75,23 +76,28 @@ def neighbour_layout(
     )
 
 
-def sum_outer_products(h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
-    """A_i = sum_j h_ij (x) f_j: h [P, ..., a], f [N, ..., b] -> [N, ..., a, b].
+def sum_outer_products(h: Tensor, parts: Sequence[Tensor], layout: NeighbourLayout) -> list[Tensor]:
+    """A_i = sum_j h_ij (x) f_j: h [P, ..., a], parts f [N, ..., b] -> [N, ..., a, b] for each part.
 
     Memory is proportional to P (a + b) + N a b: there is no tensor of size P a b. Dimensions in
     between (channels) are kept. ``h`` is in the layout's places, and zero in the
     empty ones.
     """
-    tables = (_tables(x, layout) for x in (h, f.index_select(0, layout.senders)))
-    sums = [_sum(*table) for table in zip(*tables, strict=True)]
-    return sums[0] if layout.order is None else torch.cat(sums).index_select(0, layout.order)
+    tables = _tables(h, layout)
+
+    def outer(f: Tensor) -> Tensor:
+        gathered = _tables(f.index_select(0, layout.senders), layout)
+        sums = [_sum(*table) for table in zip(tables, gathered, strict=True)]
+        return sums[0] if layout.order is None else torch.cat(sums).index_select(0, layout.order)
+
+    return [outer(f) for f in parts]
 
 
 def _sum(h: Tensor, f: Tensor) -> Tensor:
     """[n, K, ..., a], [n, K, ..., b] -> [n, ..., a, b], summed over K."""
-    if h.ndim > 3:
-        return h.movedim(1, -1) @ f.movedim(1, -2)
-    return torch.bmm(h.mT, f)
+    if h.ndim == 3:  # without the views that matmul adds
+        return torch.bmm(h.mT, f)
+    return h.movedim(1, -1) @ f.movedim(1, -2)
 
 
 def _tables(values: Tensor, layout: NeighbourLayout) -> list[Tensor]:

@@ -125,6 +125,8 @@ def test_channels_of_nodes_are_mapped_alike(name: str, copies: int) -> None:
 def test_no_features_give_none(name: str) -> None:
     in_type, out_type = random_type(group(name), 0), random_type(group(name), 1)
     assert Linear(in_type, out_type)(torch.zeros(0, in_type.size)).shape == (0, out_type.size)
+    of_nodes = ChannelLinear(in_type, out_type)(torch.zeros(in_type.size, 1, 0))
+    assert of_nodes.shape == (out_type.size, 1, 0)
 
 
 def test_bad_input() -> None:
@@ -133,3 +135,5 @@ def test_bad_input() -> None:
         Linear(FieldType.scalar(a), FieldType.scalar(b))
     with pytest.raises(ValueError, match=r"expected features \[..., 3\].*got shape \(2, 4\)"):
         Linear(FieldType.vector(a), FieldType.vector(a))(torch.zeros(2, 4))
+    with pytest.raises(ValueError, match=r"\[D, C, N\].*D C = 3; got shape \(4, 1, 2\)"):
+        ChannelLinear(FieldType.vector(a), FieldType.vector(a))(torch.zeros(4, 1, 2))

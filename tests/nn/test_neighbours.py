@@ -32,7 +32,7 @@ def test_every_edge_has_one_place(receivers: list[int]) -> None:
 
     h, f = randn(len(receivers), 3, seed=0), randn(n, 2, seed=1)
     in_places = layout.filled.unsqueeze(1) * h[layout.edges]
-    got = sum_outer_products(in_places, f, layout)
+    (got,) = sum_outer_products(in_places, [f], layout)
     outer = h[:, :, None] * f[edge_index[1], None, :]
     expected = torch.zeros(n, 3, 2, dtype=torch.float64).index_add(0, receiver, outer)
     if receivers:
@@ -59,5 +59,5 @@ def test_it_is_what_torch_scatter_adds_up() -> None:
     placed = h[layout.edges] * layout.filled[:, None]
     outer = torch.einsum("ea,eb->eab", h, f[edge_index[1]])
     expected = scatter(outer, edge_index[0], dim=0, dim_size=9)
-    got = sum_outer_products(placed, f, layout)
+    (got,) = sum_outer_products(placed, [f], layout)
     torch.testing.assert_close(got, expected)

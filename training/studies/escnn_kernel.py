@@ -117,7 +117,7 @@ class AnalyticConvolution(Tabulated):
         rings = self.rings(r) * (self.scale * layout.filled).unsqueeze(-1)
         h = rings.unsqueeze(-1) * self.harmonics(x / r.unsqueeze(-1)).unsqueeze(-2)
         sources = self.to_canonical(f).split(self.in_type.canonical.block_sizes, dim=1)
-        sums = [sum_outer_products(h.flatten(1), source, layout) for source in sources]
+        sums = sum_outer_products(h.flatten(1), sources, layout)
         out = [
             self._block(o, sums, rings.shape[1]) for o in range(len(self.out_type.canonical.blocks))
         ]
