@@ -170,13 +170,14 @@ class SIKFFCalculator(Calculator):
         graphs = [graph for _, graph in self._questions(self.atoms, conditions)]
         asked = zip(self._evaluated, graphs, strict=True)
         answers = [answer(*each, stress, dipole) for each in asked]
-        results = {name: np.mean([each[name] for each in answers], axis=0) for name in answers[0]}
-        results["energy"] = results["free_energy"] = float(results["energy"])
+        results = answers[0]
         if len(answers) > 1:
+            results = {name: np.mean([each[name] for each in answers], axis=0) for name in results}
             self._deviations = {
                 f"{name}_std": np.std([each[name] for each in answers], axis=0, ddof=1)
                 for name in ("energy", "forces")
             }
+        results["energy"] = results["free_energy"] = float(results["energy"])
         self._calculated = conditions
         self.results = results if system_changes else self.results | results
 

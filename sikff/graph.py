@@ -11,6 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from typing import NamedTuple
 
 import ase
@@ -208,8 +209,7 @@ def check_finite(atoms: ase.Atoms) -> None:
 
 
 def _species(atoms: ase.Atoms, elements: Sequence[str]) -> np.ndarray:
-    places = {element: place for place, element in enumerate(elements)}
-    species = np.array([places.get(symbol, -1) for symbol in chemical_symbols])[atoms.numbers]
+    species = _places(tuple(elements))[atoms.numbers]
     if species.min(initial=0) < 0:
         unknown = sorted({chemical_symbols[z] for z in atoms.numbers[species < 0]})
         raise ValueError(
@@ -218,6 +218,13 @@ def _species(atoms: ase.Atoms, elements: Sequence[str]) -> np.ndarray:
             "use a model trained on these elements"
         )
     return species
+
+
+@cache
+def _places(elements: tuple[str, ...]) -> np.ndarray:
+    """The place of each element in these, by its atomic number; -1 for others."""
+    places = {element: place for place, element in enumerate(elements)}
+    return np.array([places.get(symbol, -1) for symbol in chemical_symbols])
 
 
 def _check_distances(atoms: ase.Atoms, edges: Edges) -> None:

@@ -117,6 +117,7 @@ def _train(command: argparse.ArgumentParser) -> None:
 def _evaluate(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=Path, metavar="MODEL", help="model file")
     _labelled(command)
+    _committee(command, "what is compared is the mean over all")
     command.add_argument("--json", type=Path, metavar="FILE", help="write the errors there as well")
     command.add_argument(
         "--plots",
@@ -132,6 +133,17 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
 
 def _data(command: argparse.ArgumentParser) -> None:
     _labelled(command)
+
+
+def _committee(command: argparse.ArgumentParser, effect: str) -> None:
+    command.add_argument(
+        "--committee",
+        type=Path,
+        nargs="+",
+        default=[],
+        metavar="MODEL",
+        help=f"more models: {effect}",
+    )
 
 
 def _labelled(command: argparse.ArgumentParser) -> None:
@@ -193,14 +205,7 @@ def _md(command: argparse.ArgumentParser) -> None:
         metavar="FILE",
         help=f"energies and temperature, CSV; a plot of them goes beside it {DEFAULT}",
     )
-    command.add_argument(
-        "--committee",
-        type=Path,
-        nargs="+",
-        default=[],
-        metavar="MODEL",
-        help="more models: forces are the mean over all, their standard deviation is logged",
-    )
+    _committee(command, "forces are the mean over all, their standard deviation is logged")
 
 
 def _relax(command: argparse.ArgumentParser) -> None:

@@ -161,14 +161,16 @@ def _evaluate(options: Namespace) -> None:
     from sikff.training.evaluate import evaluate, write_json
     from sikff.training.plots import parity, save_figure
 
-    model = load(options.model, chosen_device(options.device), options.dtype)
-    data = _data_config(options)
-    evaluation = evaluate(model, read_frames(options.data), data, options.batch_size)
+    device, data = chosen_device(options.device), _data_config(options)
+    paths = [options.model, *options.committee]
+    models = [load(path, device, options.dtype) for path in paths]
+    evaluation = evaluate(models, read_frames(options.data), data, options.batch_size)
     print(*evaluation.lines, sep="\n")
     if options.json is not None:
         write_json(options.json, evaluation.metrics)
     folder = options.plots or Path(options.json or ".").parent
-    save_figure(parity(evaluation, options.model.name), folder / "parity.png")
+    title = ", ".join(path.name for path in paths)
+    save_figure(parity(evaluation, title), folder / "parity.png")
     print(f"wrote {folder / 'parity.png'}")
 
 

@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import json
 import time
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import Tensor
 
-from sikff.forcefield import ForceField
-from sikff.training.batches import Batches
+from sikff.calculators.models import check_committee, reach
+from sikff.forcefield import ForceField, Prediction
+from sikff.graph import AtomicGraph
+from sikff.training.batches import Batches, Sample
 from sikff.training.config import DataConfig
 from sikff.training.data import Frames, find_labels, make_samples, read_labels, split_isolated
 from sikff.training.files import complete
@@ -27,7 +31,9 @@ class Evaluation:
     Attributes:
         metrics: energy_mae_mev_per_atom, force_mae_mev_per_a and so on, force_mae_by_element,
             by_config_type (the same for the frames of each config_type, if there are any),
-            n_frames, and seconds, which counts the model and not the neighbour search.
+            n_frames, and seconds, which counts the model and not the neighbour search; for a
+            committee also force_std_mev_per_a, the root mean square of the standard deviation of
+            its forces, to be held against force_rmse_mev_per_a.
         pairs: (label, prediction) of "energy" (eV per atom) [B], "forces" (eV/Å) [N, 3] and
             "stress" (eV/Å^3) [B, 3, 3], as far as there are labels.
         symbols: element of each of the N atoms.
@@ -53,40 +59,46 @@ def _text(value: Any) -> str:
 
 
 def evaluate(
-    model: ForceField, frames: Frames, data: DataConfig | None = None, batch_size: int = 16
+    model: ForceField | Sequence[ForceField],
+    frames: Frames,
+    data: DataConfig | None = None,
+    batch_size: int = 16,
 ) -> Evaluation:
     """Compares a model with the labels of the frames; isolated atoms are left out.
 
     Args:
-        model: on the device where it should run.
+        model: on the device where it should run; several are a committee, of which the mean is
+            compared.
         frames: labelled structures.
         data: names of the labels; None: as usual (see :class:`DataConfig`).
         batch_size: structures at a time.
 
     Raises:
-        ValueError: if there are no labels, or only some of the frames have one.
+        ValueError: if there are no labels, or only some of the frames have one; if the models do
+            not make a committee (see :class:`~sikff.calculators.SIKFFCalculator`).
     """
+    models = [model] if isinstance(model, ForceField) else list(model)
+    check_committee(models)
     data = data or DataConfig(train=Path(frames.source))
     frames, found = _structures(frames, data)
-    samples = make_samples(frames, model.config, read_labels(frames, data, found))
+    labels = read_labels(frames, data, found)
+    samples = {reach(each): make_samples(frames, each.config, labels) for each in models}
     kinds = config_types(frames)
-    every = Metrics(model.elements)
-    of_kind = {kind: Metrics(model.elements) for kind in sorted(set(kinds))}
-    device = next(model.parameters()).device
+    every = Metrics(models[0].elements)
+    of_kind = {kind: Metrics(models[0].elements) for kind in sorted(set(kinds))}
     seen: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in found}
-    seconds, done = 0.0, 0
-    for batch in Batches(samples, batch_size):
-        graph = batch.graph.to(device)
-        targets = Targets(*(None if t is None else t.to(device) for t in batch.targets))
-        start = time.perf_counter()
-        prediction = model.eval()(graph, "forces" in found, "stress" in found)
-        prediction.energy.sum().item()  # waits for the device
-        seconds += time.perf_counter() - start
+    seconds, done, variances = 0.0, 0, []
+    for predictions, graph, targets, took in _answers(models, samples, batch_size, found):
+        seconds += took
+        prediction = _mean(predictions)
         off = errors(prediction, targets, graph)
         every.update(off, graph)
+        forces = [each.forces for each in predictions if each.forces is not None]
+        if len(forces) > 1:
+            variances.append(torch.stack(forces).var(0).cpu())
         here = np.array(kinds[done : done + graph.n_graphs])
         for kind in set(here.tolist()):
-            of_kind[kind].update(off, graph, torch.from_numpy(here == kind).to(device))
+            of_kind[kind].update(off, graph, torch.from_numpy(here == kind).to(graph.batch.device))
         done += graph.n_graphs
         atoms = torch.bincount(graph.batch, minlength=graph.n_graphs)
         for name in found:
@@ -94,17 +106,49 @@ def evaluate(
             true, said = getattr(targets, name) / divisor, getattr(prediction, name) / divisor
             seen[name].append((true.cpu().numpy(), said.detach().cpu().numpy()))
     results: dict[str, Any] = every.results()
+    if variances:
+        results["force_std_mev_per_a"] = 1000 * float(torch.cat(variances).mean().sqrt())
     if "forces" in found:
         results["force_mae_by_element"] = every.force_mae_by_element()
     if of_kind:
         results["by_config_type"] = {kind: each.results() for kind, each in of_kind.items()}
-    results |= {"n_frames": len(samples), "seconds": seconds}
+    results |= {"n_frames": done, "seconds": seconds}
     pairs = {
         name: (np.concatenate([t for t, _ in parts]), np.concatenate([s for _, s in parts]))
         for name, parts in seen.items()
     }
     symbols = np.concatenate([atoms.get_chemical_symbols() for atoms in frames.atoms])
     return Evaluation(results, pairs, symbols)
+
+
+def _answers(
+    models: Sequence[ForceField],
+    samples: Mapping[tuple[float, tuple[str, ...]], Sequence[Sample]],
+    batch_size: int,
+    found: Sequence[str],
+) -> Iterator[tuple[list[Prediction], AtomicGraph, Targets, float]]:
+    """What all models say about each batch, its labels, and the seconds it took them."""
+    device = next(models[0].parameters()).device
+    of_models = (Batches(samples[reach(model)], batch_size) for model in models)
+    for batches in zip(*of_models, strict=True):
+        graphs = [batch.graph.to(device) for batch in batches]
+        targets = Targets(*(None if t is None else t.to(device) for t in batches[0].targets))
+        start = time.perf_counter()
+        predictions = [
+            model.eval()(graph, "forces" in found, "stress" in found)
+            for model, graph in zip(models, graphs, strict=True)
+        ]
+        for prediction in predictions:
+            prediction.energy.sum().item()  # waits for the device
+        yield predictions, graphs[0], targets, time.perf_counter() - start
+
+
+def _mean(predictions: Sequence[Prediction]) -> Prediction:
+    def of_all(parts: Sequence[Tensor | None]) -> Tensor | None:
+        known = [part for part in parts if part is not None]
+        return torch.stack(known).mean(0) if known else None
+
+    return Prediction._make(map(of_all, zip(*predictions, strict=True)))
 
 
 def config_types(frames: Frames) -> list[str]:

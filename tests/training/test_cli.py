@@ -54,7 +54,8 @@ def test_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFixture[s
     assert "wrote out/parity.png" in printed
     assert Path("out/parity.png").exists()
     assert main(["evaluate", model, "train.xyz", "--plots", "plots"]) == 0
-    assert main(["evaluate", model, "train.xyz"]) == 0
+    assert main(["evaluate", model, "train.xyz", "--committee", model]) == 0
+    assert "force_std_mev_per_a          0\n" in capsys.readouterr().out  # it agrees with itself
     assert Path("plots/parity.png").exists()
     assert Path("parity.png").exists()
     capsys.readouterr()

@@ -70,6 +70,31 @@ def test_metrics_agree_with_the_calculator(
     assert found.metrics["seconds"] > 0
 
 
+def test_a_committee_is_compared_by_its_mean(model: ForceField, frames: list[ase.Atoms]) -> None:
+    with torch.random.fork_rng():
+        torch.manual_seed(1)
+        other = ForceField(model.config.model_copy(update={"cutoff": 4.0})).double().eval()
+    found = evaluate([model, other], as_frames(frames), batch_size=5).metrics
+    calculator = SIKFFCalculator([model, other], device="cpu")
+    error, deviation = [], []
+    for atoms in frames:
+        copy = atoms.copy()
+        copy.calc = calculator
+        error.append(copy.get_forces() - atoms.get_forces())
+        deviation.append(calculator.get_deviations()["forces_std"])
+    expected = {
+        "force_rmse_mev_per_a": 1000 * np.sqrt(np.mean(np.concatenate(error) ** 2)),
+        "force_std_mev_per_a": 1000 * np.sqrt(np.mean(np.concatenate(deviation) ** 2)),
+    }
+    assert {key: found[key] for key in expected} == pytest.approx(expected, rel=LIMIT)
+    alone = evaluate(model, as_frames(frames)).metrics
+    assert "force_std_mev_per_a" not in alone
+    assert abs(alone["force_rmse_mev_per_a"] - found["force_rmse_mev_per_a"]) > 1e-3
+    foreign = ForceField(model.config.model_copy(update={"elements": ("Cu",)}))
+    with pytest.raises(ValueError, match="the models of the committee disagree"):
+        evaluate([model, foreign], as_frames(frames))
+
+
 def test_only_labelled_quantities_are_compared(model: ForceField, frames: list[ase.Atoms]) -> None:
     for atoms in frames:
         del atoms.calc.results["forces"], atoms.calc.results["stress"]
