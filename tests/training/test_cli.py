@@ -72,6 +72,29 @@ def test_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFixture[s
     assert Path("md.csv").exists()
 
 
+def test_a_student_learns_from_the_dynamics_of_a_committee(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    ase.io.write("start.xyz", ase.io.read("train.xyz", index="0"))
+    for seed in ("0", "1"):
+        assert (
+            main(["train", "config.yaml", f"seed={seed}", f"output=run{seed}", "max_epochs=1"]) == 0
+        )
+    models = ["run0/model.sikff", "run1/model.sikff"]
+    run = ["--device", "cpu", "--steps", "4", "--every", "2", "--trajectory", "md.traj"]
+    assert main(["md", models[0], "start.xyz", "--committee", models[1], *run]) == 0
+    assert (
+        main(["evaluate", models[0], "md.traj", "--committee", models[1], "--json", "e.json"]) == 0
+    )
+    found = json.loads(Path("e.json").read_text())
+    assert found["n_frames"] == 3
+    assert found["force_mae_mev_per_a"] < 1e-6 < found["force_std_mev_per_a"]
+    capsys.readouterr()
+    data = "data.train=[train.xyz, md.traj]"
+    assert main(["train", "config.yaml", data, "output=student", "max_epochs=1"]) == 0
+    assert "12 training and 3 validation structures" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
