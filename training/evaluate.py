@@ -82,7 +82,8 @@ def evaluate(
     data = data or DataConfig(train=Path(frames.source))
     frames, found = _structures(frames, data)
     labels = read_labels(frames, data, found)
-    samples = {reach(each): make_samples(frames, each.config, labels) for each in models}
+    readers = {reach(each): each.config for each in models}
+    samples = {key: make_samples(frames, config, labels) for key, config in readers.items()}
     kinds = config_types(frames)
     every = Metrics(models[0].elements)
     of_kind = {kind: Metrics(models[0].elements) for kind in sorted(set(kinds))}
@@ -129,18 +130,18 @@ def _answers(
 ) -> Iterator[tuple[list[Prediction], AtomicGraph, Targets, float]]:
     """What all models say about each batch, its labels, and the seconds it took them."""
     device = next(models[0].parameters()).device
-    of_models = (Batches(samples[reach(model)], batch_size) for model in models)
-    for batches in zip(*of_models, strict=True):
-        graphs = [batch.graph.to(device) for batch in batches]
+    for batches in zip(*(Batches(each, batch_size) for each in samples.values()), strict=True):
+        moved = [batch.graph.to(device) for batch in batches]
+        graphs = dict(zip(samples, moved, strict=True))
         targets = Targets(*(None if t is None else t.to(device) for t in batches[0].targets))
         start = time.perf_counter()
         predictions = [
-            model.eval()(graph, "forces" in found, "stress" in found)
-            for model, graph in zip(models, graphs, strict=True)
+            model.eval()(graphs[reach(model)], "forces" in found, "stress" in found)
+            for model in models
         ]
         for prediction in predictions:
             prediction.energy.sum().item()  # waits for the device
-        yield predictions, graphs[0], targets, time.perf_counter() - start
+        yield predictions, moved[0], targets, time.perf_counter() - start
 
 
 def _mean(predictions: Sequence[Prediction]) -> Prediction:
