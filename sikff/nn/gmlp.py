@@ -39,6 +39,7 @@ class Trunk(Tabulated):
         n_invariants: further invariants given to ``forward``.
         width: hidden width of the MLP of the invariants (default: max(2 * fields, 32)).
         norms: also feed the squared norms of the mixed covariants to the MLP.
+        first_is_one: whether the first feature is 1 throughout, as that of harmonics is.
     """
 
     spread: Tensor
@@ -55,6 +56,7 @@ class Trunk(Tabulated):
         n_invariants: int = 0,
         width: int | None = None,
         norms: bool = True,
+        first_is_one: bool = False,
     ) -> None:
         super().__init__()
         if layers < 1 or fields < 1:
@@ -72,7 +74,11 @@ class Trunk(Tabulated):
         self.is_narrow = in_type.size <= NARROW
         gated = (FieldType.scalar(group, fields) + covariant).canonical
         self.register_table("spread", Gate(gated).originals["spread"])
-        self.register_table("ones", np.repeat([1.0, 0.0], [fields, covariant.size]))
+        ones = np.repeat([1.0, 0.0], [fields, covariant.size])
+        self.first_is_one = first_is_one
+        self.register_table(
+            "ones", np.outer(np.arange(in_type.size) < 1, ones) if first_is_one else ones
+        )
         self.norms = SquaredNorms(covariant) if norms and layers > 1 and covariant.size else None
         n_in = in_type.n_invariants + n_invariants + (covariant.n_fields if self.norms else 0)
         width = max(2 * fields, 32) if width is None else width
@@ -98,28 +104,33 @@ class Trunk(Tabulated):
         """
         check_size("G-MLP", v, self.in_type)
         v = self.to_canonical(v)
-        mixed = self._mixed(v)
         known = [v[..., : self.in_type.n_invariants], *invariants]
         if self.norms is not None:
-            known.append(self.norms(mixed[..., self.fields :]))
+            known.append(self.norms(self._mixed(v)[..., self.fields :]))
         if not self.has_invariants:
             known.append(torch.ones_like(v[..., :1]))
         factors = self.mlp(torch.cat(known, dim=-1), self.spread)
-        if shell is not None and not self.stack:
-            factors = factors * shell
-        h = mixed * factors
+        if shell is not None and self.first_is_one and not self.stack:
+            return self._mixed(v * shell) * factors  # v is narrower than what is made of it
+        h = self._mixed(v) * factors
         for layer in self.stack:
             h = layer(h)
-        return h * shell if shell is not None and self.stack else h
+        return h if shell is None else h * shell
 
     def _mixed(self, v: Tensor) -> Tensor:
-        """1 for each hidden invariant, then the covariant channels: [..., fields + covariants]."""
+        """1 for each hidden invariant, then the covariant channels: [..., fields + covariants].
+
+        It is linear in v where the first of v counts as the 1.
+        """
         if self.is_narrow:
-            return F.linear(v, of_weights(self, self._padded).T, self.ones)
-        return torch.cat([v.new_ones(*v.shape[:-1], self.fields), self.mix(v)], dim=-1)
+            matrix = of_weights(self, self._padded).T
+            return F.linear(v, matrix) if self.first_is_one else F.linear(v, matrix, self.ones)
+        one = v[..., :1] if self.first_is_one else v.new_ones(*v.shape[:-1], 1)
+        return torch.cat([one.expand(*v.shape[:-1], self.fields), self.mix(v)], dim=-1)
 
     def _padded(self) -> Tensor:
-        return F.pad(self.mix.matrix(), (self.fields, 0))
+        padded = F.pad(self.mix.matrix(), (self.fields, 0))
+        return padded + self.ones if self.first_is_one else padded
 
 
 class GMLP(nn.Module):

@@ -48,21 +48,23 @@ class Harmonics(Tabulated):
                 for c in range(block.irrep.dim):
                     columns[degree == l, block.start + c * block.copies + k] = fit[:, c]
         self.register_table("coefficients", columns)
-        self._recursion = _monomial_recursion(max_degree)
-        for l, (parent, factor) in enumerate(self._recursion):
-            self.register_buffer(f"parent_{l}", torch.tensor(parent), persistent=False)
-            self.register_buffer(f"factor_{l}", torch.tensor(factor), persistent=False)
+        self.max_degree = max_degree
+        for l, (parents, factors) in enumerate(_monomial_recursion(max_degree), start=2):
+            self.register_table(f"parents_{l}", np.eye(l * (l + 1) // 2)[parents])
+            self.register_table(f"factors_{l}", np.eye(3)[factors])
 
     def forward(self, x: Tensor) -> Tensor:
-        monomials = [x]
-        for l in range(len(self._recursion)):
-            parent = monomials[-1].index_select(-1, getattr(self, f"parent_{l}"))
-            monomials.append(parent * x.index_select(-1, getattr(self, f"factor_{l}")))
-        of_degrees = torch.cat(monomials, dim=-1) if len(monomials) > 1 else x
         constant, coefficients = self.coefficients[0], self.coefficients[1:]
         if not len(coefficients):
             return constant.expand(*x.shape[:-1], -1)
-        return F.linear(of_degrees, coefficients.T, constant)
+        rows = x.reshape(-1, 3).T.contiguous()  # whole rows are multiplied, which is fastest
+        monomials = [rows]
+        for l in range(2, self.max_degree + 1):
+            parents, factors = getattr(self, f"parents_{l}"), getattr(self, f"factors_{l}")
+            monomials.append((parents @ monomials[-1]) * (factors @ rows))
+        of_degrees = torch.cat(monomials) if len(monomials) > 1 else rows
+        harmonics = F.linear(of_degrees.T, coefficients.T, constant)
+        return harmonics if x.ndim == 2 else harmonics.unflatten(0, x.shape[:-1])
 
 
 def _monomial_recursion(max_degree: int) -> list[tuple[list[int], list[int]]]:

@@ -163,6 +163,7 @@ class ImplicitKernel(nn.Module):
             n_invariants=n_radial + (0 if attr_type is None else attr_type.n_invariants),
             width=width,
             norms=self.product is not None,
+            first_is_one=True,
         )
         hidden = self.trunk.out_type
         self.in_basis = ToCanonical(in_type)
@@ -175,9 +176,10 @@ class ImplicitKernel(nn.Module):
 
     def basis(self, x: Tensor, weights: Tensor | None = None) -> EdgeBasis:
         """What the kernel sees of x [E, 3]; h is multiplied by ``weights`` [E], if given."""
-        r = torch.sqrt((x * x).sum(-1) + TINY)
+        rows = x.T.contiguous()
+        r = torch.sqrt((rows * rows).sum(0) + TINY)
         shell = self.envelope(r) * (self.scale if weights is None else self.scale * weights)
-        harmonics = self.harmonics(x / r.unsqueeze(-1))
+        harmonics = self.harmonics((rows / r).T)
         return EdgeBasis(harmonics, self.radial(r), shell.unsqueeze(-1))
 
     def hidden(self, basis: EdgeBasis, attr: Tensor | None = None) -> Tensor:
