@@ -15,7 +15,7 @@ from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig, FrameConfig
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.frame import Frame
-from sikff.forcefield.parts import WORTH_CUTTING, Parts, places_at_once
+from sikff.forcefield.parts import Parts, in_parts
 from sikff.forcefield.reference import ZBL
 from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
@@ -307,9 +307,8 @@ class ForceField(EnergyModel):
         parts = None
         if layout is None:
             layout = neighbour_layout(edge_index, graph.n_atoms, self.dtype)
-            places = places_at_once(vectors.device, self._widest * self.dtype.itemsize)
-            if not self.training and len(layout.edges) > WORTH_CUTTING * places:
-                parts = Parts(layout, places)
+            if not self.training:
+                parts = in_parts(layout, self._widest * self.dtype.itemsize, vectors.device)
         inputs = (species, vectors.to(self.dtype), edge_index, layout)
         scalars = self.frame.scalars(graph) if self.frame.n_scalars else None
         covariant = None if self.frame.vector_type is None else self.frame.vectors(graph)

@@ -1,7 +1,8 @@
-"""Large systems are evaluated part by part, so that memory is that of one part.
+"""Large systems are evaluated part by part: what is made at a time stays small.
 
-What the gradient of a part needs is not kept: it is computed again in the backward pass, or, of
-results that are only summed, the gradient is taken at once.
+Of results that are only summed, the gradient is taken at once, and nothing is kept for it. What the
+gradient of other results needs is kept, or, for the largest systems, computed again: memory is then
+that of one part.
 """
 
 from __future__ import annotations
@@ -15,18 +16,26 @@ from torch.utils.checkpoint import checkpoint
 
 from sikff.nn import EdgeBasis, NeighbourLayout
 
-# So much of the largest tensor, features of all senders, is made at a time where all of it is over
-# WORTH_CUTTING times as large; below, what is computed twice costs more. On a CPU it is taken from
-# memory that has been freed, not from the system, which would clear it; a GPU runs full.
+# Of the largest tensor, features of all senders, so much is made at a time. On a CPU that is taken
+# from memory that has been freed, not from the system, which would clear it; a GPU runs full.
 BYTES_AT_ONCE = {"cpu": 2**24, "cuda": 2**30}
-WORTH_CUTTING = 5
+# Where all of it has more, what gradients need, four times as much, is not kept but computed again:
+# half of the memory, a sixth more time.
+BYTES_KEPT = {"cpu": 2**30, "cuda": 2**31}
 
 Function = Callable[..., Tensor]
 
 
-def places_at_once(device: torch.device, row: int) -> int:
-    """How many neighbours are evaluated at a time, with features of so many bytes."""
-    return BYTES_AT_ONCE.get(device.type, min(BYTES_AT_ONCE.values())) // row
+def in_parts(layout: NeighbourLayout, row: int, device: torch.device) -> Parts | None:
+    """The layout in parts, or None where it is small.
+
+    ``row``: bytes of the features of a sender.
+    """
+    once, kept = (
+        sizes.get(device.type, min(sizes.values())) for sizes in (BYTES_AT_ONCE, BYTES_KEPT)
+    )
+    size = row * len(layout.edges)
+    return None if size <= once else Parts(layout, once // row, keep=size <= kept)
 
 
 def keep_freed_memory() -> None:
@@ -43,9 +52,11 @@ class Parts:
     Args:
         layout: of all edges.
         places: of a part, at most; one receiver may have more.
+        keep: whether what gradients need is kept, and not computed again.
     """
 
-    def __init__(self, layout: NeighbourLayout, places: int) -> None:
+    def __init__(self, layout: NeighbourLayout, places: int, keep: bool) -> None:
+        self.keep = keep
         self.order = layout.order
         self.stacked = None if layout.order is None else torch.argsort(layout.order)
         self.layouts, senders = [], []
@@ -63,7 +74,7 @@ class Parts:
     ) -> EdgeBasis:
         """``function(vectors, filled)`` of all places."""
         inputs = (vectors.split(self.n_places), filled.split(self.n_places))
-        found = [again_in_backward(function, *part) for part in zip(*inputs, strict=True)]
+        found = [self._run(function, *part) for part in zip(*inputs, strict=True)]
         return EdgeBasis(*map(torch.cat, zip(*found, strict=True)))
 
     def evaluate(
@@ -97,15 +108,16 @@ class Parts:
             *basis, attr = of_edges
             return function(f, own, gates, EdgeBasis(*basis), attr, layout)
 
-        run = _SlopesAtOnce.apply if summed else again_in_backward
+        run = _SlopesAtOnce.apply if summed else self._run
         results = [run(of_part, *part) for part in zip(self.layouts, *inputs, strict=True)]
         stacked = torch.cat(results)
         return stacked if self.order is None else stacked.index_select(0, self.order)
 
-
-def again_in_backward(function: Callable[..., Any], *inputs: Any) -> Any:
-    """``function(*inputs)``, which is called again where its gradient is needed."""
-    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
+    def _run(self, function: Callable[..., Any], *inputs: Any) -> Any:
+        """``function(*inputs)``, which may be called again where its gradient is needed."""
+        if self.keep:
+            return function(*inputs)
+        return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 class _SlopesAtOnce(torch.autograd.Function):

@@ -1,14 +1,15 @@
 """Error on unseen frames after equal training time, beside other packages: measured only.
 
     python tests/benchmarks/train_budget.py train.xyz [test.xyz] --minutes 5 20 \
-        [--compile] [--mace PYTHON] [--nequip PYTHON] [--threads 1] [--output budget]
+        [--compile] [--small] [--mace PYTHON] [--nequip PYTHON] [--threads 1] [--output budget]
 
 PYTHON is the interpreter of an environment that has mace-torch or nequip. Trainings follow each
 other, each in a process of its own; the time is that of training, without start and evaluation.
 Settings are those the packages document for small molecules: mace-torch 64x0e+64x1o, batch 5, EMA,
 AMSGrad, stage two for the last quarter (it counts epochs, so two short runs first tell how long one
 lasts); nequip with 4 layers, l <= 1, 32 features, batch 5, EMA, plateau schedule. sikff: all
-settings default, with --compile also once more with `compile: true`, not counting the compiling.
+settings default, with --compile also once more with `compile: true`, not counting the compiling,
+with --small with 16 channels (default: 32) and products of two (default: of three).
 Writes budget.csv, draws budget.png, and goes on where it was.
 """
 
@@ -35,6 +36,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 # e3nn 0.4.4, which mace-torch wants, is not imported by newer torch otherwise
 ENVIRONMENT = os.environ | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 CUTOFF, BATCH = 5.0, 5
+SMALL = {"channels": 16, "correlation": 2}
 
 
 class Run(NamedTuple):
@@ -90,8 +92,9 @@ def call(command: Sequence[str], folder: Path, threads: int) -> None:
         )
 
 
-def train_sikff(run: Run, *, compiled: bool = False) -> Path:
+def train_sikff(run: Run, *, compiled: bool = False, model: dict[str, Any] | None = None) -> Path:
     config = {
+        "model": model or {},
         "data": {"train": str(run.data / "train.xyz"), "valid": str(run.data / "valid.xyz")},
         "max_minutes": run.minutes,
         "device": run.device,
@@ -229,6 +232,7 @@ def nequip_config(run: Run) -> dict[str, Any]:
 TRAIN: dict[str, Callable[[Run], Path]] = {
     "sikff": train_sikff,
     "sikff compiled": partial(train_sikff, compiled=True),
+    "sikff small": partial(train_sikff, model=SMALL),
     "mace": train_mace,
     "nequip": train_nequip,
 }
@@ -308,6 +312,7 @@ def main() -> None:
     parser.add_argument("--valid", type=int, default=50, help="frames for validation")
     parser.add_argument("--every", type=int, default=1, help="test on every n-th frame")
     parser.add_argument("--compile", action="store_true", help="sikff with compile: true too")
+    parser.add_argument("--small", action="store_true", help="a smaller sikff too")
     parser.add_argument("--mace", help="interpreter of an environment with mace-torch")
     parser.add_argument("--nequip", help="interpreter of an environment with nequip")
     parser.add_argument("--device", default="cpu")
@@ -330,6 +335,7 @@ def main() -> None:
     pythons = {
         "sikff": sys.executable,
         "sikff compiled": sys.executable if options.compile else None,
+        "sikff small": sys.executable if options.small else None,
         "mace": options.mace,
         "nequip": options.nequip,
     }

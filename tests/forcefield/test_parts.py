@@ -11,6 +11,7 @@ from ase.build import molecule
 from force_fields import crystal, force_field, graph_of
 from sikff.forcefield import network
 from sikff.forcefield.network import Interaction
+from sikff.forcefield.parts import BYTES_AT_ONCE, BYTES_KEPT, Parts, in_parts
 from sikff.nn import neighbour_layout
 from symmetry_cases import relative_error
 from tolerances import TOLERANCES, Tolerance
@@ -26,10 +27,9 @@ def crowded() -> ase.Atoms:
     return atoms
 
 
-def cut(monkeypatch: pytest.MonkeyPatch, places: int) -> None:
+def cut(monkeypatch: pytest.MonkeyPatch, places: int, keep: bool) -> None:
     """From now on systems are evaluated in parts of so many neighbours."""
-    monkeypatch.setattr(network, "places_at_once", lambda *_: places)
-    monkeypatch.setattr(network, "WORTH_CUTTING", 1)
+    monkeypatch.setattr(network, "in_parts", lambda layout, *_: Parts(layout, places, keep))
 
 
 def interactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -44,6 +44,7 @@ def interactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
+@pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize(
     ("group", "settings", "conditions", "structure"),
@@ -64,6 +65,7 @@ def test_parts_say_what_the_whole_says(
     conditions: dict,
     structure: Callable[[], ase.Atoms],
     frozen: bool,
+    keep: bool,
     dtype: torch.dtype,
     tolerance: Tolerance,
     monkeypatch: pytest.MonkeyPatch,
@@ -73,7 +75,7 @@ def test_parts_say_what_the_whole_says(
     graph = graph_of(model, structure(), **conditions)
     stress = structure is crystal
     whole = model(graph, stress=stress)
-    cut(monkeypatch, 20)
+    cut(monkeypatch, 20, keep)
     calls = interactions(monkeypatch)
     parts = model(graph, stress=stress)
     assert max(calls) < graph.n_atoms, "it was not done in parts"
@@ -86,12 +88,13 @@ def test_parts_say_what_the_whole_says(
         assert relative_error(parts.stress, whole.stress) < tolerance.gradient
 
 
+@pytest.mark.parametrize("keep", [True, False])
 @pytest.mark.parametrize("frozen", [True, False])
-def test_second_derivatives_too(frozen: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_derivatives_too(frozen: bool, keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     model = force_field("C_inf_v", frame={"field": True}).requires_grad_(not frozen)
     graph = graph_of(model, molecule("CH3CH2OH"), field=(0, 0, 0.3))
     whole = model.polarizability(graph)
-    cut(monkeypatch, 10)
+    cut(monkeypatch, 10, keep)
     calls = interactions(monkeypatch)
     parts = model.polarizability(graph)
     assert relative_error(parts, whole) < TOLERANCES[torch.float64].gradient
@@ -99,20 +102,21 @@ def test_second_derivatives_too(frozen: bool, monkeypatch: pytest.MonkeyPatch) -
     assert whole.abs().max() > 1e-4
 
 
+@pytest.mark.parametrize("keep", [True, False])
 def test_the_last_layer_of_a_frozen_model_is_not_evaluated_again(
-    monkeypatch: pytest.MonkeyPatch,
+    keep: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = force_field().requires_grad_(False)
     graph = graph_of(model, crystal())
     whole = model.eval()(graph)
-    cut(monkeypatch, 20)
+    cut(monkeypatch, 20, keep)
     calls = interactions(monkeypatch)
     model(graph, forces=False)
     once = len(calls)  # a call for each part and layer
     calls.clear()
     model(graph)
     assert once == 2 * graph.n_atoms > 2
-    assert len(calls) == 3 * graph.n_atoms  # that of the first layer
+    assert len(calls) == (2 if keep else 3) * graph.n_atoms  # that of the first layer, if any
     # energies of single atoms have other slopes than their sum
     calls.clear()
     positions = graph.positions.detach().requires_grad_()
@@ -126,16 +130,31 @@ def test_the_last_layer_of_a_frozen_model_is_not_evaluated_again(
     assert relative_error(-slope, whole.forces) > 0.1
 
 
-def test_weights_have_their_gradient_in_parts_too(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("keep", [True, False])
+def test_weights_have_their_gradient_in_parts_too(
+    keep: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
     model = force_field()
     graph = graph_of(model, crystal())
     weights = list(model.parameters())
     expected = torch.autograd.grad(model.atomic_energies(graph).sum(), weights)
-    cut(monkeypatch, 20)
+    cut(monkeypatch, 20, keep)
     found = torch.autograd.grad(model.atomic_energies(graph).sum(), weights)
     for one, other in zip(found, expected, strict=True):
         assert relative_error(one, other) < TOLERANCES[torch.float64].gradient
     assert all(each.any() for each in expected)
+
+
+def test_sizes_decide_what_is_cut_and_kept() -> None:
+    graph = graph_of(force_field(), crystal())
+    layout, cpu = neighbour_layout(graph.edge_index, graph.n_atoms), torch.device("cpu")
+    of_place = BYTES_AT_ONCE["cpu"] // len(layout.edges)
+    assert in_parts(layout, of_place, cpu) is None
+    kept = in_parts(layout, of_place + 1, cpu)
+    again = in_parts(layout, BYTES_KEPT["cpu"] // len(layout.edges) + 1, cpu)
+    assert kept is not None and again is not None
+    assert kept.keep and not again.keep
+    assert len(again.layouts) > len(kept.layouts) > 1
 
 
 def test_what_is_small_or_trained_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -143,7 +162,7 @@ def test_what_is_small_or_trained_is_not_cut(monkeypatch: pytest.MonkeyPatch) ->
     graph = graph_of(model, crystal())
     model(graph)
     assert calls == [graph.n_atoms] * model.config.layers
-    cut(monkeypatch, 10)
+    cut(monkeypatch, 10, keep=False)
     calls.clear()
     model.train()(graph)
     assert calls == [graph.n_atoms] * model.config.layers
@@ -168,5 +187,5 @@ def test_memory_of_activations_is_that_of_a_part(monkeypatch: pytest.MonkeyPatch
         return sum(sizes.values())
 
     whole = kept()
-    cut(monkeypatch, graph.n_edges // 20)
+    cut(monkeypatch, graph.n_edges // 20, keep=False)
     assert kept() < 0.3 * whole
