@@ -22,6 +22,7 @@ from sikff.calculators.models import (
     field_response,
     prepared,
     reach,
+    replayed,
 )
 from sikff.conditions import KEYS, Conditions
 from sikff.forcefield import EnergyModel
@@ -59,6 +60,9 @@ class SIKFFCalculator(Calculator):
         compile: use ``torch.compile``, see `sikff.forcefield.Compiled`. The first call, and one
             with other atoms, takes a minute or more; later ones are the faster the fewer atoms
             there are. For long runs of one structure.
+        replay: from the hundredth call with the same atoms on, and not too many of them, repeat
+            its operations without what Python and autograd add, see `sikff.forcefield.Replayed`:
+            half of the time for molecules, and the same up to rounding. On a CPU.
         electric_field, surface_origin, surface: for structures whose `info` names none.
         **kwargs: of ase.calculators.calculator.Calculator, such as `atoms`.
 
@@ -90,6 +94,7 @@ class SIKFFCalculator(Calculator):
         dtype: str | torch.dtype | None = None,
         skin: float = 0.8,
         compile: bool = False,
+        replay: bool = True,
         electric_field: Sequence[float] | np.ndarray | None = None,
         surface_origin: Sequence[float] | np.ndarray | None = None,
         surface: str | None = None,
@@ -99,7 +104,9 @@ class SIKFFCalculator(Calculator):
         self.device, dtype = chosen_device(device), chosen_dtype(dtype)
         self.models = [prepared(each, self.device, dtype) for each in models]
         check_committee(self.models)
-        self._evaluated = compiled(self.models) if compile else self.models
+        self._evaluated = self.models
+        if compile or replay:
+            self._evaluated = (compiled if compile else replayed)(self.models)
         self._lists = {
             reach(each): SkinList(each.cutoff, skin, each.elements, each.surfaces)
             for each in self.models

@@ -12,7 +12,7 @@ import torch
 from ase.calculators.calculator import CalculationFailed
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from sikff.forcefield import Compiled, EnergyModel, ForceField, load
+from sikff.forcefield import Compiled, EnergyModel, ForceField, Replayed, load
 from sikff.forcefield.parts import keep_freed_memory
 from sikff.graph import AtomicGraph
 
@@ -75,6 +75,11 @@ def compiled(models: Sequence[EnergyModel]) -> list[EnergyModel]:
             )
         found.append(Compiled(model))
     return found
+
+
+def replayed(models: Sequence[EnergyModel]) -> list[EnergyModel]:
+    """The models, each replayed when the same atoms come again and again, where it can be."""
+    return [Replayed(each) if isinstance(each, ForceField) else each for each in models]
 
 
 def reach(model: EnergyModel) -> tuple[float, tuple[str, ...]]:

@@ -10,15 +10,12 @@ from sikff.forcefield import ForceField, Prediction
 from sikff.forcefield.compiled import (
     INPUTS,
     Backend,
-    Room,
     Slopes,
     compiled_by_torch,
     flattened,
-    inputs,
-    most_neighbours,
-    padded,
 )
 from sikff.forcefield.energy import total, volumes
+from sikff.forcefield.padding import Room, inputs, most_neighbours, padded
 from sikff.graph import AtomicGraph
 from sikff.training.batches import Sample
 

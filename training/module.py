@@ -14,7 +14,7 @@ from torch import Tensor
 
 import sikff
 from sikff.forcefield import ForceField
-from sikff.forcefield.compiled import Room
+from sikff.forcefield.padding import Room
 from sikff.forcefield.parts import keep_freed_memory
 from sikff.training.batches import Batch
 from sikff.training.compiled import CompiledTraining

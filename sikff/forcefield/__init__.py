@@ -1,6 +1,6 @@
 """The force field and its files."""
 
-from sikff.forcefield.compiled import Compiled
+from sikff.forcefield.compiled import Compiled, Replayed
 from sikff.forcefield.config import ForceFieldConfig, FrameConfig
 from sikff.forcefield.energy import EnergyModel, Prediction
 from sikff.forcefield.files import load
@@ -13,5 +13,6 @@ __all__ = [
     "ForceFieldConfig",
     "FrameConfig",
     "Prediction",
+    "Replayed",
     "load",
 ]

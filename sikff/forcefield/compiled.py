@@ -1,10 +1,10 @@
-"""A force field as one flat list of tensor operations, compiled by torch for one size of input.
+"""A force field as one flat list of tensor operations, for one size of input.
 
-The backward pass for the forces is written out, and the list is handed to ``torch.compile``. Sizes
-are fixed: there is room for so many structures and atoms, and so many neighbours of every atom. A
-place that is not needed belongs to a ghost: an atom beyond the cutoff of all others, where a force
-field is exactly zero. In molecular dynamics atoms stay the same and only move, so what depends on
-the weights and the elements alone is computed once; in training it is not.
+The backward pass for the forces is written out, and the list is compiled by torch, or replayed as
+it is. Sizes are fixed: there is room for so many structures and atoms, and so many neighbours of
+every atom. A place that is not needed belongs to a ghost: an atom beyond the cutoff of all others,
+where a force field is exactly zero. In molecular dynamics atoms stay the same and only move, so
+what depends on the weights and the elements alone is computed once; in training it is not.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,6 +24,9 @@ from torch.fx.node import map_arg
 from sikff.conditions import Conditions
 from sikff.forcefield.energy import EnergyModel, Prediction, strained, volumes
 from sikff.forcefield.network import ForceField
+from sikff.forcefield.padding import Room, inputs, most_neighbours, padded
+from sikff.forcefield.parts import are_small
+from sikff.forcefield.replay import Replay
 from sikff.graph import AtomicGraph
 from sikff.nn.neighbours import neighbour_layout
 
@@ -36,14 +39,6 @@ Backend = str | Callable[..., Any]
 Slopes = tuple[Tensor, ...]  # energies [N], dE/dpositions [N, 3], perhaps dE/dstrain [B, 3, 3]
 
 
-class Room(NamedTuple):
-    """The one size of all inputs of a compiled force field."""
-
-    structures: int
-    atoms: int  # at least one of them a ghost
-    neighbours: int  # of every atom
-
-
 class Compiled(EnergyModel):
     """A :class:`ForceField` compiled for the atoms that it meets, to be used in its place.
 
@@ -53,11 +48,13 @@ class Compiled(EnergyModel):
 
     Args:
         model: the force field. Its weights must not change after this.
-        backend: of ``torch.compile``; None: the list of operations runs as it is.
+        backend: of ``torch.compile``; None: the list of operations is replayed, see
+            :class:`Replay`, which takes a second or two to prepare and no compiler.
 
     Attributes:
         compilations: so far.
         seconds: that they took.
+        room: of what is compiled.
     """
 
     def __init__(self, model: ForceField, backend: Backend | None = "inductor") -> None:
@@ -67,8 +64,12 @@ class Compiled(EnergyModel):
         self.compilations, self.seconds = 0, 0.0
         self._function: Callable[..., Slopes] | None = None
         self._fixed: list[Tensor] = []
-        self._room = Room(1, 0, 0)
+        self.room = Room(1, 0, 0)
         self.eval()
+
+    def __getstate__(self) -> dict[str, Any]:
+        """A copy compiles anew: what is compiled belongs to its process and its memory."""
+        return self.__dict__ | {"_function": None}
 
     def forward(
         self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
@@ -115,64 +116,54 @@ class Compiled(EnergyModel):
         start = time.perf_counter()
         degree = most_neighbours(graph)
         fixed = [getattr(graph, name) for name in FIXED]
-        function, room = self._function, self._room
+        function, room = self._function, self.room
         same = function is not None and all(map(torch.equal, fixed, self._fixed))
         if not same or degree > room.neighbours:
-            function, room = None, Room(1, graph.n_atoms + 1, STEP * (1 + degree // STEP))
+            steps = 1 + degree // STEP + int(same)  # more room where it has been too little
+            function, room = None, Room(1, graph.n_atoms + 1, STEP * steps)
         whole = padded(graph, room, self.cutoff)
         tensors = inputs(whole, graph.n_atoms, MOVING)
         if function is None:
             flat = with_constants_folded(flattened(self.model, whole, MOVING))
-            function = compiled_by_torch(flat, tensors, self.backend)
-            self._function, self._room, self._fixed = function, room, fixed
+            if self.backend is None:
+                function = Replay(flat, tensors)
+            else:
+                function = compiled_by_torch(flat, tensors, self.backend)
+            self._function, self.room, self._fixed = function, room, fixed
             self.compilations += 1
             self.seconds += time.perf_counter() - start
         return function(*tensors)
 
 
-def most_neighbours(graph: AtomicGraph) -> int:
-    """Neighbours of the atom that has the most."""
-    return int(torch.bincount(graph.edge_index[0], minlength=1).max())
+class Replayed(Compiled):
+    """A :class:`ForceField` whose operations are replayed when the same atoms come again and again.
 
+    Until then, and for large systems and on other devices than a CPU, the model itself answers.
 
-def padded(graph: AtomicGraph, room: Room, cutoff: float) -> AtomicGraph:
-    """The same structures among ghosts, so far away that they feel and change nothing.
-
-    Every atom has exactly ``room.neighbours``, the first of them its own, the others a ghost. The
-    neighbour of ghosts is atom 0. They belong to the last structure; a structure that is missing
-    is a copy of the first without atoms.
+    Args:
+        model: the force field. Its weights must not change after this.
+        patience: calls with the same atoms until they are replayed: as many as take about as long
+            as the preparation.
     """
-    n, k, device = graph.n_atoms, room.neighbours, graph.positions.device
-    receivers, senders = graph.edge_index
-    degree = torch.bincount(receivers, minlength=n)
-    start = torch.cumsum(degree, 0) - degree
-    place = receivers * k + torch.arange(graph.n_edges, device=device) - start[receivers]
-    all_senders = torch.full((room.atoms * k,), n, device=device)
-    all_senders[n * k :] = 0
-    all_senders[place] = senders
-    shifts = graph.shifts.new_zeros(len(all_senders), 3)
-    shifts[place] = graph.shifts
-    ghost = graph.positions.amax(0, keepdim=True) + 3 * cutoff
-    ghosts, missing = room.atoms - n, room.structures - graph.n_graphs
-    return AtomicGraph(
-        positions=torch.cat([graph.positions, ghost.expand(ghosts, 3)]),
-        species=_with_copies(graph.species, ghosts),
-        cell=_with_copies(graph.cell, missing),
-        edge_index=torch.stack(
-            [torch.arange(room.atoms, device=device).repeat_interleave(k), all_senders]
-        ),
-        shifts=shifts,
-        batch=torch.cat([graph.batch, graph.batch.new_full((ghosts,), room.structures - 1)]),
-        field=_with_copies(graph.field, missing),
-        origin=_with_copies(graph.origin, missing),
-        surface=_with_copies(graph.surface, missing),
-    )
 
+    def __init__(self, model: ForceField, patience: int = 100) -> None:
+        super().__init__(model, backend=None)
+        self.patience = patience
+        self._seen: list[Tensor] = []
+        self._calls = 0
 
-def inputs(graph: AtomicGraph, n_atoms: int, names: Sequence[str]) -> list[Tensor]:
-    """What a flattened force field takes: 1 for atoms and 0 for ghosts, and parts of the graph."""
-    real = torch.arange(graph.n_atoms, device=graph.positions.device) < n_atoms
-    return [real.double(), *(getattr(graph, name) for name in names)]
+    def forward(
+        self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
+    ) -> Prediction:
+        """As ``EnergyModel.forward``, for one structure or several."""
+        pays = graph.n_graphs == 1 and graph.positions.device.type == "cpu"
+        if pays and are_small(graph.n_edges, self.model.row, graph.positions.device):
+            fixed = [getattr(graph, name) for name in FIXED]
+            same = self._calls > 0 and all(map(torch.equal, fixed, self._seen))
+            self._seen, self._calls = fixed, self._calls + 1 if same else 1
+            if self._calls > self.patience:
+                return super().forward(graph, forces, stress, dipole)
+        return self.model(graph, forces, stress, dipole)
 
 
 def flattened(
@@ -258,11 +249,10 @@ def with_constants_folded(traced: GraphModule) -> GraphModule:
             with traced.graph.inserting_before(node):
                 constant = traced.graph.get_attr(name)
             node.replace_all_uses_with(constant, delete_user_cb=lambda user: user not in known)
+    for node in reversed(known):  # also those that change something
+        if not node.users:
+            traced.graph.erase_node(node)
     traced.graph.eliminate_dead_code()
     traced.delete_all_unused_submodules()
     traced.recompile()
     return traced
-
-
-def _with_copies(tensor: Tensor, copies: int) -> Tensor:
-    return torch.cat([tensor, tensor[:1].expand(copies, *tensor.shape[1:])])

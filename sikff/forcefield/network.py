@@ -296,6 +296,11 @@ class ForceField(EnergyModel):
         """Floating-point type of the weights."""
         return self.network.embedding.dtype
 
+    @property
+    def row(self) -> int:
+        """Bytes of the largest features that a neighbour sends."""
+        return self._widest * self.dtype.itemsize
+
     def atomic_energies(self, graph: AtomicGraph, layout: NeighbourLayout | None = None) -> Tensor:
         """Energy [N] of each atom (eV, float64).
 
@@ -308,7 +313,7 @@ class ForceField(EnergyModel):
         if layout is None:
             layout = neighbour_layout(edge_index, graph.n_atoms, self.dtype)
             if not self.training:
-                parts = in_parts(layout, self._widest * self.dtype.itemsize, vectors.device)
+                parts = in_parts(layout, self.row, vectors.device)
         inputs = (species, vectors.to(self.dtype), edge_index, layout)
         scalars = self.frame.scalars(graph) if self.frame.n_scalars else None
         covariant = None if self.frame.vector_type is None else self.frame.vectors(graph)

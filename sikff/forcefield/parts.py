@@ -26,16 +26,25 @@ BYTES_KEPT = {"cpu": 2**30, "cuda": 2**31}
 Function = Callable[..., Tensor]
 
 
+def are_small(places: int, row: int, device: torch.device) -> bool:
+    """Whether so many neighbours, with features of ``row`` bytes, are evaluated all at once."""
+    return places * row <= _of(BYTES_AT_ONCE, device)
+
+
 def in_parts(layout: NeighbourLayout, row: int, device: torch.device) -> Parts | None:
     """The layout in parts, or None where it is small.
 
     ``row``: bytes of the features of a sender.
     """
-    once, kept = (
-        sizes.get(device.type, min(sizes.values())) for sizes in (BYTES_AT_ONCE, BYTES_KEPT)
-    )
-    size = row * len(layout.edges)
-    return None if size <= once else Parts(layout, once // row, keep=size <= kept)
+    places = len(layout.edges)
+    if are_small(places, row, device):
+        return None
+    keep = places * row <= _of(BYTES_KEPT, device)
+    return Parts(layout, _of(BYTES_AT_ONCE, device) // row, keep)
+
+
+def _of(sizes: dict[str, int], device: torch.device) -> int:
+    return sizes.get(device.type, min(sizes.values()))
 
 
 def keep_freed_memory() -> None:

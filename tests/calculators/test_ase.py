@@ -12,6 +12,7 @@ from ase.calculators.calculator import CalculationFailed, PropertyNotImplemented
 from force_fields import ethanol, force_field
 from pair_model import PairModel, structures
 from sikff.calculators import SIKFFCalculator
+from sikff.forcefield import ForceField
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]
@@ -135,6 +136,26 @@ def test_compiled_models_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
     atoms.rattle(0.01)
     assert np.abs(atoms.get_forces() - forces).max() > 1e-3
     assert len(asked) == 2
+
+
+def test_the_same_atoms_are_replayed_from_the_hundredth_call_on(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    asked, forward = [], ForceField.forward
+    monkeypatch.setattr(
+        ForceField, "forward", lambda *args, **named: asked.append(1) or forward(*args, **named)
+    )
+    model, found = force_field(), []
+    for replay in (True, False):
+        atoms = ethanol()
+        atoms.calc = SIKFFCalculator(model, device="cpu", replay=replay)
+        for step in range(102):
+            atoms.rattle(0.001, seed=step)
+            forces = atoms.get_forces()
+        found.append(forces)
+        assert len(asked) == (100 if replay else 202)
+    assert np.abs(found[0] - found[1]).max() < LIMITS.parity
+    assert np.abs(found[0]).max() > 1e-2
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,151 @@
+"""Replayed operations: bit for bit what the function does, in memory that is used again."""
+
+import copy
+import pickle
+from collections.abc import Callable
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from force_fields import crystal, ethanol, force_field, graph_of
+from sikff.forcefield import Replayed, compiled
+from sikff.forcefield.network import ForceField
+from sikff.forcefield.replay import Replay
+from sikff.graph import AtomicGraph
+from symmetry_cases import relative_error
+from tolerances import TOLERANCES
+
+FORWARD = ForceField.forward
+LIMITS = TOLERANCES[torch.float64]
+
+
+def example(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+    return torch.randn(n, 6, generator=generator), torch.randn(6, generator=generator)
+
+
+def function(x: Tensor, w: Tensor) -> tuple[Tensor, ...]:
+    """Views, copies, constants, steps in place, a result that is a view of another."""
+    rows = x.T.contiguous().unflatten(0, (2, 3)).transpose(0, 1)
+    parts = torch.cat([rows.sin(), rows.cos()], dim=1).split([3, 1], dim=1)
+    grown = torch.ones_like(w).add_(w).mul_(2.0)
+    gathered = x.index_select(0, torch.zeros(5, dtype=torch.long))
+    mixed = torch.nn.functional.silu(x * grown) @ torch.eye(6)
+    result = torch.where(mixed > 0, mixed, -mixed).sum(0)
+    return parts[0].flatten(1), result, result[:2], gathered.cumsum(0)
+
+
+@given(n=st.integers(1, 9), seed=st.integers(0, 99))
+def test_it_is_the_function_bit_for_bit(n: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    replay = Replay(function, example(n, generator))
+    for _ in range(3):
+        inputs = example(n, generator)
+        expected = function(*inputs)
+        before = [tensor.clone() for tensor in inputs]
+        found = replay(*inputs)
+        assert len(found) == len(expected) == 4
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(inputs, before, strict=True))
+        assert expected[1].abs().max() > 0
+
+
+def test_results_are_ones_own(generator: torch.Generator) -> None:
+    first, second = example(4, generator), example(4, generator)
+    replay = Replay(function, first)
+    found = replay(*first)
+    kept = [tensor.clone() for tensor in found]
+    assert not torch.equal(replay(*second)[1], kept[1])
+    assert all(torch.equal(a, b) for a, b in zip(found, kept, strict=True))
+    weight = torch.ones(6, requires_grad=True)  # and a graph can be built on them
+    (found[1] * weight).sum().backward()
+    assert torch.equal(weight.grad, kept[1])
+
+
+def test_memory_is_used_again() -> None:
+    def chain(x: Tensor) -> tuple[Tensor]:
+        for _ in range(20):
+            x = torch.sin(x) + 1
+        return (x,)
+
+    x = torch.randn(1000)
+    replay = Replay(chain, [x])
+    assert torch.equal(replay(x)[0], chain(x)[0])
+    assert replay.n_calls == 40
+    assert replay.n_bytes_written == 40 * 4032 and replay.n_bytes == 2 * 4032
+
+
+def test_what_cannot_be_replayed_is_refused() -> None:
+    with pytest.raises(ValueError, match=r"copy_.* changes its input"):
+        Replay(lambda x: (x.add_(1),), [torch.zeros(2)])
+    with pytest.raises(ValueError, match=r"sort.* several results"):
+        Replay(lambda x: (x.sort()[0],), [torch.zeros(2)])
+
+
+def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
+    """Grows with every call that the model itself answers."""
+    calls: list[int] = []
+
+    def counting(self: ForceField, graph: AtomicGraph, *options: bool, **named: bool) -> object:
+        calls.append(graph.n_atoms)
+        return FORWARD(self, graph, *options, **named)
+
+    monkeypatch.setattr(ForceField, "forward", counting)
+    return calls
+
+
+def test_the_same_atoms_are_replayed_when_they_come_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = force_field()
+    replayed, atoms = Replayed(model, patience=2), crystal()
+    calls = counted(monkeypatch)
+    for step in range(5):
+        atoms.rattle(0.02, seed=step)
+        graph = graph_of(model, atoms)
+        found = replayed(graph, stress=True)
+        assert len(calls) == min(step + 1, 2)
+        expected = FORWARD(model, graph, stress=True)
+        assert relative_error(found.forces, expected.forces) < LIMITS.gradient
+        assert relative_error(found.stress, expected.stress) < LIMITS.gradient
+        assert expected.forces.abs().max() > 1e-2
+    assert replayed.compilations == 1
+    replayed(graph_of(model, ethanol()))  # other atoms: from the beginning
+    assert len(calls) == 3 and replayed.compilations == 1
+
+
+@pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+def test_it_can_be_copied_and_sent_to_another_process(copied: Callable) -> None:
+    model = force_field()
+    replayed, graph = Replayed(model, patience=1), graph_of(model, ethanol())
+    for _ in range(2):
+        forces = replayed(graph).forces
+    other = copied(replayed)
+    assert torch.equal(other(graph).forces, forces) and forces.abs().max() > 1e-2
+    assert other.compilations == 2 and replayed.compilations == 1
+
+
+def test_batches_and_large_systems_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = force_field()
+    graph, calls = graph_of(model, ethanol()), counted(monkeypatch)
+    replayed = Replayed(model, patience=0)
+    replayed(AtomicGraph.batch_of([graph, graph]))
+    assert len(calls) == 1
+    replayed(graph)
+    assert len(calls) == 1 and replayed.compilations == 1
+    monkeypatch.setattr(compiled, "are_small", lambda *_: False)
+    replayed(graph)
+    assert len(calls) == 2
+
+
+def test_where_there_was_too_little_room_there_is_more() -> None:
+    model, dense = force_field(), crystal()
+    replayed = Replayed(model, patience=0)
+    replayed(graph_of(model, dense))
+    room = replayed.room.neighbours
+    dense.set_cell(dense.cell * 0.8, scale_atoms=True)
+    graph = graph_of(model, dense)
+    replayed(graph)
+    most = compiled.most_neighbours(graph)
+    assert room < most
+    assert replayed.room.neighbours - most > compiled.STEP
