@@ -60,9 +60,10 @@ class SIKFFCalculator(Calculator):
         compile: use ``torch.compile``, see `sikff.forcefield.Compiled`. The first call, and one
             with other atoms, takes a minute or more; later ones are the faster the fewer atoms
             there are. For long runs of one structure.
-        replay: from the hundredth call with the same atoms on, and not too many of them, repeat
-            its operations without what Python and autograd add, see `sikff.forcefield.Replayed`:
-            half of the time for molecules, and the same up to rounding. On a CPU.
+        replay_after: so many calls with the same atoms, a CPU repeats their operations without
+            what Python and autograd add, see `sikff.forcefield.Replayed`: molecules take half of
+            the time, large systems are left as they are. Preparing it takes one or two seconds.
+            None: never.
         electric_field, surface_origin, surface: for structures whose `info` names none.
         **kwargs: of ase.calculators.calculator.Calculator, such as `atoms`.
 
@@ -94,7 +95,7 @@ class SIKFFCalculator(Calculator):
         dtype: str | torch.dtype | None = None,
         skin: float = 0.8,
         compile: bool = False,
-        replay: bool = True,
+        replay_after: int | None = 100,
         electric_field: Sequence[float] | np.ndarray | None = None,
         surface_origin: Sequence[float] | np.ndarray | None = None,
         surface: str | None = None,
@@ -105,8 +106,10 @@ class SIKFFCalculator(Calculator):
         self.models = [prepared(each, self.device, dtype) for each in models]
         check_committee(self.models)
         self._evaluated = self.models
-        if compile or replay:
-            self._evaluated = (compiled if compile else replayed)(self.models)
+        if compile:
+            self._evaluated = compiled(self.models)
+        elif replay_after is not None:
+            self._evaluated = replayed(self.models, replay_after)
         self._lists = {
             reach(each): SkinList(each.cutoff, skin, each.elements, each.surfaces)
             for each in self.models

@@ -77,9 +77,9 @@ def compiled(models: Sequence[EnergyModel]) -> list[EnergyModel]:
     return found
 
 
-def replayed(models: Sequence[EnergyModel]) -> list[EnergyModel]:
-    """The models, each replayed when the same atoms come again and again, where it can be."""
-    return [Replayed(each) if isinstance(each, ForceField) else each for each in models]
+def replayed(models: Sequence[EnergyModel], patience: int) -> list[EnergyModel]:
+    """The models, each replayed after so many calls with the same atoms, where it can be."""
+    return [Replayed(each, patience) if isinstance(each, ForceField) else each for each in models]
 
 
 def reach(model: EnergyModel) -> tuple[float, tuple[str, ...]]:

@@ -146,7 +146,7 @@ class Replayed(Compiled):
             as the preparation.
     """
 
-    def __init__(self, model: ForceField, patience: int = 100) -> None:
+    def __init__(self, model: ForceField, patience: int) -> None:
         super().__init__(model, backend=None)
         self.patience = patience
         self._seen: list[Tensor] = []

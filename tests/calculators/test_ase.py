@@ -146,14 +146,14 @@ def test_the_same_atoms_are_replayed_from_the_hundredth_call_on(
         ForceField, "forward", lambda *args, **named: asked.append(1) or forward(*args, **named)
     )
     model, found = force_field(), []
-    for replay in (True, False):
+    for replay_after in (100, None):
         atoms = ethanol()
-        atoms.calc = SIKFFCalculator(model, device="cpu", replay=replay)
+        atoms.calc = SIKFFCalculator(model, device="cpu", replay_after=replay_after)
         for step in range(102):
             atoms.rattle(0.001, seed=step)
             forces = atoms.get_forces()
         found.append(forces)
-        assert len(asked) == (100 if replay else 202)
+        assert len(asked) == (100 if replay_after else 202)
     assert np.abs(found[0] - found[1]).max() < LIMITS.parity
     assert np.abs(found[0]).max() > 1e-2
 
