@@ -6,6 +6,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+WHOLE = 4  # products of matrices are up to twice as fast with so many columns or a multiple of it
+
 
 class NeighbourLayout(NamedTuple):
     """Edges arranged by receiver in padded tables, built once per neighbour list.
@@ -47,13 +49,13 @@ def neighbour_layout(
     by_receiver = torch.argsort(receivers, stable=True)
     degree = torch.bincount(receivers, minlength=n_nodes)
     start = torch.cumsum(degree, 0) - degree
-    width = int(degree.max()) if n_nodes else 0
+    width = _whole(degree) if n_nodes else 0
     if n_nodes * width <= 2 * n_edges + 16 * n_nodes:
         tables, order = [(start, degree, width)], None
     else:
         size = torch.ceil(torch.log2(degree.clamp(min=1).double())).long()
         members = [torch.nonzero(size == s)[:, 0] for s in torch.unique(size).tolist()]
-        tables = [(start[nodes], degree[nodes], int(degree[nodes].max())) for nodes in members]
+        tables = [(start[nodes], degree[nodes], _whole(degree[nodes])) for nodes in members]
         order = torch.argsort(torch.cat(members))
 
     places, filled = [], []
@@ -93,10 +95,16 @@ def sum_outer_products(h: Tensor, parts: Sequence[Tensor], layout: NeighbourLayo
     return [outer(f) for f in parts]
 
 
+def _whole(degree: Tensor) -> int:
+    """Places for so many neighbours each: the most, or a few more."""
+    most = int(degree.max())
+    return most if most < 2 * WHOLE else -(-most // WHOLE) * WHOLE
+
+
 def _sum(h: Tensor, f: Tensor) -> Tensor:
     """[n, K, ..., a], [n, K, ..., b] -> [n, ..., a, b], summed over K."""
-    if h.ndim == 3:  # without the views that matmul adds
-        return torch.bmm(h.mT, f)
+    if h.ndim == 3:  # without the views that matmul adds; the wider one has the columns
+        return torch.bmm(h.mT, f) if f.shape[2] >= h.shape[2] else torch.bmm(f.mT, h).mT
     return h.movedim(1, -1) @ f.movedim(1, -2)
 
 
