@@ -33,14 +33,12 @@ def padded(graph: AtomicGraph, room: Room, cutoff: float) -> AtomicGraph:
     """
     n, k, device = graph.n_atoms, room.neighbours, graph.positions.device
     receivers, senders = graph.edge_index
-    degree = torch.bincount(receivers, minlength=n)
-    start = torch.cumsum(degree, 0) - degree
-    place = receivers * k + torch.arange(graph.n_edges, device=device) - start[receivers]
-    all_senders = torch.full((room.atoms * k,), n, device=device)
-    all_senders[n * k :] = 0
-    all_senders[place] = senders
-    shifts = graph.shifts.new_zeros(len(all_senders), 3)
-    shifts[place] = graph.shifts
+    degree = torch.bincount(receivers, minlength=room.atoms)
+    filled = torch.arange(k, device=device) < degree.unsqueeze(1)
+    table = torch.full((room.atoms, k), n, device=device).masked_scatter_(filled, senders)
+    table[n:] = 0
+    shifts = graph.shifts.new_zeros(room.atoms, k, 3)
+    shifts.masked_scatter_(filled.unsqueeze(2), graph.shifts)
     ghost = graph.positions.amax(0, keepdim=True) + 3 * cutoff
     ghosts, missing = room.atoms - n, room.structures - graph.n_graphs
     return AtomicGraph(
@@ -48,9 +46,9 @@ def padded(graph: AtomicGraph, room: Room, cutoff: float) -> AtomicGraph:
         species=_with_copies(graph.species, ghosts),
         cell=_with_copies(graph.cell, missing),
         edge_index=torch.stack(
-            [torch.arange(room.atoms, device=device).repeat_interleave(k), all_senders]
+            [torch.arange(room.atoms, device=device).repeat_interleave(k), table.flatten()]
         ),
-        shifts=shifts,
+        shifts=shifts.flatten(0, 1),
         batch=torch.cat([graph.batch, graph.batch.new_full((ghosts,), room.structures - 1)]),
         field=_with_copies(graph.field, missing),
         origin=_with_copies(graph.origin, missing),
@@ -65,4 +63,4 @@ def inputs(graph: AtomicGraph, n_atoms: int, names: Sequence[str]) -> list[Tenso
 
 
 def _with_copies(tensor: Tensor, copies: int) -> Tensor:
-    return torch.cat([tensor, tensor[:1].expand(copies, *tensor.shape[1:])])
+    return torch.cat([tensor, tensor[:1].expand(copies, *tensor.shape[1:])]) if copies else tensor
