@@ -195,7 +195,8 @@ def flattened(
             moved = dataclasses.replace(graph, **values)
             if stress:
                 moved = strained(moved, strain)
-            energies = real * model.atomic_energies(moved, layout._replace(senders=senders))
+            in_places = layout._replace(senders=senders.index_select(0, layout.edges))
+            energies = real * model.atomic_energies(moved, in_places)
             asked = (positions, strain) if stress else (positions,)
             slopes = torch.autograd.grad(energies.sum(), asked, create_graph=again)
         return energies if again else energies.detach(), *slopes
