@@ -172,7 +172,8 @@ class AtomicGraph:
             offsets = self.shifts @ self.cell[0]
         else:
             offsets = torch.einsum("ec,ecd->ed", self.shifts, self.cell[self.batch[receiver]])
-        return self.positions[sender] - self.positions[receiver] + offsets
+        positions = self.positions
+        return positions.index_select(0, sender) - positions.index_select(0, receiver) + offsets
 
 
 def find_edges(atoms: ase.Atoms, cutoff: float) -> Edges:

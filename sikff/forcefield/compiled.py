@@ -65,6 +65,7 @@ class Compiled(EnergyModel):
         self._function: Callable[..., Slopes] | None = None
         self._fixed: list[Tensor] = []
         self.room = Room(1, 0, 0)
+        self._has_stress = False
         self.eval()
 
     def __getstate__(self) -> dict[str, Any]:
@@ -89,13 +90,13 @@ class Compiled(EnergyModel):
             )
         volume = volumes(graph.cell) if stress else None
         with torch.no_grad():
-            energies, slopes, strain_slopes = self._energies_and_slopes(graph)
+            energies, slopes, *strain_slopes = self._energies_and_slopes(graph, stress)
         energies, slopes = energies[: graph.n_atoms], slopes[: graph.n_atoms]
         return Prediction(
             energies.sum(0, keepdim=True),
             energies,
             -slopes if forces else None,
-            None if volume is None else strain_slopes / volume[:, None, None],
+            None if volume is None else strain_slopes[0] / volume[:, None, None],
         )
 
     def atomic_energies(self, graph: AtomicGraph) -> Tensor:
@@ -111,8 +112,12 @@ class Compiled(EnergyModel):
     def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
         return self.model.beyond_training(graph)
 
-    def _energies_and_slopes(self, graph: AtomicGraph) -> Slopes:
-        """Those of all atoms and ghosts; compiles if what there is does not fit."""
+    def _energies_and_slopes(self, graph: AtomicGraph, stress: bool) -> Slopes:
+        """Those of all atoms and ghosts; compiles if what there is does not fit or has no stress.
+
+        What takes minutes to compile always has it, what is replayed once it was asked for.
+        """
+        stress = stress or self.backend is not None or self._has_stress
         start = time.perf_counter()
         degree = most_neighbours(graph)
         fixed = [getattr(graph, name) for name in FIXED]
@@ -121,15 +126,18 @@ class Compiled(EnergyModel):
         if not same or degree > room.neighbours:
             steps = 1 + degree // STEP + int(same)  # more room where it has been too little
             function, room = None, Room(1, graph.n_atoms + 1, STEP * steps)
+        if stress != self._has_stress:
+            function = None
         whole = padded(graph, room, self.cutoff)
         tensors = inputs(whole, graph.n_atoms, MOVING)
         if function is None:
-            flat = with_constants_folded(flattened(self.model, whole, MOVING))
+            flat = with_constants_folded(flattened(self.model, whole, MOVING, stress))
             if self.backend is None:
                 function = Replay(flat, tensors)
             else:
                 function = compiled_by_torch(flat, tensors, self.backend)
             self._function, self.room, self._fixed = function, room, fixed
+            self._has_stress = stress
             self.compilations += 1
             self.seconds += time.perf_counter() - start
         return function(*tensors)

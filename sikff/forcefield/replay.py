@@ -15,6 +15,12 @@ from torch.fx.node import map_arg
 
 ALIGNMENT = 64  # bytes
 aten = torch.ops.aten
+
+
+def _silu_backward(gradient: Tensor, x: Tensor, *, out: Tensor) -> Tensor:
+    return aten.silu_backward.grad_input(gradient, x, grad_input=out)
+
+
 # These write where they are told to; the result of any other is copied there.
 INTO: dict[Any, Callable[..., Any]] = {
     aten.add.Tensor: torch.add,
@@ -26,16 +32,25 @@ INTO: dict[Any, Callable[..., Any]] = {
     aten.index_add.default: torch.index_add,
     aten.index_select.default: torch.index_select,
     aten.mm.default: torch.mm,
+    aten.mul.Scalar: torch.mul,
     aten.mul.Tensor: torch.mul,
     aten.neg.default: torch.neg,
     aten.pow.Tensor_Scalar: torch.pow,
     aten.sigmoid.default: torch.sigmoid,
     aten.silu.default: aten.silu.out,
+    aten.silu_backward.default: _silu_backward,
     aten.sin.default: torch.sin,
     aten.sqrt.default: torch.sqrt,
     aten.stack.default: torch.stack,
     aten.sub.Tensor: torch.sub,
     aten.sum.dim_IntList: torch.sum,
+}
+# The same whatever the values of their inputs.
+CONSTANT = {aten.new_zeros.default, aten.zeros_like.default, aten.ones_like.default}
+# Their results are zero but for a part, which is a gradient.
+PARTLY_ZERO = {
+    aten.select_backward.default: aten.select.int,
+    aten.slice_backward.default: aten.slice.Tensor,
 }
 
 
@@ -97,10 +112,14 @@ class Replay:
             target, args, kwargs = _called(node, values)
             if node.op == "output":
                 return list(args[0])
-            if node.op != "call_function":
+            if node.op != "call_function" or target in CONSTANT:
                 values[node] = results[node]
             elif owners[node] is not node:
                 values[node] = target(*args, **kwargs)
+            elif target in PARTLY_ZERO:
+                values[node] = torch.zeros_like(results[node])
+                part = PARTLY_ZERO[target](values[node], *args[2:])
+                self._calls.append(partial(part.copy_, args[0]))
             else:
                 block = self._block(results[node], free)
                 blocks[node] = block
