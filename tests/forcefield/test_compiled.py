@@ -62,6 +62,18 @@ def test_it_follows_the_field_and_the_origin_of_the_surface() -> None:
     assert compiled.compilations == 1
 
 
+def test_another_surface_is_another_list() -> None:
+    frame = {"plane_origin": (0, 0, -2.0), "surfaces": ("gold", "silver")}
+    model = force_field("C_inf_v", frame=frame)
+    compiled, forces = Compiled(model, backend=None), []
+    for number, surface in enumerate(("gold", "silver", "vacuum"), start=1):
+        graph = graph_of(model, ethanol(), surface=surface)
+        forces.append(compiled(graph).forces)
+        assert largest(forces[-1], model(graph).forces) < LIMITS.gradient
+        assert compiled.compilations == number
+    assert largest(forces[1], forces[0]) > 1e-3 and largest(forces[2], forces[0]) > 1e-3
+
+
 def test_it_compiles_anew_for_other_atoms_and_when_neighbours_do_not_fit() -> None:
     model = force_field()
     compiled, atoms = Compiled(model, backend=None), ethanol()
