@@ -4,11 +4,11 @@
                                        [--systems NAME ...] [--models NAME ...]
 
 PYTHON is the interpreter of an environment that has mace-torch or nequip. Every model lives in a
-process of its own; they take turns, so that a busy machine is busy for all. Atoms move by 0.01 Å
-between calls; neighbour lists are included. sikff is measured as it answers the first calls, and
-replayed, as a calculator does after a hundred with the same atoms. Weights are random: they cost
-what trained ones cost. Prints medians and ratios to the fastest peer, and peak memory per atom
-above that of a process that has evaluated a small box of water (Linux).
+process of its own; models and systems take turns, so that a busy machine is busy for all. Atoms
+move by 0.01 Å between calls; neighbour lists are included. sikff is measured as it answers the
+first calls, and replayed, as a calculator does after a hundred with the same atoms. Weights are
+random: they cost what trained ones cost. Prints medians and ratios to the fastest peer, and peak
+memory per atom above that of a process that has evaluated a small box of water (Linux).
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -204,6 +205,7 @@ def serve(name: str, folder: Path, device: str, threads: int) -> None:
     for line in sys.stdin:
         system, calls = line.split()
         atoms, seconds = systems[system], []
+        ctypes.CDLL(None).malloc_trim(0)  # what another system needed
         Path("/proc/self/clear_refs").write_text("5")  # forgets the peak
         for _ in range(int(calls)):
             atoms.positions += 0.01 * rng.normal(size=atoms.positions.shape)
@@ -246,21 +248,22 @@ def measure(options: argparse.Namespace) -> dict[str, dict[str, dict[str, float]
             while (line := worker.stdout.readline()).strip() != "ready":  # others print greetings
                 if not line:
                     raise RuntimeError(f"{name} did not start")
-        for system in sorted(options.systems, key=sizes.__getitem__):
-            found: dict[str, list[float]] = {name: [] for name in workers}
-            peak = dict.fromkeys(workers, 0.0)
-            for turn in range(options.rounds + 1):
-                for name, worker in workers.items():
-                    worker.stdin.write(f"{system} {options.calls}\n")
-                    worker.stdin.flush()
-                    answer = json.loads(worker.stdout.readline())
-                    peak[name] = max(peak[name], answer["kilobytes"] / sizes[system])
-                    found[name] += answer["seconds"] if turn else []  # the first warms up
-            results[system] = {
-                name: {"ms": 1e3 * float(np.median(found[name])), "kB per atom": peak[name]}
-                for name in workers
-            }
-            show(system, sizes[system], results[system])
+        runs = list(product(sorted(options.systems, key=sizes.__getitem__), workers))
+        found: dict[tuple[str, str], list[float]] = {run: [] for run in runs}
+        peak = dict.fromkeys(runs, 0.0)
+        for turn, (system, name) in product(range(options.rounds + 1), runs):
+            worker = workers[name]
+            worker.stdin.write(f"{system} {options.calls}\n")
+            worker.stdin.flush()
+            answer = json.loads(worker.stdout.readline())
+            peak[system, name] = max(peak[system, name], answer["kilobytes"] / sizes[system])
+            found[system, name] += answer["seconds"] if turn else []  # the first warms up
+        for system, name in runs:
+            ms = 1e3 * float(np.median(found[system, name]))
+            result = {"ms": ms, "kB per atom": peak[system, name]}
+            results.setdefault(system, {})[name] = result
+        for system, result in results.items():
+            show(system, sizes[system], result)
         for worker in workers.values():
             worker.stdin.close()
             worker.wait()
