@@ -31,6 +31,7 @@ from sikff.graph import AtomicGraph
 from sikff.nn.neighbours import neighbour_layout
 
 STEP = 8  # neighbours; the room for them grows by whole steps
+MOST_PLACES = 2  # for each neighbour: with more, as around a few crowded atoms, replaying is slower
 INPUTS = tuple(field.name for field in dataclasses.fields(AtomicGraph))
 FIXED = ("species", "batch", "surface")
 MOVING = tuple(name for name in INPUTS if name not in FIXED)
@@ -146,7 +147,8 @@ class Compiled(EnergyModel):
 class Replayed(Compiled):
     """A :class:`ForceField` whose operations are replayed when the same atoms come again and again.
 
-    Until then, and for large systems and on other devices than a CPU, the model itself answers.
+    Until then, and for large systems or a few crowded atoms among many, and on other devices than a
+    CPU, the model itself answers.
 
     Args:
         model: the force field. Its weights must not change after this.
@@ -164,14 +166,21 @@ class Replayed(Compiled):
         self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
     ) -> Prediction:
         """As ``EnergyModel.forward``, for one structure or several."""
-        pays = graph.n_graphs == 1 and graph.positions.device.type == "cpu"
-        if pays and are_small(graph.n_edges, self.model.row, graph.positions.device):
+        if self._pays(graph):
             fixed = [getattr(graph, name) for name in FIXED]
             same = self._calls > 0 and all(map(torch.equal, fixed, self._seen))
             self._seen, self._calls = fixed, self._calls + 1 if same else 1
             if self._calls > self.patience:
                 return super().forward(graph, forces, stress, dipole)
         return self.model(graph, forces, stress, dipole)
+
+    def _pays(self, graph: AtomicGraph) -> bool:
+        """Whether it is faster, by the number of places for neighbours."""
+        device = graph.positions.device
+        if graph.n_graphs != 1 or device.type != "cpu":
+            return False
+        places = graph.n_atoms * most_neighbours(graph)
+        return places <= MOST_PLACES * graph.n_edges and are_small(places, self.model.row, device)
 
 
 def flattened(

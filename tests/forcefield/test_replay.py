@@ -4,6 +4,7 @@ import copy
 import pickle
 from collections.abc import Callable
 
+import ase
 import pytest
 import torch
 from hypothesis import given
@@ -136,6 +137,15 @@ def test_batches_and_large_systems_are_not_replayed(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(compiled, "are_small", lambda *_: False)
     replayed(graph)
     assert len(calls) == 2
+
+
+def test_a_few_crowded_atoms_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None:
+    model, atoms = force_field(), ethanol()
+    replayed, calls = Replayed(model, patience=0), counted(monkeypatch)
+    for k in range(2 * len(atoms)):
+        atoms += ase.Atoms("H", [(20.0 + 10 * k, 0, 0)])
+    replayed(graph_of(model, atoms))
+    assert len(calls) == 1 and replayed.compilations == 0
 
 
 def test_where_there_was_too_little_room_there_is_more() -> None:
