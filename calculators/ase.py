@@ -60,10 +60,10 @@ class SIKFFCalculator(Calculator):
         compile: use ``torch.compile``, see `sikff.forcefield.Compiled`. The first call, and one
             with other atoms, takes a minute or more; later ones are the faster the fewer atoms
             there are. For long runs of one structure.
-        replay_after: so many calls with the same atoms, a CPU repeats their operations without
-            what Python and autograd add, see `sikff.forcefield.Replayed`: molecules take half of
-            the time, large systems are left as they are. Preparing it takes one or two seconds.
-            None: never.
+        replay_after: after so many calls with the same atoms, a CPU repeats their operations
+            without what Python and autograd add, see `sikff.forcefield.Replayed`: molecules take
+            two thirds to four fifths of the time, large systems are left as they are. Preparing it
+            takes one or two seconds, as much as some 500 calls of a molecule save. None: never.
         electric_field, surface_origin, surface: for structures whose `info` names none.
         **kwargs: of ase.calculators.calculator.Calculator, such as `atoms`.
 
@@ -95,7 +95,7 @@ class SIKFFCalculator(Calculator):
         dtype: str | torch.dtype | None = None,
         skin: float = 0.8,
         compile: bool = False,
-        replay_after: int | None = 100,
+        replay_after: int | None = 500,
         electric_field: Sequence[float] | np.ndarray | None = None,
         surface_origin: Sequence[float] | np.ndarray | None = None,
         surface: str | None = None,

@@ -30,7 +30,7 @@ from sikff.forcefield.replay import Replay
 from sikff.graph import AtomicGraph
 from sikff.nn.neighbours import neighbour_layout
 
-STEP = 8  # neighbours; the room for them grows by whole steps
+STEP = 4  # neighbours; the room for them grows by whole steps, by two where compiling takes minutes
 MOST_PLACES = 2  # for each neighbour: with more, as around a few crowded atoms, replaying is slower
 INPUTS = tuple(field.name for field in dataclasses.fields(AtomicGraph))
 FIXED = ("species", "batch", "surface")
@@ -125,8 +125,10 @@ class Compiled(EnergyModel):
         function, room = self._function, self.room
         same = function is not None and all(map(torch.equal, fixed, self._fixed))
         if not same or degree > room.neighbours:
-            steps = 1 + degree // STEP + int(same)  # more room where it has been too little
-            function, room = None, Room(1, graph.n_atoms + 1, STEP * steps)
+            step = STEP if self.backend is None else 2 * STEP
+            spare = step // 2 if same else 0  # more room where it has been too little
+            neighbours = step * (1 + (degree + spare) // step)
+            function, room = None, Room(1, graph.n_atoms + 1, neighbours)
         if stress != self._has_stress:
             function = None
         whole = padded(graph, room, self.cutoff)

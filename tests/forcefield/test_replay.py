@@ -158,4 +158,5 @@ def test_where_there_was_too_little_room_there_is_more() -> None:
     replayed(graph)
     most = compiled.most_neighbours(graph)
     assert room < most
-    assert replayed.room.neighbours - most > compiled.STEP
+    assert replayed.room.neighbours - most > compiled.STEP // 2
+    assert replayed.room.neighbours - most <= 3 * compiled.STEP // 2
