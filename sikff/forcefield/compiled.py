@@ -168,21 +168,23 @@ class Replayed(Compiled):
         self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
     ) -> Prediction:
         """As ``EnergyModel.forward``, for one structure or several."""
-        if self._pays(graph):
-            fixed = [getattr(graph, name) for name in FIXED]
-            same = self._calls > 0 and all(map(torch.equal, fixed, self._seen))
-            self._seen, self._calls = fixed, self._calls + 1 if same else 1
-            if self._calls > self.patience:
-                return super().forward(graph, forces, stress, dipole)
+        possible = graph.n_graphs == 1 and graph.positions.device.type == "cpu"
+        if possible and self._often(graph) and self._pays(graph):
+            return super().forward(graph, forces, stress, dipole)
         return self.model(graph, forces, stress, dipole)
+
+    def _often(self, graph: AtomicGraph) -> bool:
+        """Whether these atoms have come more often than patience lasts, this call included."""
+        fixed = [getattr(graph, name) for name in FIXED]
+        same = self._calls > 0 and all(map(torch.equal, fixed, self._seen))
+        self._seen, self._calls = fixed, self._calls + 1 if same else 1
+        return self._calls > self.patience
 
     def _pays(self, graph: AtomicGraph) -> bool:
         """Whether it is faster, by the number of places for neighbours."""
-        device = graph.positions.device
-        if graph.n_graphs != 1 or device.type != "cpu":
-            return False
         places = graph.n_atoms * most_neighbours(graph)
-        return places <= MOST_PLACES * graph.n_edges and are_small(places, self.model.row, device)
+        small = are_small(places, self.model.row, graph.positions.device)
+        return small and places <= MOST_PLACES * graph.n_edges
 
 
 def flattened(
@@ -269,7 +271,7 @@ def with_constants_folded(traced: GraphModule) -> GraphModule:
             with traced.graph.inserting_before(node):
                 constant = traced.graph.get_attr(name)
             node.replace_all_uses_with(constant, delete_user_cb=lambda user: user not in known)
-    for node in reversed(known):  # also those that change something
+    for node in reversed(known):  # also what changes a constant in place, which is no dead code
         if not node.users:
             traced.graph.erase_node(node)
     traced.graph.eliminate_dead_code()

@@ -20,7 +20,7 @@ from sikff.nn import EdgeBasis, NeighbourLayout
 # from memory that has been freed, not from the system, which would clear it; a GPU runs full.
 BYTES_AT_ONCE = {"cpu": 2**24, "cuda": 2**30}
 # Where all of it has more, what gradients need, four times as much, is not kept but computed again:
-# half of the memory, a sixth more time.
+# half of the memory, about a fifth more time.
 BYTES_KEPT = {"cpu": 2**30, "cuda": 2**31}
 
 Function = Callable[..., Tensor]
