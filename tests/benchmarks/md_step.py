@@ -1,12 +1,13 @@
 """Energy and forces as a user of ASE pays for them, beside other packages: measured only.
 
-    python tests/benchmarks/md_step.py [--mace PYTHON] [--nequip PYTHON] [--compile]
+    python tests/benchmarks/md_step.py [--mace PYTHON] [--nequip PYTHON] [--compile] [--small]
                                        [--systems NAME ...] [--models NAME ...]
 
 PYTHON is the interpreter of an environment that has mace-torch or nequip. Every model lives in a
 process of its own; models and systems take turns, so that a busy machine is busy for all. Atoms
 move by 0.01 Å between calls; neighbour lists are included. sikff is measured as it answers the
-first calls, and replayed, as a calculator does after five hundred with the same atoms. Weights are
+first calls, and replayed, as a calculator does after five hundred with the same atoms; with
+--small also with 16 channels (default: 32) and products of two (default: of three). Weights are
 random: they cost what trained ones cost. Prints medians and ratios to the fastest peer, and peak
 memory per atom above that of a process that has evaluated a small box of water (Linux).
 """
@@ -40,8 +41,11 @@ SIKFF: dict[str, dict[str, Any]] = {
 }
 PLANE = {"group": "C_inf_v", "frame": {"plane_origin": (0, 0, 0), "plane_range": 12.0}}
 SIKFF |= {"sikff on a plane": PLANE, "sikff on a plane, vacuum": PLANE | {"vacuum_group": "O(3)"}}
-REPLAYED = {f"{name} replayed": options for name, options in SIKFF.items()}
-COMPILED = {f"{name} compiled": options for name, options in SIKFF.items()}
+SMALL = {"channels": 16, "correlation": 2}
+SIKFF_SMALL = {f"{name} small": options | SMALL for name, options in SIKFF.items()}
+REPLAYED = {f"{name} replayed": options for name, options in (SIKFF | SIKFF_SMALL).items()}
+COMPILED = {f"{name} compiled": options for name, options in (SIKFF | SIKFF_SMALL).items()}
+OURS = SIKFF | SIKFF_SMALL | REPLAYED | COMPILED
 MACE = {"mace 64x0e+64x1o": "64x0e + 64x1o", "mace 128x0e": "128x0e"}
 NEQUIP = {"nequip l_max=1": 1, "nequip l_max=2": 2}
 
@@ -115,7 +119,7 @@ def calculator(name: str, device: str, average: float) -> Any:
     import torch
 
     torch.manual_seed(0)
-    if ours := (SIKFF | REPLAYED | COMPILED).get(name):
+    if ours := OURS.get(name):
         from sikff import ForceField, ForceFieldConfig
         from sikff.calculators import SIKFFCalculator
 
@@ -226,11 +230,16 @@ def memory(name: str) -> int:
 
 def measure(options: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
     """Median milliseconds and peak kB per atom: results[system][model]."""
-    ours = SIKFF | REPLAYED | (COMPILED if options.compile else {})
+    ours = [
+        name
+        for name in OURS
+        if (options.compile or name not in COMPILED) and (options.small or " small" not in name)
+    ]
     models = dict.fromkeys(ours, sys.executable)
     models |= dict.fromkeys(MACE, options.mace) if options.mace else {}
     models |= dict.fromkeys(NEQUIP, options.nequip) if options.nequip else {}
-    models = {name: models[name] for name in options.models or models}
+    named = models | dict.fromkeys(OURS, sys.executable)
+    models = {name: named[name] for name in options.models or models}
     results: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         sizes = {}
@@ -276,7 +285,7 @@ def show(system: str, n_atoms: int, results: dict[str, dict[str, float]]) -> Non
     print(f"\n{system}, {n_atoms} atoms")
     for name, each in results.items():
         ratio = f"{each['ms'] / min(peers):.3f} of the fastest peer" if peers else ""
-        print(f"  {name:20s} {each['ms']:8.1f} ms {each['kB per atom']:8.0f} kB/atom  {ratio}")
+        print(f"  {name:30s} {each['ms']:8.1f} ms {each['kB per atom']:8.0f} kB/atom  {ratio}")
 
 
 def main() -> None:
@@ -284,6 +293,7 @@ def main() -> None:
     parser.add_argument("--mace", help="interpreter of an environment with mace-torch")
     parser.add_argument("--nequip", help="interpreter of an environment with nequip")
     parser.add_argument("--compile", action="store_true", help="sikff through torch.compile too")
+    parser.add_argument("--small", action="store_true", help="smaller models of sikff too")
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["bpa", "water192"])
     parser.add_argument("--models", nargs="+", metavar="NAME", help="(default: all)")
     parser.add_argument("--device", default="cpu")

@@ -18,7 +18,6 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import os
 import subprocess
 import sys
 import time
@@ -32,11 +31,9 @@ import numpy as np
 import yaml
 from ase import Atoms
 from ase.calculators.singlepoint import SinglePointCalculator
+from md_step import ENVIRONMENT, SMALL
 
-# e3nn 0.4.4, which mace-torch wants, is not imported by newer torch otherwise
-ENVIRONMENT = os.environ | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 CUTOFF, BATCH = 5.0, 5
-SMALL = {"channels": 16, "correlation": 2}
 
 
 class Run(NamedTuple):
