@@ -63,7 +63,7 @@ class SIKFFCalculator(Calculator):
         replay_after: after so many calls with the same atoms, a CPU repeats their operations
             without what Python and autograd add, see `sikff.forcefield.Replayed`: molecules take
             two thirds to four fifths of the time, large systems are left as they are. Preparing it
-            takes one or two seconds, as much as some 500 calls of a molecule save. None: never.
+            takes as long as some four calls, which ten to twenty later ones save. None: never.
         electric_field, surface_origin, surface: for structures whose `info` names none.
         **kwargs: of ase.calculators.calculator.Calculator, such as `atoms`.
 
@@ -95,7 +95,7 @@ class SIKFFCalculator(Calculator):
         dtype: str | torch.dtype | None = None,
         skin: float = 0.8,
         compile: bool = False,
-        replay_after: int | None = 500,
+        replay_after: int | None = 10,
         electric_field: Sequence[float] | np.ndarray | None = None,
         surface_origin: Sequence[float] | np.ndarray | None = None,
         surface: str | None = None,

@@ -50,7 +50,7 @@ class Compiled(EnergyModel):
     Args:
         model: the force field. Its weights must not change after this.
         backend: of ``torch.compile``; None: the list of operations is replayed, see
-            :class:`Replay`, which takes a second or two to prepare and no compiler.
+            :class:`Replay`, which is prepared in the time of some four calls, without compiler.
 
     Attributes:
         compilations: so far.
@@ -134,10 +134,10 @@ class Compiled(EnergyModel):
         whole = padded(graph, room, self.cutoff)
         tensors = inputs(whole, graph.n_atoms, MOVING)
         if function is None:
-            flat = with_constants_folded(flattened(self.model, whole, MOVING, stress))
             if self.backend is None:
-                function = Replay(flat, tensors)
+                function = Replay(energies_and_slopes(self.model, whole, MOVING, stress), tensors)
             else:
+                flat = with_constants_folded(flattened(self.model, whole, MOVING, stress))
                 function = compiled_by_torch(flat, tensors, self.backend)
             self._function, self.room, self._fixed = function, room, fixed
             self._has_stress = stress
@@ -154,8 +154,7 @@ class Replayed(Compiled):
 
     Args:
         model: the force field. Its weights must not change after this.
-        patience: calls with the same atoms until they are replayed: as many as take about as long
-            as the preparation.
+        patience: calls with the same atoms until they are replayed.
     """
 
     def __init__(self, model: ForceField, patience: int) -> None:
@@ -187,14 +186,14 @@ class Replayed(Compiled):
         return small and places <= MOST_PLACES * graph.n_edges
 
 
-def flattened(
+def energies_and_slopes(
     model: ForceField,
     graph: AtomicGraph,
     names: Sequence[str],
     stress: bool = True,
     again: bool = False,
-) -> GraphModule:
-    """Energies and their slopes as one list of operations.
+) -> Callable[..., Slopes]:
+    """The function of 1 for atoms and 0 for ghosts, and of parts of a graph, to be flattened.
 
     Args:
         model: the force field.
@@ -206,7 +205,7 @@ def flattened(
     layout = neighbour_layout(graph.edge_index, graph.n_atoms, model.dtype)
     receivers = graph.edge_index[0]
 
-    def energies_and_slopes(real: Tensor, *tensors: Tensor) -> Slopes:
+    def function(real: Tensor, *tensors: Tensor) -> Slopes:
         values = dict(zip(names, tensors, strict=True))
         senders = values["edge_index"][1]
         with torch.enable_grad():
@@ -222,7 +221,19 @@ def flattened(
             slopes = torch.autograd.grad(energies.sum(), asked, create_graph=again)
         return energies if again else energies.detach(), *slopes
 
-    traced = make_fx(energies_and_slopes)(*inputs(graph, graph.n_atoms, names))
+    return function
+
+
+def flattened(
+    model: ForceField,
+    graph: AtomicGraph,
+    names: Sequence[str],
+    stress: bool = True,
+    again: bool = False,
+) -> GraphModule:
+    """:func:`energies_and_slopes` as one list of operations."""
+    function = energies_and_slopes(model, graph, names, stress, again)
+    traced = make_fx(function)(*inputs(graph, graph.n_atoms, names))
     if again:  # autograd detaches what it keeps: in a list of operations that would lose gradients
         for node in traced.graph.find_nodes(
             op="call_function", target=torch.ops.aten.detach.default

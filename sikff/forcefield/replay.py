@@ -1,17 +1,16 @@
-"""A flat list of tensor operations, run again and again in the same memory."""
+"""The operations of a function of tensors, run again and again in the same memory."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
-from torch.func import functionalize
-from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.node import map_arg
+from torch.fx.node import map_aggregate
+from torch.utils._python_dispatch import TorchDispatchMode
 
 ALIGNMENT = 64  # bytes
 aten = torch.ops.aten
@@ -57,9 +56,10 @@ PARTLY_ZERO = {
 class Replay:
     """What a function of tensors computes, bit for bit, with little but the arithmetic to do.
 
-    Sizes do not change, so all but the arithmetic is done once: views are made, and every result
-    has a place in memory, which others take when nobody needs it any more. So little memory is
-    written, over and over, that it stays in the cache of a CPU.
+    One call of the function tells its operations, also those of gradients that it takes. Sizes do
+    not change, so all but the arithmetic is done once: what does not depend on the inputs is kept,
+    views are made, and every result has a place in memory, which others take when nobody needs it
+    any more. So little memory is written, over and over, that it stays in the cache of a CPU.
 
     Args:
         function: of tensors, for which it does the same operations whatever their values. It
@@ -72,7 +72,8 @@ class Replay:
         n_bytes_written: that which a call writes.
 
     Raises:
-        ValueError: if an operation changes its input or has several new results.
+        ValueError: if an operation changes one of the inputs or a constant, has several new results
+            or none that is a tensor.
     """
 
     def __init__(
@@ -80,13 +81,12 @@ class Replay:
     ) -> None:
         self._calls: list[Callable[[], Any]] = []
         self.n_bytes = self.n_bytes_written = 0
-        flat = make_fx(functionalize(function))(*example)
+        self._inputs = [tensor.clone(memory_format=torch.contiguous_format) for tensor in example]
+        recorder = Recorder(self._inputs)
+        with recorder:
+            results = function(*self._inputs)
         with torch.inference_mode():
-            nodes = list(flat.graph.nodes)
-            results = _run(flat, nodes, example)
-            owners = _owners(nodes, results)
-            self._inputs = [results[node] for node in nodes if node.op == "placeholder"]
-            self._results = self._planned(nodes, results, owners)
+            self._results = self._planned(recorder.operations, recorder.placed(results))
         self.n_calls = len(self._calls)
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
@@ -97,95 +97,162 @@ class Replay:
                 call()
         return tuple(result.clone() for result in self._results)
 
-    def _planned(
-        self, nodes: list[Node], results: dict[Node, Any], owners: dict[Node, Node]
-    ) -> list[Tensor]:
+    def _planned(self, recorded: Sequence[Operation], results: Placed) -> list[Tensor]:
         """Fills the list of calls; the tensors that hold the results of the whole."""
-        last = {owners[used]: node for node in nodes for used in node.all_input_nodes}
-        ending: dict[Node, list[Node]] = {}
-        for owner, node in last.items():
-            ending.setdefault(node, []).append(owner)
-        values: dict[Node, Any] = {}
-        blocks: dict[Node, Tensor] = {}  # of memory, those in use
+        operations = _needed(recorded, results)
+        memory = {number: _bytes(tensor) for number, tensor in enumerate(self._inputs)}
+        last = {used: k for k, operation in enumerate(operations) for used in operation.inputs.used}
+        kept = {*memory, *results.used}
         free: list[Tensor] = []
-        for node in nodes:
-            target, args, kwargs = _called(node, values)
-            if node.op == "output":
-                return list(args[0])
-            if node.op != "call_function" or target in CONSTANT:
-                values[node] = results[node]
-            elif owners[node] is not node:
-                values[node] = target(*args, **kwargs)
+        for k, operation in enumerate(operations):
+            target, place = operation.target, operation.result
+            args, kwargs = operation.inputs.tensors(memory)
+            if place.number in memory:  # of a result before, which is changed
+                self._calls.append(partial(target, *args, **kwargs))
             elif target in PARTLY_ZERO:
-                values[node] = torch.zeros_like(results[node])
-                part = PARTLY_ZERO[target](values[node], *args[2:])
+                memory[place.number] = self._new(place.n_bytes).zero_()
+                kept.add(place.number)
+                part = PARTLY_ZERO[target](place.tensor(memory), *args[2:])
                 self._calls.append(partial(part.copy_, args[0]))
             else:
-                block = self._block(results[node], free)
-                blocks[node] = block
-                values[node] = _shaped(block, results[node])
-                self._calls.append(_into(values[node], target, args, kwargs))
-            free += [blocks.pop(owner) for owner in ending.get(node, ()) if owner in blocks]
-        raise ValueError("the list of operations has no result")
+                memory[place.number] = self._block(place, free)
+                self._calls.append(_into(place.tensor(memory), target, args, kwargs))
+            ending = [n for n in operation.inputs.used if last[n] == k and n not in kept]
+            free += [memory.pop(number) for number in ending]
+        return list(results.tensors(memory))
 
-    def _block(self, result: Tensor, free: list[Tensor]) -> Tensor:
+    def _block(self, place: Place, free: list[Tensor]) -> Tensor:
         """Memory for a result: the smallest that is free and fits, or new."""
-        size = -(-_n_bytes(result) // ALIGNMENT) * ALIGNMENT
+        size = -(-place.n_bytes // ALIGNMENT) * ALIGNMENT
         self.n_bytes_written += size
         fitting = [k for k, block in enumerate(free) if size <= len(block) <= max(4 * size, 4096)]
         if fitting:
             return free.pop(min(fitting, key=lambda k: len(free[k])))
         self.n_bytes += size
-        return torch.empty(size, dtype=torch.uint8, device=result.device)
+        return self._new(size)
+
+    def _new(self, n_bytes: int) -> Tensor:
+        return torch.empty(n_bytes, dtype=torch.uint8, device=self._inputs[0].device)
 
 
-def _run(flat: GraphModule, nodes: list[Node], example: Sequence[Tensor]) -> dict[Node, Any]:
-    """The results of all nodes; those of the inputs are copies."""
-    results: dict[Node, Any] = {}
-    inputs: Iterator[Tensor] = iter(example)
-    for node in nodes:
-        if node.op == "placeholder":
-            results[node] = next(inputs).clone()
-        elif node.op == "get_attr":
-            results[node] = getattr(flat, str(node.target))
-        elif node.op == "call_function":
-            target, args, kwargs = _called(node, results)
-            results[node] = target(*args, **kwargs)
-    return results
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor lies: in the memory of which result, of how many bytes, and how."""
+
+    number: int
+    n_bytes: int
+    dtype: torch.dtype
+    size: torch.Size
+    stride: tuple[int, ...]
+    offset: int
+
+    def tensor(self, memory: dict[int, Tensor]) -> Tensor:
+        """The tensor there, in memory [bytes] of each number."""
+        own = memory[self.number][: self.n_bytes].view(self.dtype)
+        return own.as_strided(self.size, self.stride, self.offset)
 
 
-def _called(node: Node, values: dict[Node, Any]) -> tuple[Any, Any, Any]:
-    """What a node calls, and with which values."""
-    args, kwargs = (map_arg(each, values.__getitem__) for each in (node.args, node.kwargs))
-    return node.target, args, kwargs
+@dataclass(frozen=True)
+class Placed:
+    """Nested lists of values, with the place of every tensor that depends on the inputs."""
+
+    values: Any
+    used: set[int] = field(default_factory=set)  # numbers of these places
+
+    def tensors(self, memory: dict[int, Tensor]) -> Any:
+        """The same lists with tensors in that memory."""
+        return map_aggregate(
+            self.values, lambda leaf: leaf.tensor(memory) if isinstance(leaf, Place) else leaf
+        )
 
 
-def _owners(nodes: list[Node], results: dict[Node, Any]) -> dict[Node, Node]:
-    """Of each node the one that made the memory in which its result lies."""
-    owners: dict[Node, Node] = {}
-    makers: dict[int, Node] = {}
-    for node in nodes:
-        if node not in results:
-            continue
-        if any(results[node] is results[used] for used in node.all_input_nodes):
-            raise ValueError(f"{node.target} changes its input; only new results can be replayed")
-        parts = results[node] if isinstance(results[node], Sequence) else [results[node]]
-        place = parts[0].untyped_storage().data_ptr()
-        owners[node] = makers.setdefault(place, node) if place else node
-        if owners[node] is node and len(parts) > 1:
-            raise ValueError(f"{node.target} has several results; only one can be replayed")
-    return owners
+@dataclass(frozen=True)
+class Operation:
+    """What was called, with which positional and named inputs, and what it made or changed."""
+
+    target: Any
+    inputs: Placed
+    result: Place
 
 
-def _n_bytes(result: Tensor) -> int:
-    """Of the memory in which a result lies."""
-    return result.untyped_storage().nbytes()
+class Recorder(TorchDispatchMode):
+    """Lists the operations that depend on some tensors and make new ones, while it is active."""
+
+    def __init__(self, inputs: Sequence[Tensor]) -> None:
+        super().__init__()
+        self.operations: list[Operation] = []
+        self._kept = list(inputs)  # or memory would be used again, and its address say nothing
+        self._numbers = {_address(tensor): number for number, tensor in enumerate(inputs)}
+        self._fixed = {None, *self._numbers.values()}  # None: constants
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """As torch asks its modes; True would import its compiler, which takes two seconds."""
+        return False
+
+    def __torch_dispatch__(
+        self, target: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        inputs = self.placed((args, kwargs or {}))
+        result = target(*args, **(kwargs or {}))
+        if inputs.used and target not in CONSTANT:
+            self._record(target, inputs, args, result)
+        return result
+
+    def placed(self, values: Any) -> Placed:
+        """Nested lists of tensors and other values with places."""
+        used: set[int] = set()
+
+        def place(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor) or _address(leaf) not in self._numbers:
+                return leaf
+            used.add(self._numbers[_address(leaf)])
+            return self._place(leaf)
+
+        return Placed(map_aggregate(values, place), used)
+
+    def _place(self, tensor: Tensor) -> Place:
+        number, n_bytes = self._numbers[_address(tensor)], tensor.untyped_storage().nbytes()
+        form = (tensor.size(), tensor.stride(), int(tensor.storage_offset()))
+        return Place(number, n_bytes, tensor.dtype, *form)
+
+    def _record(self, target: Any, inputs: Placed, args: Sequence[Any], result: Any) -> None:
+        results = result if isinstance(result, Sequence) else [result]
+        if not all(isinstance(each, Tensor) for each in results):
+            raise ValueError(f"{target} makes a number of its inputs; it cannot be replayed")
+        changed = [each for each in results if any(each is given for given in args)]
+        if any(self._numbers.get(_address(each)) in self._fixed for each in changed):
+            raise ValueError(f"{target} changes an input or a constant; it cannot be replayed")
+        new = [each for each in results if _address(each) and _address(each) not in self._numbers]
+        if len(new) > 1:
+            raise ValueError(f"{target} has several results; only one can be replayed")
+        for tensor in new:
+            number = self._numbers[_address(tensor)] = len(self._kept)
+            self._kept.append(tensor)
+            if target in PARTLY_ZERO:
+                self._fixed.add(number)
+        for tensor in (*new, *changed):
+            self.operations.append(Operation(target, inputs, self._place(tensor)))
 
 
-def _shaped(block: Tensor, result: Tensor) -> Tensor:
-    """Memory with the size and the strides of a result."""
-    own = block[: _n_bytes(result)].view(result.dtype)
-    return own.as_strided(result.size(), result.stride(), result.storage_offset())
+def _needed(operations: Sequence[Operation], results: Placed) -> list[Operation]:
+    """Those on which the results depend."""
+    needed, used = [], set(results.used)
+    for operation in reversed(operations):
+        if operation.result.number in used:
+            needed.append(operation)
+            used |= operation.inputs.used
+    return needed[::-1]
+
+
+def _address(tensor: Tensor) -> int:
+    """Of its memory; 0 if it has none."""
+    return tensor.untyped_storage().data_ptr()
+
+
+def _bytes(tensor: Tensor) -> Tensor:
+    """The memory of a contiguous tensor."""
+    return tensor.view(-1).view(torch.uint8)
 
 
 def _into(out: Tensor, target: Any, args: Any, kwargs: Any) -> Callable[[], Any]:

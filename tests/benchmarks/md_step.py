@@ -6,7 +6,7 @@
 PYTHON is the interpreter of an environment that has mace-torch or nequip. Every model lives in a
 process of its own; models and systems take turns, so that a busy machine is busy for all. Atoms
 move by 0.01 Å between calls; neighbour lists are included. sikff is measured as it answers the
-first calls, and replayed, as a calculator does after five hundred with the same atoms; with
+first calls, and replayed, as a calculator does after ten with the same atoms; with
 --small also with 16 channels (default: 32) and products of two (default: of three). Weights are
 random: they cost what trained ones cost. Prints medians and ratios to the fastest peer, and peak
 memory per atom above that of a process that has evaluated a small box of water (Linux).
