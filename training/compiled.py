@@ -1,10 +1,11 @@
-"""Training steps through ``torch.compile``."""
+"""Training steps that are compiled or replayed."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 
 import torch
+from torch import Tensor
 
 from sikff.forcefield import ForceField, Prediction
 from sikff.forcefield.compiled import (
@@ -12,10 +13,12 @@ from sikff.forcefield.compiled import (
     Backend,
     Slopes,
     compiled_by_torch,
+    energies_and_slopes,
     flattened,
 )
 from sikff.forcefield.energy import total, volumes
 from sikff.forcefield.padding import Room, inputs, most_neighbours, padded
+from sikff.forcefield.replay import Replay
 from sikff.graph import AtomicGraph
 from sikff.training.batches import Sample
 
@@ -47,8 +50,7 @@ class CompiledTraining:
         whole = padded(graph, self.room, self.model.cutoff)
         tensors = inputs(whole, graph.n_atoms, INPUTS)
         if stress not in self._functions:
-            flat = flattened(self.model, whole, INPUTS, stress, again=True)
-            self._functions[stress] = compiled_by_torch(flat, tensors, self.backend)
+            self._functions[stress] = self._prepared(whole, tensors, stress)
         energies, slopes, *strain_slopes = self._functions[stress](*tensors)
         energies = energies[: graph.n_atoms]
         return Prediction(
@@ -57,6 +59,15 @@ class CompiledTraining:
             -slopes[: graph.n_atoms] if forces else None,
             None if volume is None else strain_slopes[0][: graph.n_graphs] / volume[:, None, None],
         )
+
+    def _prepared(
+        self, whole: AtomicGraph, tensors: Sequence[Tensor], stress: bool
+    ) -> Callable[..., Slopes]:
+        described = (self.model, whole, INPUTS, stress, True)
+        if self.backend is not None:
+            return compiled_by_torch(flattened(*described), tensors, self.backend)
+        weights = [weight for weight in self.model.parameters() if weight.requires_grad]
+        return Replay(energies_and_slopes(*described), tensors, weights)
 
 
 def room_for(samples: Sequence[Sample], structures: int) -> tuple[Room, float]:

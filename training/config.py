@@ -133,6 +133,8 @@ class TrainConfig(Section):
         compile: take steps through ``torch.compile``: minutes at the start, then about twice as
             many steps for small structures of similar size. It needs a C++ compiler, such as g++,
             on a GPU Triton.
+        replay: where structures are small and of similar size, run the operations of a step on the
+            CPU without what Python and autograd add, see `sikff.forcefield.replay`.
         tensorboard: write event files for TensorBoard as well as log.csv.
     """
 
@@ -160,6 +162,7 @@ class TrainConfig(Section):
     devices: Count = 1
     threads: Count | None = None
     compile: bool = False
+    replay: bool = True
     tensorboard: bool = False
 
     @model_validator(mode="before")

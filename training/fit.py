@@ -11,7 +11,9 @@ import torch
 import yaml
 from torch.multiprocessing import ProcessRaisedException
 
-from sikff.forcefield import load
+from sikff.forcefield import ForceField, load
+from sikff.forcefield.padding import Room
+from sikff.forcefield.parts import are_small
 from sikff.training.compiled import room_for
 from sikff.training.config import TrainConfig
 from sikff.training.dataset import Dataset
@@ -23,7 +25,7 @@ from sikff.training.plots import learning_curves, parity, read_log, save_figure
 from sikff.training.progress import RunProgress
 from sikff.training.start import initial_model, keep_start
 
-FILLED = 0.5  # part of a compiled batch; where less is used, compiling hardly pays
+FILLED = 0.5  # part of a compiled or replayed batch; where less is used, neither pays
 
 # What a resumed run may change.
 FREE = {
@@ -35,6 +37,7 @@ FREE = {
     "devices",
     "threads",
     "compile",
+    "replay",
     "tensorboard",
 }
 
@@ -89,15 +92,7 @@ def fit(
     size = sum(parameter.numel() for parameter in model.parameters())
     source = "" if config.start is None else f", from {config.start.model}"
     report(f"{size} weights, group {dataset.model.group}{source}")
-    room = None
-    if config.compile:
-        room, filled = room_for(dataset.train, -(-config.batch_size // config.devices))
-        report(
-            f"compiled for {room.atoms} atoms with {room.neighbours} neighbours each, of which "
-            f"batches fill {filled:.0%} on average; the first step takes some minutes"
-        )
-        if filled < FILLED:
-            report("sizes differ so much that the run may be faster with compile: false")
+    room = _room(config, dataset, model, report)
     module = FitModule(model, config, len(dataset.train), len(dataset.valid), room)
     _write_config(config)
     with warnings.catch_warnings():  # Lightning 2.6 uses a name that torch 2.13 deprecates
@@ -120,8 +115,7 @@ def trainer(config: TrainConfig, progress: bool) -> L.Trainer:
     Raises:
         ValueError: if there are not so many devices.
     """
-    available = torch.cuda.device_count()
-    cuda = bool(available) if config.device == "auto" else config.device == "cuda"
+    available, cuda = torch.cuda.device_count(), _uses_cuda(config)
     if cuda and available < config.devices:
         raise ValueError(
             f"device is {config.device} and devices {config.devices}, but torch finds {available} "
@@ -142,6 +136,31 @@ def trainer(config: TrainConfig, progress: bool) -> L.Trainer:
         callbacks=[RunProgress()] if progress else [],
         default_root_dir=config.output,
     )
+
+
+def _uses_cuda(config: TrainConfig) -> bool:
+    return torch.cuda.is_available() if config.device == "auto" else config.device == "cuda"
+
+
+def _room(
+    config: TrainConfig, dataset: Dataset, model: ForceField, report: Callable[[str], None]
+) -> Room | None:
+    """For any batch, where steps are compiled or replayed."""
+    room, filled = room_for(dataset.train, -(-config.batch_size // config.devices))
+    how = (
+        f"for {room.atoms} atoms with {room.neighbours} neighbours each, of which batches fill "
+        f"{filled:.0%} on average"
+    )
+    if config.compile:
+        report(f"compiled {how}; the first step takes some minutes")
+        if filled < FILLED:
+            report("sizes differ so much that the run may be faster with compile: false")
+        return room
+    small = are_small(room.atoms * room.neighbours, model.row, torch.device("cpu"))
+    if config.replay and not _uses_cuda(config) and small and filled >= FILLED:
+        report(f"steps are replayed {how}")
+        return room
+    return None
 
 
 def _prepare_folder(config: TrainConfig, resume: bool) -> Path | None:

@@ -40,7 +40,7 @@ class FitModule(L.LightningModule):
         config: the run.
         structures: size of the training set, for the provenance of the model.
         validated: size of the validation set.
-        room: for any batch, if steps are to be compiled.
+        room: for any batch, if steps are to be compiled or replayed.
     """
 
     def __init__(
@@ -54,14 +54,16 @@ class FitModule(L.LightningModule):
         super().__init__()
         self.model = model
         self.averaged = copy.deepcopy(model).requires_grad_(False)
-        self._compiled = None if room is None else CompiledTraining(model, room)
+        self._prepared = None
+        if room is not None:
+            self._prepared = CompiledTraining(model, room, "inductor" if config.compile else None)
         self.config = config
         self.structures = structures
         self.validated = validated
         self.patience = Patience()
         self.run_log = RunLog(config.output, config.tensorboard)
         self._spent, self._began = 0.0, time.monotonic()
-        self._compiles = room is not None  # in the next step, of which the clock knows nothing
+        self._prepares = room is not None  # in the next step, of which the clock knows nothing
         self._minutes = 0.0  # as all processes read it, at the start of a step
         self._train_losses: list[Tensor] = []
         self._valid_losses: list[Tensor] = []
@@ -122,7 +124,7 @@ class FitModule(L.LightningModule):
             group["lr"] = self.learning_rate()
 
     def training_step(self, batch: Batch, batch_idx: int) -> Tensor:
-        value = self._loss(self._compiled or self.model, batch)
+        value = self._loss(self._prepared or self.model, batch)
         self._names = batch.names
         self._refuse_if_not_finite(value.detach(), "loss")
         self._train_losses.append(value.detach())
@@ -133,8 +135,8 @@ class FitModule(L.LightningModule):
         self._refuse_if_not_finite(norm, "gradient")
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
-        if self._compiles:
-            self._compiles, self._began = False, time.monotonic()
+        if self._prepares:
+            self._prepares, self._began = False, time.monotonic()
         step = self.global_step  # a young average forgets faster
         weight = 1 - min(self.config.ema, step / (step + 10.0))
         with torch.no_grad():

@@ -245,15 +245,13 @@ def flattened(
 
 
 def compiled_by_torch(
-    flat: GraphModule, example: Sequence[Tensor], backend: Backend | None
+    flat: GraphModule, example: Sequence[Tensor], backend: Backend
 ) -> Callable[..., Slopes]:
-    """What ``torch.compile`` makes of a list of operations, tried on an example; None: the list.
+    """What ``torch.compile`` makes of a list of operations, tried on an example.
 
     Raises:
         RuntimeError: if torch cannot compile on this machine.
     """
-    if backend is None:
-        return flat
     function = torch.compile(flat, backend=backend, dynamic=False)
     try:
         function(*example)

@@ -9,6 +9,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.autograd.function import once_differentiable
 from torch.fx.node import map_aggregate
 from torch.utils._python_dispatch import TorchDispatchMode
 
@@ -65,6 +66,8 @@ class Replay:
         function: of tensors, for which it does the same operations whatever their values. It
             returns a tuple of tensors.
         example: inputs, of the sizes of all that are to come.
+        weights: tensors that the function reads besides, whose values may change in place. By them
+            what a call has returned can be differentiated, once and before the next call.
 
     Attributes:
         n_calls: operations of a call, without views.
@@ -77,32 +80,66 @@ class Replay:
     """
 
     def __init__(
-        self, function: Callable[..., tuple[Tensor, ...]], example: Sequence[Tensor]
+        self,
+        function: Callable[..., tuple[Tensor, ...]],
+        example: Sequence[Tensor],
+        weights: Sequence[Tensor] = (),
     ) -> None:
         self._calls: list[Callable[[], Any]] = []
         self.n_bytes = self.n_bytes_written = 0
+        self._weights, self._gradients = list(weights), list[Tensor]()
         self._inputs = [tensor.clone(memory_format=torch.contiguous_format) for tensor in example]
-        recorder = Recorder(self._inputs)
+        recorder, slopes = Recorder(), tuple[Tensor | None, ...]()
+        for tensor in (*self._inputs, *self._weights):
+            recorder.add_input(tensor)
         with recorder:
             results = function(*self._inputs)
+            forward = len(recorder.operations)
+            if weights:
+                self._gradients = [torch.zeros_like(result) for result in results]
+                for tensor in self._gradients:
+                    recorder.add_input(tensor)
+                slopes = torch.autograd.grad(results, weights, self._gradients, allow_unused=True)
+        asked = recorder.placed((*results, *slopes))
+        needed = _needed(recorder.operations, asked)
+        operations = [recorder.operations[number] for number in needed]
         with torch.inference_mode():
-            self._results = self._planned(recorder.operations, recorder.placed(results))
+            held = self._planned(operations, asked, recorder.inputs)
+        self._results, self._slopes = held[: len(results)], held[len(results) :]
+        self._forward = sum(number < forward for number in needed)
+        self._in_memory: object = None  # the call whose results are there to be differentiated
         self.n_calls = len(self._calls)
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
+        """The results, which are one's own.
+
+        Raises:
+            RuntimeError: when they are differentiated after another call, or again.
+        """
+        _copy(tensors, self._inputs)
+        return _Differentiable.apply(self, *self._weights) if self._weights else self._run()
+
+    def _run(self) -> tuple[Tensor, ...]:
         with torch.inference_mode():
-            for own, tensor in zip(self._inputs, tensors, strict=True):
-                own.copy_(tensor)
-            for call in self._calls:
+            for call in self._calls[: self._forward]:
                 call()
         return tuple(result.clone() for result in self._results)
 
-    def _planned(self, recorded: Sequence[Operation], results: Placed) -> list[Tensor]:
-        """Fills the list of calls; the tensors that hold the results of the whole."""
-        operations = _needed(recorded, results)
-        memory = {number: _bytes(tensor) for number, tensor in enumerate(self._inputs)}
+    def _run_back(self, gradients: Sequence[Tensor]) -> list[Tensor | None]:
+        """Slopes in the weights of the sum of results multiplied by these."""
+        _copy(gradients, self._gradients)
+        with torch.inference_mode():
+            for call in self._calls[self._forward :]:
+                call()
+        return [None if slope is None else slope.clone() for slope in self._slopes]
+
+    def _planned(
+        self, operations: Sequence[Operation], asked: Placed, inputs: dict[int, Tensor]
+    ) -> list[Any]:
+        """Fills the list of calls; the tensors that hold what is asked for."""
+        memory = {number: _bytes(tensor) for number, tensor in inputs.items()}
         last = {used: k for k, operation in enumerate(operations) for used in operation.inputs.used}
-        kept = {*memory, *results.used}
+        kept = {*memory, *asked.used}
         free: list[Tensor] = []
         for k, operation in enumerate(operations):
             target, place = operation.target, operation.result
@@ -119,7 +156,7 @@ class Replay:
                 self._calls.append(_into(place.tensor(memory), target, args, kwargs))
             ending = [n for n in operation.inputs.used if last[n] == k and n not in kept]
             free += [memory.pop(number) for number in ending]
-        return list(results.tensors(memory))
+        return list(asked.tensors(memory))
 
     def _block(self, place: Place, free: list[Tensor]) -> Tensor:
         """Memory for a result: the smallest that is free and fits, or new."""
@@ -178,12 +215,21 @@ class Operation:
 class Recorder(TorchDispatchMode):
     """Lists the operations that depend on some tensors and make new ones, while it is active."""
 
-    def __init__(self, inputs: Sequence[Tensor]) -> None:
+    def __init__(self) -> None:
         super().__init__()
         self.operations: list[Operation] = []
-        self._kept = list(inputs)  # or memory would be used again, and its address say nothing
-        self._numbers = {_address(tensor): number for number, tensor in enumerate(inputs)}
-        self._fixed = {None, *self._numbers.values()}  # None: constants
+        self.inputs: dict[int, Tensor] = {}
+        self._kept: list[Tensor] = []  # or memory would be used again, and its address say nothing
+        self._numbers: dict[int, int] = {}  # of addresses
+        self._fixed: set[int | None] = {None}  # what must not be changed; None: constants
+
+    def add_input(self, tensor: Tensor) -> None:
+        """A tensor, contiguous, on which operations may depend."""
+        if address := _address(tensor):
+            number = self._numbers[address] = len(self._kept)
+            self._kept.append(tensor)
+            self._fixed.add(number)
+            self.inputs[number] = tensor
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -235,14 +281,42 @@ class Recorder(TorchDispatchMode):
             self.operations.append(Operation(target, inputs, self._place(tensor)))
 
 
-def _needed(operations: Sequence[Operation], results: Placed) -> list[Operation]:
-    """Those on which the results depend."""
-    needed, used = [], set(results.used)
-    for operation in reversed(operations):
-        if operation.result.number in used:
-            needed.append(operation)
-            used |= operation.inputs.used
+class _Differentiable(torch.autograd.Function):
+    """A call whose results can be differentiated by the weights."""
+
+    @staticmethod
+    def forward(ctx: Any, replay: Replay, *weights: Tensor) -> tuple[Tensor, ...]:
+        ctx.replay = replay
+        replay._in_memory = ctx
+        return replay._run()
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        replay = ctx.replay
+        if replay._in_memory is not ctx:
+            raise RuntimeError(
+                "the memory of this call has been used again; results can be differentiated once, "
+                "before the next call"
+            )
+        replay._in_memory = None
+        return None, *replay._run_back(gradients)
+
+
+def _needed(operations: Sequence[Operation], asked: Placed) -> list[int]:
+    """Numbers of those on which what is asked for depends."""
+    needed, used = [], set(asked.used)
+    for number in reversed(range(len(operations))):
+        if operations[number].result.number in used:
+            needed.append(number)
+            used |= operations[number].inputs.used
     return needed[::-1]
+
+
+def _copy(tensors: Sequence[Tensor], own: Sequence[Tensor]) -> None:
+    with torch.inference_mode():
+        for tensor, place in zip(tensors, own, strict=True):
+            place.copy_(tensor)
 
 
 def _address(tensor: Tensor) -> int:
@@ -252,7 +326,7 @@ def _address(tensor: Tensor) -> int:
 
 def _bytes(tensor: Tensor) -> Tensor:
     """The memory of a contiguous tensor."""
-    return tensor.view(-1).view(torch.uint8)
+    return tensor.detach().view(-1).view(torch.uint8)
 
 
 def _into(out: Tensor, target: Any, args: Any, kwargs: Any) -> Callable[[], Any]:

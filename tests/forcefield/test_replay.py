@@ -108,6 +108,43 @@ def test_what_nobody_needs_and_constants_are_not_replayed(generator: torch.Gener
     assert all(torch.equal(a, b) for a, b in zip(replay(2 * x), wasteful(2 * x), strict=True))
 
 
+def test_it_can_be_differentiated_by_weights(generator: torch.Generator) -> None:
+    """Whose values change in place; one that is not used has no gradient."""
+    weights = [torch.randn(4, 4, generator=generator).requires_grad_() for _ in range(3)]
+
+    def network(x: Tensor) -> tuple[Tensor, Tensor]:
+        h = torch.sin(x @ weights[0])
+        return (h @ weights[1]).cos(), h.sum(0)
+
+    x = torch.randn(5, 4, generator=generator)
+    replay = Replay(network, [x], weights)
+    for step in range(3):
+        losses = []
+        for function in (replay, network):
+            a, b = function(x + step)
+            loss = (a * a).sum() + b.exp().sum()
+            losses.append((loss, *torch.autograd.grad(loss, weights, allow_unused=True)))
+        assert all(
+            torch.equal(one, two) for one, two in zip(*losses, strict=True) if two is not None
+        )
+        assert losses[0][1].abs().max() > 0 and losses[0][3] is None
+        with torch.no_grad():
+            weights[0] *= 1.5
+            weights[1] += 1
+
+
+def test_results_are_differentiated_once_and_before_the_next_call() -> None:
+    weight = torch.ones(3, requires_grad=True)
+    replay = Replay(lambda x: (x * weight,), [torch.zeros(3)], [weight])
+    (early,), (late,) = replay(torch.ones(3)), replay(torch.ones(3))
+    with pytest.raises(RuntimeError, match="memory of this call has been used again"):
+        early.sum().backward()
+    late.sum().backward(retain_graph=True)
+    assert torch.equal(weight.grad, torch.ones(3))
+    with pytest.raises(RuntimeError, match="differentiated once"):
+        late.sum().backward()
+
+
 def counted(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     """Grows with every call that the model itself answers."""
     calls: list[int] = []

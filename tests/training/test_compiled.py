@@ -1,7 +1,6 @@
-"""Compiled training steps against the plain ones: values, and gradients in the weights."""
+"""Compiled and replayed training steps against the plain ones: values, and their gradients."""
 
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -66,7 +65,7 @@ def largest(found: Tensor, expected: Tensor) -> float:
 
 
 @pytest.mark.parametrize("group", MODELS)
-def test_a_compiled_step_is_the_step(group: str) -> None:
+def test_a_replayed_step_is_the_step(group: str) -> None:
     """For batches of several sizes, and after the weights have changed."""
     model = force_field(group, **MODELS[group]).train()
     structures = STRUCTURES[group]
@@ -113,21 +112,58 @@ def test_there_is_room_for_any_batch() -> None:
     assert alone == Room(5, 2, 1)
 
 
-def test_a_compiled_run_is_the_run(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replayed_run_is_the_run(config: TrainConfig) -> None:
     """With crystals of different sizes, a last batch of one, and stress."""
-    config = changed(config, loss={"energy": 1, "forces": 1, "stress": 1})
-    fit(config)
-    monkeypatch.setattr(module, "CompiledTraining", partial(CompiledTraining, backend=None))
+    config = changed(config, loss={"energy": 1, "forces": 1, "stress": 1}, replay=False)
     lines: list[str] = []
-    other = changed(config, compile=True, output=config.output.with_name("compiled"))
+    fit(config, report=lines.append)
+    assert not any("replayed" in line for line in lines)
+    other = changed(config, replay=True, output=config.output.with_name("replayed"))
     fit(other, report=lines.append)
-    assert any("compiled for 17 atoms" in line for line in lines)
-    assert not any("faster with compile: false" in line for line in lines)
+    assert any("steps are replayed for 17 atoms" in line for line in lines)
     for one, two in zip(rows(config), rows(other), strict=True):
         for key in one.keys() - {"minutes"}:
             assert two[key] == pytest.approx(one[key], rel=LIMITS.gradient), key
-    fit(changed(other, compile=False, max_epochs=4), resume=True)
+    fit(changed(other, replay=False, max_epochs=4), resume=True)
     assert len(rows(other)) == 4
+
+
+def test_frozen_weights_are_left_alone() -> None:
+    model = force_field().train()
+    model.network.embedding.requires_grad_(False)
+    graph = batch(model, [ethanol()], 0)
+    replayed = CompiledTraining(model, Room(1, 10, 8), backend=None)
+    replayed(graph).forces.square().sum().backward()
+    found = {name: weight.grad for name, weight in model.named_parameters()}
+    model.zero_grad()
+    model(graph).forces.square().sum().backward()
+    for name, weight in model.named_parameters():
+        assert (found[name] is None) == (weight.grad is None), name
+        if weight.grad is not None:
+            assert largest(found[name], weight.grad) < LIMITS.gradient, name
+    assert found["network.embedding"] is None
+
+
+def test_structures_of_different_size_are_not_replayed(
+    config: TrainConfig, frames: list[ase.Atoms]
+) -> None:
+    paths = [config.output.with_name(name) for name in ("sizes.xyz", "valid.xyz")]
+    ase.io.write(paths[0], [*frames, large_one(frames)])
+    ase.io.write(paths[1], frames[:2])
+    lines: list[str] = []
+    fit(changed(config, data={"train": paths[0], "valid": paths[1]}), report=lines.append)
+    assert len(lines) > 3 and not any("replayed" in line for line in lines)
+
+
+def large_one(frames: list[ase.Atoms]) -> ase.Atoms:
+    large = frames[0].repeat(3)
+    large.calc = EMT()
+    large.get_forces()
+    return large
+
+
+def with_backend(backend: Callable[..., Any]) -> Callable[..., CompiledTraining]:
+    return lambda model, room, _: CompiledTraining(model, room, backend)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:DeprecationWarning")  # torch's own
@@ -142,7 +178,7 @@ def test_the_clock_stands_still_while_it_compiles(
         return flat
 
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(module, "CompiledTraining", partial(CompiledTraining, backend=slow))
+    monkeypatch.setattr(module, "CompiledTraining", with_backend(slow))
     fit(changed(config, compile=True, max_epochs=3, max_minutes=5))
     assert now >= 600
     assert [row["minutes"] for row in rows(config)] == [0, 0, 0]
@@ -155,13 +191,10 @@ def test_a_failure_to_compile_is_told_and_so_is_much_padding(
     def broken(*_: object) -> None:
         raise OSError("no compiler found")
 
-    large = frames[0].repeat(3)
-    large.calc = EMT()
-    large.get_forces()
     paths = [config.output.with_name(name) for name in ("sizes.xyz", "valid.xyz")]
-    ase.io.write(paths[0], [*frames, large])
+    ase.io.write(paths[0], [*frames, large_one(frames)])
     ase.io.write(paths[1], frames[:2])
-    monkeypatch.setattr(module, "CompiledTraining", partial(CompiledTraining, backend=broken))
+    monkeypatch.setattr(module, "CompiledTraining", with_backend(broken))
     lines: list[str] = []
     config = changed(config, compile=True, data={"train": paths[0], "valid": paths[1]})
     with pytest.raises(RuntimeError, match=r"torch.compile failed .*C\+\+ compiler"):
