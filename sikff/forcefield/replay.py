@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
 from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
-from torch.fx.node import map_aggregate
-from torch.utils._python_dispatch import TorchDispatchMode
+
+from sikff.forcefield.recorder import PARTLY_ZERO, Operation, Place, Placed, Recorder
 
 ALIGNMENT = 64  # bytes
 aten = torch.ops.aten
@@ -44,13 +43,6 @@ INTO: dict[Any, Callable[..., Any]] = {
     aten.stack.default: torch.stack,
     aten.sub.Tensor: torch.sub,
     aten.sum.dim_IntList: torch.sum,
-}
-# The same whatever the values of their inputs.
-CONSTANT = {aten.new_zeros.default, aten.zeros_like.default, aten.ones_like.default}
-# Their results are zero but for a part, which is a gradient.
-PARTLY_ZERO = {
-    aten.select_backward.default: aten.select.int,
-    aten.slice_backward.default: aten.slice.Tensor,
 }
 
 
@@ -88,7 +80,7 @@ class Replay:
         self._calls: list[Callable[[], Any]] = []
         self.n_bytes = self.n_bytes_written = 0
         self._weights, self._gradients = list(weights), list[Tensor]()
-        self._inputs = [tensor.clone(memory_format=torch.contiguous_format) for tensor in example]
+        self._inputs = [tensor.clone() for tensor in example]
         recorder, slopes = Recorder(), tuple[Tensor | None, ...]()
         for tensor in (*self._inputs, *self._weights):
             recorder.add_input(tensor)
@@ -137,7 +129,7 @@ class Replay:
         self, operations: Sequence[Operation], asked: Placed, inputs: dict[int, Tensor]
     ) -> list[Any]:
         """Fills the list of calls; the tensors that hold what is asked for."""
-        memory = {number: _bytes(tensor) for number, tensor in inputs.items()}
+        memory = {number: _bytes_of(tensor) for number, tensor in inputs.items()}
         last = {used: k for k, operation in enumerate(operations) for used in operation.inputs.used}
         kept = {*memory, *asked.used}
         free: list[Tensor] = []
@@ -170,115 +162,6 @@ class Replay:
 
     def _new(self, n_bytes: int) -> Tensor:
         return torch.empty(n_bytes, dtype=torch.uint8, device=self._inputs[0].device)
-
-
-@dataclass(frozen=True)
-class Place:
-    """Where a tensor lies: in the memory of which result, of how many bytes, and how."""
-
-    number: int
-    n_bytes: int
-    dtype: torch.dtype
-    size: torch.Size
-    stride: tuple[int, ...]
-    offset: int
-
-    def tensor(self, memory: dict[int, Tensor]) -> Tensor:
-        """The tensor there, in memory [bytes] of each number."""
-        own = memory[self.number][: self.n_bytes].view(self.dtype)
-        return own.as_strided(self.size, self.stride, self.offset)
-
-
-@dataclass(frozen=True)
-class Placed:
-    """Nested lists of values, with the place of every tensor that depends on the inputs."""
-
-    values: Any
-    used: set[int] = field(default_factory=set)  # numbers of these places
-
-    def tensors(self, memory: dict[int, Tensor]) -> Any:
-        """The same lists with tensors in that memory."""
-        return map_aggregate(
-            self.values, lambda leaf: leaf.tensor(memory) if isinstance(leaf, Place) else leaf
-        )
-
-
-@dataclass(frozen=True)
-class Operation:
-    """What was called, with which positional and named inputs, and what it made or changed."""
-
-    target: Any
-    inputs: Placed
-    result: Place
-
-
-class Recorder(TorchDispatchMode):
-    """Lists the operations that depend on some tensors and make new ones, while it is active."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.operations: list[Operation] = []
-        self.inputs: dict[int, Tensor] = {}
-        self._kept: list[Tensor] = []  # or memory would be used again, and its address say nothing
-        self._numbers: dict[int, int] = {}  # of addresses
-        self._fixed: set[int | None] = {None}  # what must not be changed; None: constants
-
-    def add_input(self, tensor: Tensor) -> None:
-        """A tensor, contiguous, on which operations may depend."""
-        if address := _address(tensor):
-            number = self._numbers[address] = len(self._kept)
-            self._kept.append(tensor)
-            self._fixed.add(number)
-            self.inputs[number] = tensor
-
-    @classmethod
-    def _should_skip_dynamo(cls) -> bool:
-        """As torch asks its modes; True would import its compiler, which takes two seconds."""
-        return False
-
-    def __torch_dispatch__(
-        self, target: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
-    ) -> Any:
-        inputs = self.placed((args, kwargs or {}))
-        result = target(*args, **(kwargs or {}))
-        if inputs.used and target not in CONSTANT:
-            self._record(target, inputs, args, result)
-        return result
-
-    def placed(self, values: Any) -> Placed:
-        """Nested lists of tensors and other values with places."""
-        used: set[int] = set()
-
-        def place(leaf: Any) -> Any:
-            if not isinstance(leaf, Tensor) or _address(leaf) not in self._numbers:
-                return leaf
-            used.add(self._numbers[_address(leaf)])
-            return self._place(leaf)
-
-        return Placed(map_aggregate(values, place), used)
-
-    def _place(self, tensor: Tensor) -> Place:
-        number, n_bytes = self._numbers[_address(tensor)], tensor.untyped_storage().nbytes()
-        form = (tensor.size(), tensor.stride(), int(tensor.storage_offset()))
-        return Place(number, n_bytes, tensor.dtype, *form)
-
-    def _record(self, target: Any, inputs: Placed, args: Sequence[Any], result: Any) -> None:
-        results = result if isinstance(result, Sequence) else [result]
-        if not all(isinstance(each, Tensor) for each in results):
-            raise ValueError(f"{target} makes a number of its inputs; it cannot be replayed")
-        changed = [each for each in results if any(each is given for given in args)]
-        if any(self._numbers.get(_address(each)) in self._fixed for each in changed):
-            raise ValueError(f"{target} changes an input or a constant; it cannot be replayed")
-        new = [each for each in results if _address(each) and _address(each) not in self._numbers]
-        if len(new) > 1:
-            raise ValueError(f"{target} has several results; only one can be replayed")
-        for tensor in new:
-            number = self._numbers[_address(tensor)] = len(self._kept)
-            self._kept.append(tensor)
-            if target in PARTLY_ZERO:
-                self._fixed.add(number)
-        for tensor in (*new, *changed):
-            self.operations.append(Operation(target, inputs, self._place(tensor)))
 
 
 class _Differentiable(torch.autograd.Function):
@@ -319,14 +202,10 @@ def _copy(tensors: Sequence[Tensor], own: Sequence[Tensor]) -> None:
             place.copy_(tensor)
 
 
-def _address(tensor: Tensor) -> int:
-    """Of its memory; 0 if it has none."""
-    return tensor.untyped_storage().data_ptr()
-
-
-def _bytes(tensor: Tensor) -> Tensor:
-    """The memory of a contiguous tensor."""
-    return tensor.detach().view(-1).view(torch.uint8)
+def _bytes_of(tensor: Tensor) -> Tensor:
+    """All the memory in which a tensor lies."""
+    memory = torch.empty(0, dtype=torch.uint8, device=tensor.device)
+    return memory.set_(tensor.untyped_storage())
 
 
 def _into(out: Tensor, target: Any, args: Any, kwargs: Any) -> Callable[[], Any]:

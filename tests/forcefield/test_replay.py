@@ -33,6 +33,7 @@ def function(x: Tensor, w: Tensor) -> tuple[Tensor, ...]:
     parts = torch.cat([rows.sin(), rows.cos()], dim=1).split([3, 1], dim=1)
     grown = (torch.ones_like(w) + w).mul_(2.0)
     grown[1:3].add_(w[:2])
+    torch.mul(w[:2], 3.0, out=grown[4:])
     gathered = x.index_select(0, torch.zeros(5, dtype=torch.long))
     mixed = torch.nn.functional.silu(x * grown) @ torch.eye(6)
     result = torch.where(mixed > 0, mixed, -mixed).sum(0)

@@ -1,0 +1,136 @@
+"""The operations of a function of tensors, listed while it runs."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.fx.node import map_aggregate
+from torch.utils._python_dispatch import TorchDispatchMode
+
+aten = torch.ops.aten
+# The same whatever the values of their inputs.
+CONSTANT = {aten.new_zeros.default, aten.zeros_like.default, aten.ones_like.default}
+# Their results are zero but for a part, which is a gradient.
+PARTLY_ZERO = {
+    aten.select_backward.default: aten.select.int,
+    aten.slice_backward.default: aten.slice.Tensor,
+}
+
+
+@dataclass(frozen=True)
+class Place:
+    """Where a tensor lies: in the memory of which result, of how many bytes, and how."""
+
+    number: int
+    n_bytes: int
+    dtype: torch.dtype
+    size: torch.Size
+    stride: tuple[int, ...]
+    offset: int
+
+    def tensor(self, memory: dict[int, Tensor]) -> Tensor:
+        """The tensor there, in memory [bytes] of each number."""
+        own = memory[self.number][: self.n_bytes].view(self.dtype)
+        return own.as_strided(self.size, self.stride, self.offset)
+
+
+@dataclass(frozen=True)
+class Placed:
+    """Nested lists of values, with the place of every tensor that depends on the inputs."""
+
+    values: Any
+    used: set[int] = field(default_factory=set)  # numbers of these places
+
+    def tensors(self, memory: dict[int, Tensor]) -> Any:
+        """The same lists with tensors in that memory."""
+        return map_aggregate(
+            self.values, lambda leaf: leaf.tensor(memory) if isinstance(leaf, Place) else leaf
+        )
+
+
+@dataclass(frozen=True)
+class Operation:
+    """What was called, with which positional and named inputs, and what it made or changed."""
+
+    target: Any
+    inputs: Placed
+    result: Place
+
+
+class Recorder(TorchDispatchMode):
+    """Lists the operations that depend on some tensors and make new ones, while it is active."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.operations: list[Operation] = []
+        self.inputs: dict[int, Tensor] = {}
+        self._kept: list[Tensor] = []  # or memory would be used again, and its address say nothing
+        self._numbers: dict[int, int] = {}  # of addresses
+        self._fixed: set[int | None] = {None}  # what must not be changed; None: constants
+
+    def add_input(self, tensor: Tensor) -> None:
+        """A tensor on which operations may depend."""
+        if address := _address(tensor):
+            number = self._numbers[address] = len(self._kept)
+            self._kept.append(tensor)
+            self._fixed.add(number)
+            self.inputs[number] = tensor
+
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        """As torch asks its modes; True would import its compiler, which takes two seconds."""
+        return False
+
+    def __torch_dispatch__(
+        self, target: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        inputs = self.placed((args, kwargs or {}))
+        result = target(*args, **(kwargs or {}))
+        if inputs.used and target not in CONSTANT:
+            given = (*args, *(kwargs or {}).values())
+            self._record(target, inputs, given, result)
+        return result
+
+    def placed(self, values: Any) -> Placed:
+        """Nested lists of tensors and other values with places."""
+        used: set[int] = set()
+
+        def place(leaf: Any) -> Any:
+            if not isinstance(leaf, Tensor) or _address(leaf) not in self._numbers:
+                return leaf
+            used.add(self._numbers[_address(leaf)])
+            return self._place(leaf)
+
+        return Placed(map_aggregate(values, place), used)
+
+    def _place(self, tensor: Tensor) -> Place:
+        number, n_bytes = self._numbers[_address(tensor)], tensor.untyped_storage().nbytes()
+        form = (tensor.size(), tensor.stride(), int(tensor.storage_offset()))
+        return Place(number, n_bytes, tensor.dtype, *form)
+
+    def _record(self, target: Any, inputs: Placed, given: Sequence[Any], result: Any) -> None:
+        results = result if isinstance(result, Sequence) else [result]
+        if not all(isinstance(each, Tensor) for each in results):
+            raise ValueError(f"{target} makes a number of its inputs; it cannot be replayed")
+        changed = [each for each in results if any(each is one for one in given)]
+        if any(self._numbers.get(_address(each)) in self._fixed for each in changed):
+            raise ValueError(f"{target} changes an input or a constant; it cannot be replayed")
+        new = [each for each in results if _address(each) and _address(each) not in self._numbers]
+        if len(new) > 1:
+            raise ValueError(f"{target} has several results; only one can be replayed")
+        for tensor in new:
+            number = self._numbers[_address(tensor)] = len(self._kept)
+            self._kept.append(tensor)
+            if target in PARTLY_ZERO:
+                self._fixed.add(number)
+        for tensor in (*new, *changed):
+            self.operations.append(Operation(target, inputs, self._place(tensor)))
+
+
+def _address(tensor: Tensor) -> int:
+    """Of its memory; 0 if it has none."""
+    return tensor.untyped_storage().data_ptr()
