@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 from torch.fx.node import map_aggregate
+from torch.multiprocessing.reductions import StorageWeakRef
 from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
@@ -68,17 +69,14 @@ class Recorder(TorchDispatchMode):
         super().__init__()
         self.operations: list[Operation] = []
         self.inputs: dict[int, Tensor] = {}
-        self._kept: list[Tensor] = []  # or memory would be used again, and its address say nothing
-        self._numbers: dict[int, int] = {}  # of addresses
+        self._numbers: dict[StorageWeakRef, int] = {}  # of the memory of tensors, dead ones too
         self._fixed: set[int | None] = {None}  # what must not be changed; None: constants
 
     def add_input(self, tensor: Tensor) -> None:
         """A tensor on which operations may depend."""
-        if address := _address(tensor):
-            number = self._numbers[address] = len(self._kept)
-            self._kept.append(tensor)
-            self._fixed.add(number)
-            self.inputs[number] = tensor
+        number = self._numbers.setdefault(_memory(tensor), len(self._numbers))
+        self._fixed.add(number)
+        self.inputs[number] = tensor
 
     @classmethod
     def _should_skip_dynamo(cls) -> bool:
@@ -100,37 +98,38 @@ class Recorder(TorchDispatchMode):
         used: set[int] = set()
 
         def place(leaf: Any) -> Any:
-            if not isinstance(leaf, Tensor) or _address(leaf) not in self._numbers:
+            number = self._numbers.get(_memory(leaf)) if isinstance(leaf, Tensor) else None
+            if number is None:
                 return leaf
-            used.add(self._numbers[_address(leaf)])
-            return self._place(leaf)
+            used.add(number)
+            return _place(number, leaf)
 
         return Placed(map_aggregate(values, place), used)
-
-    def _place(self, tensor: Tensor) -> Place:
-        number, n_bytes = self._numbers[_address(tensor)], tensor.untyped_storage().nbytes()
-        form = (tensor.size(), tensor.stride(), int(tensor.storage_offset()))
-        return Place(number, n_bytes, tensor.dtype, *form)
 
     def _record(self, target: Any, inputs: Placed, given: Sequence[Any], result: Any) -> None:
         results = result if isinstance(result, Sequence) else [result]
         if not all(isinstance(each, Tensor) for each in results):
             raise ValueError(f"{target} makes a number of its inputs; it cannot be replayed")
         changed = [each for each in results if any(each is one for one in given)]
-        if any(self._numbers.get(_address(each)) in self._fixed for each in changed):
+        if any(self._numbers.get(_memory(each)) in self._fixed for each in changed):
             raise ValueError(f"{target} changes an input or a constant; it cannot be replayed")
-        new = [each for each in results if _address(each) and _address(each) not in self._numbers]
+        new = [each for each in results if _memory(each) not in self._numbers]
         if len(new) > 1:
             raise ValueError(f"{target} has several results; only one can be replayed")
         for tensor in new:
-            number = self._numbers[_address(tensor)] = len(self._kept)
-            self._kept.append(tensor)
+            number = self._numbers[_memory(tensor)] = len(self._numbers)
             if target in PARTLY_ZERO:
                 self._fixed.add(number)
         for tensor in (*new, *changed):
-            self.operations.append(Operation(target, inputs, self._place(tensor)))
+            result = _place(self._numbers[_memory(tensor)], tensor)
+            self.operations.append(Operation(target, inputs, result))
 
 
-def _address(tensor: Tensor) -> int:
-    """Of its memory; 0 if it has none."""
-    return tensor.untyped_storage().data_ptr()
+def _memory(tensor: Tensor) -> StorageWeakRef:
+    """Names the memory of a tensor, and of no other one, also when it has been freed."""
+    return StorageWeakRef(tensor.untyped_storage())
+
+
+def _place(number: int, tensor: Tensor) -> Place:
+    form = (tensor.size(), tensor.stride(), int(tensor.storage_offset()))
+    return Place(number, tensor.untyped_storage().nbytes(), tensor.dtype, *form)

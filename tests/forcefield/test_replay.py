@@ -134,6 +134,24 @@ def test_it_can_be_differentiated_by_weights(generator: torch.Generator) -> None
             weights[1] += 1
 
 
+def test_weights_may_share_memory_and_have_gaps(generator: torch.Generator) -> None:
+    both = torch.randn(2, 3, 4, generator=generator)
+    weights = [both[0].T.requires_grad_(), both[1, :, ::2].requires_grad_()]
+
+    def network(x: Tensor) -> tuple[Tensor]:
+        return (torch.sin(x @ weights[0]) @ weights[1],)
+
+    x = torch.randn(5, 4, generator=generator)
+    replay = Replay(network, [x], weights)
+    for _ in range(2):
+        found, expected = (
+            torch.autograd.grad(f(x)[0].square().sum(), weights) for f in (replay, network)
+        )
+        assert all(torch.equal(a, b) for a, b in zip(found, expected, strict=True))
+        assert expected[1].abs().max() > 0
+        both.data += 0.1
+
+
 def test_results_are_differentiated_once_and_before_the_next_call() -> None:
     weight = torch.ones(3, requires_grad=True)
     replay = Replay(lambda x: (x * weight,), [torch.zeros(3)], [weight])
