@@ -63,11 +63,12 @@ class CompiledTraining:
     def _prepared(
         self, whole: AtomicGraph, tensors: Sequence[Tensor], stress: bool
     ) -> Callable[..., Slopes]:
-        described = (self.model, whole, INPUTS, stress, True)
+        function = energies_and_slopes(self.model, whole, INPUTS, stress, again=True)
         if self.backend is not None:
-            return compiled_by_torch(flattened(*described), tensors, self.backend)
+            flat = flattened(function, tensors, again=True)
+            return compiled_by_torch(flat, tensors, self.backend)
         weights = [weight for weight in self.model.parameters() if weight.requires_grad]
-        return Replay(energies_and_slopes(*described), tensors, weights)
+        return Replay(function, tensors, weights)
 
 
 def room_for(samples: Sequence[Sample], structures: int) -> tuple[Room, float]:

@@ -134,10 +134,11 @@ class Compiled(EnergyModel):
         whole = padded(graph, room, self.cutoff)
         tensors = inputs(whole, graph.n_atoms, MOVING)
         if function is None:
+            asked = energies_and_slopes(self.model, whole, MOVING, stress)
             if self.backend is None:
-                function = Replay(energies_and_slopes(self.model, whole, MOVING, stress), tensors)
+                function = Replay(asked, tensors)
             else:
-                flat = with_constants_folded(flattened(self.model, whole, MOVING, stress))
+                flat = with_constants_folded(flattened(asked, tensors))
                 function = compiled_by_torch(flat, tensors, self.backend)
             self._function, self.room, self._fixed = function, room, fixed
             self._has_stress = stress
@@ -193,7 +194,7 @@ def energies_and_slopes(
     stress: bool = True,
     again: bool = False,
 ) -> Callable[..., Slopes]:
-    """The function of 1 for atoms and 0 for ghosts, and of parts of a graph, to be flattened.
+    """Energies and slopes as a function of 1 for atoms and 0 for ghosts, and of parts of a graph.
 
     Args:
         model: the force field.
@@ -225,15 +226,16 @@ def energies_and_slopes(
 
 
 def flattened(
-    model: ForceField,
-    graph: AtomicGraph,
-    names: Sequence[str],
-    stress: bool = True,
-    again: bool = False,
+    function: Callable[..., Slopes], example: Sequence[Tensor], again: bool = False
 ) -> GraphModule:
-    """:func:`energies_and_slopes` as one list of operations."""
-    function = energies_and_slopes(model, graph, names, stress, again)
-    traced = make_fx(function)(*inputs(graph, graph.n_atoms, names))
+    """A function as one list of operations.
+
+    Args:
+        function: that of :func:`energies_and_slopes`.
+        example: its inputs.
+        again: whether its results can be differentiated.
+    """
+    traced = make_fx(function)(*example)
     if again:  # autograd detaches what it keeps: in a list of operations that would lose gradients
         for node in traced.graph.find_nodes(
             op="call_function", target=torch.ops.aten.detach.default
