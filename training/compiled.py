@@ -26,13 +26,15 @@ from sikff.training.batches import Sample
 class CompiledTraining:
     """A force field compiled for batches, whose predictions can be differentiated by the weights.
 
-    The first call compiles, for minutes with the default backend; weights may change after it.
+    The first call compiles, for minutes with the default backend; weights may change after it, in
+    place. Of replayed steps each prediction is differentiated once, before the next.
     Every batch is padded to the same size, so this pays for structures of similar size.
 
     Args:
         model: the force field.
         room: for the largest batch.
-        backend: of ``torch.compile``; None: the list of operations runs as it is.
+        backend: of ``torch.compile``; None: steps are replayed, see
+            :class:`~sikff.forcefield.replay.Replay`, which needs no compiler.
     """
 
     def __init__(self, model: ForceField, room: Room, backend: Backend | None = "inductor") -> None:

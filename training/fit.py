@@ -146,6 +146,9 @@ def _room(
     config: TrainConfig, dataset: Dataset, model: ForceField, report: Callable[[str], None]
 ) -> Room | None:
     """For any batch, where steps are compiled or replayed."""
+    may_replay = config.replay and not _uses_cuda(config)
+    if not (config.compile or may_replay):
+        return None
     room, filled = room_for(dataset.train, -(-config.batch_size // config.devices))
     how = (
         f"for {room.atoms} atoms with {room.neighbours} neighbours each, of which batches fill "
@@ -157,10 +160,10 @@ def _room(
             report("sizes differ so much that the run may be faster with compile: false")
         return room
     small = are_small(room.atoms * room.neighbours, model.row, torch.device("cpu"))
-    if config.replay and not _uses_cuda(config) and small and filled >= FILLED:
-        report(f"steps are replayed {how}")
-        return room
-    return None
+    if not small or filled < FILLED:
+        return None
+    report(f"steps are replayed {how}")
+    return room
 
 
 def _prepare_folder(config: TrainConfig, resume: bool) -> Path | None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -44,7 +44,7 @@ class Placed:
     """Nested lists of values, with the place of every tensor that depends on the inputs."""
 
     values: Any
-    used: set[int] = field(default_factory=set)  # numbers of these places
+    used: set[int]  # numbers of these places
 
     def tensors(self, memory: dict[int, Tensor]) -> Any:
         """The same lists with tensors in that memory."""

@@ -230,16 +230,15 @@ def memory(name: str) -> int:
 
 def measure(options: argparse.Namespace) -> dict[str, dict[str, dict[str, float]]]:
     """Median milliseconds and peak kB per atom: results[system][model]."""
-    ours = [
-        name
-        for name in OURS
-        if (options.compile or name not in COMPILED) and (options.small or " small" not in name)
-    ]
-    models = dict.fromkeys(ours, sys.executable)
+    models = dict.fromkeys(OURS, sys.executable)
     models |= dict.fromkeys(MACE, options.mace) if options.mace else {}
     models |= dict.fromkeys(NEQUIP, options.nequip) if options.nequip else {}
-    named = models | dict.fromkeys(OURS, sys.executable)
-    models = {name: named[name] for name in options.models or models}
+    shown = options.models or [
+        name
+        for name in models
+        if (options.compile or name not in COMPILED) and (options.small or " small" not in name)
+    ]
+    models = {name: models[name] for name in shown}
     results: dict[str, dict[str, dict[str, float]]] = {}
     with tempfile.TemporaryDirectory() as folder:
         sizes = {}
@@ -285,7 +284,7 @@ def show(system: str, n_atoms: int, results: dict[str, dict[str, float]]) -> Non
     print(f"\n{system}, {n_atoms} atoms")
     for name, each in results.items():
         ratio = f"{each['ms'] / min(peers):.3f} of the fastest peer" if peers else ""
-        print(f"  {name:30s} {each['ms']:8.1f} ms {each['kB per atom']:8.0f} kB/atom  {ratio}")
+        print(f"  {name:38s} {each['ms']:8.1f} ms {each['kB per atom']:8.0f} kB/atom  {ratio}")
 
 
 def main() -> None:

@@ -155,6 +155,15 @@ def test_structures_of_different_size_are_not_replayed(
     assert len(lines) > 3 and not any("replayed" in line for line in lines)
 
 
+def test_large_batches_are_not_replayed(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sikff.training.fit.are_small", lambda *_: False)
+    lines: list[str] = []
+    fit(config, report=lines.append)
+    assert len(lines) > 3 and not any("replayed" in line for line in lines)
+
+
 def large_one(frames: list[ase.Atoms]) -> ase.Atoms:
     large = frames[0].repeat(3)
     large.calc = EMT()
@@ -179,7 +188,10 @@ def test_the_clock_stands_still_while_it_compiles(
 
     monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
     monkeypatch.setattr(module, "CompiledTraining", with_backend(slow))
-    fit(changed(config, compile=True, max_epochs=3, max_minutes=5))
+    lines: list[str] = []
+    fit(changed(config, compile=True, max_epochs=3, max_minutes=5), report=lines.append)
+    assert any("compiled for 17 atoms" in line for line in lines)
+    assert not any("faster with compile: false" in line for line in lines)
     assert now >= 600
     assert [row["minutes"] for row in rows(config)] == [0, 0, 0]
 
