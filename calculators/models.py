@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -130,7 +131,8 @@ def field_response(model: EnergyModel, graph: AtomicGraph) -> FieldResponse:
 
 
 def _check_finite(found: Mapping[str, Any]) -> None:
-    wrong = [name for name, value in found.items() if not np.isfinite(value).all()]
+    sums = {name: each if isinstance(each, float) else each.sum() for name, each in found.items()}
+    wrong = [name for name, value in sums.items() if not math.isfinite(value)]
     if wrong:
         raise CalculationFailed(
             f"the force field returned NaN or infinity in {', '.join(wrong)}; expected finite "

@@ -31,7 +31,7 @@ class Edges(NamedTuple):
 
     receiver: np.ndarray  # [E] int64
     sender: np.ndarray  # [E] int64
-    shifts: np.ndarray  # [E, 3] whole cell shifts, zero in aperiodic directions
+    shifts: np.ndarray  # [E, 3] float64, whole cell shifts, zero in aperiodic directions
     lengths: np.ndarray  # [E] Å
 
 
@@ -104,16 +104,22 @@ class AtomicGraph:
             conditions = Conditions.of(atoms.info)
         origin = (np.inf,) * 3 if conditions.origin is None else conditions.origin
         return cls(
-            positions=torch.tensor(atoms.positions, dtype=dtype),
+            **_moving_parts(atoms, edges, dtype),
             species=torch.from_numpy(species),
-            cell=torch.tensor(atoms.cell.array, dtype=dtype)[None],
-            edge_index=torch.from_numpy(np.stack([edges.receiver, edges.sender])),
-            shifts=torch.tensor(edges.shifts, dtype=dtype),
             batch=torch.zeros(len(atoms), dtype=torch.int64),
             field=torch.tensor(conditions.field, dtype=dtype)[None],
             origin=torch.tensor(origin, dtype=dtype)[None],
             surface=torch.tensor([conditions.surface_index(surfaces)]),
         )
+
+    def moved(self, atoms: ase.Atoms, edges: Edges) -> AtomicGraph:
+        """The graph of the same atoms elsewhere, under the same conditions.
+
+        Raises:
+            ValueError: for atoms nearer than 0.1 Å to each other or to their own periodic images.
+        """
+        _check_distances(atoms, edges)
+        return dataclasses.replace(self, **_moving_parts(atoms, edges, self.positions.dtype))
 
     @classmethod
     def batch_of(cls, graphs: Sequence[AtomicGraph]) -> AtomicGraph:
@@ -198,7 +204,7 @@ def find_edges(atoms: ase.Atoms, cutoff: float) -> Edges:
     return Edges(
         receiver[order].astype(np.int64),
         sender[order].astype(np.int64),
-        shifts[order],
+        shifts[order].astype(np.float64),
         lengths[order],
     )
 
@@ -207,6 +213,16 @@ def check_finite(atoms: ase.Atoms) -> None:
     """Raise ValueError if positions or cell are not finite."""
     if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
         raise ValueError("positions or cell hold NaN or infinity; expected lengths in Å")
+
+
+def _moving_parts(atoms: ase.Atoms, edges: Edges, dtype: torch.dtype) -> dict[str, Tensor]:
+    """What is new in a graph when atoms have moved."""
+    return {
+        "positions": torch.from_numpy(atoms.positions.copy()).to(dtype),
+        "cell": torch.from_numpy(atoms.cell.array[None].copy()).to(dtype),
+        "edge_index": torch.from_numpy(np.stack([edges.receiver, edges.sender])),
+        "shifts": torch.from_numpy(edges.shifts).to(dtype),
+    }
 
 
 def _species(atoms: ase.Atoms, elements: Sequence[str]) -> np.ndarray:

@@ -47,6 +47,7 @@ class SkinList:
         self.elements, self.surfaces = tuple(elements), tuple(surfaces)
         self.rebuilds = 0
         self._reference: ase.Atoms | None = None
+        self._last: tuple[AtomicGraph, np.ndarray, Conditions] | None = None
 
     def graph(self, atoms: ase.Atoms, conditions: Conditions | None = None) -> AtomicGraph:
         """The graph of `atoms`, in float64, as ``AtomicGraph.from_atoms`` builds it.
@@ -64,14 +65,22 @@ class SkinList:
             self._search(atoms)
             cells = np.zeros((len(atoms), 3))
         edges = self._edges(atoms, cells)
-        return AtomicGraph.from_edges(
+        conditions = Conditions.of(atoms.info) if conditions is None else conditions
+        if self._last is not None:
+            graph, numbers, acting = self._last
+            if acting == conditions and np.array_equal(numbers, atoms.numbers):
+                return graph.moved(atoms, edges)
+        graph = AtomicGraph.from_edges(
             atoms, edges, self.elements, conditions=conditions, surfaces=self.surfaces
         )
+        self._last = (graph, atoms.numbers.copy(), conditions)
+        return graph
 
     def _search(self, atoms: ase.Atoms) -> None:
         self._pairs = find_edges(atoms, self.cutoff + self.skin)
         self._reference = ase.Atoms(positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        self._inverse = np.linalg.pinv(_periods(atoms))
+        self._periods = _periods(atoms)
+        self._inverse = np.linalg.pinv(self._periods)
         self.rebuilds += 1
 
     def _cells_crossed(self, atoms: ase.Atoms) -> np.ndarray | None:
@@ -79,15 +88,17 @@ class SkinList:
         old = self._reference
         if not old or self.skin == 0 or len(old) != len(atoms) or (old.pbc != atoms.pbc).any():
             return None
-        periods = _periods(atoms)
-        strain = self._inverse @ (periods - _periods(old))  # F - 1
         moves, least_stretch = atoms.positions - old.positions, 1.0
-        if strain.any():
-            moves -= old.positions @ strain
-            least_stretch = np.linalg.svd(np.eye(3) + strain, compute_uv=False)[-1]
-        moves -= moves[0]  # a common move is none
-        cells = -np.round(moves @ self._inverse)
-        moves += cells @ periods
+        cells = np.zeros_like(moves)
+        if atoms.pbc.any():
+            periods = _periods(atoms)
+            strain = self._inverse @ (periods - self._periods)  # F - 1
+            if strain.any():
+                moves -= old.positions @ strain
+                least_stretch = np.linalg.svd(np.eye(3) + strain, compute_uv=False)[-1]
+            moves -= moves[0]  # a common move is none
+            cells = -np.round(moves @ self._inverse)
+            moves += cells @ periods
         moves -= (moves.max(axis=0) + moves.min(axis=0)) / 2
         furthest = np.sqrt(np.einsum("nx,nx->n", moves, moves).max())
         nearest_stranger = (self.cutoff + self.skin) * least_stretch - 2 * furthest
@@ -96,14 +107,18 @@ class SkinList:
     def _edges(self, atoms: ase.Atoms, cells: np.ndarray) -> Edges:
         """The pairs that are nearer than the cutoff now."""
         receiver, sender, shifts, _ = self._pairs
-        positions = atoms.positions + cells @ atoms.cell.array
+        positions, periodic = atoms.positions, atoms.pbc.any()
+        if periodic:
+            positions = positions + cells @ atoms.cell.array
         vectors = positions.take(sender, axis=0) - positions.take(receiver, axis=0)
-        vectors += shifts @ atoms.cell.array
+        if periodic:
+            vectors += shifts @ atoms.cell.array
         lengths = np.sqrt(np.einsum("ex,ex->e", vectors, vectors))
         near = np.flatnonzero(lengths < self.cutoff)
-        receiver, sender = receiver[near], sender[near]
-        crossed = cells.take(sender, axis=0) - cells.take(receiver, axis=0)
-        return Edges(receiver, sender, shifts.take(near, axis=0) + crossed, lengths[near])
+        receiver, sender, shifts = receiver[near], sender[near], shifts.take(near, axis=0)
+        if periodic:
+            shifts = shifts + (cells.take(sender, axis=0) - cells.take(receiver, axis=0))
+        return Edges(receiver, sender, shifts, lengths[near])
 
 
 def _periods(atoms: ase.Atoms) -> np.ndarray:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from sikff.forcefield import ForceField, Prediction
 from sikff.forcefield.compiled import (
-    INPUTS,
     Backend,
     Slopes,
     compiled_by_torch,
@@ -17,7 +16,7 @@ from sikff.forcefield.compiled import (
     flattened,
 )
 from sikff.forcefield.energy import total, volumes
-from sikff.forcefield.padding import Room, inputs, most_neighbours, padded
+from sikff.forcefield.padding import Room, Rows, padded
 from sikff.forcefield.replay import Replay
 from sikff.graph import AtomicGraph
 from sikff.training.batches import Sample
@@ -49,11 +48,10 @@ class CompiledTraining:
             RuntimeError: if torch cannot compile on this machine.
         """
         volume = volumes(graph.cell) if stress else None
-        whole = padded(graph, self.room, self.model.cutoff)
-        tensors = inputs(whole, graph.n_atoms, INPUTS)
+        parts = padded(graph, Rows.of(graph), self.room, self.model.cutoff)
         if stress not in self._functions:
-            self._functions[stress] = self._prepared(whole, tensors, stress)
-        energies, slopes, *strain_slopes = self._functions[stress](*tensors)
+            self._functions[stress] = self._prepared(parts, stress)
+        energies, slopes, *strain_slopes = self._functions[stress](*parts.values())
         energies = energies[: graph.n_atoms]
         return Prediction(
             total(energies, graph),
@@ -62,10 +60,9 @@ class CompiledTraining:
             None if volume is None else strain_slopes[0][: graph.n_graphs] / volume[:, None, None],
         )
 
-    def _prepared(
-        self, whole: AtomicGraph, tensors: Sequence[Tensor], stress: bool
-    ) -> Callable[..., Slopes]:
-        function = energies_and_slopes(self.model, whole, INPUTS, stress, again=True)
+    def _prepared(self, parts: Mapping[str, Tensor], stress: bool) -> Callable[..., Slopes]:
+        names, tensors = [*parts], [*parts.values()]
+        function = energies_and_slopes(self.model, parts, names, self.room, stress, again=True)
         if self.backend is not None:
             flat = flattened(function, tensors, again=True)
             return compiled_by_torch(flat, tensors, self.backend)
@@ -82,7 +79,7 @@ def room_for(samples: Sequence[Sample], structures: int) -> tuple[Room, float]:
     """
     sizes = torch.tensor([sample.graph.n_atoms for sample in samples])
     neighbours = torch.tensor([sample.graph.n_edges for sample in samples]).double().mean().item()
-    degree = max(most_neighbours(sample.graph) for sample in samples)
+    degree = max(Rows.of(sample.graph).longest for sample in samples)
     largest = int(sizes.sort(descending=True).values[:structures].sum())
     room = Room(structures, largest + 1, max(degree, 1))
     return room, structures * neighbours / (room.atoms * room.neighbours)

@@ -9,9 +9,8 @@ what depends on the weights and the elements alone is computed once; in training
 
 from __future__ import annotations
 
-import dataclasses
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from torch.fx.node import map_arg
 from sikff.conditions import Conditions
 from sikff.forcefield.energy import EnergyModel, Prediction, strained, volumes
 from sikff.forcefield.network import ForceField
-from sikff.forcefield.padding import Room, inputs, most_neighbours, padded
+from sikff.forcefield.padding import MOVING, Room, Rows, joined, padded
 from sikff.forcefield.parts import are_small
 from sikff.forcefield.replay import Replay
 from sikff.graph import AtomicGraph
@@ -32,9 +31,7 @@ from sikff.nn.neighbours import neighbour_layout
 
 STEP = 4  # neighbours; the room for them grows by whole steps, by two where compiling takes minutes
 MOST_PLACES = 2  # for each neighbour: with more, as around a few crowded atoms, replaying is slower
-INPUTS = tuple(field.name for field in dataclasses.fields(AtomicGraph))
-FIXED = ("species", "batch", "surface")
-MOVING = tuple(name for name in INPUTS if name not in FIXED)
+ATOMS = ("species", "batch", "surface")  # what makes atoms the same ones
 
 Backend = str | Callable[..., Any]
 Slopes = tuple[Tensor, ...]  # energies [N], dE/dpositions [N, 3], perhaps dE/dstrain [B, 3, 3]
@@ -63,8 +60,8 @@ class Compiled(EnergyModel):
         self.model, self.backend = model, backend
         self.cutoff, self.elements, self.surfaces = model.cutoff, model.elements, model.surfaces
         self.compilations, self.seconds = 0, 0.0
-        self._function: Callable[..., Slopes] | None = None
-        self._fixed: list[Tensor] = []
+        self._function: Callable[..., Slopes] | None = None  # of the atoms
+        self._atoms: list[Tensor] = []  # of the last call
         self.room = Room(1, 0, 0)
         self._has_stress = False
         self.eval()
@@ -89,16 +86,8 @@ class Compiled(EnergyModel):
                 f"a compiled model takes one structure at a time; got {graph.n_graphs}. Use the "
                 "model itself for batches"
             )
-        volume = volumes(graph.cell) if stress else None
-        with torch.no_grad():
-            energies, slopes, *strain_slopes = self._energies_and_slopes(graph, stress)
-        energies, slopes = energies[: graph.n_atoms], slopes[: graph.n_atoms]
-        return Prediction(
-            energies.sum(0, keepdim=True),
-            energies,
-            -slopes if forces else None,
-            None if volume is None else strain_slopes[0] / volume[:, None, None],
-        )
+        self._are_known(graph)
+        return self._predicted(graph, Rows.of(graph), forces, stress)
 
     def atomic_energies(self, graph: AtomicGraph) -> Tensor:
         return self.model.atomic_energies(graph)
@@ -113,38 +102,64 @@ class Compiled(EnergyModel):
     def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
         return self.model.beyond_training(graph)
 
-    def _energies_and_slopes(self, graph: AtomicGraph, stress: bool) -> Slopes:
-        """Those of all atoms and ghosts; compiles if what there is does not fit or has no stress.
+    def _are_known(self, graph: AtomicGraph) -> bool:
+        """Whether the atoms are those of the last call; nothing is compiled for others."""
+        atoms = [getattr(graph, name) for name in ATOMS]
+        known = len(self._atoms) > 0 and all(map(torch.equal, atoms, self._atoms))
+        if not known:
+            self._function = None
+        self._atoms = atoms
+        return known
 
-        What takes minutes to compile always has it, what is replayed once it was asked for.
+    def _predicted(self, graph: AtomicGraph, rows: Rows, forces: bool, stress: bool) -> Prediction:
+        """That for these atoms; compiles if neighbours or the stress do not fit.
+
+        What takes minutes to compile always has the stress, what is replayed once it was asked for.
         """
-        stress = stress or self.backend is not None or self._has_stress
-        start = time.perf_counter()
-        degree = most_neighbours(graph)
-        fixed = [getattr(graph, name) for name in FIXED]
-        function, room = self._function, self.room
-        same = function is not None and all(map(torch.equal, fixed, self._fixed))
-        if not same or degree > room.neighbours:
+        volume = volumes(graph.cell) if stress else None
+        has_stress = stress or self.backend is not None or self._has_stress
+        function, room, most = self._function, self.room, rows.longest
+        if function is None or most > room.neighbours:
             step = STEP if self.backend is None else 2 * STEP
-            spare = step // 2 if same else 0  # more room where it has been too little
-            neighbours = step * (1 + (degree + spare) // step)
-            function, room = None, Room(1, graph.n_atoms + 1, neighbours)
-        if stress != self._has_stress:
+            spare = 0 if function is None else step // 2  # more room where it has been too little
+            room = Room(1, graph.n_atoms + 1, step * (1 + (most + spare) // step))
+        if room != self.room or has_stress != self._has_stress:
             function = None
-        whole = padded(graph, room, self.cutoff)
-        tensors = inputs(whole, graph.n_atoms, MOVING)
-        if function is None:
-            asked = energies_and_slopes(self.model, whole, MOVING, stress)
-            if self.backend is None:
-                function = Replay(asked, tensors)
-            else:
-                flat = with_constants_folded(flattened(asked, tensors))
-                function = compiled_by_torch(flat, tensors, self.backend)
-            self._function, self.room, self._fixed = function, room, fixed
-            self._has_stress = stress
-            self.compilations += 1
-            self.seconds += time.perf_counter() - start
-        return function(*tensors)
+        with torch.no_grad():
+            if function is None:
+                function = self._prepared(graph, rows, room, has_stress)
+            parts = padded(graph, rows, room, self.cutoff, MOVING)
+            energy, energies, own_forces, *slopes = function(*parts.values())
+        return Prediction(
+            energy,
+            energies,
+            own_forces if forces else None,
+            None if volume is None else slopes[0] / volume[:, None, None],
+        )
+
+    def _prepared(
+        self, graph: AtomicGraph, rows: Rows, room: Room, stress: bool
+    ) -> Callable[..., Slopes]:
+        """The energy [1], energies, forces and perhaps dE/dstrain by the parts that move."""
+        start, n = time.perf_counter(), graph.n_atoms
+        parts = padded(graph, rows, room, self.cutoff)
+        tensors = [parts[name] for name in MOVING]
+        with_ghosts = energies_and_slopes(self.model, parts, MOVING, room, stress)
+
+        def asked(*tensors: Tensor) -> Slopes:
+            energies, slopes, *strain_slopes = with_ghosts(*tensors)
+            energies = energies[:n]
+            return energies.sum(0, keepdim=True), energies, -slopes[:n], *strain_slopes
+
+        if self.backend is None:
+            function: Callable[..., Slopes] = Replay(asked, tensors)
+        else:
+            flat = with_constants_folded(flattened(asked, tensors))
+            function = compiled_by_torch(flat, tensors, self.backend)
+        self._function, self.room, self._has_stress = function, room, stress
+        self.compilations += 1
+        self.seconds += time.perf_counter() - start
+        return function
 
 
 class Replayed(Compiled):
@@ -161,59 +176,57 @@ class Replayed(Compiled):
     def __init__(self, model: ForceField, patience: int) -> None:
         super().__init__(model, backend=None)
         self.patience = patience
-        self._seen: list[Tensor] = []
-        self._calls = 0
+        self._calls = 0  # with the same atoms
 
     def forward(
         self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
     ) -> Prediction:
         """As ``EnergyModel.forward``, for one structure or several."""
-        possible = graph.n_graphs == 1 and graph.positions.device.type == "cpu"
-        if possible and self._often(graph) and self._pays(graph):
-            return super().forward(graph, forces, stress, dipole)
+        if not dipole and graph.n_graphs == 1 and graph.positions.device.type == "cpu":
+            self._calls = self._calls + 1 if self._are_known(graph) else 1
+            if self._calls > self.patience:
+                rows = Rows.of(graph)
+                if self._pays(graph, rows):
+                    return self._predicted(graph, rows, forces, stress)
         return self.model(graph, forces, stress, dipole)
 
-    def _often(self, graph: AtomicGraph) -> bool:
-        """Whether these atoms have come more often than patience lasts, this call included."""
-        fixed = [getattr(graph, name) for name in FIXED]
-        same = self._calls > 0 and all(map(torch.equal, fixed, self._seen))
-        self._seen, self._calls = fixed, self._calls + 1 if same else 1
-        return self._calls > self.patience
-
-    def _pays(self, graph: AtomicGraph) -> bool:
+    def _pays(self, graph: AtomicGraph, rows: Rows) -> bool:
         """Whether it is faster, by the number of places for neighbours."""
-        places = graph.n_atoms * most_neighbours(graph)
+        places = graph.n_atoms * rows.longest
         small = are_small(places, self.model.row, graph.positions.device)
         return small and places <= MOST_PLACES * graph.n_edges
 
 
 def energies_and_slopes(
     model: ForceField,
-    graph: AtomicGraph,
+    parts: Mapping[str, Tensor],
     names: Sequence[str],
+    room: Room,
     stress: bool = True,
     again: bool = False,
 ) -> Callable[..., Slopes]:
-    """Energies and slopes as a function of 1 for atoms and 0 for ghosts, and of parts of a graph.
+    """Energies and slopes of atoms and ghosts as a function of parts of their graph.
 
     Args:
         model: the force field.
-        graph: a padded graph.
-        names: of the parts of the graph that are inputs; the others do not change.
+        parts: all parts of a padded graph.
+        names: of those that are inputs; the others do not change.
+        room: its size.
         stress: whether to take the slope in the strain.
         again: whether the result can be differentiated by the weights.
     """
+    graph = joined(parts, room)
     layout = neighbour_layout(graph.edge_index, graph.n_atoms, model.dtype)
     receivers = graph.edge_index[0]
 
-    def function(real: Tensor, *tensors: Tensor) -> Slopes:
-        values = dict(zip(names, tensors, strict=True))
-        senders = values["edge_index"][1]
+    def function(*tensors: Tensor) -> Slopes:
+        values = {**parts, **dict(zip(names, tensors, strict=True))}
+        senders, real = values.pop("senders"), values.pop("real")
         with torch.enable_grad():
             positions = values["positions"].detach().requires_grad_()
             strain = positions.new_zeros(graph.n_graphs, 3, 3, requires_grad=stress)
             values |= {"positions": positions, "edge_index": torch.stack([receivers, senders])}
-            moved = dataclasses.replace(graph, **values)
+            moved = AtomicGraph(**values)
             if stress:
                 moved = strained(moved, strain)
             in_places = layout._replace(senders=senders.index_select(0, layout.edges))

@@ -9,7 +9,7 @@ import torch
 
 from force_fields import crystal, ethanol, force_field, graph_of, slab
 from sikff.forcefield.compiled import Compiled
-from sikff.forcefield.padding import Room, padded
+from sikff.forcefield.padding import Room, Rows, joined, padded
 from sikff.graph import AtomicGraph
 from tolerances import TOLERANCES, Tolerance
 
@@ -97,7 +97,9 @@ def test_ghosts_have_the_neighbours_that_are_missing() -> None:
         (one, Room(1, len(atoms) + 1, 12)),
         (AtomicGraph.batch_of([one, one]), Room(4, 2 * len(atoms) + 5, 8)),
     ):
-        full = padded(graph, room, model.cutoff)
+        parts = padded(graph, Rows.of(graph), room, model.cutoff)
+        full = joined(parts, room)
+        assert parts["real"].tolist() == [k < graph.n_atoms for k in range(room.atoms)]
         assert torch.bincount(full.edge_index[0]).tolist() == [room.neighbours] * room.atoms
         assert (full.n_graphs, full.n_atoms) == (room.structures, room.atoms)
         lengths = full.vectors().norm(dim=1)
