@@ -36,7 +36,16 @@ class Place:
     def tensor(self, memory: dict[int, Tensor]) -> Tensor:
         """The tensor there, in memory [bytes] of each number."""
         own = memory[self.number][: self.n_bytes].view(self.dtype)
-        return own.as_strided(self.size, self.stride, self.offset)
+        return own.as_strided(self.size, self.stride, own.storage_offset() + self.offset)
+
+    def numel(self) -> int:
+        return self.size.numel()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the tensor is all that lies there, in order."""
+        in_order = torch.empty(self.size, device="meta").stride()
+        return self.stride == in_order and self.n_bytes == self.numel() * self.dtype.itemsize
 
 
 @dataclass(frozen=True)

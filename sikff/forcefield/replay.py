@@ -3,47 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sikff.forcefield.recorder import PARTLY_ZERO, Operation, Place, Placed, Recorder
-
-ALIGNMENT = 64  # bytes
-aten = torch.ops.aten
-
-
-def _silu_backward(gradient: Tensor, x: Tensor, *, out: Tensor) -> Tensor:
-    return aten.silu_backward.grad_input(gradient, x, grad_input=out)
-
-
-# These write where they are told to; the result of any other is copied there.
-INTO: dict[Any, Callable[..., Any]] = {
-    aten.add.Tensor: torch.add,
-    aten.addmm.default: torch.addmm,
-    aten.bmm.default: torch.bmm,
-    aten.cat.default: torch.cat,
-    aten.cos.default: torch.cos,
-    aten.div.Tensor: torch.div,
-    aten.index_add.default: torch.index_add,
-    aten.index_select.default: torch.index_select,
-    aten.mm.default: torch.mm,
-    aten.mul.Scalar: torch.mul,
-    aten.mul.Tensor: torch.mul,
-    aten.neg.default: torch.neg,
-    aten.pow.Tensor_Scalar: torch.pow,
-    aten.sigmoid.default: torch.sigmoid,
-    aten.silu.default: aten.silu.out,
-    aten.silu_backward.default: _silu_backward,
-    aten.sin.default: torch.sin,
-    aten.sqrt.default: torch.sqrt,
-    aten.stack.default: torch.stack,
-    aten.sub.Tensor: torch.sub,
-    aten.sum.dim_IntList: torch.sum,
-}
+from sikff.forcefield.plan import Plan
+from sikff.forcefield.recorder import Operation, Placed, Recorder
 
 
 class Replay:
@@ -77,8 +44,6 @@ class Replay:
         example: Sequence[Tensor],
         weights: Sequence[Tensor] = (),
     ) -> None:
-        self._calls: list[Callable[[], Any]] = []
-        self.n_bytes = self.n_bytes_written = 0
         self._weights, self._gradients = list(weights), list[Tensor]()
         self._inputs = [tensor.clone() for tensor in example]
         recorder, slopes = Recorder(), tuple[Tensor | None, ...]()
@@ -96,11 +61,12 @@ class Replay:
         needed = _needed(recorder.operations, asked)
         operations = [recorder.operations[number] for number in needed]
         with torch.inference_mode():
-            held = self._planned(operations, asked, recorder.inputs)
-        self._results, self._slopes = held[: len(results)], held[len(results) :]
-        self._forward = sum(number < forward for number in needed)
+            plan = Plan(operations, recorder.inputs, asked)
+        self._calls, self._forward = plan.calls, sum(number < forward for number in needed)
+        self._results, self._slopes = plan.asked[: len(results)], plan.asked[len(results) :]
         self._in_memory: object = None  # the call whose results are there to be differentiated
-        self.n_calls = len(self._calls)
+        self.n_calls, self.n_bytes = len(plan.calls), plan.n_bytes
+        self.n_bytes_written = plan.n_bytes_written
 
     def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
         """The results, which are one's own.
@@ -124,44 +90,6 @@ class Replay:
             for call in self._calls[self._forward :]:
                 call()
         return [None if slope is None else slope.clone() for slope in self._slopes]
-
-    def _planned(
-        self, operations: Sequence[Operation], asked: Placed, inputs: dict[int, Tensor]
-    ) -> list[Any]:
-        """Fills the list of calls; the tensors that hold what is asked for."""
-        memory = {number: _bytes_of(tensor) for number, tensor in inputs.items()}
-        last = {used: k for k, operation in enumerate(operations) for used in operation.inputs.used}
-        kept = {*memory, *asked.used}
-        free: list[Tensor] = []
-        for k, operation in enumerate(operations):
-            target, place = operation.target, operation.result
-            args, kwargs = operation.inputs.tensors(memory)
-            if place.number in memory:  # of a result before, which is changed
-                self._calls.append(partial(target, *args, **kwargs))
-            elif target in PARTLY_ZERO:
-                memory[place.number] = self._new(place.n_bytes).zero_()
-                kept.add(place.number)
-                part = PARTLY_ZERO[target](place.tensor(memory), *args[2:])
-                self._calls.append(partial(part.copy_, args[0]))
-            else:
-                memory[place.number] = self._block(place, free)
-                self._calls.append(_into(place.tensor(memory), target, args, kwargs))
-            ending = [n for n in operation.inputs.used if last[n] == k and n not in kept]
-            free += [memory.pop(number) for number in ending]
-        return list(asked.tensors(memory))
-
-    def _block(self, place: Place, free: list[Tensor]) -> Tensor:
-        """Memory for a result: the smallest that is free and fits, or new."""
-        size = -(-place.n_bytes // ALIGNMENT) * ALIGNMENT
-        self.n_bytes_written += size
-        fitting = [k for k, block in enumerate(free) if size <= len(block) <= max(4 * size, 4096)]
-        if fitting:
-            return free.pop(min(fitting, key=lambda k: len(free[k])))
-        self.n_bytes += size
-        return self._new(size)
-
-    def _new(self, n_bytes: int) -> Tensor:
-        return torch.empty(n_bytes, dtype=torch.uint8, device=self._inputs[0].device)
 
 
 class _Differentiable(torch.autograd.Function):
@@ -200,22 +128,3 @@ def _copy(tensors: Sequence[Tensor], own: Sequence[Tensor]) -> None:
     with torch.inference_mode():
         for tensor, place in zip(tensors, own, strict=True):
             place.copy_(tensor)
-
-
-def _bytes_of(tensor: Tensor) -> Tensor:
-    """All the memory in which a tensor lies."""
-    memory = torch.empty(0, dtype=torch.uint8, device=tensor.device)
-    return memory.set_(tensor.untyped_storage())
-
-
-def _into(out: Tensor, target: Any, args: Any, kwargs: Any) -> Callable[[], Any]:
-    """A call that puts into ``out`` what an operation returns."""
-    if target is aten.clone.default or target is aten._to_copy.default:
-        return partial(out.copy_, args[0])
-    if target in INTO:
-        return partial(INTO[target], *args, **kwargs, out=out)
-
-    def computed() -> None:
-        out.copy_(target(*args, **kwargs))
-
-    return computed

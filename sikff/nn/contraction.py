@@ -19,7 +19,7 @@ from sikff.nn.neighbours import NeighbourLayout, sum_outer_products
 from sikff.nn.tables import Tabulated
 
 Array = np.ndarray
-LARGEST = 35  # products of components that one table couples: larger ones are mostly zeros
+LARGEST = 18  # products of components that one table couples: larger ones are mostly zeros
 
 
 class _Path(NamedTuple):
@@ -37,8 +37,8 @@ class _Step(NamedTuple):
     left: int  # group of left blocks
     right: int  # group of right blocks
     copies: tuple[int, int, int]  # of each left, right and resulting irrep
-    table: str  # [rows, d_left d_right]: each component of each path is a row
-    paths: str  # [rows] the row's place among the paths whose weights have this shape
+    tables: tuple[str, ...]  # [., d_right d_left] of some right blocks, a row for each component
+    paths: str  # [rows of all] the row's place among the paths whose weights have this shape
 
 
 class Contraction(Tabulated):
@@ -99,23 +99,31 @@ class Contraction(Tabulated):
         out = self.out_type.blocks
         lefts, rights = self.left_type.blocks[self._left[i]], self.right_type.blocks[self._right[j]]
         copies = (lefts[0].copies, rights[0].copies, n)
-        shape, rows, numbers, targets = (1, copies[0] * copies[1], n), [], [], []
+        shape, tables, numbers, targets = (1, copies[0] * copies[1], n), [], [], []
         alike = [p for p, m in zip(self._paths, self.matrices, strict=True) if m == shape]
-        for number, path in enumerate(alike):
-            a, b = path.left - self._left[i].start, path.right - self._right[j].start
-            if not (0 <= a < len(lefts) and 0 <= b < len(rights)):
-                continue
-            row = np.zeros((len(path.cg), _n_components(lefts), _n_components(rights)))
-            x, y = _n_components(lefts[:a]), _n_components(rights[:b])
-            row[:, x : x + path.cg.shape[1], y : y + path.cg.shape[2]] = path.cg
-            rows.append(row.reshape(len(row), -1))
-            numbers += [number] * len(row)
-            first = _n_components([block for block in out[: path.out] if block.copies == n])
-            targets += [*range(first, first + len(row))]
-        if rows:
+        d_left = _n_components(lefts)
+        for run in _groups(rights, LARGEST // d_left):
+            d_right = _n_components(rights[run])
+            rows = [np.zeros((0, d_right, d_left))]
+            for number, path in enumerate(alike):
+                a, b = path.left - self._left[i].start, path.right - self._right[j].start
+                if not (0 <= a < len(lefts) and run.start <= b < run.stop):
+                    continue
+                row = np.zeros((len(path.cg), d_right, d_left))
+                x, y = _n_components(rights[run.start : b]), _n_components(lefts[:a])
+                cg = path.cg.swapaxes(1, 2)
+                row[:, x : x + cg.shape[1], y : y + cg.shape[2]] = cg
+                rows.append(row)
+                numbers += [number] * len(row)
+                first = _n_components([block for block in out[: path.out] if block.copies == n])
+                targets += [*range(first, first + len(row))]
+            tables.append(np.concatenate(rows).reshape(-1, d_right * d_left))
+        if targets:
             name = f"{i}_{j}_{n}"
-            self._steps.append(_Step(i, j, copies, f"coupling_{name}", f"paths_{name}"))
-            self.register_table(f"coupling_{name}", np.concatenate(rows))
+            names = tuple(f"coupling_{name}_{k}" for k in range(len(tables)))
+            self._steps.append(_Step(i, j, copies, names, f"paths_{name}"))
+            for name_of_table, table in zip(names, tables, strict=True):
+                self.register_table(name_of_table, table)
             self.register_buffer(f"paths_{name}", torch.tensor(numbers), persistent=False)
         return targets
 
@@ -146,10 +154,13 @@ class Contraction(Tabulated):
         matrices = of_weights(self, self._matrices)
         groups = [_cut(strip, self._left_sizes, 1) for strip in outer]
         rows: dict[int, list[Tensor]] = {block.copies: [] for block in self.out_type.blocks}
-        for (i, j, (a, b, c), table, _), weights in zip(self._steps, matrices, strict=True):
+        for (i, j, (a, b, c), names, _), weights in zip(self._steps, matrices, strict=True):
             d_a, d_b = groups[j][i].shape[1] // a, groups[j][i].shape[2] // b
-            block = groups[j][i].reshape(n, d_a, a, d_b, b).permute(1, 3, 0, 2, 4)
-            coupled = getattr(self, table) @ block.reshape(d_a * d_b, n * a * b)
+            block = groups[j][i].reshape(n, d_a, a, d_b, b).permute(3, 1, 0, 2, 4)
+            tables = [getattr(self, name) for name in names]
+            cut = _cut(block.reshape(d_b * d_a, n * a * b), [t.shape[1] for t in tables], 0)
+            found = [table @ part for table, part in zip(tables, cut, strict=True)]
+            coupled = torch.cat(found) if len(found) > 1 else found[0]
             coupled = coupled.view(len(coupled), n, a * b)
             rows[c].append(torch.bmm(coupled, weights))
         results = {c: self._summed(found, c, n) for c, found in rows.items()}

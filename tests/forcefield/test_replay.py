@@ -81,6 +81,39 @@ def test_memory_is_used_again() -> None:
     assert replay.n_bytes_written == 40 * 4032 and replay.n_bytes == 2 * 4032
 
 
+def test_parts_are_made_in_their_whole() -> None:
+    """And not copied there, whatever else is done with them, before and after."""
+
+    def joined(x: Tensor) -> tuple[Tensor, ...]:
+        parts = [torch.sin(x), x + 1, torch.cos(x)]
+        inner = torch.cat(parts[:2])
+        outer = torch.cat([inner, parts[2], parts[2], x])
+        total = outer.sum(0)
+        for _ in range(4):  # results that take what is free by then
+            total = total * 2
+        return total, parts[0] * total, inner[1:] + 1
+
+    x = torch.randn(3, 1000)
+    replay = Replay(joined, [x])
+    for values in (x, -2 * x):
+        assert all(torch.equal(a, b) for a, b in zip(replay(values), joined(values), strict=True))
+    sizes = [15, 1, 1, 1, 1, 1, 3, 5]  # the outer one, sum, doubled four times, results
+    assert replay.n_bytes_written == sum(-(-4000 * size // 64) * 64 for size in sizes)
+
+
+def test_a_part_that_changes_later_is_copied() -> None:
+    def changed(x: Tensor) -> tuple[Tensor, ...]:
+        part = torch.sin(x)
+        whole = torch.cat([part, x])
+        part += 1
+        across = torch.cat([part, whole[:3]], dim=1)
+        return whole, part, across
+
+    x = torch.randn(3, 5)
+    replay = Replay(changed, [x])
+    assert all(torch.equal(a, b) for a, b in zip(replay(2 * x), changed(2 * x), strict=True))
+
+
 REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "an input": (lambda x: x.add_(1), r"add_.* changes an input or a constant"),
     "a part of it": (lambda x: x[1:].add_(1), r"add_.* changes an input or a constant"),
