@@ -29,8 +29,7 @@ CLOSEST = 0.1  # Å; atoms nearer than this are a mistake in the input, or dynam
 class Edges(NamedTuple):
     """Every atom and each of its neighbours, sorted by receiver, then sender, then shift."""
 
-    receiver: np.ndarray  # [E] int64
-    sender: np.ndarray  # [E] int64
+    pairs: np.ndarray  # [2, E] int64, receivers and senders
     shifts: np.ndarray  # [E, 3] float64, whole cell shifts, zero in aperiodic directions
     lengths: np.ndarray  # [E] Å
 
@@ -164,6 +163,8 @@ class AtomicGraph:
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> AtomicGraph:
         """The same graph on another device or with another floating-point type."""
+        if dtype is None and device is not None and torch.device(device) == self.positions.device:
+            return self
         moved = {}
         for entry in dataclasses.fields(self):
             tensor: Tensor = getattr(self, entry.name)
@@ -202,8 +203,7 @@ def find_edges(atoms: ase.Atoms, cutoff: float) -> Edges:
     shifts[:, ~atoms.pbc] = 0  # matscipy < 1.2 counts cells in these directions too
     order = np.lexsort((*shifts.T[::-1], sender, receiver))
     return Edges(
-        receiver[order].astype(np.int64),
-        sender[order].astype(np.int64),
+        np.stack([receiver[order], sender[order]]).astype(np.int64),
         shifts[order].astype(np.float64),
         lengths[order],
     )
@@ -220,7 +220,7 @@ def _moving_parts(atoms: ase.Atoms, edges: Edges, dtype: torch.dtype) -> dict[st
     return {
         "positions": torch.from_numpy(atoms.positions.copy()).to(dtype),
         "cell": torch.from_numpy(atoms.cell.array[None].copy()).to(dtype),
-        "edge_index": torch.from_numpy(np.stack([edges.receiver, edges.sender])),
+        "edge_index": torch.from_numpy(edges.pairs),
         "shifts": torch.from_numpy(edges.shifts).to(dtype),
     }
 
@@ -248,7 +248,7 @@ def _check_distances(atoms: ase.Atoms, edges: Edges) -> None:
     if not edges.lengths.size or edges.lengths.min() >= CLOSEST:
         return
     nearest = edges.lengths.argmin()
-    i, j = edges.receiver[nearest], edges.sender[nearest]
+    i, j = edges.pairs[:, nearest]
     first, second = (f"{n} ({atoms.symbols[n]})" for n in (i, j))
     pair, cause = f"atoms {first} and {second}", "are positions in Å, is an atom doubled?"
     if i == j:

@@ -77,7 +77,7 @@ class SkinList:
         return graph
 
     def _search(self, atoms: ase.Atoms) -> None:
-        self._pairs = find_edges(atoms, self.cutoff + self.skin)
+        self._found = find_edges(atoms, self.cutoff + self.skin)
         self._reference = ase.Atoms(positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         self._periods = _periods(atoms)
         self._inverse = np.linalg.pinv(self._periods)
@@ -86,7 +86,9 @@ class SkinList:
     def _cells_crossed(self, atoms: ase.Atoms) -> np.ndarray | None:
         """Whole cells [N, 3] to add to each position to undo wrapping; None if a search is due."""
         old = self._reference
-        if not old or self.skin == 0 or len(old) != len(atoms) or (old.pbc != atoms.pbc).any():
+        if not old or self.skin == 0 or len(old) != len(atoms):
+            return None
+        if old.pbc.tolist() != atoms.pbc.tolist():
             return None
         moves, least_stretch = atoms.positions - old.positions, 1.0
         cells = np.zeros_like(moves)
@@ -106,7 +108,7 @@ class SkinList:
 
     def _edges(self, atoms: ase.Atoms, cells: np.ndarray) -> Edges:
         """The pairs that are nearer than the cutoff now."""
-        receiver, sender, shifts, _ = self._pairs
+        (receiver, sender), shifts, _ = self._found
         positions, periodic = atoms.positions, atoms.pbc.any()
         if periodic:
             positions = positions + cells @ atoms.cell.array
@@ -115,10 +117,11 @@ class SkinList:
             vectors += shifts @ atoms.cell.array
         lengths = np.sqrt(np.einsum("ex,ex->e", vectors, vectors))
         near = np.flatnonzero(lengths < self.cutoff)
-        receiver, sender, shifts = receiver[near], sender[near], shifts.take(near, axis=0)
+        pairs, shifts = self._found.pairs.take(near, axis=1), shifts.take(near, axis=0)
         if periodic:
-            shifts = shifts + (cells.take(sender, axis=0) - cells.take(receiver, axis=0))
-        return Edges(receiver, sender, shifts, lengths[near])
+            receiver, sender = pairs
+            shifts += cells.take(sender, axis=0) - cells.take(receiver, axis=0)
+        return Edges(pairs, shifts, lengths.take(near))
 
 
 def _periods(atoms: ase.Atoms) -> np.ndarray:

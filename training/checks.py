@@ -107,8 +107,8 @@ def nearest_ratios(atoms: ase.Atoms) -> np.ndarray:
     cutoff = 1.0
     while np.isfinite(ratios).mean() < 0.9 and cutoff <= FURTHEST:
         edges = find_edges(atoms, cutoff)  # grows, for it would be endless at once in nm
-        bonds = radii[edges.receiver] + radii[edges.sender]
-        np.minimum.at(ratios, edges.receiver, edges.lengths / bonds)
+        receiver, sender = edges.pairs
+        np.minimum.at(ratios, receiver, edges.lengths / (radii[receiver] + radii[sender]))
         cutoff *= 2
     silent = [s in NOBLE or r == NO_RADIUS for s, r in zip(atoms.symbols, radii, strict=True)]
     return ratios[~np.array(silent)]

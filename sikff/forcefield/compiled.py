@@ -105,7 +105,10 @@ class Compiled(EnergyModel):
     def _are_known(self, graph: AtomicGraph) -> bool:
         """Whether the atoms are those of the last call; nothing is compiled for others."""
         atoms = [getattr(graph, name) for name in ATOMS]
-        known = len(self._atoms) > 0 and all(map(torch.equal, atoms, self._atoms))
+        known = len(self._atoms) > 0 and all(
+            now is then or torch.equal(now, then)
+            for now, then in zip(atoms, self._atoms, strict=True)
+        )
         if not known:
             self._function = None
         self._atoms = atoms

@@ -53,7 +53,12 @@ def searches() -> dict[str, Search]:
     found: dict[str, Search] = {"matscipy": with_matscipy, "ASE": with_ase}
     if NeighborList is not None:
         found["vesin"] = with_vesin
-    return found | {"sikff: search, in order": lambda atoms, cutoff: find_edges(atoms, cutoff)[:3]}
+
+    def in_order(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, ...]:
+        edges = find_edges(atoms, cutoff)
+        return (*edges.pairs, edges.shifts)
+
+    return found | {"sikff: search, in order": in_order}
 
 
 def with_skin(skin: float) -> Search:

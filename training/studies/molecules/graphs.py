@@ -123,7 +123,7 @@ def _covalent_edges(molecule: Molecule) -> Edges:
     pairs = np.concatenate([molecule.bonds, molecule.bonds[:, ::-1]])
     pairs = pairs[np.lexsort((pairs[:, 1], pairs[:, 0]))]
     lengths = np.linalg.norm(np.diff(molecule.positions[pairs], axis=1)[:, 0], axis=1)
-    return Edges(pairs[:, 0], pairs[:, 1], np.zeros((len(pairs), 3)), lengths)
+    return Edges(np.ascontiguousarray(pairs.T), np.zeros((len(pairs), 3)), lengths)
 
 
 def _bond_types(molecule: Molecule, graph: AtomicGraph) -> Tensor:
