@@ -1,13 +1,15 @@
 """Large systems are evaluated part by part: what is made at a time stays small.
 
 Of results that are only summed, the gradient is taken at once, and nothing is kept for it. What the
-gradient of other results needs is kept, or, for the largest systems, computed again: memory is then
-that of one part.
+gradient of other results needs is kept as far as there is room for it, and computed again for all
+other parts, whose memory is that of one.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
+from itertools import accumulate
 from typing import Any
 
 import torch
@@ -19,9 +21,9 @@ from sikff.nn import EdgeBasis, NeighbourLayout
 # Of the largest tensor, features of all senders, so much is made at a time. On a CPU that is taken
 # from memory that has been freed, not from the system, which would clear it; a GPU runs full.
 BYTES_AT_ONCE = {"cpu": 2**24, "cuda": 2**30}
-# Where all of it has more, what gradients need, four times as much, is not kept but computed again:
-# half of the memory, about a fifth more time.
-BYTES_KEPT = {"cpu": 2**30, "cuda": 2**31}
+# What gradients need, four times as much, is kept for so much of it, and computed again for the
+# others, which take about a fifth more time and less than half of the memory.
+BYTES_KEPT = {"cpu": 3 * 2**27, "cuda": 2**31}
 
 Function = Callable[..., Tensor]
 
@@ -39,8 +41,7 @@ def in_parts(layout: NeighbourLayout, row: int, device: torch.device) -> Parts |
     places = len(layout.edges)
     if are_small(places, row, device):
         return None
-    keep = places * row <= _of(BYTES_KEPT, device)
-    return Parts(layout, _of(BYTES_AT_ONCE, device) // row, keep)
+    return Parts(layout, *(_of(sizes, device) // row for sizes in (BYTES_AT_ONCE, BYTES_KEPT)))
 
 
 def _of(sizes: dict[str, int], device: torch.device) -> int:
@@ -61,11 +62,11 @@ class Parts:
     Args:
         layout: of all edges.
         places: of a part, at most; one receiver may have more.
-        keep: whether what gradients need is kept, and not computed again.
+        kept: places of the parts, the first ones, for which what gradients need is not computed
+            again.
     """
 
-    def __init__(self, layout: NeighbourLayout, places: int, keep: bool) -> None:
-        self.keep = keep
+    def __init__(self, layout: NeighbourLayout, places: int, kept: int) -> None:
         self.order = layout.order
         self.stacked = None if layout.order is None else torch.argsort(layout.order)
         self.layouts, senders = [], []
@@ -77,13 +78,14 @@ class Parts:
         self.n_senders = [len(found) for found in senders]
         self.n_receivers = [part.shapes[0][0] for part in self.layouts]
         self.n_places = [len(part.edges) for part in self.layouts]
+        self.is_kept = [so_far <= kept for so_far in accumulate(self.n_places)]
 
     def basis(
         self, function: Callable[[Tensor, Tensor], EdgeBasis], vectors: Tensor, filled: Tensor
     ) -> EdgeBasis:
         """``function(vectors, filled)`` of all places."""
         inputs = (vectors.split(self.n_places), filled.split(self.n_places))
-        found = [self._run(function, *part) for part in zip(*inputs, strict=True)]
+        found = [_run(keep, function, *of) for keep, *of in zip(self.is_kept, *inputs, strict=True)]
         return EdgeBasis(*map(torch.cat, zip(*found, strict=True)))
 
     def evaluate(
@@ -117,16 +119,11 @@ class Parts:
             *basis, attr = of_edges
             return function(f, own, gates, EdgeBasis(*basis), attr, layout)
 
-        run = _SlopesAtOnce.apply if summed else self._run
-        results = [run(of_part, *part) for part in zip(self.layouts, *inputs, strict=True)]
+        runs = [_SlopesAtOnce.apply if summed else partial(_run, keep) for keep in self.is_kept]
+        parts = zip(runs, self.layouts, *inputs, strict=True)
+        results = [run(of_part, *part) for run, *part in parts]
         stacked = torch.cat(results)
         return stacked if self.order is None else stacked.index_select(0, self.order)
-
-    def _run(self, function: Callable[..., Any], *inputs: Any) -> Any:
-        """``function(*inputs)``, which may be called again where its gradient is needed."""
-        if self.keep:
-            return function(*inputs)
-        return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 class _SlopesAtOnce(torch.autograd.Function):
@@ -161,6 +158,13 @@ class _SlopesAtOnce(torch.autograd.Function):
             slopes = _slopes(result, inputs, weights[0], again)
         found = iter(slopes)
         return (None, None, *(next(found) if w else None for w in wanted))
+
+
+def _run(keep: bool, function: Callable[..., Any], *inputs: Any) -> Any:
+    """``function(*inputs)``, called again where its gradient is needed, unless that is kept."""
+    if keep:
+        return function(*inputs)
+    return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
 def _slopes(result: Tensor, inputs: Sequence[Tensor], weights: Tensor, again: bool) -> list[Tensor]:

@@ -12,7 +12,7 @@ from force_fields import crystal, force_field, graph_of
 from sikff.forcefield import network
 from sikff.forcefield.network import Interaction
 from sikff.forcefield.parts import BYTES_AT_ONCE, BYTES_KEPT, Parts, in_parts
-from sikff.nn import neighbour_layout
+from sikff.nn import NeighbourLayout, neighbour_layout
 from symmetry_cases import relative_error
 from tolerances import TOLERANCES, Tolerance
 
@@ -27,9 +27,13 @@ def crowded() -> ase.Atoms:
     return atoms
 
 
-def cut(monkeypatch: pytest.MonkeyPatch, places: int, keep: bool) -> None:
-    """From now on systems are evaluated in parts of so many neighbours."""
-    monkeypatch.setattr(network, "in_parts", lambda layout, *_: Parts(layout, places, keep))
+def cut(monkeypatch: pytest.MonkeyPatch, places: int, keep: float) -> None:
+    """From now on systems are evaluated in parts of so many neighbours, a share of them kept."""
+
+    def in_so_many(layout: NeighbourLayout, *_: object) -> Parts:
+        return Parts(layout, places, kept=int(keep * len(layout.edges)))
+
+    monkeypatch.setattr(network, "in_parts", in_so_many)
 
 
 def interactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
@@ -44,7 +48,7 @@ def interactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     return calls
 
 
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("keep", [1, 0.5, 0])
 @pytest.mark.parametrize("frozen", [True, False])
 @pytest.mark.parametrize(
     ("group", "settings", "conditions", "structure"),
@@ -65,7 +69,7 @@ def test_parts_say_what_the_whole_says(
     conditions: dict,
     structure: Callable[[], ase.Atoms],
     frozen: bool,
-    keep: bool,
+    keep: float,
     dtype: torch.dtype,
     tolerance: Tolerance,
     monkeypatch: pytest.MonkeyPatch,
@@ -88,9 +92,9 @@ def test_parts_say_what_the_whole_says(
         assert relative_error(parts.stress, whole.stress) < tolerance.gradient
 
 
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("keep", [1, 0.5, 0])
 @pytest.mark.parametrize("frozen", [True, False])
-def test_second_derivatives_too(frozen: bool, keep: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_second_derivatives_too(frozen: bool, keep: float, monkeypatch: pytest.MonkeyPatch) -> None:
     model = force_field("C_inf_v", frame={"field": True}).requires_grad_(not frozen)
     graph = graph_of(model, molecule("CH3CH2OH"), field=(0, 0, 0.3))
     whole = model.polarizability(graph)
@@ -102,9 +106,9 @@ def test_second_derivatives_too(frozen: bool, keep: bool, monkeypatch: pytest.Mo
     assert whole.abs().max() > 1e-4
 
 
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("keep", [1, 0.5, 0])
 def test_the_last_layer_of_a_frozen_model_is_not_evaluated_again(
-    keep: bool, monkeypatch: pytest.MonkeyPatch
+    keep: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = force_field().requires_grad_(False)
     graph = graph_of(model, crystal())
@@ -116,7 +120,8 @@ def test_the_last_layer_of_a_frozen_model_is_not_evaluated_again(
     calls.clear()
     model(graph)
     assert once == 2 * graph.n_atoms > 2
-    assert len(calls) == (2 if keep else 3) * graph.n_atoms  # that of the first layer, if any
+    again = graph.n_atoms - int(keep * graph.n_atoms)  # only parts of the first layer
+    assert len(calls) == once + again
     # energies of single atoms have other slopes than their sum
     calls.clear()
     positions = graph.positions.detach().requires_grad_()
@@ -130,9 +135,9 @@ def test_the_last_layer_of_a_frozen_model_is_not_evaluated_again(
     assert relative_error(-slope, whole.forces) > 0.1
 
 
-@pytest.mark.parametrize("keep", [True, False])
+@pytest.mark.parametrize("keep", [1, 0.5, 0])
 def test_weights_have_their_gradient_in_parts_too(
-    keep: bool, monkeypatch: pytest.MonkeyPatch
+    keep: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = force_field()
     graph = graph_of(model, crystal())
@@ -151,10 +156,11 @@ def test_sizes_decide_what_is_cut_and_kept() -> None:
     of_place = BYTES_AT_ONCE["cpu"] // len(layout.edges)
     assert in_parts(layout, of_place, cpu) is None
     kept = in_parts(layout, of_place + 1, cpu)
-    again = in_parts(layout, BYTES_KEPT["cpu"] // len(layout.edges) + 1, cpu)
+    again = in_parts(layout, 2 * BYTES_KEPT["cpu"] // len(layout.edges), cpu)
     assert kept is not None and again is not None
-    assert kept.keep and not again.keep
     assert len(again.layouts) > len(kept.layouts) > 1
+    assert all(kept.is_kept)
+    assert 0.3 < sum(again.is_kept) / len(again.layouts) <= 0.5
 
 
 def test_what_is_small_or_trained_is_not_cut(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,7 +168,7 @@ def test_what_is_small_or_trained_is_not_cut(monkeypatch: pytest.MonkeyPatch) ->
     graph = graph_of(model, crystal())
     model(graph)
     assert calls == [graph.n_atoms] * model.config.layers
-    cut(monkeypatch, 10, keep=False)
+    cut(monkeypatch, 10, keep=0)
     calls.clear()
     model.train()(graph)
     assert calls == [graph.n_atoms] * model.config.layers
@@ -187,5 +193,5 @@ def test_memory_of_activations_is_that_of_a_part(monkeypatch: pytest.MonkeyPatch
         return sum(sizes.values())
 
     whole = kept()
-    cut(monkeypatch, graph.n_edges // 20, keep=False)
+    cut(monkeypatch, graph.n_edges // 20, keep=0)
     assert kept() < 0.3 * whole
