@@ -232,7 +232,7 @@ def energies_and_slopes(
             moved = AtomicGraph(**values)
             if stress:
                 moved = strained(moved, strain)
-            in_places = layout._replace(senders=senders.index_select(0, layout.edges))
+            in_places = layout._replace(senders=layout.in_places(senders))
             energies = real * model.atomic_energies(moved, in_places)
             asked = (positions, strain) if stress else (positions,)
             slopes = torch.autograd.grad(energies.sum(), asked, create_graph=again)

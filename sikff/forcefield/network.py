@@ -201,7 +201,7 @@ class Network(nn.Module):
 
         ``parts``: of the layout, to be evaluated one after the other.
         """
-        receivers = edge_index[0].index_select(0, layout.edges)
+        receivers = layout.in_places(edge_index[0])
         one_hot = _one_hot(species, len(self.embedding), vectors.dtype)
         embedded = self.embedding.index_select(0, species)
         node, attr = one_hot, [embedded.index_select(0, x) for x in (receivers, layout.senders)]
@@ -212,7 +212,7 @@ class Network(nn.Module):
             attr.append(covariant.index_select(0, receivers))
         edge_attr = torch.cat(attr, dim=-1)
         first = cast(Interaction, self.interactions[0])  # all see the same of the vectors
-        edges = (vectors.index_select(0, layout.edges), layout.filled)
+        edges = (layout.in_places(vectors), layout.filled)
         of_vectors = first.conv.kernel.basis
         basis = of_vectors(*edges) if parts is None else parts.basis(of_vectors, *edges)
         f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)

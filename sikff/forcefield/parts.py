@@ -38,7 +38,7 @@ def in_parts(layout: NeighbourLayout, row: int, device: torch.device) -> Parts |
 
     ``row``: bytes of the features of a sender.
     """
-    places = len(layout.edges)
+    places = layout.n_places
     if are_small(places, row, device):
         return None
     return Parts(layout, *(_of(sizes, device) // row for sizes in (BYTES_AT_ONCE, BYTES_KEPT)))
@@ -77,7 +77,7 @@ class Parts:
         self.senders = torch.cat(senders)
         self.n_senders = [len(found) for found in senders]
         self.n_receivers = [part.shapes[0][0] for part in self.layouts]
-        self.n_places = [len(part.edges) for part in self.layouts]
+        self.n_places = [part.n_places for part in self.layouts]
         self.is_kept = [so_far <= kept for so_far in accumulate(self.n_places)]
 
     def basis(

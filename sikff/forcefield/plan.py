@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -26,15 +27,18 @@ INTO: dict[Any, Callable[..., Any]] = {
     aten.addmm.default: torch.addmm,
     aten.bmm.default: torch.bmm,
     aten.cat.default: torch.cat,
+    aten.clamp.default: torch.clamp,
     aten.cos.default: torch.cos,
     aten.div.Tensor: torch.div,
     aten.index_add.default: torch.index_add,
     aten.index_select.default: torch.index_select,
+    aten.le.Scalar: torch.le,
     aten.mm.default: torch.mm,
     aten.mul.Scalar: torch.mul,
     aten.mul.Tensor: torch.mul,
     aten.neg.default: torch.neg,
     aten.pow.Tensor_Scalar: torch.pow,
+    aten.rsub.Scalar: aten.rsub.Scalar_out,
     aten.sigmoid.default: torch.sigmoid,
     aten.silu.default: aten.silu.out,
     aten.silu_backward.default: _silu_backward,
@@ -43,14 +47,31 @@ INTO: dict[Any, Callable[..., Any]] = {
     aten.stack.default: torch.stack,
     aten.sub.Tensor: torch.sub,
     aten.sum.dim_IntList: torch.sum,
+    aten.where.self: torch.where,
 }
+
+
+COPIES = (aten.clone.default, aten._to_copy.default)
+
+
+@dataclass(frozen=True)
+class Part:
+    """Where a result is joined to a whole: from ``start`` on along ``dim``."""
+
+    whole: Place
+    dim: int
+    start: int
+    length: int
+
+    def tensor(self, memory: dict[int, Tensor]) -> Tensor:
+        return self.whole.tensor(memory).narrow(self.dim, self.start, self.length)
 
 
 class Plan:
     """A call for every operation, and memory for all that they make.
 
-    Memory that nobody needs any more is taken by later results. What is joined to a whole, one
-    part after the other in memory, is made in its place there.
+    Memory that nobody needs any more is taken by later results. What is joined to a whole is made
+    in its place there, where it can be.
 
     Args:
         operations: in their order.
@@ -71,7 +92,7 @@ class Plan:
         self.n_bytes = self.n_bytes_written = 0
         self._device = next(iter(inputs.values())).device
         self._memory = {number: _bytes_of(tensor) for number, tensor in inputs.items()}
-        self._parts = _parts(operations)
+        self._parts = _parts(operations, asked)
         self._free: list[Tensor] = []
         kept = {*inputs, *asked.used, *self._parts}
         kept |= {each.result.number for each in operations if each.target in PARTLY_ZERO}
@@ -83,27 +104,27 @@ class Plan:
 
     def _call(self, operation: Operation) -> Callable[[], Any]:
         target, place = operation.target, operation.result
+        if target is aten.cat.default and self._parts.keys() & operation.inputs.used:
+            return self._rest_of_whole(operation)
         args, kwargs = operation.inputs.tensors(self._memory)
         if target in PARTLY_ZERO:
             self._memory[place.number] = self._new(place.n_bytes).zero_()
             part = PARTLY_ZERO[target](place.tensor(self._memory), *args[2:])
             return partial(part.copy_, args[0])
-        if target is aten.cat.default and self._parts.keys() & operation.inputs.used:
-            return self._rest_of_whole(operation, args[0])
         if place.number in self._memory:  # of a result before, which is changed
             return partial(target, *args, **kwargs)
-        self._provide(place)
-        return _into(place.tensor(self._memory), target, args, kwargs)
+        return _into(self._provided(place), target, args, kwargs)
 
-    def _rest_of_whole(self, operation: Operation, tensors: Sequence[Tensor]) -> Callable[[], Any]:
+    def _rest_of_whole(self, operation: Operation) -> Callable[[], Any]:
         """Copies those parts that have not been made in their place."""
-        sizes = [len(tensor) for tensor in tensors]
-        own = operation.result.tensor(self._memory).split(sizes)
-        pairs = [
-            (there, tensor)
-            for there, tensor in zip(own, tensors, strict=True)
-            if there.data_ptr() != tensor.data_ptr()
-        ]
+        if operation.result.number not in self._memory:  # all of them belong elsewhere
+            self._provided(operation.result)
+        pairs = []
+        for part, each in _joined(operation):
+            if not isinstance(each, Place):
+                pairs.append((part.tensor(self._memory), each))
+            elif self._parts.get(each.number) != part:
+                pairs.append((part.tensor(self._memory), each.tensor(self._memory)))
 
         def copied() -> None:
             for there, tensor in pairs:
@@ -111,14 +132,17 @@ class Plan:
 
         return copied
 
-    def _provide(self, place: Place) -> None:
+    def _provided(self, place: Place) -> Tensor:
         """Memory for a result: in its whole, or the smallest that is free and fits, or new."""
         if place.number in self._parts:
-            whole, start = self._parts[place.number]
-            if whole.number not in self._memory:
-                self._provide(whole)
-            self._memory[place.number] = self._memory[whole.number][start:]
-            return
+            part = self._parts[place.number]
+            if part.whole.number not in self._memory:
+                self._provided(part.whole)
+            if part.dim > 0:
+                return part.tensor(self._memory).view(place.size)
+            row = part.whole.stride[0] * place.dtype.itemsize
+            self._memory[place.number] = self._memory[part.whole.number][part.start * row :]
+            return place.tensor(self._memory)
         size = -(-place.n_bytes // ALIGNMENT) * ALIGNMENT
         self.n_bytes_written += size
         lengths = {k: len(block) for k, block in enumerate(self._free)}
@@ -128,40 +152,69 @@ class Plan:
         else:
             self.n_bytes += size
             self._memory[place.number] = self._new(size)
+        return place.tensor(self._memory)
 
     def _new(self, n_bytes: int) -> Tensor:
         return torch.empty(n_bytes, dtype=torch.uint8, device=self._device)
 
 
-def _parts(operations: Sequence[Operation]) -> dict[int, tuple[Place, int]]:
-    """Results that are joined in the order of memory and changed by nobody, each with the place of
-    the whole and the byte in it where it starts."""
+def _parts(operations: Sequence[Operation], asked: Placed) -> dict[int, Part]:
+    """Results that can be made in the whole to which they are joined: nobody changes them, and
+    where they are not one piece of its memory, they are copies that nobody else needs."""
     makers = Counter(operation.result.number for operation in operations)
+    users = Counter(number for each in operations for number in each.inputs.used)
+    users.update(asked.used)
     made = {
-        operation.result.number
+        operation.result.number: operation
         for operation in operations
         if makers[operation.result.number] == 1 and operation.target not in PARTLY_ZERO
     }
-    found: dict[int, tuple[Place, int]] = {}
+    found: dict[int, Part] = {}
     for operation in operations:
-        (tensors, *dim), whole = operation.inputs.values[0], operation.result
-        if operation.target is not aten.cat.default or dim not in ([], [0]) or not whole.is_whole:
+        if operation.target is not aten.cat.default or not operation.result.is_whole:
             continue
-        start = 0
-        for each in tensors:
-            if isinstance(each, Place) and each.is_whole and each.number in made - found.keys():
-                found[each.number] = (whole, start)
-            start += each.numel() * each.dtype.itemsize
+        joined = _joined(operation)
+        times = Counter(each.number for _, each in joined if isinstance(each, Place))
+        for part, each in joined:
+            if not isinstance(each, Place) or not each.is_whole or each.number not in made:
+                continue
+            alone = users[each.number] == times[each.number] == 1
+            if each.number not in found and (
+                part.dim == 0 or (alone and _is_copied_there(made[each.number], part))
+            ):
+                found[each.number] = part
     return found
 
 
-def _ending(
-    operations: Sequence[Operation], parts: dict[int, tuple[Place, int]]
-) -> dict[int, list[int]]:
+def _joined(operation: Operation) -> list[tuple[Part, Any]]:
+    """What a concatenation joins, and where."""
+    (tensors, *dim), whole = operation.inputs.values[0], operation.result
+    along = dim[0] % len(whole.size) if dim else 0
+    found, start = [], 0
+    for each in tensors:
+        length = (each.size if isinstance(each, Place) else each.shape)[along]
+        found.append((Part(whole, along, start, length), each))
+        start += length
+    return found
+
+
+def _is_copied_there(operation: Operation, part: Part) -> bool:
+    """Whether it copies, to a result that is a view of its part of the whole."""
+    if operation.target not in COPIES or not operation.result.is_whole:
+        return False
+    there = torch.empty(part.whole.size, device="meta").narrow(part.dim, part.start, part.length)
+    try:
+        there.view(operation.result.size)
+    except RuntimeError:
+        return False
+    return True
+
+
+def _ending(operations: Sequence[Operation], parts: dict[int, Part]) -> dict[int, list[int]]:
     """Which results are needed for the last time, for each operation; a whole as its parts are."""
     last = {used: k for k, operation in enumerate(operations) for used in operation.inputs.used}
-    for part, (whole, _) in parts.items():
-        last[whole.number] = max(last[part], last.get(whole.number, 0))
+    for number, part in parts.items():
+        last[part.whole.number] = max(last[number], last.get(part.whole.number, 0))
     ending: dict[int, list[int]] = defaultdict(list)
     for number, k in last.items():
         ending[k].append(number)
@@ -176,7 +229,7 @@ def _bytes_of(tensor: Tensor) -> Tensor:
 
 def _into(out: Tensor, target: Any, args: Any, kwargs: Any) -> Callable[[], Any]:
     """A call that puts into ``out`` what an operation returns."""
-    if target is aten.clone.default or target is aten._to_copy.default:
+    if target in COPIES:
         return partial(out.copy_, args[0])
     if target in INTO:
         return partial(INTO[target], *args, **kwargs, out=out)

@@ -16,11 +16,19 @@ class NeighbourLayout(NamedTuple):
     P = sum of n K places.
     """
 
-    edges: Tensor  # [P] edge in each place (an arbitrary one where the place is empty)
+    edges: Tensor | None  # [P] edge in each place, any where it is empty; None: each in its own
     filled: Tensor  # [P] 1 where a place holds an edge, 0 where it is empty
     senders: Tensor  # [P] sender of the edge
     shapes: tuple[tuple[int, int], ...]  # (n, K) of the tables
     order: Tensor | None  # row of each node in the stacked tables (None: one table, in order)
+
+    @property
+    def n_places(self) -> int:
+        return self.senders.shape[0]
+
+    def in_places(self, values: Tensor) -> Tensor:
+        """Values of edges [E, ...] in their places, [P, ...]."""
+        return values if self.edges is None else values.index_select(0, self.edges)
 
     def split(self, places: int) -> list["NeighbourLayout"]:
         """Cut the stacked tables, row by row, into layouts of at most so many places or one row."""
@@ -29,7 +37,8 @@ class NeighbourLayout(NamedTuple):
             rows = max(1, places // max(k, 1))
             shapes += [(min(rows, n - start), k) for start in range(0, n, rows)]
         sizes = [n * k for n, k in shapes]
-        tables = (table.split(sizes) for table in (self.edges, self.filled, self.senders))
+        edges = self.in_places(torch.arange(self.n_places, device=self.senders.device))
+        tables = (table.split(sizes) for table in (edges, self.filled, self.senders))
         return [
             NeighbourLayout(edges, filled, senders, (shape,), None)
             for edges, filled, senders, shape in zip(*tables, shapes, strict=True)
@@ -69,8 +78,9 @@ def neighbour_layout(
         senders = edge_index[1].index_select(0, edges)
     else:
         edges = senders = position
+    in_order = len(position) == n_edges and torch.equal(edges, position)
     return NeighbourLayout(
-        edges,
+        None if in_order else edges,
         torch.cat(filled).to(torch.get_default_dtype() if dtype is None else dtype),
         senders,
         tuple((first.shape[0], k) for first, _, k in tables),

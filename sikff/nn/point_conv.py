@@ -62,8 +62,8 @@ class PointConv(nn.Module):
         check_size("PointConv", f, self.in_type)
         if layout is None:
             layout = neighbour_layout(edge_index, len(f), f.dtype)
-        basis = self.kernel.basis(vectors.index_select(0, layout.edges), layout.filled)
-        a = None if attr is None else attr.index_select(0, layout.edges)
+        basis = self.kernel.basis(layout.in_places(vectors), layout.filled)
+        a = None if attr is None else layout.in_places(attr)
         return self.gather(f, basis, a, layout)
 
     def gather(

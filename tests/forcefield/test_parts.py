@@ -31,7 +31,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, places: int, keep: float) -> None:
     """From now on systems are evaluated in parts of so many neighbours, a share of them kept."""
 
     def in_so_many(layout: NeighbourLayout, *_: object) -> Parts:
-        return Parts(layout, places, kept=int(keep * len(layout.edges)))
+        return Parts(layout, places, kept=int(keep * layout.n_places))
 
     monkeypatch.setattr(network, "in_parts", in_so_many)
 
@@ -153,10 +153,10 @@ def test_weights_have_their_gradient_in_parts_too(
 def test_sizes_decide_what_is_cut_and_kept() -> None:
     graph = graph_of(force_field(), crystal())
     layout, cpu = neighbour_layout(graph.edge_index, graph.n_atoms), torch.device("cpu")
-    of_place = BYTES_AT_ONCE["cpu"] // len(layout.edges)
+    of_place = BYTES_AT_ONCE["cpu"] // layout.n_places
     assert in_parts(layout, of_place, cpu) is None
     kept = in_parts(layout, of_place + 1, cpu)
-    again = in_parts(layout, 2 * BYTES_KEPT["cpu"] // len(layout.edges), cpu)
+    again = in_parts(layout, 2 * BYTES_KEPT["cpu"] // layout.n_places, cpu)
     assert kept is not None and again is not None
     assert len(again.layouts) > len(kept.layouts) > 1
     assert all(kept.is_kept)

@@ -101,6 +101,21 @@ def test_parts_are_made_in_their_whole() -> None:
     assert replay.n_bytes_written == sum(-(-4000 * size // 64) * 64 for size in sizes)
 
 
+def test_parts_that_lie_apart_in_their_whole() -> None:
+    """Copies are made there if they are in order, and what is transposed is not."""
+
+    def joined(x: Tensor) -> tuple[Tensor, ...]:
+        swapped = x.unflatten(1, (2, -1)).transpose(1, 2).contiguous().flatten(1)
+        transposed = x.T.clone(memory_format=torch.preserve_format).T
+        turned = x[:, :3].T.clone(memory_format=torch.preserve_format).T.contiguous()
+        across = torch.cat([swapped, transposed, turned.sin(), turned, turned], dim=-1)
+        return across, torch.cat([x.T.clone(memory_format=torch.preserve_format).T, x])
+
+    x = torch.randn(3, 1000)
+    replay = Replay(joined, [x])
+    assert all(torch.equal(a, b) for a, b in zip(replay(2 * x), joined(2 * x), strict=True))
+
+
 def test_a_part_that_changes_later_is_copied() -> None:
     def changed(x: Tensor) -> tuple[Tensor, ...]:
         part = torch.sin(x)
