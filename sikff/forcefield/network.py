@@ -91,7 +91,8 @@ class Interaction(nn.Module):
         fields = torch.arange(n_fields).split(copies)
         component = torch.cat([f.repeat(dim) for f, dim in zip(fields, dims, strict=True)])
         self.register_buffer("component", component, persistent=False)
-        self.linear = nn.ModuleList([ChannelLinear(hidden_type, out_type)])
+        gain = (config.correlation + keep) ** -0.5  # of each term of the sum
+        self.linear = nn.ModuleList([ChannelLinear(hidden_type, out_type, gain)])
         self.mix, self.product = nn.ModuleList(), nn.ModuleList()
         for power in range(2, config.correlation + 1):
             last = power == config.correlation
@@ -99,9 +100,8 @@ class Interaction(nn.Module):
             self.mix.append(ChannelLinear(hidden_type, hidden_type))
             types = (hidden_type, hidden_type, product_type)
             self.product.append(ChannelProduct(*types, channels=self.channels))
-            self.linear.append(ChannelLinear(product_type, out_type))
-        self.keep = ChannelLinear(in_type, out_type) if keep else None
-        self.scale = (len(self.linear) + (self.keep is not None)) ** -0.5
+            self.linear.append(ChannelLinear(product_type, out_type, gain))
+        self.keep = ChannelLinear(in_type, out_type, gain) if keep else None
 
     def forward(
         self,
@@ -130,7 +130,7 @@ class Interaction(nn.Module):
             result = result + linear(power)
         if self.keep is not None:
             result = result + self.keep(self._channels_of(own))
-        return (result * self.scale).flatten(0, 1).T
+        return result.flatten(0, 1).T
 
     def _channels_of(self, f: Tensor) -> Tensor:
         """Features [M, d] as [D, C, M], as which they are best in memory too."""

@@ -37,6 +37,7 @@ class Linear(Tabulated):
     Args:
         in_type, out_type: field types of the same group.
         bias: add a learned constant to the invariant channels (the only ones that may have one).
+        gain: factor of the map without bias.
 
     Attributes:
         matrices: number, rows and columns of the matrices that ``weight`` holds, in their order.
@@ -47,14 +48,16 @@ class Linear(Tabulated):
 
     scales: Tensor
 
-    def __init__(self, in_type: FieldType, out_type: FieldType, bias: bool = False) -> None:
+    def __init__(
+        self, in_type: FieldType, out_type: FieldType, bias: bool = False, gain: float = 1.0
+    ) -> None:
         super().__init__()
         if in_type.group != out_type.group:
             raise ValueError(
                 f"Linear: in_type is of group {in_type.group}, out_type of {out_type.group}; "
                 "build both from one group"
             )
-        self.in_type, self.out_type = in_type, out_type
+        self.in_type, self.out_type, self.gain = in_type, out_type, gain
         self.to_canonical = ToCanonical(in_type)
         self.from_canonical = ToCanonical(out_type, inverse=True)
         sources = {block.irrep: block for block in in_type.canonical.blocks}
@@ -122,7 +125,8 @@ class Linear(Tabulated):
 
     def _matrices(self) -> list[Tensor]:
         """Of each batch the matrices [n_products, rows, features out]."""
-        weights = (self.weight * self.scales).split([prod(m) for m in self.matrices])
+        scales = self.gain * self.scales
+        weights = (self.weight * scales).split([prod(m) for m in self.matrices])
         found = []
         for batch, weight in zip(self._batches, weights, strict=True):
             matrices, table = weight.view(batch.matrices), getattr(self, batch.table)
@@ -149,10 +153,11 @@ class ChannelLinear(Linear):
 
     Args:
         in_type, out_type: canonical types of the same group.
+        gain: factor of the map.
     """
 
-    def __init__(self, in_type: FieldType, out_type: FieldType) -> None:
-        super().__init__(in_type.canonical, out_type.canonical)
+    def __init__(self, in_type: FieldType, out_type: FieldType, gain: float = 1.0) -> None:
+        super().__init__(in_type.canonical, out_type.canonical, gain=gain)
 
     def forward(self, x: Tensor) -> Tensor:
         """[D_in, C, N] -> [D_out, C, N]; C divides all multiplicities.
