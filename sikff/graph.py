@@ -103,7 +103,8 @@ class AtomicGraph:
             conditions = Conditions.of(atoms.info)
         origin = (np.inf,) * 3 if conditions.origin is None else conditions.origin
         return cls(
-            **_moving_parts(atoms, edges, dtype),
+            **_places(atoms, dtype),
+            **_joints(edges, dtype),
             species=torch.from_numpy(species),
             batch=torch.zeros(len(atoms), dtype=torch.int64),
             field=torch.tensor(conditions.field, dtype=dtype)[None],
@@ -111,14 +112,21 @@ class AtomicGraph:
             surface=torch.tensor([conditions.surface_index(surfaces)]),
         )
 
-    def moved(self, atoms: ase.Atoms, edges: Edges) -> AtomicGraph:
+    def moved(self, atoms: ase.Atoms, edges: Edges, same: bool) -> AtomicGraph:
         """The graph of the same atoms elsewhere, under the same conditions.
+
+        Args:
+            atoms: where they are.
+            edges: of them.
+            same: whether the edges are those of this graph, all but their lengths.
 
         Raises:
             ValueError: for atoms nearer than 0.1 Å to each other or to their own periodic images.
         """
         _check_distances(atoms, edges)
-        return dataclasses.replace(self, **_moving_parts(atoms, edges, self.positions.dtype))
+        dtype = self.positions.dtype
+        new = _places(atoms, dtype) | ({} if same else _joints(edges, dtype))
+        return dataclasses.replace(self, **new)
 
     @classmethod
     def batch_of(cls, graphs: Sequence[AtomicGraph]) -> AtomicGraph:
@@ -215,18 +223,24 @@ def check_finite(atoms: ase.Atoms) -> None:
         raise ValueError("positions or cell hold NaN or infinity; expected lengths in Å")
 
 
-def _moving_parts(atoms: ase.Atoms, edges: Edges, dtype: torch.dtype) -> dict[str, Tensor]:
-    """What is new in a graph when atoms have moved."""
+def _places(atoms: ase.Atoms, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The parts of a graph that say where the atoms are."""
     return {
         "positions": torch.from_numpy(atoms.positions.copy()).to(dtype),
         "cell": torch.from_numpy(atoms.cell.array[None].copy()).to(dtype),
+    }
+
+
+def _joints(edges: Edges, dtype: torch.dtype) -> dict[str, Tensor]:
+    """The parts of a graph that say which atoms are joined."""
+    return {
         "edge_index": torch.from_numpy(edges.pairs),
         "shifts": torch.from_numpy(edges.shifts).to(dtype),
     }
 
 
 def _species(atoms: ase.Atoms, elements: Sequence[str]) -> np.ndarray:
-    species = _places(tuple(elements))[atoms.numbers]
+    species = _numbered(tuple(elements))[atoms.numbers]
     if species.min(initial=0) < 0:
         unknown = sorted({chemical_symbols[z] for z in atoms.numbers[species < 0]})
         raise ValueError(
@@ -238,7 +252,7 @@ def _species(atoms: ase.Atoms, elements: Sequence[str]) -> np.ndarray:
 
 
 @cache
-def _places(elements: tuple[str, ...]) -> np.ndarray:
+def _numbered(elements: tuple[str, ...]) -> np.ndarray:
     """The place of each element in these, by its atomic number; -1 for others."""
     places = {element: place for place, element in enumerate(elements)}
     return np.array([places.get(symbol, -1) for symbol in chemical_symbols])

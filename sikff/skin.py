@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import ase
 import numpy as np
 
 from sikff.conditions import Conditions
 from sikff.graph import AtomicGraph, Edges, check_finite, find_edges
+
+
+class _Last(NamedTuple):
+    """The last graph, and what it was made of: later ones have the tensors that do not change."""
+
+    graph: AtomicGraph
+    numbers: np.ndarray
+    conditions: Conditions
+    near: np.ndarray  # which of the pairs found are edges
+    cells: np.ndarray  # that atoms have crossed
+    edges: Edges
 
 
 class SkinList:
@@ -47,7 +59,7 @@ class SkinList:
         self.elements, self.surfaces = tuple(elements), tuple(surfaces)
         self.rebuilds = 0
         self._reference: ase.Atoms | None = None
-        self._last: tuple[AtomicGraph, np.ndarray, Conditions] | None = None
+        self._last: _Last | None = None
 
     def graph(self, atoms: ase.Atoms, conditions: Conditions | None = None) -> AtomicGraph:
         """The graph of `atoms`, in float64, as ``AtomicGraph.from_atoms`` builds it.
@@ -64,19 +76,24 @@ class SkinList:
         if cells is None:
             self._search(atoms)
             cells = np.zeros((len(atoms), 3))
-        edges = self._edges(atoms, cells)
+        near, edges = self._edges(atoms, cells)
         conditions = Conditions.of(atoms.info) if conditions is None else conditions
-        if self._last is not None:
-            graph, numbers, acting = self._last
-            if acting == conditions and np.array_equal(numbers, atoms.numbers):
-                return graph.moved(atoms, edges)
-        graph = AtomicGraph.from_edges(
-            atoms, edges, self.elements, conditions=conditions, surfaces=self.surfaces
-        )
-        self._last = (graph, atoms.numbers.copy(), conditions)
+        last = self._last
+        if (
+            last is not None
+            and last.conditions == conditions
+            and np.array_equal(last.numbers, atoms.numbers)
+        ):
+            graph = last.graph.moved(atoms, edges, same=edges.pairs is last.edges.pairs)
+        else:
+            graph = AtomicGraph.from_edges(
+                atoms, edges, self.elements, conditions=conditions, surfaces=self.surfaces
+            )
+        self._last = _Last(graph, atoms.numbers.copy(), conditions, near, cells, edges)
         return graph
 
     def _search(self, atoms: ase.Atoms) -> None:
+        self._last = None
         self._found = find_edges(atoms, self.cutoff + self.skin)
         self._reference = ase.Atoms(positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
         self._periods = _periods(atoms)
@@ -106,8 +123,8 @@ class SkinList:
         nearest_stranger = (self.cutoff + self.skin) * least_stretch - 2 * furthest
         return cells if nearest_stranger >= self.cutoff else None
 
-    def _edges(self, atoms: ase.Atoms, cells: np.ndarray) -> Edges:
-        """The pairs that are nearer than the cutoff now."""
+    def _edges(self, atoms: ase.Atoms, cells: np.ndarray) -> tuple[np.ndarray, Edges]:
+        """Which of the pairs found are nearer than the cutoff now."""
         (receiver, sender), shifts, _ = self._found
         positions, periodic = atoms.positions, atoms.pbc.any()
         if periodic:
@@ -117,11 +134,14 @@ class SkinList:
             vectors += shifts @ atoms.cell.array
         lengths = np.sqrt(np.einsum("ex,ex->e", vectors, vectors))
         near = np.flatnonzero(lengths < self.cutoff)
+        lengths, last = lengths.take(near), self._last
+        if last is not None and np.array_equal(last.near, near) and (last.cells == cells).all():
+            return near, last.edges._replace(lengths=lengths)
         pairs, shifts = self._found.pairs.take(near, axis=1), shifts.take(near, axis=0)
         if periodic:
             receiver, sender = pairs
             shifts += cells.take(sender, axis=0) - cells.take(receiver, axis=0)
-        return Edges(pairs, shifts, lengths.take(near))
+        return near, Edges(pairs, shifts, lengths)
 
 
 def _periods(atoms: ase.Atoms) -> np.ndarray:

@@ -1,5 +1,6 @@
 """Lists with a skin: always the edges of a fresh search, seldom a search."""
 
+import dataclasses
 import itertools
 
 import ase
@@ -200,3 +201,25 @@ def test_nan_after_a_search_is_refused(place: str) -> None:
         atoms.cell[2] = np.nan  # not even a periodic direction
     with pytest.raises(ValueError, match="NaN or infinity"):
         kept.graph(atoms)
+
+
+def test_what_does_not_change_keeps_its_tensors() -> None:
+    atoms = ase.Atoms("H3", [(0, 0, 0), (1.9, 0, 0), (0, 1, 0)])
+    kept = SkinList(2.0, 0.5, ELEMENTS)
+    before = kept.graph(atoms)
+    atoms.positions[1] += 0.05
+    after = kept.graph(atoms)
+    names = [field.name for field in dataclasses.fields(AtomicGraph)]
+    same = [name for name in names if getattr(before, name) is getattr(after, name)]
+    assert set(names) - set(same) == {"positions", "cell"}
+    atoms.positions[1, 0] += 0.1  # beyond the cutoff
+    further = kept.graph(atoms)
+    assert further.n_edges == after.n_edges - 2 and further.species is after.species
+    assert same_as_a_search(kept, atoms)
+    assert kept.rebuilds == 1
+    wrapped = ase.Atoms("H2", [(0.1, 0, 0), (1.0, 0, 0)], cell=[4.0, 9, 9], pbc=True)
+    kept = SkinList(2.0, 0.5, ELEMENTS)
+    before = kept.graph(wrapped)
+    wrapped.positions[0, 0] += 4.0  # the same pair, in another cell
+    assert not torch.equal(kept.graph(wrapped).shifts, before.shifts)
+    assert same_as_a_search(kept, wrapped) and kept.rebuilds == 1

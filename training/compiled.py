@@ -8,14 +8,9 @@ import torch
 from torch import Tensor
 
 from sikff.forcefield import ForceField, Prediction
-from sikff.forcefield.compiled import (
-    Backend,
-    Slopes,
-    compiled_by_torch,
-    energies_and_slopes,
-    flattened,
-)
+from sikff.forcefield.compiled import Slopes, energies_and_slopes
 from sikff.forcefield.energy import total, volumes
+from sikff.forcefield.flattened import Backend, compiled_by_torch, flattened
 from sikff.forcefield.padding import Room, Rows, padded
 from sikff.forcefield.replay import Replay
 from sikff.graph import AtomicGraph

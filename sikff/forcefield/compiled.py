@@ -16,14 +16,12 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor
-from torch.fx import GraphModule, Node
-from torch.fx.experimental.proxy_tensor import make_fx
-from torch.fx.node import map_arg
 
 from sikff.conditions import Conditions
 from sikff.forcefield.energy import EnergyModel, Prediction, strained, volumes
+from sikff.forcefield.flattened import Backend, compiled_by_torch, flattened, with_constants_folded
 from sikff.forcefield.network import ForceField
-from sikff.forcefield.padding import MOVING, Room, Rows, joined, padded
+from sikff.forcefield.padding import MOVING, OF_EDGES, Room, Rows, joined, padded
 from sikff.forcefield.parts import are_small
 from sikff.forcefield.replay import Replay
 from sikff.graph import AtomicGraph
@@ -33,7 +31,6 @@ STEP = 4  # neighbours; the room for them grows by whole steps, by two where com
 MOST_PLACES = 2  # for each neighbour: with more, as around a few crowded atoms, replaying is slower
 ATOMS = ("species", "batch", "surface")  # what makes atoms the same ones
 
-Backend = str | Callable[..., Any]
 Slopes = tuple[Tensor, ...]  # energies [N], dE/dpositions [N, 3], perhaps dE/dstrain [B, 3, 3]
 
 
@@ -62,6 +59,9 @@ class Compiled(EnergyModel):
         self.compilations, self.seconds = 0, 0.0
         self._function: Callable[..., Slopes] | None = None  # of the atoms
         self._atoms: list[Tensor] = []  # of the last call
+        self._edges: list[Tensor] = []  # of the last call
+        self._rows: Rows | None = None  # of these edges
+        self._parts: dict[str, Tensor] = {}  # what of them is padded, in this room
         self.room = Room(1, 0, 0)
         self._has_stress = False
         self.eval()
@@ -87,7 +87,7 @@ class Compiled(EnergyModel):
                 "model itself for batches"
             )
         self._are_known(graph)
-        return self._predicted(graph, Rows.of(graph), forces, stress)
+        return self._predicted(graph, self._rows_of(graph), forces, stress)
 
     def atomic_energies(self, graph: AtomicGraph) -> Tensor:
         return self.model.atomic_energies(graph)
@@ -114,6 +114,14 @@ class Compiled(EnergyModel):
         self._atoms = atoms
         return known
 
+    def _rows_of(self, graph: AtomicGraph) -> Rows:
+        """Those of the edges; what is known of them stays as long as they are the same tensors."""
+        edges = [graph.edge_index, graph.shifts]
+        same = all(now is then for now, then in zip(edges, self._edges, strict=False))
+        if self._rows is None or not same:
+            self._edges, self._rows, self._parts = edges, Rows.of(graph), {}
+        return self._rows
+
     def _predicted(self, graph: AtomicGraph, rows: Rows, forces: bool, stress: bool) -> Prediction:
         """That for these atoms; compiles if neighbours or the stress do not fit.
 
@@ -131,8 +139,11 @@ class Compiled(EnergyModel):
         with torch.no_grad():
             if function is None:
                 function = self._prepared(graph, rows, room, has_stress)
-            parts = padded(graph, rows, room, self.cutoff, MOVING)
-            energy, energies, own_forces, *slopes = function(*parts.values())
+            new = [name for name in MOVING if name not in self._parts]
+            parts = self._parts | padded(graph, rows, room, self.cutoff, new)
+            self._parts = {name: parts[name] for name in OF_EDGES}
+            found = function(*(parts[name] for name in MOVING))
+        energy, energies, own_forces, *slopes = found
         return Prediction(
             energy,
             energies,
@@ -144,7 +155,7 @@ class Compiled(EnergyModel):
         self, graph: AtomicGraph, rows: Rows, room: Room, stress: bool
     ) -> Callable[..., Slopes]:
         """The energy [1], energies, forces and perhaps dE/dstrain by the parts that move."""
-        start, n = time.perf_counter(), graph.n_atoms
+        start, n, self._parts = time.perf_counter(), graph.n_atoms, {}
         parts = padded(graph, rows, room, self.cutoff)
         tensors = [parts[name] for name in MOVING]
         with_ghosts = energies_and_slopes(self.model, parts, MOVING, room, stress)
@@ -188,7 +199,7 @@ class Replayed(Compiled):
         if not dipole and graph.n_graphs == 1 and graph.positions.device.type == "cpu":
             self._calls = self._calls + 1 if self._are_known(graph) else 1
             if self._calls > self.patience:
-                rows = Rows.of(graph)
+                rows = self._rows_of(graph)
                 if self._pays(graph, rows):
                     return self._predicted(graph, rows, forces, stress)
         return self.model(graph, forces, stress, dipole)
@@ -239,69 +250,3 @@ def energies_and_slopes(
         return energies if again else energies.detach(), *slopes
 
     return function
-
-
-def flattened(
-    function: Callable[..., Slopes], example: Sequence[Tensor], again: bool = False
-) -> GraphModule:
-    """A function as one list of operations.
-
-    Args:
-        function: that of :func:`energies_and_slopes`.
-        example: its inputs.
-        again: whether its results can be differentiated.
-    """
-    traced = make_fx(function)(*example)
-    if again:  # autograd detaches what it keeps: in a list of operations that would lose gradients
-        for node in traced.graph.find_nodes(
-            op="call_function", target=torch.ops.aten.detach.default
-        ):
-            node.replace_all_uses_with(node.args[0])
-            traced.graph.erase_node(node)
-        traced.recompile()
-    return traced
-
-
-def compiled_by_torch(
-    flat: GraphModule, example: Sequence[Tensor], backend: Backend
-) -> Callable[..., Slopes]:
-    """What ``torch.compile`` makes of a list of operations, tried on an example.
-
-    Raises:
-        RuntimeError: if torch cannot compile on this machine.
-    """
-    function = torch.compile(flat, backend=backend, dynamic=False)
-    try:
-        function(*example)
-    except RuntimeError as error:
-        reason = str(error).partition("\n")[0]
-        raise RuntimeError(
-            f"torch.compile failed ({reason}); on the CPU it needs a C++ compiler, such as "
-            "g++, on a GPU Triton. Install it, or do not compile"
-        ) from error
-    return function
-
-
-def with_constants_folded(traced: GraphModule) -> GraphModule:
-    """The same function, with everything that does not depend on its inputs computed now."""
-    known: dict[Node, Any] = {}
-    for node in list(traced.graph.nodes):
-        if node.op == "get_attr":
-            known[node] = getattr(traced, str(node.target))
-        elif node.op == "call_function" and all(n in known for n in node.all_input_nodes):
-            args, kwargs = (map_arg(a, known.__getitem__) for a in (node.args, node.kwargs))
-            known[node] = node.target(*args, **kwargs)
-    for node, value in known.items():
-        if node.op == "call_function" and not known.keys() >= node.users.keys():
-            name = f"constant_{node.name}"
-            traced.register_buffer(name, value.contiguous())
-            with traced.graph.inserting_before(node):
-                constant = traced.graph.get_attr(name)
-            node.replace_all_uses_with(constant, delete_user_cb=lambda user: user not in known)
-    for node in reversed(known):  # also what changes a constant in place, which is no dead code
-        if not node.users:
-            traced.graph.erase_node(node)
-    traced.graph.eliminate_dead_code()
-    traced.delete_all_unused_submodules()
-    traced.recompile()
-    return traced

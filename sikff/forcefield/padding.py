@@ -13,7 +13,8 @@ from sikff.graph import AtomicGraph
 
 # Of a padded graph: what stays as it is while atoms move, and what does not.
 FIXED = ("species", "batch", "surface", "real")  # real: 1 for atoms, 0 for ghosts, in float64
-MOVING = ("positions", "cell", "senders", "shifts", "field", "origin")
+OF_EDGES = ("senders", "shifts")
+MOVING = ("positions", "cell", *OF_EDGES, "field", "origin")
 
 
 class Room(NamedTuple):
@@ -68,7 +69,8 @@ def padded(
     """
     n, k, device = graph.n_atoms, room.neighbours, graph.positions.device
     ghosts, missing = room.atoms - n, room.structures - graph.n_graphs
-    places = torch.from_numpy(rows.places(k)).to(device)
+    if set(OF_EDGES) & set(names):
+        places = torch.from_numpy(rows.places(k)).to(device)
 
     def positions() -> Tensor:
         far = graph.positions.new_empty(room.atoms, 3)
