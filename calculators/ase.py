@@ -146,11 +146,13 @@ class SIKFFCalculator(Calculator):
 
         Args:
             atoms: the present structure.
-            tol: differences up to this are none; None: every difference counts.
+            tol: differences up to this are none; None: every difference counts, of positions,
+                numbers, cell, pbc and conditions.
         """
         last = self.atoms
         if last is None or tol is not None:
-            changes = super().check_state(atoms, tol=tol)
+            every = super().check_state(atoms, tol=tol)
+            changes = [name for name in every if name in (*READ, "cell")]
         else:  # what ASE compares besides takes as long as all of this
             pairs = {name: (getattr(atoms, name), getattr(last, name)) for name in READ}
             pairs["cell"] = (atoms.cell.array, last.cell.array)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -131,8 +130,7 @@ def field_response(model: EnergyModel, graph: AtomicGraph) -> FieldResponse:
 
 
 def _check_finite(found: Mapping[str, Any]) -> None:
-    sums = {name: each if isinstance(each, float) else each.sum() for name, each in found.items()}
-    wrong = [name for name, value in sums.items() if not math.isfinite(value)]
+    wrong = [name for name, value in found.items() if not np.isfinite(value).all()]
     if wrong:
         raise CalculationFailed(
             f"the force field returned NaN or infinity in {', '.join(wrong)}; expected finite "

@@ -171,7 +171,9 @@ class AtomicGraph:
         self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
     ) -> AtomicGraph:
         """The same graph on another device or with another floating-point type."""
-        if dtype is None and device is not None and torch.device(device) == self.positions.device:
+        own = self.positions.device
+        asked = own if device is None else torch.device(device)
+        if dtype is None and asked.type == own.type and asked.index in (None, own.index):
             return self
         moved = {}
         for entry in dataclasses.fields(self):

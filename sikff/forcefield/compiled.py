@@ -21,7 +21,7 @@ from sikff.conditions import Conditions
 from sikff.forcefield.energy import EnergyModel, Prediction, strained, volumes
 from sikff.forcefield.flattened import Backend, compiled_by_torch, flattened, with_constants_folded
 from sikff.forcefield.network import ForceField
-from sikff.forcefield.padding import MOVING, OF_EDGES, Room, Rows, joined, padded
+from sikff.forcefield.padding import FIXED, MOVING, OF_EDGES, Room, Rows, joined, padded
 from sikff.forcefield.parts import are_small
 from sikff.forcefield.replay import Replay
 from sikff.graph import AtomicGraph
@@ -29,7 +29,7 @@ from sikff.nn.neighbours import neighbour_layout
 
 STEP = 4  # neighbours; the room for them grows by whole steps, by two where compiling takes minutes
 MOST_PLACES = 2  # for each neighbour: with more, as around a few crowded atoms, replaying is slower
-ATOMS = ("species", "batch", "surface")  # what makes atoms the same ones
+ATOMS = tuple(name for name in FIXED if name != "real")  # what makes atoms the same ones
 
 Slopes = tuple[Tensor, ...]  # energies [N], dE/dpositions [N, 3], perhaps dE/dstrain [B, 3, 3]
 
@@ -61,14 +61,14 @@ class Compiled(EnergyModel):
         self._atoms: list[Tensor] = []  # of the last call
         self._edges: list[Tensor] = []  # of the last call
         self._rows: Rows | None = None  # of these edges
-        self._parts: dict[str, Tensor] = {}  # what of them is padded, in this room
+        self._padded_edges: dict[str, Tensor] = {}  # what of them is padded, in this room
         self.room = Room(1, 0, 0)
         self._has_stress = False
         self.eval()
 
     def __getstate__(self) -> dict[str, Any]:
         """A copy compiles anew: what is compiled belongs to its process and its memory."""
-        return self.__dict__ | {"_function": None}
+        return self.__dict__ | {"_function": None, "_edges": [], "_rows": None, "_padded_edges": {}}
 
     def forward(
         self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
@@ -86,7 +86,7 @@ class Compiled(EnergyModel):
                 f"a compiled model takes one structure at a time; got {graph.n_graphs}. Use the "
                 "model itself for batches"
             )
-        self._are_known(graph)
+        self._meet(graph)
         return self._predicted(graph, self._rows_of(graph), forces, stress)
 
     def atomic_energies(self, graph: AtomicGraph) -> Tensor:
@@ -102,8 +102,8 @@ class Compiled(EnergyModel):
     def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
         return self.model.beyond_training(graph)
 
-    def _are_known(self, graph: AtomicGraph) -> bool:
-        """Whether the atoms are those of the last call; nothing is compiled for others."""
+    def _meet(self, graph: AtomicGraph) -> bool:
+        """Whether the atoms are those of the last call; else what is compiled is dropped."""
         atoms = [getattr(graph, name) for name in ATOMS]
         known = len(self._atoms) > 0 and all(
             now is then or torch.equal(now, then)
@@ -119,7 +119,7 @@ class Compiled(EnergyModel):
         edges = [graph.edge_index, graph.shifts]
         same = all(now is then for now, then in zip(edges, self._edges, strict=False))
         if self._rows is None or not same:
-            self._edges, self._rows, self._parts = edges, Rows.of(graph), {}
+            self._edges, self._rows, self._padded_edges = edges, Rows.of(graph), {}
         return self._rows
 
     def _predicted(self, graph: AtomicGraph, rows: Rows, forces: bool, stress: bool) -> Prediction:
@@ -139,9 +139,9 @@ class Compiled(EnergyModel):
         with torch.no_grad():
             if function is None:
                 function = self._prepared(graph, rows, room, has_stress)
-            new = [name for name in MOVING if name not in self._parts]
-            parts = self._parts | padded(graph, rows, room, self.cutoff, new)
-            self._parts = {name: parts[name] for name in OF_EDGES}
+            new = [name for name in MOVING if name not in self._padded_edges]
+            parts = self._padded_edges | padded(graph, rows, room, self.cutoff, new)
+            self._padded_edges = {name: parts[name] for name in OF_EDGES}
             found = function(*(parts[name] for name in MOVING))
         energy, energies, own_forces, *slopes = found
         return Prediction(
@@ -155,7 +155,7 @@ class Compiled(EnergyModel):
         self, graph: AtomicGraph, rows: Rows, room: Room, stress: bool
     ) -> Callable[..., Slopes]:
         """The energy [1], energies, forces and perhaps dE/dstrain by the parts that move."""
-        start, n, self._parts = time.perf_counter(), graph.n_atoms, {}
+        start, n, self._padded_edges = time.perf_counter(), graph.n_atoms, {}
         parts = padded(graph, rows, room, self.cutoff)
         tensors = [parts[name] for name in MOVING]
         with_ghosts = energies_and_slopes(self.model, parts, MOVING, room, stress)
@@ -180,7 +180,7 @@ class Replayed(Compiled):
     """A :class:`ForceField` whose operations are replayed when the same atoms come again and again.
 
     Until then, and for large systems or a few crowded atoms among many, and on other devices than a
-    CPU, the model itself answers.
+    CPU, the model itself answers. Other atoms in between start this again.
 
     Args:
         model: the force field. Its weights must not change after this.
@@ -197,7 +197,7 @@ class Replayed(Compiled):
     ) -> Prediction:
         """As ``EnergyModel.forward``, for one structure or several."""
         if not dipole and graph.n_graphs == 1 and graph.positions.device.type == "cpu":
-            self._calls = self._calls + 1 if self._are_known(graph) else 1
+            self._calls = self._calls + 1 if self._meet(graph) else 1
             if self._calls > self.patience:
                 rows = self._rows_of(graph)
                 if self._pays(graph, rows):

@@ -28,7 +28,7 @@ class Room(NamedTuple):
 class Rows(NamedTuple):
     """Edges as a table with a row for every atom.
 
-    It is made anew whenever atoms have moved, in numpy, which needs half of the time of torch.
+    It is made anew whenever edges have changed, in numpy, which needs half of the time of torch.
     """
 
     receivers: np.ndarray  # [E]

@@ -21,8 +21,8 @@ from sikff.nn import EdgeBasis, NeighbourLayout
 # Of the largest tensor, features of all senders, so much is made at a time. On a CPU that is taken
 # from memory that has been freed, not from the system, which would clear it; a GPU runs full.
 BYTES_AT_ONCE = {"cpu": 2**24, "cuda": 2**30}
-# What gradients need, four times as much, is kept for so much of it, and computed again for the
-# others, which take about a fifth more time and less than half of the memory.
+# For the first parts, with so much of it in all, what gradients need is kept, four times as much.
+# For the others it is computed again: a fifth more time, less than half of the memory.
 BYTES_KEPT = {"cpu": 3 * 2**27, "cuda": 2**31}
 
 Function = Callable[..., Tensor]
@@ -41,7 +41,8 @@ def in_parts(layout: NeighbourLayout, row: int, device: torch.device) -> Parts |
     places = layout.n_places
     if are_small(places, row, device):
         return None
-    return Parts(layout, *(_of(sizes, device) // row for sizes in (BYTES_AT_ONCE, BYTES_KEPT)))
+    at_once, kept = (_of(sizes, device) // row for sizes in (BYTES_AT_ONCE, BYTES_KEPT))
+    return Parts(layout, at_once, kept)
 
 
 def _of(sizes: dict[str, int], device: torch.device) -> int:

@@ -79,8 +79,8 @@ class Plan:
         asked: what must be there at the end.
 
     Attributes:
-        calls: one for each operation, without arguments.
-        asked: the tensors that were asked for.
+        calls: one for each operation, which take no arguments.
+        results: the tensors that were asked for.
         n_bytes: memory of results, and
         n_bytes_written: that which they write.
     """
@@ -93,18 +93,19 @@ class Plan:
         self._device = next(iter(inputs.values())).device
         self._memory = {number: _bytes_of(tensor) for number, tensor in inputs.items()}
         self._parts = _parts(operations, asked)
+        self._wholes = {part.whole.number for part in self._parts.values()}
         self._free: list[Tensor] = []
         kept = {*inputs, *asked.used, *self._parts}
         kept |= {each.result.number for each in operations if each.target in PARTLY_ZERO}
-        ending = _ending(operations, self._parts)
+        ending = _ending(operations, self._parts, asked)
         for k, operation in enumerate(operations):
             self.calls.append(self._call(operation))
             self._free += [self._memory.pop(number) for number in ending[k] if number not in kept]
-        self.asked = list(asked.tensors(self._memory))
+        self.results = list(asked.tensors(self._memory))
 
     def _call(self, operation: Operation) -> Callable[[], Any]:
         target, place = operation.target, operation.result
-        if target is aten.cat.default and self._parts.keys() & operation.inputs.used:
+        if place.number in self._wholes:
             return self._rest_of_whole(operation)
         args, kwargs = operation.inputs.tensors(self._memory)
         if target in PARTLY_ZERO:
@@ -171,30 +172,37 @@ def _parts(operations: Sequence[Operation], asked: Placed) -> dict[int, Part]:
     }
     found: dict[int, Part] = {}
     for operation in operations:
-        if operation.target is not aten.cat.default or not operation.result.is_whole:
+        whole = operation.result
+        if operation.target is not aten.cat.default or not whole.is_whole:
             continue
-        joined = _joined(operation)
+        joined = _joined(operation) if makers[whole.number] == 1 else []
         times = Counter(each.number for _, each in joined if isinstance(each, Place))
         for part, each in joined:
-            if not isinstance(each, Place) or not each.is_whole or each.number not in made:
+            if not isinstance(each, Place) or not each.is_whole or each.dtype != whole.dtype:
                 continue
-            alone = users[each.number] == times[each.number] == 1
-            if each.number not in found and (
-                part.dim == 0 or (alone and _is_copied_there(made[each.number], part))
-            ):
+            if each.number not in made or each.number in found:
+                continue
+            if part.dim == 0:
+                start = part.start * whole.stride[0] * whole.dtype.itemsize
+                can_be_there = start % ALIGNMENT == 0  # else products of matrices may differ
+            else:
+                alone = users[each.number] == times[each.number] == 1
+                can_be_there = alone and _is_copied_there(made[each.number], part)
+            if can_be_there:
                 found[each.number] = part
     return found
 
 
 def _joined(operation: Operation) -> list[tuple[Part, Any]]:
-    """What a concatenation joins, and where."""
+    """What a concatenation joins, and where; nothing of what is empty and has no dimensions."""
     (tensors, *dim), whole = operation.inputs.values[0], operation.result
     along = dim[0] % len(whole.size) if dim else 0
     found, start = [], 0
     for each in tensors:
-        length = (each.size if isinstance(each, Place) else each.shape)[along]
-        found.append((Part(whole, along, start, length), each))
-        start += length
+        size = each.size if isinstance(each, Place) else each.shape
+        if len(size) == len(whole.size):
+            found.append((Part(whole, along, start, size[along]), each))
+            start += size[along]
     return found
 
 
@@ -210,9 +218,12 @@ def _is_copied_there(operation: Operation, part: Part) -> bool:
     return True
 
 
-def _ending(operations: Sequence[Operation], parts: dict[int, Part]) -> dict[int, list[int]]:
+def _ending(
+    operations: Sequence[Operation], parts: dict[int, Part], asked: Placed
+) -> dict[int, list[int]]:
     """Which results are needed for the last time, for each operation; a whole as its parts are."""
     last = {used: k for k, operation in enumerate(operations) for used in operation.inputs.used}
+    last |= dict.fromkeys(asked.used, len(operations))
     for number, part in parts.items():
         last[part.whole.number] = max(last[number], last.get(part.whole.number, 0))
     ending: dict[int, list[int]] = defaultdict(list)

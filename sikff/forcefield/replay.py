@@ -63,7 +63,7 @@ class Replay:
         with torch.inference_mode():
             plan = Plan(operations, recorder.inputs, asked)
         self._calls, self._forward = plan.calls, sum(number < forward for number in needed)
-        self._results, self._slopes = plan.asked[: len(results)], plan.asked[len(results) :]
+        self._results, self._slopes = plan.results[: len(results)], plan.results[len(results) :]
         self._in_memory: object = None  # the call whose results are there to be differentiated
         self.n_calls, self.n_bytes = len(plan.calls), plan.n_bytes
         self.n_bytes_written = plan.n_bytes_written

@@ -32,7 +32,7 @@ class Linear(Tabulated):
     """Every equivariant linear map in_type -> out_type: its weights are coordinates of Hom_G.
 
     Weights start at unit variance and are scaled by 1/sqrt(fan-in) in ``forward``, so that
-    unit-variance features stay so.
+    unit-variance features stay so, but for the gain.
 
     Args:
         in_type, out_type: field types of the same group.
@@ -125,7 +125,7 @@ class Linear(Tabulated):
 
     def _matrices(self) -> list[Tensor]:
         """Of each batch the matrices [n_products, rows, features out]."""
-        scales = self.gain * self.scales
+        scales = self.gain * self.scales  # not in the table, which model files know as it is
         weights = (self.weight * scales).split([prod(m) for m in self.matrices])
         found = []
         for batch, weight in zip(self._batches, weights, strict=True):

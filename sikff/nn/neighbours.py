@@ -16,7 +16,7 @@ class NeighbourLayout(NamedTuple):
     P = sum of n K places.
     """
 
-    edges: Tensor | None  # [P] edge in each place, any where it is empty; None: each in its own
+    edges: Tensor | None  # [P] edge in each place, any if it is empty; None: place p has edge p
     filled: Tensor  # [P] 1 where a place holds an edge, 0 where it is empty
     senders: Tensor  # [P] sender of the edge
     shapes: tuple[tuple[int, int], ...]  # (n, K) of the tables
@@ -37,7 +37,9 @@ class NeighbourLayout(NamedTuple):
             rows = max(1, places // max(k, 1))
             shapes += [(min(rows, n - start), k) for start in range(0, n, rows)]
         sizes = [n * k for n, k in shapes]
-        edges = self.in_places(torch.arange(self.n_places, device=self.senders.device))
+        edges = self.edges
+        if edges is None:
+            edges = torch.arange(self.n_places, device=self.senders.device)
         tables = (table.split(sizes) for table in (edges, self.filled, self.senders))
         return [
             NeighbourLayout(edges, filled, senders, (shape,), None)
