@@ -64,7 +64,7 @@ class SIKFFCalculator(Calculator):
             there are. For long runs of one structure.
         replay_after: after so many calls with the same atoms, a CPU repeats their operations
             without what Python and autograd add, see `sikff.forcefield.Replayed`: molecules take
-            0.6 to 0.75 of the time, large systems are left as they are. Preparing it
+            0.5 to 0.7 of the time, large systems are left as they are. Preparing it
             takes as long as some four calls, which ten to twenty later ones save. None: never.
         electric_field, surface_origin, surface: for structures whose `info` names none.
         **kwargs: of ase.calculators.calculator.Calculator, such as `atoms`.

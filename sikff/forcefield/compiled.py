@@ -117,8 +117,9 @@ class Compiled(EnergyModel):
     def _rows_of(self, graph: AtomicGraph) -> Rows:
         """Those of the edges; what is known of them stays as long as they are the same tensors."""
         edges = [graph.edge_index, graph.shifts]
-        same = all(now is then for now, then in zip(edges, self._edges, strict=False))
-        if self._rows is None or not same:
+        if self._rows is None or any(
+            now is not then for now, then in zip(edges, self._edges, strict=True)
+        ):
             self._edges, self._rows, self._padded_edges = edges, Rows.of(graph), {}
         return self._rows
 
@@ -141,7 +142,8 @@ class Compiled(EnergyModel):
                 function = self._prepared(graph, rows, room, has_stress)
             new = [name for name in MOVING if name not in self._padded_edges]
             parts = self._padded_edges | padded(graph, rows, room, self.cutoff, new)
-            self._padded_edges = {name: parts[name] for name in OF_EDGES}
+            if not self._padded_edges:
+                self._padded_edges = {name: parts[name] for name in OF_EDGES}
             found = function(*(parts[name] for name in MOVING))
         energy, energies, own_forces, *slopes = found
         return Prediction(
@@ -155,8 +157,9 @@ class Compiled(EnergyModel):
         self, graph: AtomicGraph, rows: Rows, room: Room, stress: bool
     ) -> Callable[..., Slopes]:
         """The energy [1], energies, forces and perhaps dE/dstrain by the parts that move."""
-        start, n, self._padded_edges = time.perf_counter(), graph.n_atoms, {}
+        start, n = time.perf_counter(), graph.n_atoms
         parts = padded(graph, rows, room, self.cutoff)
+        self._padded_edges = {name: parts[name] for name in OF_EDGES}
         tensors = [parts[name] for name in MOVING]
         with_ghosts = energies_and_slopes(self.model, parts, MOVING, room, stress)
 

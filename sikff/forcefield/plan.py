@@ -95,7 +95,7 @@ class Plan:
         self._parts = _parts(operations, asked)
         self._wholes = {part.whole.number for part in self._parts.values()}
         self._free: list[Tensor] = []
-        kept = {*inputs, *asked.used, *self._parts}
+        kept = {*inputs, *self._parts}
         kept |= {each.result.number for each in operations if each.target in PARTLY_ZERO}
         ending = _ending(operations, self._parts, asked)
         for k, operation in enumerate(operations):

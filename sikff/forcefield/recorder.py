@@ -38,14 +38,11 @@ class Place:
         own = memory[self.number][: self.n_bytes].view(self.dtype)
         return own.as_strided(self.size, self.stride, own.storage_offset() + self.offset)
 
-    def numel(self) -> int:
-        return self.size.numel()
-
     @property
     def is_whole(self) -> bool:
         """Whether the tensor is all that lies there, in order."""
         in_order = torch.empty(self.size, device="meta").stride()
-        return self.stride == in_order and self.n_bytes == self.numel() * self.dtype.itemsize
+        return self.stride == in_order and self.n_bytes == self.size.numel() * self.dtype.itemsize
 
 
 @dataclass(frozen=True)

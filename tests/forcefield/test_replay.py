@@ -114,6 +114,8 @@ def test_parts_that_lie_apart_in_their_whole() -> None:
     x = torch.randn(3, 1000)
     replay = Replay(joined, [x])
     assert all(torch.equal(a, b) for a, b in zip(replay(2 * x), joined(2 * x), strict=True))
+    replay = Replay(lambda x: (torch.cat([x, x[:, ::2].clone()], dim=1),), [x])
+    assert replay.n_calls == 2 and replay.n_bytes_written == 3 * 1500 * 4 + 48  # the whole, only
 
 
 def asked_too(x: Tensor) -> tuple[Tensor, ...]:
