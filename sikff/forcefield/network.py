@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, Self, cast
 
 import numpy as np
 import torch
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from sikff.conditions import Conditions
 from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig, FrameConfig
+from sikff.forcefield.edges import edge_attr, seen_of_edges, table_of
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.frame import Frame
 from sikff.forcefield.parts import Parts, in_parts
@@ -24,11 +25,13 @@ from sikff.nn import (
     ChannelLinear,
     ChannelProduct,
     EdgeBasis,
+    ImplicitKernel,
     NeighbourLayout,
     PointConv,
+    TabulatedBasis,
     neighbour_layout,
 )
-from sikff.nn.frozen import of_weights
+from sikff.nn.frozen import keep, kept, of_weights
 from sikff.nn.kernel import restricted_irreps
 
 
@@ -108,8 +111,7 @@ class Interaction(nn.Module):
         f: Tensor,
         own: Tensor,
         gates: Tensor,
-        basis: EdgeBasis,
-        attr: Tensor,
+        edges: EdgeBasis | TabulatedBasis,
         layout: NeighbourLayout,
     ) -> Tensor:
         """New features [M, d_out] of M receivers.
@@ -117,10 +119,10 @@ class Interaction(nn.Module):
         Args:
             f: features of the senders [N, d_in].
             own, gates: features [M, d_in] and node attributes [M, n_gates] of the receivers.
-            basis, attr: of the edges, in the layout's places [P, ...].
+            edges: what the kernel sees of them, in the layout's places [P, ...].
             layout: of the edges.
         """
-        a = self._channels_of(self.conv.gather(f, basis, attr, layout))
+        a = self._channels_of(self.conv.gather(f, edges, layout))
         gate = of_weights(self, self._gate) @ gates.T
         a = (1 + gate).view_as(a) * a
         first, *others = self.linear
@@ -201,27 +203,20 @@ class Network(nn.Module):
 
         ``parts``: of the layout, to be evaluated one after the other.
         """
-        receivers = layout.in_places(edge_index[0])
         one_hot = _one_hot(species, len(self.embedding), vectors.dtype)
-        embedded = self.embedding.index_select(0, species)
-        node, attr = one_hot, [embedded.index_select(0, x) for x in (receivers, layout.senders)]
-        if scalars is not None:
-            node = torch.cat([one_hot, scalars], dim=-1)
-            attr.append(scalars.index_select(0, receivers))
-        if covariant is not None:
-            attr.append(covariant.index_select(0, receivers))
-        edge_attr = torch.cat(attr, dim=-1)
-        first = cast(Interaction, self.interactions[0])  # all see the same of the vectors
-        edges = (layout.in_places(vectors), layout.filled)
-        of_vectors = first.conv.kernel.basis
-        basis = of_vectors(*edges) if parts is None else parts.basis(of_vectors, *edges)
+        node = one_hot if scalars is None else torch.cat([one_hot, scalars], dim=-1)
+        table, kernels = kept(self), self._kernels
+        own = [x for x in (scalars, covariant) if x is not None]
+        ends = layout.in_places(edge_index[0]), layout.senders
+        attr = edge_attr(self.embedding, species, *ends, own, table is not None)
+        seen = iter(seen_of_edges(kernels, attr, vectors, layout, table, parts))
         f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)
 
         def evaluate(function: Callable[..., Tensor], f: Tensor, is_last: bool = False) -> Tensor:
-            seen = (node, basis, edge_attr)
+            edges = next(seen)
             if parts is None:
-                return function(f, f, *seen, layout)
-            return parts.evaluate(function, f, *seen, summed=is_last and self._is_summed())
+                return function(f, f, node, edges, layout)
+            return parts.evaluate(function, f, node, edges, is_last and self._is_summed())
 
         *before, _ = self.interactions
         for interaction, readout in zip(before, self.readouts, strict=False):
@@ -229,10 +224,18 @@ class Network(nn.Module):
             total = total + _read(readout, f)
         return total + evaluate(self._read_last, f, is_last=True)
 
+    def tabulate(self) -> None:
+        """From now on a frozen network looks up what its kernels make of lengths, if it can."""
+        keep(self, table_of(self._kernels, self.embedding))
+
     @property
     def widest(self) -> int:
         """Size of the largest features that neighbours send."""
         return max(cast(Interaction, layer).conv.in_type.size for layer in self.interactions)
+
+    @property
+    def _kernels(self) -> list[ImplicitKernel]:
+        return [cast(Interaction, layer).conv.kernel for layer in self.interactions]
 
     def _read_last(self, *inputs: Any) -> Tensor:
         return _read(self.readouts[-1], self.interactions[-1](*inputs))
@@ -285,6 +288,13 @@ class ForceField(EnergyModel):
         self.zbl = ZBL(self.elements) if config.zbl else None
         self._widest = max(n.widest for n in (self.vacuum, self.network) if n is not None)
         self._e0 = np.array([config.atomic_energies.get(e, 0.0) for e in self.elements])
+
+    def freeze(self) -> Self:
+        super().freeze()
+        for network in (self.network, self.vacuum):
+            if network is not None:
+                network.tabulate()
+        return self
 
     @property
     def group(self) -> SymmetryGroup:

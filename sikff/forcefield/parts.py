@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from sikff.nn import EdgeBasis, NeighbourLayout
+from sikff.nn import EdgeBasis, NeighbourLayout, TabulatedBasis
 
 # Of the largest tensor, features of all senders, so much is made at a time. On a CPU that is taken
 # from memory that has been freed, not from the system, which would clear it; a GPU runs full.
@@ -81,28 +81,27 @@ class Parts:
         self.n_places = [part.n_places for part in self.layouts]
         self.is_kept = [so_far <= kept for so_far in accumulate(self.n_places)]
 
-    def basis(
-        self, function: Callable[[Tensor, Tensor], EdgeBasis], vectors: Tensor, filled: Tensor
-    ) -> EdgeBasis:
-        """``function(vectors, filled)`` of all places."""
-        inputs = (vectors.split(self.n_places), filled.split(self.n_places))
-        found = [_run(keep, function, *of) for keep, *of in zip(self.is_kept, *inputs, strict=True)]
-        return EdgeBasis(*map(torch.cat, zip(*found, strict=True)))
+    def of_places(
+        self, function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
+    ) -> tuple[Tensor, ...]:
+        """``function(*inputs)``, row by row, of what is known of all places."""
+        pieces = [x.split(self.n_places) for x in inputs]
+        found = [_run(keep, function, *of) for keep, *of in zip(self.is_kept, *pieces, strict=True)]
+        return tuple(map(torch.cat, zip(*found, strict=True)))
 
     def evaluate(
         self,
         function: Function,
         f: Tensor,
         gates: Tensor,
-        basis: EdgeBasis,
-        attr: Tensor,
+        edges: EdgeBasis | TabulatedBasis,
         summed: bool = False,
     ) -> Tensor:
-        """``function(f, own, gates, basis, attr, layout)`` of all atoms: see ``Interaction``.
+        """``function(f, own, gates, edges, layout)`` of all atoms: see ``Interaction``.
 
         Args:
             function: has a row for each receiver of the layout that it is given.
-            f, gates, basis, attr: features and attributes of atoms, what is known of all places.
+            f, gates, edges: features and attributes of atoms, what kernels see of all places.
             summed: what is returned will only be summed, and what the function depends on otherwise
                 has no gradient.
         """
@@ -112,13 +111,12 @@ class Parts:
         # gathered at once: the gradient of a part's rows of all atoms has the size of all atoms
         inputs = [f.index_select(0, self.senders).split(self.n_senders)]
         inputs += [x.split(self.n_receivers) for x in (own, gates)]
-        inputs += [x.split(self.n_places) for x in (*basis, attr)]
+        inputs += [x.split(self.n_places) for x in edges if x is not None]
 
         def of_part(
             layout: NeighbourLayout, f: Tensor, own: Tensor, gates: Tensor, *of_edges: Tensor
         ) -> Tensor:
-            *basis, attr = of_edges
-            return function(f, own, gates, EdgeBasis(*basis), attr, layout)
+            return function(f, own, gates, type(edges)(*of_edges), layout)
 
         runs = [_SlopesAtOnce.apply if summed else partial(_run, keep) for keep in self.is_kept]
         parts = zip(runs, self.layouts, *inputs, strict=True)

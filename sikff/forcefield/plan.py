@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sikff.forcefield.recorder import PARTLY_ZERO, Operation, Place, Placed
+from sikff.forcefield.recorder import OF_MANY, PARTLY_ZERO, Operation, Place, Placed
 
 ALIGNMENT = 64  # bytes
 aten = torch.ops.aten
@@ -25,14 +25,17 @@ def _silu_backward(gradient: Tensor, x: Tensor, *, out: Tensor) -> Tensor:
 INTO: dict[Any, Callable[..., Any]] = {
     aten.add.Tensor: torch.add,
     aten.addmm.default: torch.addmm,
+    aten.addcmul.default: torch.addcmul,
     aten.bmm.default: torch.bmm,
     aten.cat.default: torch.cat,
     aten.clamp.default: torch.clamp,
     aten.cos.default: torch.cos,
     aten.div.Tensor: torch.div,
+    aten.floor.default: torch.floor,
     aten.index_add.default: torch.index_add,
     aten.index_select.default: torch.index_select,
     aten.le.Scalar: torch.le,
+    aten.maximum.default: torch.maximum,
     aten.mm.default: torch.mm,
     aten.mul.Scalar: torch.mul,
     aten.mul.Tensor: torch.mul,
@@ -246,6 +249,7 @@ def _into(out: Tensor, target: Any, args: Any, kwargs: Any) -> Callable[[], Any]
         return partial(INTO[target], *args, **kwargs, out=out)
 
     def computed() -> None:
-        out.copy_(target(*args, **kwargs))
+        result = target(*args, **kwargs)
+        out.copy_(result[0] if target in OF_MANY else result)
 
     return computed

@@ -21,6 +21,9 @@ PARTLY_ZERO = {
     aten.slice_backward.default: aten.slice.Tensor,
 }
 
+# Of their results only the first is used.
+OF_MANY = {aten._embedding_bag_forward_only.default}
+
 
 @dataclass(frozen=True)
 class Place:
@@ -113,7 +116,9 @@ class Recorder(TorchDispatchMode):
         return Placed(map_aggregate(values, place), used)
 
     def _record(self, target: Any, inputs: Placed, given: Sequence[Any], result: Any) -> None:
-        results = result if isinstance(result, Sequence) else [result]
+        results = list(result) if isinstance(result, Sequence) else [result]
+        if target in OF_MANY:
+            del results[1:]
         if not all(isinstance(each, Tensor) for each in results):
             raise ValueError(f"{target} makes a number of its inputs; it cannot be replayed")
         changed = [each for each in results if any(each is one for one in given)]

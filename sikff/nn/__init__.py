@@ -6,13 +6,14 @@ from sikff.nn.dense_conv import DenseConv
 from sikff.nn.equivariance import equivariance_error
 from sikff.nn.gmlp import GMLP
 from sikff.nn.harmonics import Harmonics
-from sikff.nn.kernel import EdgeBasis, ImplicitKernel
+from sikff.nn.kernel import EdgeBasis, ImplicitKernel, TabulatedBasis
 from sikff.nn.linear import ChannelLinear, Linear
 from sikff.nn.mlp import MLP
 from sikff.nn.neighbours import NeighbourLayout, neighbour_layout
 from sikff.nn.nonlinearity import Gate, Gated, RMSNorm, Sampled, SquaredNorms
 from sikff.nn.point_conv import PointConv
 from sikff.nn.radial import BesselBasis, GaussianBasis, GaussianShell, PolynomialEnvelope
+from sikff.nn.spline import SplineTable
 
 __all__ = [
     "GMLP",
@@ -35,7 +36,9 @@ __all__ = [
     "PolynomialEnvelope",
     "RMSNorm",
     "Sampled",
+    "SplineTable",
     "SquaredNorms",
+    "TabulatedBasis",
     "equivariance_error",
     "neighbour_layout",
 ]

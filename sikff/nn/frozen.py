@@ -1,7 +1,7 @@
 """What depends on weights alone is computed once where weights do not change any more."""
 
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch import nn
 
@@ -12,13 +12,23 @@ KEPT = "_of_frozen_weights"
 def of_weights(layer: nn.Module, make: Callable[[], T]) -> T:
     """``make()``, a function of the layer's weights; of a frozen layer, what it gave at first.
 
-    A layer has one such function at most.
+    A layer has one such function at most, or is given what it keeps by :func:`keep`.
     """
     if KEPT not in layer.__dict__:
         return make()
     if layer.__dict__[KEPT] is None:
         layer.__dict__[KEPT] = make()
     return layer.__dict__[KEPT]
+
+
+def keep(layer: nn.Module, value: Any) -> None:
+    """What a frozen layer has instead of a function of its weights, until :func:`thaw`."""
+    layer.__dict__[KEPT] = value
+
+
+def kept(layer: nn.Module) -> Any:
+    """What a frozen layer keeps, or None."""
+    return layer.__dict__.get(KEPT)
 
 
 def freeze(model: nn.Module) -> None:

@@ -85,7 +85,7 @@ class Trunk(Tabulated):
         self.has_invariants = n_in > 0
         sizes = [max(n_in, 1)] + [width] * (layers - 1) + [fields + covariant.n_fields]
         self.mlp = MLP(sizes, activation)
-        self.fields = fields
+        self.fields, self.n_factors = fields, fields + covariant.n_fields
         self.out_type = gated
         self.stack = nn.ModuleList()
         if nonlinearity == "sampled":
@@ -116,6 +116,14 @@ class Trunk(Tabulated):
         for layer in self.stack:
             h = layer(h)
         return h if shell is None else h * shell
+
+    def factors(self, invariants: Sequence[Tensor]) -> Tensor:
+        """What multiplies the mixed channels, by field: all invariants [..., n] -> [..., m]."""
+        return self.mlp(torch.cat(tuple(invariants), dim=-1))
+
+    def multiplied(self, v: Tensor, factors: Tensor) -> Tensor:
+        """The last hidden activation (without ``sampled``) of v [..., d] and these factors."""
+        return self._mixed(v) * (factors @ self.spread)
 
     def _mixed(self, v: Tensor) -> Tensor:
         """1 for each hidden invariant, then the covariant channels: [..., fields + covariants].

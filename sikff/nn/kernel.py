@@ -50,17 +50,31 @@ class TensorProduct(Tabulated):
 
 
 class EdgeBasis(NamedTuple):
-    """What kernels see of vectors x. Kernels with the same degree and cutoff see the same.
+    """What kernels see of edges. Kernels with the same degree and cutoff see the same.
 
     Attributes:
         harmonics: of the directions, [E, d].
         radial: functions of the lengths, [E, n_radial].
         shell: by which h falls off with the length, [E, 1].
+        attr: attributes, [E, a], or None.
     """
 
     harmonics: Tensor
     radial: Tensor
     shell: Tensor
+    attr: Tensor | None = None
+
+
+class TabulatedBasis(NamedTuple):
+    """What a kernel sees of edges whose lengths and attributes have been looked up.
+
+    Attributes:
+        harmonics: of the directions, [E, d].
+        factors: of this kernel, see :meth:`ImplicitKernel.factors`, [E, n].
+    """
+
+    harmonics: Tensor
+    factors: Tensor
 
 
 class ImplicitKernel(nn.Module):
@@ -174,17 +188,42 @@ class ImplicitKernel(nn.Module):
         else:
             self.contraction = Contraction(hidden, in_type, out_type)
 
-    def basis(self, x: Tensor, weights: Tensor | None = None) -> EdgeBasis:
-        """What the kernel sees of x [E, 3]; h is multiplied by ``weights`` [E], if given."""
+    @property
+    def is_radial(self) -> bool:
+        """Whether h(x, a) is harmonics multiplied by :meth:`factors` that see |x| and a alone.
+
+        So it is if the constant is the only invariant among the harmonics, as for O(3), SO(3), and
+        I_h up to degree 5, no attribute is covariant, and h is gated.
+        """
+        invariants = self.harmonics.out_type.n_invariants
+        return invariants == 1 and self.product is None and not self.trunk.stack
+
+    def polar(self, x: Tensor) -> tuple[Tensor, Tensor]:
+        """Harmonics [E, d] of the directions of x [E, 3], and the lengths [E]."""
         rows = x.T.contiguous()
         r = torch.sqrt((rows * rows).sum(0) + TINY)
-        shell = self.envelope(r) * (self.scale if weights is None else self.scale * weights)
-        harmonics = self.harmonics((rows / r).T)
-        return EdgeBasis(harmonics, self.radial(r), shell.unsqueeze(-1))
+        return self.harmonics((rows / r).T), r
 
-    def hidden(self, basis: EdgeBasis, attr: Tensor | None = None) -> Tensor:
-        """The last hidden activation h(x, a): attr [E, a] -> [E, hidden size]."""
-        features, invariants = basis.harmonics, [basis.radial]
+    def basis(
+        self, x: Tensor, attr: Tensor | None = None, weights: Tensor | None = None
+    ) -> EdgeBasis:
+        """What the kernel sees of x [E, 3]; h is multiplied by ``weights`` [E], if given."""
+        harmonics, r = self.polar(x)
+        shell = self.envelope(r) * (self.scale if weights is None else self.scale * weights)
+        return EdgeBasis(harmonics, self.radial(r), shell.unsqueeze(-1), attr)
+
+    def factors(self, r: Tensor, attr: Tensor) -> Tensor:
+        """What a radial kernel multiplies mixed harmonics by: r [E], attr [E, a] -> [E, n]."""
+        shell = self.scale * self.envelope(r).unsqueeze(-1)
+        attr = attr if self.to_canonical is None else self.to_canonical(attr)
+        return shell * self.trunk.factors([torch.ones_like(shell), self.radial(r), attr])
+
+    def hidden(self, edges: EdgeBasis | TabulatedBasis) -> Tensor:
+        """The last hidden activation h(x, a), [E, hidden size]."""
+        if isinstance(edges, TabulatedBasis):
+            return self.trunk.multiplied(edges.harmonics, edges.factors)
+        features, radial, shell, attr = edges
+        invariants = [radial]
         if self.attr_type is None or self.to_canonical is None:
             if attr is not None:
                 raise ValueError("this kernel takes no attributes; build it with attr_type=...")
@@ -197,11 +236,11 @@ class ImplicitKernel(nn.Module):
             if self.product is not None:
                 products = self.product(features, attr[:, n:])
                 features = torch.cat([features, products], dim=-1)
-        return self.trunk(features, invariants, basis.shell)
+        return self.trunk(features, invariants, shell)
 
     def forward(self, x: Tensor, attr: Tensor | None = None) -> Tensor:
         """The explicit kernel [E, d_out, d_in] at x [E, 3], attr [E, a]; for people and tests."""
-        matrix = self.contraction.matrix(self.hidden(self.basis(x), attr))
+        matrix = self.contraction.matrix(self.hidden(self.basis(x, attr)))
         matrix = self.out_basis(matrix.transpose(1, 2)).transpose(1, 2)
         return matrix if self.in_basis.is_identity else matrix @ self.in_basis.matrix.T
 

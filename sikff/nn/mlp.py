@@ -55,7 +55,7 @@ class MLP(nn.Module):
     def forward(self, x: Tensor, after: Tensor | None = None) -> Tensor:
         """[..., sizes[0]] -> [..., sizes[-1]], or times a matrix ``after`` [sizes[-1], m].
 
-        ``after`` is a constant, the same at every call.
+        ``after`` is a constant, while weights are frozen the same at every call.
         """
         for k, (matrix, bias) in enumerate(of_weights(self, lambda: self._maps(after))):
             x = F.linear(self.activation(x) if k else x, matrix, bias)

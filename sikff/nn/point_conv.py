@@ -11,7 +11,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from sikff.fields import FieldType
-from sikff.nn.kernel import EdgeBasis, ImplicitKernel
+from sikff.nn.kernel import EdgeBasis, ImplicitKernel, TabulatedBasis
 from sikff.nn.neighbours import NeighbourLayout, neighbour_layout
 from sikff.nn.tables import check_size
 
@@ -62,14 +62,14 @@ class PointConv(nn.Module):
         check_size("PointConv", f, self.in_type)
         if layout is None:
             layout = neighbour_layout(edge_index, len(f), f.dtype)
-        basis = self.kernel.basis(layout.in_places(vectors), layout.filled)
         a = None if attr is None else layout.in_places(attr)
-        return self.gather(f, basis, a, layout)
+        edges = self.kernel.basis(layout.in_places(vectors), a, layout.filled)
+        return self.gather(f, edges, layout)
 
     def gather(
-        self, f: Tensor, basis: EdgeBasis, attr: Tensor | None, layout: NeighbourLayout
+        self, f: Tensor, edges: EdgeBasis | TabulatedBasis, layout: NeighbourLayout
     ) -> Tensor:
-        """The same with ``basis`` and ``attr`` in the layout's places, to share between layers."""
-        h = self.kernel.hidden(basis, attr)
+        """The same with what the kernel sees of the edges in the layout's places."""
+        h = self.kernel.hidden(edges)
         f = self.kernel.in_basis(f)
         return self.kernel.out_basis(self.kernel.contraction.sum_neighbours(h, f, layout))

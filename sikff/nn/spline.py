@@ -1,0 +1,114 @@
+"""Functions of a length as quintic splines, looked up in a table."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from math import comb, factorial
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+
+DEGREE = 5
+SAMPLES = 2  # in every interval, to which splines are fitted
+
+
+class SplineTable(NamedTuple):
+    """Several sets of m functions of a length, f(r) on [0, extent]: C^4 and zero from there on.
+
+    Attributes:
+        coefficients: of B-splines, [sets * rows, m].
+        intervals: between knots, all of one length.
+        extent: the length from which on all is zero.
+    """
+
+    coefficients: Tensor
+    intervals: int
+    extent: float
+
+    @classmethod
+    def fitted(
+        cls, function: Callable[[np.ndarray], np.ndarray], intervals: int, extent: float
+    ) -> SplineTable:
+        """Splines by least squares, float64.
+
+        Args:
+            function: lengths [s] -> values [sets, s, m], which vanish smoothly at ``extent``.
+            intervals, extent: of the splines.
+        """
+        s = (np.arange(SAMPLES * intervals) + 0.5) / SAMPLES
+        values = function(s * (extent / intervals))
+        rows = intervals + DEGREE + 1
+        design = np.zeros((len(s), rows))
+        places = s.astype(int)[:, None] + np.arange(DEGREE + 1)
+        powers = (s % 1)[:, None] ** np.arange(DEGREE + 1)
+        np.put_along_axis(design, places, powers @ _polynomials(0), axis=1)
+        q, r = np.linalg.qr(design[:, :intervals])  # the other splines reach beyond
+        found = np.zeros((len(values), rows, values.shape[2]))
+        found[:, :intervals] = np.linalg.solve(r, q.T @ values)
+        return cls(torch.from_numpy(found.reshape(-1, values.shape[2])), intervals, extent)
+
+    @property
+    def rows(self) -> int:
+        """Coefficients of a function."""
+        return self.intervals + DEGREE + 1
+
+    def __call__(self, r: Tensor, number: Tensor, filled: Tensor | None = None) -> Tensor:
+        """Functions of the sets ``number`` [E] at lengths r [E]: [E, m], smooth in r.
+
+        They are zero where ``filled`` [E] is 0, not 1.
+        """
+        s = r.detach() * (self.intervals / self.extent)
+        if filled is not None:
+            s = torch.maximum(s, self.intervals * (1 - filled))
+        s = s.clamp(max=self.intervals)
+        full = s.floor()
+        first = full.long() + self.rows * number
+        rows = first.unsqueeze(-1) + torch.arange(DEGREE + 1, device=first.device)
+        values: Tensor = _Spline.apply(r, s - full, rows, self, 0)
+        return values
+
+
+class _Spline(torch.autograd.Function):
+    """The derivative of that order in the length r; its slope is the next one.
+
+    Of r, ``left`` is the part of an interval that it fills, and ``rows`` [E, 6] are of the splines
+    that are not zero there.
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any, r: Tensor, left: Tensor, rows: Tensor, table: SplineTable, order: int
+    ) -> Tensor:
+        ctx.save_for_backward(r, left, rows)
+        ctx.table, ctx.order = table, order
+        per_length = (table.intervals / table.extent) ** order
+        lowest, *higher = torch.from_numpy(per_length * _polynomials(order)).to(left)
+        weights, t = higher.pop(), left.unsqueeze(-1)
+        for power in (*reversed(higher), lowest):
+            weights = torch.addcmul(power, t, weights)
+        return F.embedding_bag(rows, table.coefficients, per_sample_weights=weights, mode="sum")
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
+        slopes = _Spline.apply(*ctx.saved_tensors, ctx.table, ctx.order + 1)
+        return (gradients[0] * slopes).sum(-1), None, None, None, None
+
+
+@cache
+def _polynomials(order: int) -> np.ndarray:
+    """Derivatives of the B-splines that are not zero between two knots: [power, spline].
+
+    B(x) = 1/5! sum_j (-1)^j (6 over j) (x - j)^5 over all j < x, of which spline k sees
+    x = t + 5 - k, with t from 0 to 1.
+    """
+    if order:
+        return np.pad(_polynomials(order - 1)[1:], ((0, 1), (0, 0))) * np.arange(1.0, 7.0)[:, None]
+    n, found = DEGREE, np.zeros((DEGREE + 1, DEGREE + 1))
+    for power, k in np.ndindex(found.shape):
+        terms = ((-1) ** j * comb(n + 1, j) * (n - k - j) ** (n - power) for j in range(n - k + 1))
+        found[power, k] = comb(n, power) * sum(terms) / factorial(n)
+    return found
