@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from sikff.conditions import Conditions
 from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig, FrameConfig
-from sikff.forcefield.edges import edge_attr, seen_of_edges, table_of
+from sikff.forcefield.edges import edge_attr, seen_of_edges, tabulate
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.frame import Frame
 from sikff.forcefield.parts import Parts, in_parts
@@ -31,7 +31,7 @@ from sikff.nn import (
     TabulatedBasis,
     neighbour_layout,
 )
-from sikff.nn.frozen import keep, kept, of_weights
+from sikff.nn.frozen import of_weights
 from sikff.nn.kernel import restricted_irreps
 
 
@@ -205,15 +205,13 @@ class Network(nn.Module):
         """
         one_hot = _one_hot(species, len(self.embedding), vectors.dtype)
         node = one_hot if scalars is None else torch.cat([one_hot, scalars], dim=-1)
-        table, kernels = kept(self), self._kernels
         own = [x for x in (scalars, covariant) if x is not None]
-        ends = layout.in_places(edge_index[0]), layout.senders
-        attr = edge_attr(self.embedding, species, *ends, own, table is not None)
-        seen = iter(seen_of_edges(kernels, attr, vectors, layout, table, parts))
+        ends, kernel = (layout.in_places(edge_index[0]), layout.senders), self._kernels[0]
+        attr = edge_attr(self.embedding, species, *ends, own, kernel.table is not None)
+        edges = seen_of_edges(kernel, attr, vectors, layout, parts)
         f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)
 
         def evaluate(function: Callable[..., Tensor], f: Tensor, is_last: bool = False) -> Tensor:
-            edges = next(seen)
             if parts is None:
                 return function(f, f, node, edges, layout)
             return parts.evaluate(function, f, node, edges, is_last and self._is_summed())
@@ -226,7 +224,7 @@ class Network(nn.Module):
 
     def tabulate(self) -> None:
         """From now on a frozen network looks up what its kernels make of lengths, if it can."""
-        keep(self, table_of(self._kernels, self.embedding))
+        tabulate(self._kernels, self.embedding)
 
     @property
     def widest(self) -> int:

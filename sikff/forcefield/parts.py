@@ -23,7 +23,7 @@ from sikff.nn import EdgeBasis, NeighbourLayout, TabulatedBasis
 BYTES_AT_ONCE = {"cpu": 2**24, "cuda": 2**30}
 # For the first parts, with so much of it in all, what gradients need is kept, four times as much.
 # For the others it is computed again: a fifth more time, less than half of the memory.
-BYTES_KEPT = {"cpu": 3 * 2**27, "cuda": 2**31}
+BYTES_KEPT = {"cpu": 2**28, "cuda": 2**31}
 
 Function = Callable[..., Tensor]
 

@@ -1,6 +1,6 @@
 """Implicit steerable kernels: a small G-equivariant network of x and a (paper, section 3)."""
 
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import numpy as np
 import torch
@@ -11,9 +11,11 @@ from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.intertwiners import clebsch_gordan
 from sikff.nn.channel_product import ChannelProduct
 from sikff.nn.contraction import Contraction
+from sikff.nn.frozen import kept
 from sikff.nn.gmlp import Trunk, default_nonlinearity
 from sikff.nn.harmonics import Harmonics
 from sikff.nn.radial import BesselBasis, GaussianBasis, GaussianShell, PolynomialEnvelope
+from sikff.nn.spline import SplineTable
 from sikff.nn.tables import Tabulated, ToCanonical, check_size
 
 TINY = 1e-12  # added to |x|^2: the direction of x = 0 is the zero vector
@@ -66,15 +68,18 @@ class EdgeBasis(NamedTuple):
 
 
 class TabulatedBasis(NamedTuple):
-    """What a kernel sees of edges whose lengths and attributes have been looked up.
+    """What tabulated kernels see of edges.
 
     Attributes:
         harmonics: of the directions, [E, d].
-        factors: of this kernel, see :meth:`ImplicitKernel.factors`, [E, n].
+        r: the lengths, [E].
+        rows, left: where they are in the table, see :meth:`SplineTable.places`, [E, 6] and [E].
     """
 
     harmonics: Tensor
-    factors: Tensor
+    r: Tensor
+    rows: Tensor
+    left: Tensor
 
 
 class ImplicitKernel(nn.Module):
@@ -212,6 +217,12 @@ class ImplicitKernel(nn.Module):
         shell = self.envelope(r) * (self.scale if weights is None else self.scale * weights)
         return EdgeBasis(harmonics, self.radial(r), shell.unsqueeze(-1), attr)
 
+    @property
+    def table(self) -> SplineTable | None:
+        """Of the factors of a frozen kernel, where they are looked up."""
+        found: SplineTable | None = kept(self)
+        return found
+
     def factors(self, r: Tensor, attr: Tensor) -> Tensor:
         """What a radial kernel multiplies mixed harmonics by: r [E], attr [E, a] -> [E, n]."""
         shell = self.scale * self.envelope(r).unsqueeze(-1)
@@ -221,7 +232,8 @@ class ImplicitKernel(nn.Module):
     def hidden(self, edges: EdgeBasis | TabulatedBasis) -> Tensor:
         """The last hidden activation h(x, a), [E, hidden size]."""
         if isinstance(edges, TabulatedBasis):
-            return self.trunk.multiplied(edges.harmonics, edges.factors)
+            factors = cast(SplineTable, self.table)(edges.r, edges.rows, edges.left)
+            return self.trunk.multiplied(edges.harmonics, factors)
         features, radial, shell, attr = edges
         invariants = [radial]
         if self.attr_type is None or self.to_canonical is None:

@@ -56,34 +56,37 @@ class SplineTable(NamedTuple):
         """Coefficients of a function."""
         return self.intervals + DEGREE + 1
 
-    def __call__(self, r: Tensor, number: Tensor, filled: Tensor | None = None) -> Tensor:
-        """Functions of the sets ``number`` [E] at lengths r [E]: [E, m], smooth in r.
+    def places(
+        self, r: Tensor, number: Tensor, filled: Tensor | None = None
+    ) -> tuple[Tensor, Tensor]:
+        """Where to look lengths r [E] up in the sets ``number`` [E].
 
-        They are zero where ``filled`` [E] is 0, not 1.
+        The rows [E, 6] of the splines that are not zero there (int32), and the part of an interval
+        that is left of r [E]. Where ``filled`` [E] is 0, not 1, all are zero.
         """
         s = r.detach() * (self.intervals / self.extent)
         if filled is not None:
             s = torch.maximum(s, self.intervals * (1 - filled))
         s = s.clamp(max=self.intervals)
         full = s.floor()
-        first = full.long() + self.rows * number
-        rows = first.unsqueeze(-1) + torch.arange(DEGREE + 1, device=first.device)
-        values: Tensor = _Spline.apply(r, s - full, rows, self, 0)
+        first = (full.int() + (self.rows * number).int()).unsqueeze(-1)
+        rows = first + torch.arange(DEGREE + 1, dtype=torch.int32, device=r.device)
+        return rows, s - full
+
+    def __call__(self, r: Tensor, rows: Tensor, left: Tensor) -> Tensor:
+        """The functions at lengths r, which have these places: [E, m], smooth in r."""
+        values: Tensor = _Spline.apply(r, rows, left, self, 0)
         return values
 
 
 class _Spline(torch.autograd.Function):
-    """The derivative of that order in the length r; its slope is the next one.
-
-    Of r, ``left`` is the part of an interval that it fills, and ``rows`` [E, 6] are of the splines
-    that are not zero there.
-    """
+    """The derivative of that order in the length r; its slope is the next one."""
 
     @staticmethod
     def forward(
-        ctx: Any, r: Tensor, left: Tensor, rows: Tensor, table: SplineTable, order: int
+        ctx: Any, r: Tensor, rows: Tensor, left: Tensor, table: SplineTable, order: int
     ) -> Tensor:
-        ctx.save_for_backward(r, left, rows)
+        ctx.save_for_backward(r, rows, left)
         ctx.table, ctx.order = table, order
         per_length = (table.intervals / table.extent) ** order
         lowest, *higher = torch.from_numpy(per_length * _polynomials(order)).to(left)
