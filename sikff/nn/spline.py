@@ -56,17 +56,14 @@ class SplineTable(NamedTuple):
         """Coefficients of a function."""
         return self.intervals + DEGREE + 1
 
-    def places(
-        self, r: Tensor, number: Tensor, filled: Tensor | None = None
-    ) -> tuple[Tensor, Tensor]:
+    def places(self, r: Tensor, number: Tensor, filled: Tensor) -> tuple[Tensor, Tensor]:
         """Where to look lengths r [E] up in the sets ``number`` [E].
 
         The rows [E, 6] of the splines that are not zero there (int32), and the part of an interval
         that is left of r [E]. Where ``filled`` [E] is 0, not 1, all are zero.
         """
         s = r.detach() * (self.intervals / self.extent)
-        if filled is not None:
-            s = torch.maximum(s, self.intervals * (1 - filled))
+        s = torch.fmax(s, self.intervals * (1 - filled))  # a place of its own for NaN too
         s = s.clamp(max=self.intervals)
         full = s.floor()
         first = (full.int() + (self.rows * number).int()).unsqueeze(-1)

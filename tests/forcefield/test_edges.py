@@ -119,3 +119,12 @@ def test_second_derivatives() -> None:
 
     exact = curvature(copy.deepcopy(model).double())
     assert relative_error(curvature(model.freeze()), exact) < TOLERANCES[SINGLE].gradient
+
+
+def test_what_is_not_a_number_stays_so() -> None:
+    """It is for the calculator to say so."""
+    model = single("O(3)").freeze()
+    graph = graph_of(model, ethanol())
+    positions = graph.positions.clone()
+    positions[0, 0] = torch.nan
+    assert model(dataclasses.replace(graph, positions=positions)).energy.isnan()

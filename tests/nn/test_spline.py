@@ -29,7 +29,7 @@ def table(intervals: int = 256) -> SplineTable:
 
 
 def values_of(splines: SplineTable, r: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
-    return splines(r, *splines.places(r, number))
+    return splines(r, *splines.places(r, number, torch.ones_like(r)))
 
 
 def derivatives(values: torch.Tensor, r: torch.Tensor, order: int) -> list[torch.Tensor]:
