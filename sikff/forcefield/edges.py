@@ -56,8 +56,7 @@ def _table(kernel: ImplicitKernel, attr: Tensor) -> SplineTable:
         sets = [twin.factors(r, row.expand(len(r), -1)) for row in attr.cpu().double()]
         return torch.stack(sets).numpy()
 
-    table = SplineTable.fitted(factors, INTERVALS * radial.size, radial.cutoff)
-    return table._replace(coefficients=table.coefficients.to(attr))
+    return SplineTable.fitted(factors, INTERVALS * radial.size, radial.cutoff).to(attr)
 
 
 def edge_attr(
@@ -109,6 +108,7 @@ def seen_of_edges(
     x, filled = layout.in_places(vectors), layout.filled
     if kernel.table is None:
         of_edges = basis(x, filled) if parts is None else parts.of_places(basis, x, filled)
-        return EdgeBasis(*of_edges)._replace(attr=attr)
+        harmonics, radial, shell = of_edges
+        return EdgeBasis(harmonics, radial, shell, attr)
     harmonics, r = kernel.polar(x) if parts is None else parts.of_places(kernel.polar, x)
     return TabulatedBasis(harmonics, r, *kernel.table.places(r, attr, filled))

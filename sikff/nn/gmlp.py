@@ -85,7 +85,7 @@ class Trunk(Tabulated):
         self.has_invariants = n_in > 0
         sizes = [max(n_in, 1)] + [width] * (layers - 1) + [fields + covariant.n_fields]
         self.mlp = MLP(sizes, activation)
-        self.fields, self.n_factors = fields, fields + covariant.n_fields
+        self.fields = fields
         self.out_type = gated
         self.stack = nn.ModuleList()
         if nonlinearity == "sampled":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import cache
 from math import comb, factorial
 from typing import Any, NamedTuple
 
@@ -23,11 +22,14 @@ class SplineTable(NamedTuple):
         coefficients: of B-splines, [sets * rows, m].
         intervals: between knots, all of one length.
         extent: the length from which on all is zero.
+        pieces: the splines between two knots, and their derivatives in the length: polynomials,
+            [order, power, spline].
     """
 
     coefficients: Tensor
     intervals: int
     extent: float
+    pieces: Tensor
 
     @classmethod
     def fitted(
@@ -49,7 +51,13 @@ class SplineTable(NamedTuple):
         q, r = np.linalg.qr(design[:, :intervals])  # the other splines reach beyond
         found = np.zeros((len(values), rows, values.shape[2]))
         found[:, :intervals] = np.linalg.solve(r, q.T @ values)
-        return cls(torch.from_numpy(found.reshape(-1, values.shape[2])), intervals, extent)
+        orders = [(intervals / extent) ** k * _polynomials(k) for k in range(DEGREE + 2)]
+        coefficients = torch.from_numpy(found.reshape(-1, values.shape[2]))
+        return cls(coefficients, intervals, extent, torch.from_numpy(np.stack(orders)))
+
+    def to(self, other: Tensor) -> SplineTable:
+        """The same table with the type of another tensor, on its device."""
+        return self._replace(coefficients=self.coefficients.to(other), pieces=self.pieces.to(other))
 
     @property
     def rows(self) -> int:
@@ -85,8 +93,7 @@ class _Spline(torch.autograd.Function):
     ) -> Tensor:
         ctx.save_for_backward(r, rows, left)
         ctx.table, ctx.order = table, order
-        per_length = (table.intervals / table.extent) ** order
-        lowest, *higher = torch.from_numpy(per_length * _polynomials(order)).to(left)
+        lowest, *higher = table.pieces[min(order, DEGREE + 1)]  # from the sixth on they are zero
         weights, t = higher.pop(), left.unsqueeze(-1)
         for power in (*reversed(higher), lowest):
             weights = torch.addcmul(power, t, weights)
@@ -98,7 +105,6 @@ class _Spline(torch.autograd.Function):
         return (gradients[0] * slopes).sum(-1), None, None, None, None
 
 
-@cache
 def _polynomials(order: int) -> np.ndarray:
     """Derivatives of the B-splines that are not zero between two knots: [power, spline].
 
