@@ -66,6 +66,7 @@ def _parser() -> Parser:
         (_train, "train", "fit a force field to labelled structures"),
         (_data, "data", "what is in files of labelled structures, and whether it makes sense"),
         (_evaluate, "evaluate", "compare a force field with labels"),
+        (_predict, "predict", "label structures with a force field or the mean of several"),
         (_info, "info", "what is in a model file"),
         (_md, "md", "molecular dynamics of a structure"),
         (_relax, "relax", "minimise the energy of a structure"),
@@ -125,10 +126,35 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
         metavar="FOLDER",
         help="where parity.png goes (default: beside the --json file, or else here)",
     )
+    _batches(command)
+    _where(command)
+
+
+def _predict(command: argparse.ArgumentParser) -> None:
+    command.add_argument("model", type=Path, metavar="MODEL", help="model file")
+    command.add_argument(
+        "data", type=Path, nargs="+", metavar="DATA", help="structures, as ASE reads them"
+    )
+    command.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        metavar="FILE",
+        help="the structures with energy, forces and, of crystals, stress, in extended XYZ; other "
+        "labels, such as REF_energy, stay",
+    )
+    _committee(
+        command, "labels are the mean over all, energy_std and forces_std say how they differ"
+    )
+    _batches(command)
+    _overwrite(command)
+    _where(command)
+
+
+def _batches(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--batch-size", type=_count, default=16, metavar="N", help=f"structures at a time {DEFAULT}"
     )
-    _where(command)
 
 
 def _data(command: argparse.ArgumentParser) -> None:
@@ -274,9 +300,13 @@ def _simulated(command: argparse.ArgumentParser) -> None:
         action="store_true",
         help="use torch.compile: minutes at the start, then faster steps; needs a C++ compiler",
     )
+    _overwrite(command)
+    _where(command)
+
+
+def _overwrite(command: argparse.ArgumentParser) -> None:
     command.add_argument("--overwrite", action="store_true", help="replace files that exist")
     command.add_argument("--quiet", action="store_true", help="show no progress")
-    _where(command)
 
 
 def _where(command: argparse.ArgumentParser) -> None:

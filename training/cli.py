@@ -4,26 +4,22 @@ from __future__ import annotations
 
 import json
 import logging
-import math
 import os
 import sys
-import warnings
 from argparse import Namespace
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sikff.training import simulate
 from sikff.training.arguments import parse
 from sikff.training.studies.molecules import command as molecules
 from sikff.training.studies.nbody import command as nbody
 from sikff.training.studies.shapes import command as shapes
 from sikff.training.symmetry import command as symmetry
+from sikff.training.terminal import plain_warnings, print_table, refuse_to_replace
 
 if TYPE_CHECKING:
-    import ase
-
-    from sikff.forcefield import ForceFieldConfig
     from sikff.training.config import DataConfig
 
 INTERRUPTED = 130  # as shells count Ctrl-C
@@ -54,9 +50,10 @@ def _run(options: Namespace) -> int:
         "train": _train,
         "data": _data,
         "evaluate": _evaluate,
+        "predict": _predict,
         "info": _info,
-        "md": _md,
-        "relax": _relax,
+        "md": simulate.md,
+        "relax": simulate.relax,
         "symmetry": symmetry.run,
         "nbody": nbody.run,
         "qm9": molecules.run,
@@ -164,7 +161,8 @@ def _evaluate(options: Namespace) -> None:
     device, data = chosen_device(options.device), _data_config(options)
     paths = [options.model, *options.committee]
     models = [load(path, device, options.dtype) for path in paths]
-    evaluation = evaluate(models, read_frames(options.data), data, options.batch_size)
+    with plain_warnings():
+        evaluation = evaluate(models, read_frames(options.data), data, options.batch_size)
     print(*evaluation.lines, sep="\n")
     if options.json is not None:
         write_json(options.json, evaluation.metrics)
@@ -172,6 +170,30 @@ def _evaluate(options: Namespace) -> None:
     title = ", ".join(path.name for path in paths)
     save_figure(parity(evaluation, title), folder / "parity.png")
     print(f"wrote {folder / 'parity.png'}")
+
+
+def _predict(options: Namespace) -> None:
+    from tqdm import tqdm
+
+    from sikff.calculators.models import chosen_device
+    from sikff.forcefield import load
+    from sikff.training.data import read_frames
+    from sikff.training.md import write_structures
+    from sikff.training.predict import predict, spread
+
+    if options.output.suffix not in (".xyz", ".extxyz"):  # others drop what belongs to atoms
+        raise ValueError(f"{str(options.output)!r}: expected a name in .xyz or .extxyz")
+    refuse_to_replace([options.output], options.overwrite)
+    device, frames = chosen_device(options.device), read_frames(options.data)
+    paths = [options.model, *options.committee]
+    models = [load(path, device, options.dtype).freeze() for path in paths]
+    total = len(frames.atoms)
+    with plain_warnings(), tqdm(total=total, unit="frame", disable=options.quiet) as bar:
+        found = predict(models, frames, options.batch_size, on_batch=bar.update)
+    write_structures(options.output, found)
+    if len(models) > 1:
+        print_table(spread(found))
+    print(f"wrote {options.output}, {total} structures")
 
 
 def _info(options: Namespace) -> None:
@@ -192,7 +214,7 @@ def _info(options: Namespace) -> None:
     types = f", restricted from {config.type_group}" if config.type_group else ""
     vacuum = f", {config.vacuum_group} without the frame" if config.vacuum_group else ""
     print(f"{options.model}: {config.group} force field for {', '.join(config.elements)}")
-    _print_table(
+    print_table(
         {
             "group": f"{config.group} about {list(config.axis)}{types}{vacuum}",
             "frame": " and ".join(filter(None, frame)) or "none",
@@ -212,123 +234,3 @@ def _info(options: Namespace) -> None:
             ),
             end="",
         )
-
-
-def _md(options: Namespace) -> None:
-    from tqdm import tqdm
-
-    from sikff.training.md import MDSettings, run_md
-    from sikff.training.plots import energy_drift, read_log, save_figure
-
-    settings = MDSettings(**{name: getattr(options, name) for name in MDSettings.model_fields})
-    log = options.log
-    picture = log.parent / f"{log.stem}.png"
-    written = [log, picture, *filter(None, [options.trajectory])]
-    if len({path.resolve() for path in written}) < len(written):
-        raise ValueError(
-            f"two of log, its plot and trajectory have one name: {', '.join(map(str, written))}"
-        )
-    _refuse_to_replace(written, options.overwrite)
-    atoms = _start(options, [options.model, *options.committee])
-    with _plain_warnings(), tqdm(total=settings.steps, unit="step", disable=options.quiet) as bar:
-        summary = run_md(
-            atoms,
-            settings,
-            log,
-            options.trajectory,
-            on_step=lambda step: bar.update(step - bar.n),
-        )
-    save_figure(energy_drift(read_log(log), len(atoms)), picture)
-    _print_table(summary)
-    print(f"wrote {', '.join(map(str, written))}")
-
-
-def _relax(options: Namespace) -> None:
-    from sikff.training.md import relax, write_structure
-
-    _refuse_to_replace([options.output], options.overwrite)
-    atoms = _start(options, options.model)
-    report = None if options.quiet else "-"
-    try:
-        with _plain_warnings():
-            done = relax(
-                atoms, options.fmax, options.steps, options.optimiser, options.cell, report
-            )
-    except KeyboardInterrupt:
-        write_structure(options.output, atoms)
-        raise
-    write_structure(options.output, atoms)
-    if not done:
-        raise ValueError(
-            f"not below {options.fmax:g} eV/Å after {options.steps} steps; wrote the structure "
-            f"reached to {str(options.output)!r}"
-        )
-
-
-def _start(options: Namespace, model: Path | list[Path]) -> ase.Atoms:
-    """The structure to move, with its constraints, what acts on it and the calculator."""
-    from sikff.calculators import SIKFFCalculator
-    from sikff.training.constraints import constrain
-    from sikff.training.md import read_structure
-
-    atoms = read_structure(options.structure)
-    constrain(atoms, options.constraints)
-    skin = {} if options.skin is None else {"skin": options.skin}
-    where = {"device": options.device, "dtype": options.dtype}
-    atoms.calc = SIKFFCalculator(model, compile=options.compile, **where, **skin)
-    axis = _axis(options, atoms.calc.models[0].config)
-    given = {"surface_origin": options.surface_origin, "surface": options.surface}
-    given["electric_field"] = None if options.field is None else _field(options.field, axis)
-    atoms.info |= {key: value for key, value in given.items() if value is not None}
-    return atoms
-
-
-def _axis(options: Namespace, config: ForceFieldConfig) -> Sequence[float] | None:
-    """The direction of a field given as one number: the model's axis, where it has one."""
-    import numpy as np
-
-    own = config.axis if config.symmetry_group.lie_dimension < 3 else None
-    if own is None or options.axis is None:
-        return options.axis or own
-    sizes = np.linalg.norm(own) * np.linalg.norm(options.axis)
-    if np.linalg.norm(np.cross(own, options.axis)) > 1e-6 * sizes:
-        raise ValueError(
-            f"--axis is {list(options.axis)}, but the axis of the model is {list(own)}; turn the "
-            "structure, or take a model with this axis or of O(3)"
-        )
-    return options.axis
-
-
-def _field(field: Sequence[float], axis: Sequence[float] | None) -> Sequence[float]:
-    if len(field) == 3:
-        return field
-    if len(field) != 1 or axis is None:
-        raise ValueError(
-            f"--field is {' '.join(map(str, field))}; expected three components, or one number "
-            "with --axis, which only models with an axis of their own can do without"
-        )
-    size = math.hypot(*axis)
-    return [field[0] * component / size for component in axis]
-
-
-@contextmanager
-def _plain_warnings() -> Iterator[None]:
-    """Warnings on one line each, without the line of code."""
-
-    def show(message: Warning | str, *_: object, **__: object) -> None:
-        print(f"sikff: warning: {message}", file=sys.stderr)
-
-    with warnings.catch_warnings():
-        warnings.showwarning = show
-        yield
-
-
-def _refuse_to_replace(paths: Sequence[Path], overwrite: bool) -> None:
-    there = [str(path) for path in paths if path.exists()]
-    if there and not overwrite:
-        raise ValueError(f"{', '.join(there)} exists; choose another name or add --overwrite")
-
-
-def _print_table(values: Mapping[str, object]) -> None:
-    for key, value in values.items():
-        print(f"{key:28s} {format(value, '.4g') if isinstance(value, float) else value}")

@@ -3,25 +3,22 @@
 from __future__ import annotations
 
 import json
-import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from sikff.calculators.models import check_committee, reach
-from sikff.forcefield import ForceField, Prediction
-from sikff.graph import AtomicGraph
-from sikff.training.batches import Batches, Sample
+from sikff.calculators.models import check_committee
+from sikff.forcefield import ForceField
 from sikff.training.config import DataConfig
-from sikff.training.data import Frames, find_labels, make_samples, read_labels, split_isolated
+from sikff.training.data import Frames, find_labels, read_labels, split_isolated
 from sikff.training.files import complete
 from sikff.training.losses import Targets, errors
 from sikff.training.metrics import Metrics
+from sikff.training.predict import answers
 
 
 @dataclass(frozen=True)
@@ -82,21 +79,19 @@ def evaluate(
     data = data or DataConfig(train=Path(frames.source))
     frames, found = _structures(frames, data)
     labels = read_labels(frames, data, found)
-    readers = {reach(each): each.config for each in models}
-    samples = {key: make_samples(frames, config, labels) for key, config in readers.items()}
     kinds = config_types(frames)
     every = Metrics(models[0].elements)
     of_kind = {kind: Metrics(models[0].elements) for kind in sorted(set(kinds))}
     seen: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in found}
     seconds, done, variances = 0.0, 0, []
-    for predictions, graph, targets, took in _answers(models, samples, batch_size, found):
-        seconds += took
-        prediction = _mean(predictions)
+    asked = {"forces": "forces" in found, "stress": "stress" in found}
+    for answer in answers(models, frames, labels, batch_size, **asked):
+        seconds += answer.seconds
+        prediction, graph, targets = answer.mean, answer.graph, answer.targets
         off = errors(prediction, targets, graph)
         every.update(off, graph)
-        forces = [each.forces for each in predictions if each.forces is not None]
-        if len(forces) > 1:
-            variances.append(torch.stack(forces).var(0).cpu())
+        if len(models) > 1 and asked["forces"]:
+            variances.append(answer.deviation("forces").square().cpu())
         here = np.array(kinds[done : done + graph.n_graphs])
         for kind in set(here.tolist()):
             of_kind[kind].update(off, graph, torch.from_numpy(here == kind).to(graph.batch.device))
@@ -120,36 +115,6 @@ def evaluate(
     }
     symbols = np.concatenate([atoms.get_chemical_symbols() for atoms in frames.atoms])
     return Evaluation(results, pairs, symbols)
-
-
-def _answers(
-    models: Sequence[ForceField],
-    samples: Mapping[tuple[float, tuple[str, ...]], Sequence[Sample]],
-    batch_size: int,
-    found: Sequence[str],
-) -> Iterator[tuple[list[Prediction], AtomicGraph, Targets, float]]:
-    """What all models say about each batch, its labels, and the seconds it took them."""
-    device = next(models[0].parameters()).device
-    for batches in zip(*(Batches(each, batch_size) for each in samples.values()), strict=True):
-        moved = [batch.graph.to(device) for batch in batches]
-        graphs = dict(zip(samples, moved, strict=True))
-        targets = Targets(*(None if t is None else t.to(device) for t in batches[0].targets))
-        start = time.perf_counter()
-        predictions = [
-            model.eval()(graphs[reach(model)], "forces" in found, "stress" in found)
-            for model in models
-        ]
-        for prediction in predictions:
-            prediction.energy.sum().item()  # waits for the device
-        yield predictions, moved[0], targets, time.perf_counter() - start
-
-
-def _mean(predictions: Sequence[Prediction]) -> Prediction:
-    def of_all(parts: Sequence[Tensor | None]) -> Tensor | None:
-        known = [part for part in parts if part is not None]
-        return torch.stack(known).mean(0) if known else None
-
-    return Prediction._make(map(of_all, zip(*predictions, strict=True)))
 
 
 def config_types(frames: Frames) -> list[str]:

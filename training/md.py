@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -199,8 +199,8 @@ def read_structure(path: str | Path) -> ase.Atoms:
     return found[0]
 
 
-def write_structure(path: str | Path, atoms: ase.Atoms) -> None:
-    """Writes a structure in the format of the suffix.
+def write_structures(path: str | Path, atoms: ase.Atoms | Sequence[ase.Atoms]) -> None:
+    """Writes one structure or several in the format of the suffix.
 
     Raises:
         ValueError: if ASE has no such format, or it cannot hold these atoms.

@@ -21,7 +21,7 @@ from sikff.training.md import (
     relax,
     run_md,
     thermal_momenta,
-    write_structure,
+    write_structures,
 )
 from sikff.training.plots import read_log
 from tolerances import TOLERANCES, WRITTEN
@@ -227,7 +227,7 @@ def test_structures_survive_a_file(tmp_path: Path, atoms: ase.Atoms) -> None:
         again = read_structure(tmp_path / name)
         assert np.abs(again.positions - atoms.positions).max() < WRITTEN
         assert again.constraints[0].index.tolist() == [2]
-    write_structure(tmp_path / "s.extxyz", atoms)
+    write_structures(tmp_path / "s.extxyz", atoms)
     assert np.abs(read_structure(tmp_path / "s.extxyz").positions - atoms.positions).max() < WRITTEN
     with pytest.raises(FileNotFoundError, match="no structure file"):
         read_structure(tmp_path / "absent.xyz")
@@ -238,6 +238,6 @@ def test_structures_survive_a_file(tmp_path: Path, atoms: ase.Atoms) -> None:
     with pytest.raises(ValueError, match=r"empty\.xyz' holds no atoms"):
         read_structure(tmp_path / "empty.xyz")
     with pytest.raises(ValueError, match=r"ASE cannot write .*s\.what"):
-        write_structure(tmp_path / "s.what", atoms)
+        write_structures(tmp_path / "s.what", atoms)
     with full_disk(100), pytest.raises(OSError, match=r"cannot write the file: .*s\.extxyz"):
-        write_structure(tmp_path / "s.extxyz", atoms)
+        write_structures(tmp_path / "s.extxyz", atoms)

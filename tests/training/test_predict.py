@@ -1,0 +1,144 @@
+"""Structures labelled by a force field."""
+
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+import torch
+
+from sikff import ForceField, ForceFieldConfig
+from sikff.calculators import SIKFFCalculator
+from sikff.forcefield import FrameConfig
+from sikff.training.cli import main
+from sikff.training.config import DataConfig
+from sikff.training.data import Frames, read_frames, read_labels
+from sikff.training.md import write_structures
+from sikff.training.predict import predict, spread
+from tolerances import TOLERANCES
+
+LIMIT = TOLERANCES[torch.float64].parity
+
+
+def model_of(seed: int, **settings: object) -> ForceField:
+    sizes = {"layers": 1, "channels": 2, "max_frequency": 1, "correlation": 1}
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        config = ForceFieldConfig(**{"elements": ("Cu", "Ni"), **sizes, **settings})
+        return ForceField(config).double().eval()
+
+
+def as_frames(atoms: list[ase.Atoms]) -> Frames:
+    return Frames("test.xyz", atoms, list(range(len(atoms))))
+
+
+@pytest.fixture
+def mixed(frames: list[ase.Atoms]) -> list[ase.Atoms]:
+    """Crystals and clusters by turns, of two sizes, unlabelled but for one."""
+    for number, atoms in enumerate(frames):
+        atoms.calc = None
+        atoms.pbc = number % 3 > 0
+    frames[4].info["REF_energy"] = 5.0
+    return frames
+
+
+@pytest.mark.parametrize("batch_size", [1, 5])
+@pytest.mark.parametrize("count", [1, 2])
+def test_predictions_are_those_of_the_calculator(
+    mixed: list[ase.Atoms], batch_size: int, count: int
+) -> None:
+    models = [model_of(0), model_of(1, cutoff=4.0)][:count]
+    done: list[int] = []
+    found = predict(models, as_frames(mixed), batch_size, done.append)
+    assert sum(done) == len(mixed)
+    calculator = SIKFFCalculator(models, device="cpu")
+    for given, atoms in zip(mixed, found, strict=True):
+        assert given.calc is None
+        assert atoms is not given
+        copy = given.copy()
+        copy.calc = calculator
+        assert atoms.get_potential_energy() == pytest.approx(
+            copy.get_potential_energy(), rel=LIMIT, abs=LIMIT
+        )
+        forces = copy.get_forces()
+        assert np.abs(forces).max() > 1e-3
+        np.testing.assert_allclose(atoms.get_forces(), forces, rtol=0, atol=LIMIT)
+        assert ("stress" in atoms.calc.results) == given.pbc.all()
+        if given.pbc.all():
+            np.testing.assert_allclose(atoms.get_stress(), copy.get_stress(), rtol=0, atol=LIMIT)
+        if count > 1:
+            expected = calculator.get_deviations(copy)
+            assert atoms.info["energy_std"] == pytest.approx(expected["energy_std"], rel=1e-8)
+            np.testing.assert_allclose(
+                atoms.arrays["forces_std"], expected["forces_std"], rtol=0, atol=LIMIT
+            )
+        else:
+            assert "forces_std" not in atoms.arrays
+    assert found[4].info["REF_energy"] == 5.0
+
+
+def test_the_spread_names_the_structure(frames: list[ase.Atoms]) -> None:
+    found = predict([model_of(0), model_of(1)], as_frames(frames))
+    frames[3].arrays = found[3].arrays
+    said = spread(found)
+    squares = [np.mean(atoms.arrays["forces_std"] ** 2) for atoms in found]
+    assert said["of_structure"] == np.argmax(squares)
+    assert said["largest_force_std_mev_per_a"] == pytest.approx(1000 * np.sqrt(max(squares)))
+    every = np.concatenate([atoms.arrays["forces_std"] for atoms in found])
+    assert said["force_std_mev_per_a"] == pytest.approx(1000 * np.sqrt(np.mean(every**2)))
+    again = predict(model_of(0), as_frames(found))
+    assert "forces_std" not in again[0].arrays
+    assert "energy_std" not in again[0].info
+    assert not np.allclose(again[0].get_forces(), found[0].get_forces())
+
+
+@pytest.mark.parametrize("name", ["said.xyz", "said.extxyz"])
+def test_files_of_predictions_are_training_data(
+    tmp_path: Path, mixed: list[ase.Atoms], name: str
+) -> None:
+    found = predict([model_of(0), model_of(1)], as_frames(mixed))
+    write_structures(tmp_path / name, found)
+    read = read_frames(tmp_path / name)
+    labels = read_labels(read, DataConfig(train=tmp_path / name), ["energy", "forces"])
+    for place, atoms in enumerate(found):
+        np.testing.assert_allclose(labels["forces"][place], atoms.get_forces(), atol=1e-7)
+        energy = 5.0 if place == 4 else atoms.get_potential_energy()  # what a user calls REF wins
+        assert labels["energy"][place] == pytest.approx(energy, abs=1e-7)
+        spread_read = read.atoms[place].arrays["forces_std"]
+        np.testing.assert_allclose(spread_read, atoms.arrays["forces_std"], atol=1e-7)
+
+
+def test_nothing_wrong_is_written(mixed: list[ase.Atoms]) -> None:
+    model = model_of(0)
+    mixed[7].symbols[0] = "H"
+    with pytest.raises(ValueError, match=r"H.* in frame 7"):
+        predict(model, as_frames(mixed))
+    mixed[7].symbols[0] = "Cu"
+    with torch.no_grad():
+        next(model.parameters()).fill_(torch.nan)
+    with pytest.raises(ValueError, match=r"test\.xyz: the force field returned NaN.* in frame"):
+        predict(model, as_frames(mixed))
+    with pytest.raises(ValueError, match="the models of the committee disagree"):
+        predict([model_of(0), model_of(0, elements=("Cu",))], as_frames(mixed))
+
+
+def test_beyond_the_training_data_one_is_warned_once(mixed: list[ase.Atoms]) -> None:
+    model = model_of(0, frame=FrameConfig(field=True, field_limit=0.1))
+    for atoms in mixed:
+        atoms.info["electric_field"] = [0.0, 0.0, 0.2]
+    with pytest.warns(UserWarning, match="beyond the training data") as caught:
+        predict(model, as_frames(mixed[1:3]), batch_size=1)
+    assert len(caught) == 1
+
+
+def test_the_command_refuses_names_and_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    asked = ["predict", "absent.sikff", "absent.xyz", "--output"]
+    assert main([*asked, "said.traj"]) == 2
+    assert "expected a name in .xyz or .extxyz" in capsys.readouterr().err
+    Path("said.xyz").touch()
+    assert main([*asked, "said.xyz"]) == 2
+    assert "said.xyz exists" in capsys.readouterr().err

@@ -1,0 +1,167 @@
+"""Energies, forces and stresses that a force field gives to structures of a file."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, NamedTuple
+
+import ase
+import numpy as np
+import torch
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.stress import full_3x3_to_voigt_6_stress
+from torch import Tensor
+
+from sikff.calculators.models import check_committee, reach
+from sikff.forcefield import ForceField, Prediction
+from sikff.graph import AtomicGraph
+from sikff.training.batches import Batches
+from sikff.training.data import Frames, Labels, make_samples
+from sikff.training.losses import Targets
+
+
+class Answer(NamedTuple):
+    """What a committee says about a batch of structures, and their labels.
+
+    `graph` is the one that the first model read; `seconds` are those of the models.
+    """
+
+    predictions: list[Prediction]
+    graph: AtomicGraph
+    targets: Targets
+    seconds: float
+
+    @property
+    def mean(self) -> Prediction:
+        """The mean over the models."""
+        columns = zip(*self.predictions, strict=True)
+        return Prediction._make(
+            None if column[0] is None else torch.stack(column).mean(0) for column in columns
+        )
+
+    def deviation(self, name: str) -> Tensor:
+        """Sample standard deviation of "energy" or "forces" over at least two models."""
+        return torch.stack([getattr(each, name) for each in self.predictions]).std(0)
+
+
+def answers(
+    models: Sequence[ForceField],
+    frames: Frames,
+    labels: Labels,
+    batch_size: int,
+    forces: bool = True,
+    stress: bool = False,
+) -> Iterator[Answer]:
+    """What models say about structures, batch by batch; all graphs are made before the first.
+
+    Raises:
+        ValueError: naming the frames that one of the models cannot read.
+    """
+    device = next(models[0].parameters()).device
+    readers = {reach(each): each.config for each in models}
+    samples = {key: make_samples(frames, config, labels) for key, config in readers.items()}
+    warned: set[str] = set()
+    for batches in zip(*(Batches(each, batch_size) for each in samples.values()), strict=True):
+        moved = [batch.graph.to(device) for batch in batches]
+        graphs = dict(zip(samples, moved, strict=True))
+        for model in models:
+            for kind, words in model.beyond_training(graphs[reach(model)]).items():
+                if kind not in warned:
+                    warned.add(kind)
+                    warnings.warn(words, stacklevel=3)
+        targets = Targets(*(None if t is None else t.to(device) for t in batches[0].targets))
+        start = time.perf_counter()
+        predictions = [each.eval()(graphs[reach(each)], forces, stress) for each in models]
+        for prediction in predictions:
+            prediction.energy.sum().item()  # waits for the device
+        yield Answer(predictions, moved[0], targets, time.perf_counter() - start)
+
+
+def predict(
+    model: ForceField | Sequence[ForceField],
+    frames: Frames,
+    batch_size: int = 16,
+    on_batch: Callable[[int], Any] = lambda structures: None,
+) -> list[ase.Atoms]:
+    """The structures with what a model says about them, as results that ASE writes and reads.
+
+    Results that came with the structures are replaced; everything else, such as `info` and labels
+    named REF_energy, stays as it is.
+
+    Args:
+        model: on the device where it should run; several are a committee, whose mean is the result.
+        frames: structures, with or without labels.
+        batch_size: structures at a time.
+        on_batch: called with the number of structures in each batch that is done.
+
+    Returns:
+        Copies of the structures, in their order, with energy (eV), forces [N, 3] (eV/Å) and, of
+        those that are periodic in three directions, stress [6] (eV/Å^3); of a committee also with
+        sample standard deviations, ``info["energy_std"]`` and ``arrays["forces_std"]`` [N, 3].
+
+    Raises:
+        ValueError: if the models do not make a committee (see
+            :class:`~sikff.calculators.SIKFFCalculator`), one cannot read a frame, or the answer is
+            NaN or infinite.
+    """
+    models = [model] if isinstance(model, ForceField) else list(model)
+    check_committee(models)
+    found = [atoms.copy() for atoms in frames.atoms]
+    for atoms in found:  # of an earlier committee
+        atoms.info.pop("energy_std", None)
+        atoms.arrays.pop("forces_std", None)
+    for stress in (False, True):
+        places = [place for place, atoms in enumerate(found) if atoms.pbc.all() == stress]
+        batches = answers(models, frames.pick(places), {}, batch_size, stress=stress)
+        done = 0
+        for answer in batches:
+            here = places[done : done + answer.graph.n_graphs]
+            _keep(answer, [found[place] for place in here])
+            wrong = [place for place in here if not _is_finite(found[place])]
+            frames.refuse(wrong, "the force field returned NaN or infinity")
+            done += len(here)
+            on_batch(len(here))
+    return found
+
+
+def spread(structures: Sequence[ase.Atoms]) -> dict[str, float]:
+    """How far a committee disagrees about structures from :func:`predict`, meV/Å.
+
+    Returns:
+        force_std_mev_per_a, the root mean square over all components; the largest of one structure,
+        and the number of that structure, counted from 0.
+    """
+    squares = [atoms.arrays["forces_std"] ** 2 for atoms in structures]
+    of_each = [float(each.mean()) for each in squares]
+    most = int(np.argmax(of_each))
+    return {
+        "force_std_mev_per_a": 1000 * float(np.sqrt(np.concatenate(squares).mean())),
+        "largest_force_std_mev_per_a": 1000 * float(np.sqrt(of_each[most])),
+        "of_structure": most,
+    }
+
+
+def _keep(answer: Answer, structures: Sequence[ase.Atoms]) -> None:
+    """Gives each structure of a batch what was said about it."""
+    sizes = [len(atoms) for atoms in structures]
+    said = answer.mean._asdict()
+    forces = said["forces"].double().cpu().split(sizes)
+    for place, atoms in enumerate(structures):
+        results = {"energy": said["energy"][place].item(), "forces": forces[place].numpy()}
+        if said["stress"] is not None:
+            full = said["stress"][place].double().cpu().numpy()
+            results["stress"] = full_3x3_to_voigt_6_stress(full)
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    if len(answer.predictions) > 1:
+        energy_std = answer.deviation("energy").tolist()
+        forces_std = answer.deviation("forces").double().cpu().split(sizes)
+        for place, atoms in enumerate(structures):
+            atoms.info["energy_std"] = energy_std[place]
+            atoms.arrays["forces_std"] = forces_std[place].numpy()
+
+
+def _is_finite(atoms: ase.Atoms) -> bool:
+    results = atoms.calc.results.values()
+    return all(torch.isfinite(torch.as_tensor(each)).all() for each in results)

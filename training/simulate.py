@@ -1,0 +1,115 @@
+"""The subcommands that move atoms: ``sikff md`` and ``sikff relax``."""
+
+from __future__ import annotations
+
+import math
+from argparse import Namespace
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from sikff.training.terminal import plain_warnings, print_table, refuse_to_replace
+
+if TYPE_CHECKING:
+    import ase
+
+    from sikff.forcefield import ForceFieldConfig
+
+
+def md(options: Namespace) -> None:
+    """``sikff md``: writes a log, its plot and a trajectory."""
+    from tqdm import tqdm
+
+    from sikff.training.md import MDSettings, run_md
+    from sikff.training.plots import energy_drift, read_log, save_figure
+
+    settings = MDSettings(**{name: getattr(options, name) for name in MDSettings.model_fields})
+    log = options.log
+    picture = log.parent / f"{log.stem}.png"
+    written = [log, picture, *filter(None, [options.trajectory])]
+    if len({path.resolve() for path in written}) < len(written):
+        raise ValueError(
+            f"two of log, its plot and trajectory have one name: {', '.join(map(str, written))}"
+        )
+    refuse_to_replace(written, options.overwrite)
+    atoms = _start(options, [options.model, *options.committee])
+    with plain_warnings(), tqdm(total=settings.steps, unit="step", disable=options.quiet) as bar:
+        summary = run_md(
+            atoms,
+            settings,
+            log,
+            options.trajectory,
+            on_step=lambda step: bar.update(step - bar.n),
+        )
+    save_figure(energy_drift(read_log(log), len(atoms)), picture)
+    print_table(summary)
+    print(f"wrote {', '.join(map(str, written))}")
+
+
+def relax(options: Namespace) -> None:
+    """``sikff relax``: writes the structure, reached or not."""
+    from sikff.training import md as dynamics
+
+    refuse_to_replace([options.output], options.overwrite)
+    atoms = _start(options, options.model)
+    report = None if options.quiet else "-"
+    try:
+        with plain_warnings():
+            done = dynamics.relax(
+                atoms, options.fmax, options.steps, options.optimiser, options.cell, report
+            )
+    except KeyboardInterrupt:
+        dynamics.write_structures(options.output, atoms)
+        raise
+    dynamics.write_structures(options.output, atoms)
+    if not done:
+        raise ValueError(
+            f"not below {options.fmax:g} eV/Å after {options.steps} steps; wrote the structure "
+            f"reached to {str(options.output)!r}"
+        )
+
+
+def _start(options: Namespace, model: Path | list[Path]) -> ase.Atoms:
+    """The structure to move, with its constraints, what acts on it and the calculator."""
+    from sikff.calculators import SIKFFCalculator
+    from sikff.training.constraints import constrain
+    from sikff.training.md import read_structure
+
+    atoms = read_structure(options.structure)
+    constrain(atoms, options.constraints)
+    skin = {} if options.skin is None else {"skin": options.skin}
+    where = {"device": options.device, "dtype": options.dtype}
+    atoms.calc = SIKFFCalculator(model, compile=options.compile, **where, **skin)
+    axis = _axis(options, atoms.calc.models[0].config)
+    given = {"surface_origin": options.surface_origin, "surface": options.surface}
+    given["electric_field"] = None if options.field is None else _field(options.field, axis)
+    atoms.info |= {key: value for key, value in given.items() if value is not None}
+    return atoms
+
+
+def _axis(options: Namespace, config: ForceFieldConfig) -> Sequence[float] | None:
+    """The direction of a field given as one number: the model's axis, where it has one."""
+    import numpy as np
+
+    own = config.axis if config.symmetry_group.lie_dimension < 3 else None
+    if own is None or options.axis is None:
+        return options.axis or own
+    sizes = np.linalg.norm(own) * np.linalg.norm(options.axis)
+    if np.linalg.norm(np.cross(own, options.axis)) > 1e-6 * sizes:
+        raise ValueError(
+            f"--axis is {list(options.axis)}, but the axis of the model is {list(own)}; turn the "
+            "structure, or take a model with this axis or of O(3)"
+        )
+    return options.axis
+
+
+def _field(field: Sequence[float], axis: Sequence[float] | None) -> Sequence[float]:
+    if len(field) == 3:
+        return field
+    if len(field) != 1 or axis is None:
+        raise ValueError(
+            f"--field is {' '.join(map(str, field))}; expected three components, or one number "
+            "with --axis, which only models with an axis of their own can do without"
+        )
+    size = math.hypot(*axis)
+    return [field[0] * component / size for component in axis]
