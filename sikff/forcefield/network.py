@@ -1,4 +1,4 @@
-"""The force field: embedding, interaction layers, readouts."""
+"""The force field: a network of embedding, interaction layers and readouts, and its energy."""
 
 from __future__ import annotations
 
@@ -16,131 +16,17 @@ from sikff.forcefield.config import ForceFieldConfig, FrameConfig
 from sikff.forcefield.edges import edge_attr, seen_of_edges, tabulate
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.frame import Frame
+from sikff.forcefield.interaction import Interaction
 from sikff.forcefield.parts import Parts, in_parts
 from sikff.forcefield.reference import ZBL
 from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
 from sikff.nn import (
     MLP,
-    ChannelLinear,
-    ChannelProduct,
-    EdgeBasis,
     ImplicitKernel,
     NeighbourLayout,
-    PointConv,
-    TabulatedBasis,
     neighbour_layout,
 )
-from sikff.nn.frozen import of_weights
-from sikff.nn.kernel import restricted_irreps
-
-
-class Interaction(nn.Module):
-    """Messages from neighbours, then a many-body update:
-
-        A_i = sum_j k(r_ij, z_i, z_j, a_i) f_j                       (paper, equation 5)
-        B_i = L1 A_i + L2 (A_i * A'_i) + L3 (A_i * A'_i * A''_i)     (* Clebsch-Gordan, by channel)
-        f_i <- L0 f_i + B_i
-
-    with A gated by the species and the external frame of the centre, and A', A'' linear mixtures of
-    A. Without neighbours A = B = 0.
-
-    Args:
-        in_type, hidden_type, out_type: types of f_j, A_i and the new f_i, of the group of the
-            attributes or a larger one; of that larger one they are restricted.
-        attr_type: type of the edge attributes.
-        n_gates: number of node attributes that gate A.
-        keep: whether f_i itself is carried on (L0).
-    """
-
-    component: Tensor  # irreducible field of each component of A
-
-    def __init__(
-        self,
-        in_type: FieldType,
-        hidden_type: FieldType,
-        out_type: FieldType,
-        attr_type: FieldType,
-        config: ForceFieldConfig,
-        n_gates: int,
-        keep: bool,
-    ) -> None:
-        super().__init__()
-        group, degree = attr_type.group, max(config.max_frequency, 1)
-        irreps = None
-        if group != in_type.group:
-            irreps = restricted_irreps(in_type, hidden_type, degree, group)
-            types = (in_type, hidden_type, out_type)
-            in_type, hidden_type, out_type = (t.restrict(group) for t in types)
-        self.conv = PointConv(
-            in_type,
-            hidden_type,
-            attr_type,
-            hidden_fields=config.kernel_fields,
-            layers=config.kernel_layers,
-            width=config.kernel_width,
-            max_degree=degree,
-            irreps=irreps,
-            nonlinearity="gated",
-            cutoff=config.cutoff,
-            n_radial=config.radial_functions,
-            scale=config.average_neighbours**-0.5,
-        )
-        self.channels, self.out_type = config.channels, out_type
-        n_fields = hidden_type.n_fields // self.channels
-        self.gate = nn.Parameter(torch.zeros(n_gates, n_fields, self.channels))
-        dims = [block.irrep.dim for block in hidden_type.blocks]
-        copies = [block.copies // self.channels for block in hidden_type.blocks]
-        fields = torch.arange(n_fields).split(copies)
-        component = torch.cat([f.repeat(dim) for f, dim in zip(fields, dims, strict=True)])
-        self.register_buffer("component", component, persistent=False)
-        gain = (config.correlation + keep) ** -0.5  # of each term of the sum
-        self.linear = nn.ModuleList([ChannelLinear(hidden_type, out_type, gain)])
-        self.mix, self.product = nn.ModuleList(), nn.ModuleList()
-        for power in range(2, config.correlation + 1):
-            last = power == config.correlation
-            product_type = out_type if last else hidden_type
-            self.mix.append(ChannelLinear(hidden_type, hidden_type))
-            types = (hidden_type, hidden_type, product_type)
-            self.product.append(ChannelProduct(*types, channels=self.channels))
-            self.linear.append(ChannelLinear(product_type, out_type, gain))
-        self.keep = ChannelLinear(in_type, out_type, gain) if keep else None
-
-    def forward(
-        self,
-        f: Tensor,
-        own: Tensor,
-        gates: Tensor,
-        edges: EdgeBasis | TabulatedBasis,
-        layout: NeighbourLayout,
-    ) -> Tensor:
-        """New features [M, d_out] of M receivers.
-
-        Args:
-            f: features of the senders [N, d_in].
-            own, gates: features [M, d_in] and node attributes [M, n_gates] of the receivers.
-            edges: what the kernel sees of them, in the layout's places [P, ...].
-            layout: of the edges.
-        """
-        a = self._channels_of(self.conv.gather(f, edges, layout))
-        gate = of_weights(self, self._gate) @ gates.T
-        a = (1 + gate).view_as(a) * a
-        first, *others = self.linear
-        result, power = first(a), a
-        for mix, product, linear in zip(self.mix, self.product, others, strict=True):
-            power = product(power, mix(a))
-            result = result + linear(power)
-        if self.keep is not None:
-            result = result + self.keep(self._channels_of(own))
-        return result.flatten(0, 1).T
-
-    def _channels_of(self, f: Tensor) -> Tensor:
-        """Features [M, d] as [D, C, M], as which they are best in memory too."""
-        return f.T.unflatten(0, (-1, self.channels))
-
-    def _gate(self) -> Tensor:
-        """The gate of every component of A, linear in the node attributes: [d, n_gates]."""
-        return self.gate.index_select(1, self.component).flatten(1).T
 
 
 class Network(nn.Module):

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from sikff.forcefield.config import ForceFieldConfig, FrameConfig
 from sikff.forcefield.frame import HEIGHT_FUNCTIONS, Frame
-from sikff.forcefield.network import ForceField, Interaction, Network
+from sikff.forcefield.interaction import Interaction
+from sikff.forcefield.network import ForceField, Network
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, ChannelProduct, Linear
 from sikff.nn.restriction import (

@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from sikff.forcefield import ForceField, ForceFieldConfig
-from sikff.forcefield.network import Interaction
+from sikff.forcefield.interaction import Interaction
 from sikff.graph import AtomicGraph
 from sikff.training.scales import set_scales
 from sikff.training.statistics import average_neighbours

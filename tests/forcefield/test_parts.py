@@ -10,7 +10,7 @@ from ase.build import molecule
 
 from force_fields import crystal, force_field, graph_of
 from sikff.forcefield import network
-from sikff.forcefield.network import Interaction
+from sikff.forcefield.interaction import Interaction
 from sikff.forcefield.parts import BYTES_AT_ONCE, BYTES_KEPT, Parts, in_parts
 from sikff.nn import NeighbourLayout, neighbour_layout
 from symmetry_cases import relative_error
