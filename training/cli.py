@@ -193,7 +193,7 @@ def _predict(options: Namespace) -> None:
     write_structures(options.output, found)
     if len(models) > 1:
         print_table(spread(found))
-    print(f"wrote {options.output}, {total} structures")
+    print(f"wrote {options.output}, {total} structure{'s'[: total != 1]}")
 
 
 def _info(options: Namespace) -> None:
