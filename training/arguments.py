@@ -140,8 +140,8 @@ def _predict(command: argparse.ArgumentParser) -> None:
         type=Path,
         required=True,
         metavar="FILE",
-        help="the structures with energy, forces and, of crystals, stress, in extended XYZ; other "
-        "labels, such as REF_energy, stay",
+        help="the structures with energy, forces and, of crystals, stress, in extended XYZ; labels "
+        "of DATA are left out",
     )
     _committee(
         command, "labels are the mean over all, energy_std and forces_std say how they differ"

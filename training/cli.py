@@ -60,7 +60,8 @@ def _run(options: Namespace) -> int:
         "shapes": shapes.run,
     }
     try:
-        commands[options.command](options)
+        with plain_warnings():
+            commands[options.command](options)
         sys.stdout.flush()
         return 0
     except BrokenPipeError:
@@ -136,6 +137,9 @@ def _data(options: Namespace) -> None:
     print(f"{len(structures.atoms)} structures, {len(isolated.atoms)} isolated atoms")
     print(*report.lines, sep="\n")
     labels = read_labels(structures, data, list(report.labels))
+    if "energy" not in labels:
+        print("units and labels are not checked: that takes energies")
+        return
     check_labels(structures, labels)
     check_units(structures, labels, isolated_energies([isolated], data))
 
@@ -161,8 +165,7 @@ def _evaluate(options: Namespace) -> None:
     device, data = chosen_device(options.device), _data_config(options)
     paths = [options.model, *options.committee]
     models = [load(path, device, options.dtype) for path in paths]
-    with plain_warnings():
-        evaluation = evaluate(models, read_frames(options.data), data, options.batch_size)
+    evaluation = evaluate(models, read_frames(options.data), data, options.batch_size)
     print(*evaluation.lines, sep="\n")
     if options.json is not None:
         write_json(options.json, evaluation.metrics)
@@ -188,8 +191,11 @@ def _predict(options: Namespace) -> None:
     paths = [options.model, *options.committee]
     models = [load(path, device, options.dtype).freeze() for path in paths]
     total = len(frames.atoms)
-    with plain_warnings(), tqdm(total=total, unit="frame", disable=options.quiet) as bar:
-        found = predict(models, frames, options.batch_size, on_batch=bar.update)
+    with tqdm(total=total, unit="frame", disable=options.quiet) as bar:
+        try:
+            found = predict(models, frames, options.batch_size, on_batch=bar.update)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt("nothing was written") from interrupt
     write_structures(options.output, found)
     if len(models) > 1:
         print_table(spread(found))

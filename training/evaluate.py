@@ -14,11 +14,11 @@ import torch
 from sikff.calculators.models import check_committee
 from sikff.forcefield import ForceField
 from sikff.training.config import DataConfig
-from sikff.training.data import Frames, find_labels, read_labels, split_isolated
+from sikff.training.data import Frames, find_labels, make_samples, read_labels, split_isolated
 from sikff.training.files import complete
 from sikff.training.losses import Targets, errors
 from sikff.training.metrics import Metrics
-from sikff.training.predict import answers
+from sikff.training.predict import answers, reader
 
 
 @dataclass(frozen=True)
@@ -76,6 +76,7 @@ def evaluate(
     """
     models = [model] if isinstance(model, ForceField) else list(model)
     check_committee(models)
+    readers = {reader(each): each.config for each in models}
     data = data or DataConfig(train=Path(frames.source))
     frames, found = _structures(frames, data)
     labels = read_labels(frames, data, found)
@@ -85,7 +86,8 @@ def evaluate(
     seen: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in found}
     seconds, done, variances = 0.0, 0, []
     asked = {"forces": "forces" in found, "stress": "stress" in found}
-    for answer in answers(models, frames, labels, batch_size, **asked):
+    samples = {key: make_samples(frames, config, labels) for key, config in readers.items()}
+    for answer in answers(models, samples, batch_size, **asked):
         seconds += answer.seconds
         prediction, graph, targets = answer.mean, answer.graph, answer.targets
         off = errors(prediction, targets, graph)

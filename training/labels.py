@@ -10,6 +10,7 @@ import ase
 import numpy as np
 from ase.stress import voigt_6_to_full_3x3_stress
 
+from sikff.conditions import FIELDS
 from sikff.conditions import KEYS as CONDITIONS
 
 # In the order in which they are tried.
@@ -19,6 +20,7 @@ KEYS = {
     "stress": ("REF_stress", "REF_virials", "REF_virial", "stress", "virials", "virial"),
 }
 _NOT_LABELS = {"positions", "momenta", "numbers", "initial_magmoms", *CONDITIONS}
+_COMPUTED = {"free_energy", "energies", "stresses", "dipole", "energy_std", "forces_std"}
 _SHOWN = 4  # names suggested in an error
 
 
@@ -56,6 +58,21 @@ def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | N
                 overrules = not np.allclose(own, value, rtol=1e-8, atol=1e-6)
             return Label(value, each, overrules)
     return None
+
+
+def without_labels(atoms: ase.Atoms) -> ase.Atoms:
+    """A copy without a calculator and without labels: what was computed for these positions.
+
+    Labels are all that :func:`find_label` knows or begins with REF_, but for fields.
+    """
+    found = atoms.copy()
+    known = {key for keys in KEYS.values() for key in keys} | _COMPUTED
+    for place in (found.info, found.arrays):
+        for key in [*place]:
+            is_reference = str(key).startswith("REF_") and key not in FIELDS
+            if is_reference or key in known:
+                del place[key]
+    return found
 
 
 def suggestions(frames: Iterable[ase.Atoms], name: str, key: str | None) -> list[str]:

@@ -15,6 +15,7 @@ from ase import units
 from ase.calculators.calculator import CalculationFailed, CalculatorError
 from ase.constraints import FixBondLengths, FixCom
 from ase.filters import FrechetCellFilter
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from ase.io.trajectory import Trajectory
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
@@ -122,7 +123,10 @@ def run_md(
                 f"(frames kept: {len(rows)}): {error}"
             ) from error
     table = np.array(rows)
-    summary = {"steps": float(settings.steps), "temperature_K": float(table[:, 2].mean())}
+    summary: dict[str, float] = {
+        "steps": settings.steps,
+        "temperature_K": float(table[:, 2].mean()),
+    }
     if settings.ensemble == "nve" and len(table) > 1:
         slope = np.polyfit(table[:, 1], table[:, 5], 1)[0]  # eV/fs
         summary["drift_mev_per_atom_per_ps"] = float(1e6 * slope / len(atoms))
@@ -197,6 +201,20 @@ def read_structure(path: str | Path) -> ase.Atoms:
     if not found or not len(found[0]):
         raise ValueError(f"{str(path)!r} holds no atoms")
     return found[0]
+
+
+def check_format(path: str | Path) -> None:
+    """Refuses names that do not tell ASE in which format to write.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    try:
+        known = ioformats[filetype(str(path), read=False)].can_write
+    except (UnknownFileTypeError, KeyError):
+        known = False
+    if not known:
+        raise ValueError(f"ASE cannot write {str(path)!r}; expected a name such as a.extxyz")
 
 
 def write_structures(path: str | Path, atoms: ase.Atoms | Sequence[ase.Atoms]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
 import ase
@@ -15,11 +15,15 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from sikff.calculators.models import check_committee, reach
+from sikff.conditions import Conditions
 from sikff.forcefield import ForceField, Prediction
 from sikff.graph import AtomicGraph
-from sikff.training.batches import Batches
-from sikff.training.data import Frames, Labels, make_samples
+from sikff.training.batches import Batches, Sample
+from sikff.training.data import Frames, seen_graph
+from sikff.training.labels import without_labels
 from sikff.training.losses import Targets
+
+Reader = tuple[Any, ...]
 
 
 class Answer(NamedTuple):
@@ -46,34 +50,37 @@ class Answer(NamedTuple):
         return torch.stack([getattr(each, name) for each in self.predictions]).std(0)
 
 
+def reader(model: ForceField) -> Reader:
+    """Models for which this is the same read the same graphs and refuse the same conditions."""
+    config = model.config
+    return (*reach(model), config.frame.without_limits(), config.axis, config.group)
+
+
 def answers(
     models: Sequence[ForceField],
-    frames: Frames,
-    labels: Labels,
+    samples: Mapping[Reader, Sequence[Sample]],
     batch_size: int,
     forces: bool = True,
     stress: bool = False,
 ) -> Iterator[Answer]:
-    """What models say about structures, batch by batch; all graphs are made before the first.
+    """What models, which it puts into evaluation mode, say about structures, batch by batch.
 
-    Raises:
-        ValueError: naming the frames that one of the models cannot read.
+    Args:
+        samples: the structures, for each :func:`reader` among the models.
     """
     device = next(models[0].parameters()).device
-    readers = {reach(each): each.config for each in models}
-    samples = {key: make_samples(frames, config, labels) for key, config in readers.items()}
     warned: set[str] = set()
     for batches in zip(*(Batches(each, batch_size) for each in samples.values()), strict=True):
         moved = [batch.graph.to(device) for batch in batches]
         graphs = dict(zip(samples, moved, strict=True))
         for model in models:
-            for kind, words in model.beyond_training(graphs[reach(model)]).items():
+            for kind, words in model.beyond_training(graphs[reader(model)]).items():
                 if kind not in warned:
                     warned.add(kind)
                     warnings.warn(words, stacklevel=3)
         targets = Targets(*(None if t is None else t.to(device) for t in batches[0].targets))
         start = time.perf_counter()
-        predictions = [each.eval()(graphs[reach(each)], forces, stress) for each in models]
+        predictions = [each.eval()(graphs[reader(each)], forces, stress) for each in models]
         for prediction in predictions:
             prediction.energy.sum().item()  # waits for the device
         yield Answer(predictions, moved[0], targets, time.perf_counter() - start)
@@ -87,43 +94,48 @@ def predict(
 ) -> list[ase.Atoms]:
     """The structures with what a model says about them, as results that ASE writes and reads.
 
-    Results that came with the structures are replaced; everything else, such as `info` and labels
-    named REF_energy, stays as it is.
+    Labels that came with the structures are left out; everything else stays as it is.
 
     Args:
-        model: on the device where it should run; several are a committee, whose mean is the result.
-        frames: structures, with or without labels.
+        model: on the device where it should run; it is put into evaluation mode. Several are a
+            committee, whose mean is the result.
+        frames: structures, with or without labels. What acts from outside is in their `info`, as
+            for :class:`~sikff.calculators.SIKFFCalculator`.
         batch_size: structures at a time.
         on_batch: called with the number of structures in each batch that is done.
 
     Returns:
-        Copies of the structures, in their order, with energy (eV), forces [N, 3] (eV/Å) and, of
-        those that are periodic in three directions, stress [6] (eV/Å^3); of a committee also with
-        sample standard deviations, ``info["energy_std"]`` and ``arrays["forces_std"]`` [N, 3].
+        Copies of the structures, in their order, with energy (eV), forces [N, 3] (eV/Å) and, if all
+        are periodic in three directions, stress [6] (eV/Å^3); of a committee also with sample
+        standard deviations, ``info["energy_std"]`` and ``arrays["forces_std"]`` [N, 3].
 
     Raises:
-        ValueError: if the models do not make a committee (see
-            :class:`~sikff.calculators.SIKFFCalculator`), one cannot read a frame, or the answer is
-            NaN or infinite.
+        ValueError: if the models do not make a committee, one cannot answer for a frame, or the
+            answer is NaN or infinite.
     """
     models = [model] if isinstance(model, ForceField) else list(model)
     check_committee(models)
-    found = [atoms.copy() for atoms in frames.atoms]
-    for atoms in found:  # of an earlier committee
-        atoms.info.pop("energy_std", None)
-        atoms.arrays.pop("forces_std", None)
-    for stress in (False, True):
-        places = [place for place, atoms in enumerate(found) if atoms.pbc.all() == stress]
-        batches = answers(models, frames.pick(places), {}, batch_size, stress=stress)
-        done = 0
-        for answer in batches:
-            here = places[done : done + answer.graph.n_graphs]
-            _keep(answer, [found[place] for place in here])
-            wrong = [place for place in here if not _is_finite(found[place])]
-            frames.refuse(wrong, "the force field returned NaN or infinity")
-            done += len(here)
-            on_batch(len(here))
+    samples = {reader(each): _questions(each, frames) for each in models}
+    found = [without_labels(atoms) for atoms in frames.atoms]
+    stress, done = all(atoms.pbc.all() for atoms in found), 0
+    for answer in answers(models, samples, batch_size, stress=stress):
+        here = range(done, done + answer.graph.n_graphs)
+        _keep(answer, [found[place] for place in here])
+        wrong = [place for place in here if not _is_finite(found[place])]
+        frames.refuse(wrong, "the force field returned NaN or infinity")
+        done += len(here)
+        on_batch(len(here))
     return found
+
+
+def _questions(model: ForceField, frames: Frames) -> list[Sample]:
+    samples = []
+    for place, atoms in enumerate(frames.atoms):
+        with frames.naming(place):
+            model.check_conditions(Conditions.of(atoms.info))
+            graph = seen_graph(atoms, model.config, model.frame)
+        samples.append(Sample(graph, Targets(), frames.names([place])))
+    return samples
 
 
 def spread(structures: Sequence[ase.Atoms]) -> dict[str, float]:

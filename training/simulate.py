@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sikff.training.terminal import plain_warnings, print_table, refuse_to_replace
+from sikff.training.terminal import print_table, refuse_to_replace
 
 if TYPE_CHECKING:
     import ase
@@ -33,7 +33,7 @@ def md(options: Namespace) -> None:
         )
     refuse_to_replace(written, options.overwrite)
     atoms = _start(options, [options.model, *options.committee])
-    with plain_warnings(), tqdm(total=settings.steps, unit="step", disable=options.quiet) as bar:
+    with tqdm(total=settings.steps, unit="step", disable=options.quiet) as bar:
         summary = run_md(
             atoms,
             settings,
@@ -51,13 +51,13 @@ def relax(options: Namespace) -> None:
     from sikff.training import md as dynamics
 
     refuse_to_replace([options.output], options.overwrite)
+    dynamics.check_format(options.output)
     atoms = _start(options, options.model)
     report = None if options.quiet else "-"
     try:
-        with plain_warnings():
-            done = dynamics.relax(
-                atoms, options.fmax, options.steps, options.optimiser, options.cell, report
-            )
+        done = dynamics.relax(
+            atoms, options.fmax, options.steps, options.optimiser, options.cell, report
+        )
     except KeyboardInterrupt:
         dynamics.write_structures(options.output, atoms)
         raise
@@ -73,9 +73,10 @@ def _start(options: Namespace, model: Path | list[Path]) -> ase.Atoms:
     """The structure to move, with its constraints, what acts on it and the calculator."""
     from sikff.calculators import SIKFFCalculator
     from sikff.training.constraints import constrain
+    from sikff.training.labels import without_labels
     from sikff.training.md import read_structure
 
-    atoms = read_structure(options.structure)
+    atoms = without_labels(read_structure(options.structure))  # they are of other positions
     constrain(atoms, options.constraints)
     skin = {} if options.skin is None else {"skin": options.skin}
     where = {"device": options.device, "dtype": options.dtype}

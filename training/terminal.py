@@ -22,6 +22,13 @@ def plain_warnings() -> Iterator[None]:
 
 
 def refuse_to_replace(paths: Sequence[Path], overwrite: bool) -> None:
+    """Refuses names under which nothing can be written, or only in the place of something else."""
+    for path in paths:
+        if path.is_dir():
+            raise ValueError(f"{str(path)!r} is a folder; expected the name of a file")
+        above = next(folder for folder in path.absolute().parents if folder.exists())
+        if not above.is_dir():
+            raise ValueError(f"{str(path)!r} cannot be: {str(above)!r} is a file and no folder")
     there = [str(path) for path in paths if path.exists()]
     if there and not overwrite:
         raise ValueError(f"{', '.join(there)} exists; choose another name or add --overwrite")

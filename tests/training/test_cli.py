@@ -155,6 +155,18 @@ def test_ctrl_c_in_a_training_run(
     assert "sikff: interrupted; --resume goes on" in capsys.readouterr().err
 
 
+def test_ctrl_c_in_predictions(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def interrupted(*_: object, **__: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr("sikff.training.predict.predict", interrupted)
+    assert main(["predict", str(MODEL), "train.xyz", "--output", "o.xyz"]) == 130
+    assert "sikff: interrupted; nothing was written" in capsys.readouterr().err
+    assert not Path("o.xyz").exists()
+
+
 def test_memory_that_does_not_suffice(
     run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -177,6 +189,12 @@ def test_what_is_in_a_file(run_folder: Path, capsys: pytest.CaptureFixture[str])
     ase.io.write("constant.xyz", frames)
     assert main(["data", "constant.xyz"]) == 2
     assert "sikff: " in capsys.readouterr().err
+    for atoms in frames:
+        del atoms.calc.results["energy"]
+    ase.io.write("forces.xyz", frames)
+    capsys.readouterr()
+    assert main(["data", "forces.xyz"]) == 0
+    assert "not checked: that takes energies" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

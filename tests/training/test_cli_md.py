@@ -75,6 +75,18 @@ def test_a_run_goes_on_from_a_trajectory() -> None:
     assert np.array_equal(first.get_momenta(), last.get_momenta())
 
 
+def test_labels_of_the_start_are_not_those_of_the_run(start: ase.Atoms) -> None:
+    start.info |= {"REF_energy": -1.0, "name": "methanol"}
+    start.arrays["REF_forces"] = np.ones((6, 3))
+    ase.io.write("labelled.xyz", start)
+    assert md("--trajectory", "a.xyz", structure="labelled.xyz") == 0
+    assert main(["relax", O3, "labelled.xyz", "--fmax", "100", *QUICK]) == 0
+    for frame in [*ase.io.read("a.xyz", index=":"), read_structure("relaxed.extxyz")]:
+        assert frame.info == {"name": "methanol"}
+        assert "REF_forces" not in frame.arrays
+        assert frame.get_potential_energy() != -1.0
+
+
 def test_constraints_of_the_command_and_of_the_file(start: ase.Atoms) -> None:
     start.set_constraint(FixAtoms([5]))
     ase.io.write("held.xyz", start)
@@ -185,7 +197,7 @@ def test_files_are_replaced_only_if_asked(capsys: pytest.CaptureFixture[str]) ->
         ("md {model} start.xyz --log a.traj --trajectory a.traj", "have one name: a.traj, a.png"),
         ("md {model} start.xyz --log a.png", "have one name: a.png, a.png"),
         ("md {model} start.xyz --trajectory a.pdb", "expected a name in .traj, .xyz or .extxyz"),
-        ("md {model} start.xyz --log .", "exists"),
+        ("md {model} start.xyz --log .", "'.' is a folder; expected the name of a file"),
         ("md {model} start.xyz --log start.xyz/a.csv", "start.xyz"),
         ("md {model} start.xyz --skin -1", "skin"),
         ("md {model} start.xyz --field 0 0 nan", "field"),
@@ -204,6 +216,7 @@ def test_files_are_replaced_only_if_asked(capsys: pytest.CaptureFixture[str]) ->
         ("md {model} metal.xyz", "Pt"),
         ("relax {model} start.xyz --fmax 0", "expected a force above 0 eV/Å"),
         ("relax {model} start.xyz --output a.what --fmax 100", "ASE cannot write 'a.what'"),
+        ("relax {model} start.xyz --output relaxed", "ASE cannot write 'relaxed'"),
         ("relax {model} start.xyz --fmax 1e-9 --steps 1", "not below 1e-09 eV/Å after 1 steps"),
         ("relax {model} start.xyz --cell", "cell"),
     ],

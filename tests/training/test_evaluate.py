@@ -10,6 +10,7 @@ import torch
 
 from sikff import ForceField, ForceFieldConfig
 from sikff.calculators import SIKFFCalculator
+from sikff.forcefield import FrameConfig
 from sikff.graph import AtomicGraph
 from sikff.training.data import Frames
 from sikff.training.evaluate import evaluate, write_json
@@ -93,6 +94,22 @@ def test_a_committee_is_compared_by_its_mean(model: ForceField, frames: list[ase
     foreign = ForceField(model.config.model_copy(update={"elements": ("Cu",)}))
     with pytest.raises(ValueError, match="the models of the committee disagree"):
         evaluate([model, foreign], as_frames(frames))
+
+
+def test_every_model_of_a_committee_must_answer_for_the_field(
+    model: ForceField, frames: list[ase.Atoms]
+) -> None:
+    settings = {"group": "C_inf_v", "frame": FrameConfig(field=True)}
+    upright, lying = (
+        ForceField(model.config.model_copy(update={**settings, "axis": axis})).double()
+        for axis in ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0))
+    )
+    for atoms in frames:
+        atoms.info["electric_field"] = [0.0, 0.0, 0.1]
+    assert evaluate([upright, upright], as_frames(frames)).metrics["n_frames"] == len(frames)
+    for models in ([upright, lying], [lying, upright]):
+        with pytest.raises(ValueError, match=r"field.* in frame 0"):
+            evaluate(models, as_frames(frames))
 
 
 def test_only_labelled_quantities_are_compared(model: ForceField, frames: list[ase.Atoms]) -> None:

@@ -35,20 +35,25 @@ def as_frames(atoms: list[ase.Atoms]) -> Frames:
 
 @pytest.fixture
 def mixed(frames: list[ase.Atoms]) -> list[ase.Atoms]:
-    """Crystals and clusters by turns, of two sizes, unlabelled but for one."""
+    """Crystals, slabs and clusters by turns, of two sizes, with labels of several kinds."""
     for number, atoms in enumerate(frames):
         atoms.calc = None
-        atoms.pbc = number % 3 > 0
-    frames[4].info["REF_energy"] = 5.0
+        atoms.pbc = [(True, True, number % 2), False, True][number % 3]
+        atoms.info |= {"name": f"s{number}", "REF_electric_field": [0.0, 0.0, 0.0]}
+    frames[4].info |= {"REF_energy": 5.0, "energy": 6.0, "stress": np.ones(6), "virial": np.ones(9)}
+    frames[5].arrays["REF_forces"] = frames[5].arrays["forces"] = np.ones((3, 3))
     return frames
 
 
 @pytest.mark.parametrize("batch_size", [1, 5])
 @pytest.mark.parametrize("count", [1, 2])
+@pytest.mark.parametrize("periodic", [False, True])
 def test_predictions_are_those_of_the_calculator(
-    mixed: list[ase.Atoms], batch_size: int, count: int
+    mixed: list[ase.Atoms], batch_size: int, count: int, periodic: bool
 ) -> None:
     models = [model_of(0), model_of(1, cutoff=4.0)][:count]
+    if periodic:
+        mixed = [atoms for atoms in mixed if atoms.pbc.all()]
     done: list[int] = []
     found = predict(models, as_frames(mixed), batch_size, done.append)
     assert sum(done) == len(mixed)
@@ -64,8 +69,8 @@ def test_predictions_are_those_of_the_calculator(
         forces = copy.get_forces()
         assert np.abs(forces).max() > 1e-3
         np.testing.assert_allclose(atoms.get_forces(), forces, rtol=0, atol=LIMIT)
-        assert ("stress" in atoms.calc.results) == given.pbc.all()
-        if given.pbc.all():
+        assert ("stress" in atoms.calc.results) == periodic
+        if periodic:
             np.testing.assert_allclose(atoms.get_stress(), copy.get_stress(), rtol=0, atol=LIMIT)
         if count > 1:
             expected = calculator.get_deviations(copy)
@@ -75,7 +80,11 @@ def test_predictions_are_those_of_the_calculator(
             )
         else:
             assert "forces_std" not in atoms.arrays
-    assert found[4].info["REF_energy"] == 5.0
+        labels = {"REF_energy", "energy", "stress", "virial", "REF_forces", "forces"}
+        assert not labels & (atoms.info.keys() | atoms.arrays.keys())
+        assert atoms.info["name"] == given.info["name"]
+        assert "REF_electric_field" in atoms.info
+    assert mixed[-1].info["name"] == "s11"
 
 
 def test_the_spread_names_the_structure(frames: list[ase.Atoms]) -> None:
@@ -103,7 +112,7 @@ def test_files_of_predictions_are_training_data(
     labels = read_labels(read, DataConfig(train=tmp_path / name), ["energy", "forces"])
     for place, atoms in enumerate(found):
         np.testing.assert_allclose(labels["forces"][place], atoms.get_forces(), atol=1e-7)
-        energy = 5.0 if place == 4 else atoms.get_potential_energy()  # what a user calls REF wins
+        energy = atoms.get_potential_energy()
         assert labels["energy"][place] == pytest.approx(energy, abs=1e-7)
         spread_read = read.atoms[place].arrays["forces_std"]
         np.testing.assert_allclose(spread_read, atoms.arrays["forces_std"], atol=1e-7)
@@ -127,9 +136,26 @@ def test_beyond_the_training_data_one_is_warned_once(mixed: list[ase.Atoms]) -> 
     model = model_of(0, frame=FrameConfig(field=True, field_limit=0.1))
     for atoms in mixed:
         atoms.info["electric_field"] = [0.0, 0.0, 0.2]
+        del atoms.info["REF_electric_field"]
     with pytest.warns(UserWarning, match="beyond the training data") as caught:
         predict(model, as_frames(mixed[1:3]), batch_size=1)
     assert len(caught) == 1
+
+
+def test_every_model_of_a_committee_must_answer_for_the_field(mixed: list[ase.Atoms]) -> None:
+    frame = FrameConfig(field=True)
+    upright, lying = (
+        model_of(0, group="C_inf_v", axis=a, frame=frame) for a in ([0, 0, 1], [1, 0, 0])
+    )
+    without = predict(upright, as_frames(mixed))  # no field is a field of zero
+    for atoms in mixed:
+        atoms.info["REF_electric_field"] = [0.0, 0.0, 0.2]
+    within = predict(upright, as_frames(mixed))
+    change = [a.get_forces() - b.get_forces() for a, b in zip(within, without, strict=True)]
+    assert max(np.abs(each).max() for each in change) > 1e-6
+    for models in ([upright, lying], [lying, upright], model_of(0)):
+        with pytest.raises(ValueError, match=r"field.* in frame 0"):
+            predict(models, as_frames(mixed))
 
 
 def test_the_command_refuses_names_and_files(
@@ -142,3 +168,7 @@ def test_the_command_refuses_names_and_files(
     Path("said.xyz").touch()
     assert main([*asked, "said.xyz"]) == 2
     assert "said.xyz exists" in capsys.readouterr().err
+    Path("folder.xyz").mkdir()
+    for name, words in (("folder.xyz", "is a folder"), ("said.xyz/o.xyz", "is a file and no")):
+        assert main([*asked, name, "--overwrite"]) == 2
+        assert words in capsys.readouterr().err
