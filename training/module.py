@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import datetime
 import math
+import multiprocessing
 import time
 from typing import Any
 
@@ -118,6 +119,9 @@ class FitModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._minutes = self.minutes
+        parent = multiprocessing.parent_process()
+        if self.trainer.world_size > 1 and parent is not None and not parent.is_alive():
+            raise SystemExit("the process that started this one was killed")
         if self.trainer.world_size > 1 and self.config.max_minutes is not None:
             self._minutes = self._over_processes(torch.tensor(self._minutes), "mean").item()
         for group in self.trainer.optimizers[0].param_groups:

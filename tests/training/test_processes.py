@@ -1,7 +1,14 @@
 """Several processes: the same run as one, and none waits for another that has stopped."""
 
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
 import pytest
 import torch
+import yaml
 
 from runs import changed, rows, weights
 from sikff.training.config import TrainConfig
@@ -38,6 +45,30 @@ def test_early_stop_and_time_limit_end_all_processes(config: TrainConfig) -> Non
     timed = changed(config, devices=2, max_epochs=None, max_minutes=0.02, output=output, threads=1)
     fit(timed)
     assert rows(timed)[-1]["minutes"] >= 0.02
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are read from /proc")
+def test_no_process_outlives_the_one_that_was_killed(config: TrainConfig, tmp_path: Path) -> None:
+    """As in the background of a script, where interrupts, which torch sends then, are ignored."""
+    endless = changed(config, devices=2, max_epochs=10**6, threads=1)
+    settings = tmp_path / "config.yaml"
+    settings.write_text(yaml.safe_dump(endless.model_dump(mode="json")))
+    train = [sys.executable, "-m", "sikff.training", "train", str(settings), "--quiet"]
+    with subprocess.Popen(["sh", "-c", "trap '' INT; exec \"$@\"", "sh", *train]) as run:
+        log = config.output / "log.csv"
+        _wait(lambda: run.poll() is not None or (log.exists() and len(rows(endless)) > 0))
+        assert run.poll() is None
+        children = Path(f"/proc/{run.pid}/task/{run.pid}/children").read_text().split()
+        run.kill()
+    assert len(children) >= 2
+    _wait(lambda: not any(Path(f"/proc/{child}").exists() for child in children))
+
+
+def _wait(until: Callable[[], bool], seconds: float = 120.0) -> None:
+    end = time.monotonic() + seconds
+    while not until():
+        assert time.monotonic() < end
+        time.sleep(0.1)
 
 
 def test_an_error_in_one_process_ends_all_with_its_sentence(config: TrainConfig) -> None:
