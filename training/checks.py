@@ -29,15 +29,18 @@ def check_labels(frames: Frames, labels: Labels) -> None:
     """Refuses labels that nobody computed.
 
     Raises:
-        ValueError: if different structures all have one energy, or all forces are zero although
-            the energy changes with the positions.
+        ValueError: if most structures have one energy although they differ, or all forces are zero
+            although the energy changes with the positions.
     """
     energies = np.array(labels["energy"])
-    constant = np.ptp(energies) == 0
-    if constant and len({structure_key(atoms) for atoms in frames.atoms}) > 2:
+    values, counts = np.unique(energies, return_counts=True)
+    most = values[counts.argmax()]
+    same = [atoms for atoms, e in zip(frames.atoms, energies, strict=True) if e == most]
+    if 2 * len(same) > len(energies) and len({structure_key(atoms) for atoms in same}) > 2:
         raise ValueError(
-            f"{frames.source}: all energies are {energies[0]:g} eV, though structures differ; "
-            "expected the energy of each (is data.energy_key the right one?)"
+            f"{frames.source}: {len(same)} of {len(energies)} energies are {most:g} eV, though "
+            "structures differ; expected the energy of each (is data.energy_key the right one, or "
+            "was the label carried along from another structure?)"
         )
     if "forces" in labels and not any(each.any() for each in labels["forces"]):
         moved = [places for places in systems(frames) if np.ptp(energies[places]) > 1e-6]

@@ -374,8 +374,15 @@ def test_constant_energies() -> None:
     frames, labels = computed(rattled(bulk("Cu", cubic=True), 4, 0.1), EMT())
     check_labels(frames, labels)
     constant = labels | {"energy": [np.array(-3.0)] * 4}
-    with pytest.raises(ValueError, match=r"^test: all energies are -3 eV, though structures diff"):
+    with pytest.raises(
+        ValueError, match=r"^test: 4 of 4 energies are -3 eV, though structures diff"
+    ):
         check_labels(frames, constant)
+    carried = labels | {"energy": [*[np.array(-3.0)] * 3, np.array(-2.0)]}
+    with pytest.raises(ValueError, match="3 of 4 energies are -3 eV"):
+        check_labels(frames, carried)
+    half = labels | {"energy": [*[np.array(-3.0)] * 2, np.array(-2.0), np.array(-1.0)]}
+    check_labels(frames, half)
     check_labels(as_frames([frames.atoms[0]] * 4), constant)
 
 
