@@ -21,6 +21,7 @@ KEYS = {
 }
 _NOT_LABELS = {"positions", "momenta", "numbers", "initial_magmoms", *CONDITIONS}
 _COMPUTED = {"free_energy", "energies", "stresses", "dipole", "energy_std", "forces_std"}
+_COMPUTED |= {key for keys in KEYS.values() for key in keys}
 _SHOWN = 4  # names suggested in an error
 
 
@@ -66,11 +67,10 @@ def without_labels(atoms: ase.Atoms) -> ase.Atoms:
     Labels are all that :func:`find_label` knows or begins with REF_, but for fields.
     """
     found = atoms.copy()
-    known = {key for keys in KEYS.values() for key in keys} | _COMPUTED
     for place in (found.info, found.arrays):
         for key in [*place]:
             is_reference = str(key).startswith("REF_") and key not in FIELDS
-            if is_reference or key in known:
+            if is_reference or key in _COMPUTED:
                 del place[key]
     return found
 

@@ -69,18 +69,19 @@ def answers(
         samples: the structures, for each :func:`reader` among the models.
     """
     device = next(models[0].parameters()).device
+    readers = [(model.eval(), reader(model)) for model in models]
     warned: set[str] = set()
     for batches in zip(*(Batches(each, batch_size) for each in samples.values()), strict=True):
         moved = [batch.graph.to(device) for batch in batches]
         graphs = dict(zip(samples, moved, strict=True))
-        for model in models:
-            for kind, words in model.beyond_training(graphs[reader(model)]).items():
+        for model, key in readers:
+            for kind, words in model.beyond_training(graphs[key]).items():
                 if kind not in warned:
                     warned.add(kind)
                     warnings.warn(words, stacklevel=3)
         targets = Targets(*(None if t is None else t.to(device) for t in batches[0].targets))
         start = time.perf_counter()
-        predictions = [each.eval()(graphs[reader(each)], forces, stress) for each in models]
+        predictions = [model(graphs[key], forces, stress) for model, key in readers]
         for prediction in predictions:
             prediction.energy.sum().item()  # waits for the device
         yield Answer(predictions, moved[0], targets, time.perf_counter() - start)
@@ -121,7 +122,8 @@ def predict(
     for answer in answers(models, samples, batch_size, stress=stress):
         here = range(done, done + answer.graph.n_graphs)
         _keep(answer, [found[place] for place in here])
-        wrong = [place for place in here if not _is_finite(found[place])]
+        said = {place: found[place].calc.results.values() for place in here}
+        wrong = [p for p, results in said.items() if not all(map(_is_finite, results))]
         frames.refuse(wrong, "the force field returned NaN or infinity")
         done += len(here)
         on_batch(len(here))
@@ -174,6 +176,5 @@ def _keep(answer: Answer, structures: Sequence[ase.Atoms]) -> None:
             atoms.arrays["forces_std"] = forces_std[place].numpy()
 
 
-def _is_finite(atoms: ase.Atoms) -> bool:
-    results = atoms.calc.results.values()
-    return all(torch.isfinite(torch.as_tensor(each)).all() for each in results)
+def _is_finite(result: float | np.ndarray) -> bool:
+    return bool(np.isfinite(result).all())

@@ -76,7 +76,7 @@ def _start(options: Namespace, model: Path | list[Path]) -> ase.Atoms:
     from sikff.training.labels import without_labels
     from sikff.training.md import read_structure
 
-    atoms = without_labels(read_structure(options.structure))  # they are of other positions
+    atoms = without_labels(read_structure(options.structure))  # atoms move, labels would not
     constrain(atoms, options.constraints)
     skin = {} if options.skin is None else {"skin": options.skin}
     where = {"device": options.device, "dtype": options.dtype}

@@ -35,5 +35,6 @@ def refuse_to_replace(paths: Sequence[Path], overwrite: bool) -> None:
 
 
 def print_table(values: Mapping[str, object]) -> None:
+    """Prints a name and its value on each line."""
     for key, value in values.items():
         print(f"{key:28s} {format(value, '.4g') if isinstance(value, float) else value}")

@@ -84,12 +84,11 @@ def test_predictions_are_those_of_the_calculator(
         assert not labels & (atoms.info.keys() | atoms.arrays.keys())
         assert atoms.info["name"] == given.info["name"]
         assert "REF_electric_field" in atoms.info
-    assert mixed[-1].info["name"] == "s11"
+    assert any("REF_forces" in atoms.arrays for atoms in mixed)  # what was given stays
 
 
 def test_the_spread_names_the_structure(frames: list[ase.Atoms]) -> None:
     found = predict([model_of(0), model_of(1)], as_frames(frames))
-    frames[3].arrays = found[3].arrays
     said = spread(found)
     squares = [np.mean(atoms.arrays["forces_std"] ** 2) for atoms in found]
     assert said["of_structure"] == np.argmax(squares)
@@ -147,6 +146,8 @@ def test_every_model_of_a_committee_must_answer_for_the_field(mixed: list[ase.At
     upright, lying = (
         model_of(0, group="C_inf_v", axis=a, frame=frame) for a in ([0, 0, 1], [1, 0, 0])
     )
+    for atoms in mixed:
+        del atoms.info["REF_electric_field"]
     without = predict(upright, as_frames(mixed))  # no field is a field of zero
     for atoms in mixed:
         atoms.info["REF_electric_field"] = [0.0, 0.0, 0.2]
