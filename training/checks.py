@@ -12,6 +12,8 @@ import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 from ase.units import Hartree
 
+from sikff.conditions import FIELDS
+from sikff.forcefield import ForceFieldConfig
 from sikff.graph import find_edges
 from sikff.training.data import Frames, Labels, elements_of, structure_key, systems
 from sikff.training.statistics import atomic_energies, compositions
@@ -49,6 +51,17 @@ def check_labels(frames: Frames, labels: Labels) -> None:
                 f"{frames.source}: all forces are zero, though the energy changes with the "
                 "positions; give the forces, or train on energies alone (loss.forces: 0)"
             )
+
+
+def check_fields(frames: Frames, model: ForceFieldConfig) -> None:
+    """Refuses labelled structures of which nobody said in which field the labels were computed.
+
+    Raises:
+        ValueError: naming the frames that have no electric field although the model reads it.
+    """
+    if model.frame.field:
+        lacking = [p for p, a in enumerate(frames.atoms) if not a.info.keys() & set(FIELDS)]
+        frames.refuse(lacking, "model.frame.field is true but there is no electric_field")
 
 
 def check_units(frames: Frames, labels: Labels, isolated: Mapping[str, float]) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import sqlite3
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 
-from sikff.conditions import FIELDS, VACUUM, Conditions
 from sikff.conditions import KEYS as CONDITIONS
+from sikff.conditions import VACUUM, Conditions
 from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.frame import Frame
 from sikff.graph import AtomicGraph, check_finite
@@ -42,6 +42,12 @@ class Frames:
     source: str
     atoms: list[ase.Atoms]
     numbers: list[int]
+
+    @classmethod
+    def of(cls, atoms: Iterable[ase.Atoms], source: str = "structures") -> Frames:
+        """All of these structures, numbered as they come."""
+        atoms = list(atoms)
+        return cls(source, atoms, list(range(len(atoms))))
 
     def pick(self, places: Sequence[int]) -> Frames:
         """The frames at these places."""
@@ -97,7 +103,7 @@ def read_frames(paths: Path | Sequence[Path]) -> Frames:
         if not atoms:
             raise ValueError(f"{str(path)!r} holds no structures")
         found.extend(atoms)
-    frames = Frames(" + ".join(map(str, paths)), found, list(range(len(found))))
+    frames = Frames.of(found, " + ".join(map(str, paths)))
     frames.refuse([p for p, a in enumerate(found) if not len(a)], "no atoms")
     unnamed = [p for p, a in enumerate(found) if not a.numbers.all()]
     frames.refuse(unnamed, "atoms without an element (X)")
@@ -216,12 +222,9 @@ def make_samples(frames: Frames, model: ForceFieldConfig, labels: Labels) -> lis
     What acts on the structures from outside is read as far as the model reads it.
 
     Raises:
-        ValueError: naming the frames that hold an unknown element, have no electric field although
-            the model reads it, or are under conditions that the model cannot answer for.
+        ValueError: naming a frame that holds an unknown element or is under conditions that the
+            model cannot answer for.
     """
-    if model.frame.field:
-        lacking = [p for p, a in enumerate(frames.atoms) if not a.info.keys() & set(FIELDS)]
-        frames.refuse(lacking, "model.frame.field is true but there is no electric_field")
     frame = Frame(model)
     samples = []
     for place, atoms in enumerate(frames.atoms):

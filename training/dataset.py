@@ -9,7 +9,7 @@ from pathlib import Path
 from sikff.conditions import FIELD
 from sikff.forcefield import ForceFieldConfig
 from sikff.training.batches import Sample
-from sikff.training.checks import check_labels, check_units
+from sikff.training.checks import check_fields, check_labels, check_units
 from sikff.training.config import TrainConfig
 from sikff.training.data import (
     Frames,
@@ -71,6 +71,8 @@ def load_dataset(config: TrainConfig) -> Dataset:
 
     settings = with_surfaces(model_settings(config, elements_of(train), free), train)
     bare = ForceFieldConfig(**{**settings, "atomic_energies": {}})
+    for frames in (train, valid):
+        check_fields(frames, bare)
     samples = make_samples(train, bare, labels)
     valid_samples = make_samples(valid, bare, valid_labels)
     model, notes = complete_model(settings, train, labels, samples, free)

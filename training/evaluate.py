@@ -13,6 +13,7 @@ import torch
 
 from sikff.calculators.models import check_committee
 from sikff.forcefield import ForceField
+from sikff.training.checks import check_fields
 from sikff.training.config import DataConfig
 from sikff.training.data import Frames, find_labels, make_samples, read_labels, split_isolated
 from sikff.training.files import complete
@@ -80,6 +81,8 @@ def evaluate(
     data = data or DataConfig(train=Path(frames.source))
     frames, found = _structures(frames, data)
     labels = read_labels(frames, data, found)
+    for config in readers.values():
+        check_fields(frames, config)
     kinds = config_types(frames)
     every = Metrics(models[0].elements)
     of_kind = {kind: Metrics(models[0].elements) for kind in sorted(set(kinds))}

@@ -19,7 +19,7 @@ from sikff.conditions import Conditions
 from sikff.forcefield import ForceField, Prediction
 from sikff.graph import AtomicGraph
 from sikff.training.batches import Batches, Sample
-from sikff.training.data import Frames, seen_graph
+from sikff.training.data import Frames, make_samples
 from sikff.training.labels import without_labels
 from sikff.training.losses import Targets
 
@@ -116,7 +116,12 @@ def predict(
     """
     models = [model] if isinstance(model, ForceField) else list(model)
     check_committee(models)
-    samples = {reader(each): _questions(each, frames) for each in models}
+    for each in models:
+        for place, atoms in enumerate(frames.atoms):
+            with frames.naming(place):
+                each.check_conditions(Conditions.of(atoms.info))
+    readers = {reader(each): each.config for each in models}
+    samples = {key: make_samples(frames, config, {}) for key, config in readers.items()}
     found = [without_labels(atoms) for atoms in frames.atoms]
     stress, done = all(atoms.pbc.all() for atoms in found), 0
     for answer in answers(models, samples, batch_size, stress=stress):
@@ -128,16 +133,6 @@ def predict(
         done += len(here)
         on_batch(len(here))
     return found
-
-
-def _questions(model: ForceField, frames: Frames) -> list[Sample]:
-    samples = []
-    for place, atoms in enumerate(frames.atoms):
-        with frames.naming(place):
-            model.check_conditions(Conditions.of(atoms.info))
-            graph = seen_graph(atoms, model.config, model.frame)
-        samples.append(Sample(graph, Targets(), frames.names([place])))
-    return samples
 
 
 def spread(structures: Sequence[ase.Atoms]) -> dict[str, float]:

@@ -1,7 +1,7 @@
 """Checks of the data: wrong units are named, right ones pass whatever the material."""
 
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ase
@@ -37,11 +37,6 @@ from sikff.training.work import wrong_work
 METHANOL = Path(__file__).parents[2] / "examples" / "data" / "methanol_field.xyz"
 
 
-def as_frames(atoms: Iterable[ase.Atoms]) -> Frames:
-    atoms = list(atoms)
-    return Frames("test", atoms, list(range(len(atoms))))
-
-
 def stretched(atoms: ase.Atoms, factor: float) -> ase.Atoms:
     """Positions and cell multiplied."""
     atoms = atoms.copy()
@@ -58,7 +53,7 @@ def computed(atoms: Sequence[ase.Atoms], calculator: Calculator) -> tuple[Frames
         labels["energy"].append(np.array(each.get_potential_energy(), dtype=np.float64))
         labels["forces"].append(each.get_forces())
         each.calc = None
-    return as_frames(atoms), labels
+    return Frames.of(atoms), labels
 
 
 def rattled(atoms: ase.Atoms, count: int, size: float, seed: int = 0) -> list[ase.Atoms]:
@@ -125,12 +120,12 @@ def apart(symbols: str, distance: float) -> ase.Atoms:
 
 @pytest.mark.parametrize("name", g2.names)
 def test_molecules_are_in_angstrom(name: str) -> None:
-    assert wrong_lengths(as_frames([molecule(name)])) is None
+    assert wrong_lengths(Frames.of([molecule(name)])) is None
 
 
 @pytest.mark.parametrize("name", crystals())
 def test_crystals_are_in_angstrom(name: str) -> None:
-    assert wrong_lengths(as_frames([crystals()[name]])) is None
+    assert wrong_lengths(Frames.of([crystals()[name]])) is None
 
 
 SPARSE = {
@@ -161,18 +156,18 @@ DENSE = {
 
 @pytest.mark.parametrize("name", [*SPARSE, *DENSE])
 def test_lengths_that_pass(name: str) -> None:
-    assert wrong_lengths(as_frames((SPARSE | DENSE)[name])) is None
+    assert wrong_lengths(Frames.of((SPARSE | DENSE)[name])) is None
 
 
 @pytest.mark.parametrize("name", DENSE)
 @pytest.mark.parametrize(("unit", "size"), [("Bohr", Bohr), ("nm", 10.0)])
 def test_lengths_in_other_units_are_named(name: str, unit: str, size: float) -> None:
-    frames = as_frames(stretched(atoms, 1 / size) for atoms in DENSE[name])
+    frames = Frames.of(stretched(atoms, 1 / size) for atoms in DENSE[name])
     assert f"positions seem to be in {unit}; expected Å" in str(wrong_lengths(frames))
 
 
 def test_a_structure_without_a_cell_is_named() -> None:
-    frames = as_frames([bulk("Cu"), ase.Atoms("Cu", pbc=True)])
+    frames = Frames.of([bulk("Cu"), ase.Atoms("Cu", pbc=True)])
     with pytest.raises(ValueError, match="in frame 1"):
         wrong_lengths(frames)
 
@@ -274,7 +269,7 @@ def test_the_ratio_in_a_harmonic_solid_decides(seed: int, exponent: float, negat
         "energy": [np.array(0.5 * ratio * move @ hessian @ move) for move in moves],
         "forces": [-(hessian @ move).reshape(4, 3) for move in moves],
     }
-    said = wrong_work(as_frames(frames), labels)
+    said = wrong_work(Frames.of(frames), labels)
     if negative:
         assert "their sign is wrong" in str(said)
     elif 1 / 1.4 < ratio < 1.4:
@@ -293,7 +288,7 @@ def composed(
     atoms = [ase.Atoms(formula) for formula in formulas]
     for each in atoms:
         each.positions[:, 0] = np.arange(len(each))
-    return as_frames(atoms), {"energy": [np.array(total(a.numbers).sum()) for a in atoms]}
+    return Frames.of(atoms), {"energy": [np.array(total(a.numbers).sum()) for a in atoms]}
 
 
 UNITS = {"Hartree": 1.0, "Rydberg": Hartree / Rydberg}
@@ -375,7 +370,7 @@ def test_constant_energies() -> None:
     check_labels(frames, labels)
     constant = labels | {"energy": [np.array(-3.0)] * 4}
     with pytest.raises(
-        ValueError, match=r"^test: 4 of 4 energies are -3 eV, though structures diff"
+        ValueError, match=r"^structures: 4 of 4 energies are -3 eV, though structures diff"
     ):
         check_labels(frames, constant)
     carried = labels | {"energy": [*[np.array(-3.0)] * 3, np.array(-2.0)]}
@@ -383,7 +378,7 @@ def test_constant_energies() -> None:
         check_labels(frames, carried)
     half = labels | {"energy": [*[np.array(-3.0)] * 2, np.array(-2.0), np.array(-1.0)]}
     check_labels(frames, half)
-    check_labels(as_frames([frames.atoms[0]] * 4), constant)
+    check_labels(Frames.of([frames.atoms[0]] * 4), constant)
 
 
 def test_zero_forces() -> None:

@@ -36,15 +36,11 @@ def model() -> ForceField:
     return model.double().eval()
 
 
-def as_frames(atoms: list[ase.Atoms]) -> Frames:
-    return Frames("test.xyz", atoms, list(range(len(atoms))))
-
-
 @pytest.mark.parametrize("batch_size", [1, 5])
 def test_metrics_agree_with_the_calculator(
     model: ForceField, frames: list[ase.Atoms], batch_size: int
 ) -> None:
-    found = evaluate(model, as_frames(frames), batch_size=batch_size)
+    found = evaluate(model, Frames.of(frames), batch_size=batch_size)
     calculator = SIKFFCalculator(model, device="cpu")
     energy, forces, stress = [], [], []
     for atoms in frames:
@@ -75,7 +71,7 @@ def test_a_committee_is_compared_by_its_mean(model: ForceField, frames: list[ase
     with torch.random.fork_rng():
         torch.manual_seed(1)
         other = ForceField(model.config.model_copy(update={"cutoff": 4.0})).double().eval()
-    found = evaluate([model, other], as_frames(frames), batch_size=5).metrics
+    found = evaluate([model, other], Frames.of(frames), batch_size=5).metrics
     calculator = SIKFFCalculator([model, other], device="cpu")
     error, deviation = [], []
     for atoms in frames:
@@ -88,12 +84,12 @@ def test_a_committee_is_compared_by_its_mean(model: ForceField, frames: list[ase
         "force_std_mev_per_a": 1000 * np.sqrt(np.mean(np.concatenate(deviation) ** 2)),
     }
     assert {key: found[key] for key in expected} == pytest.approx(expected, rel=LIMIT)
-    alone = evaluate(model, as_frames(frames)).metrics
+    alone = evaluate(model, Frames.of(frames)).metrics
     assert "force_std_mev_per_a" not in alone
     assert abs(alone["force_rmse_mev_per_a"] - found["force_rmse_mev_per_a"]) > 1e-3
     foreign = ForceField(model.config.model_copy(update={"elements": ("Cu",)}))
     with pytest.raises(ValueError, match="the models of the committee disagree"):
-        evaluate([model, foreign], as_frames(frames))
+        evaluate([model, foreign], Frames.of(frames))
 
 
 def test_every_model_of_a_committee_must_answer_for_the_field(
@@ -106,38 +102,41 @@ def test_every_model_of_a_committee_must_answer_for_the_field(
     )
     for atoms in frames:
         atoms.info["electric_field"] = [0.0, 0.0, 0.1]
-    assert evaluate([upright, upright], as_frames(frames)).metrics["n_frames"] == len(frames)
+    assert evaluate([upright, upright], Frames.of(frames)).metrics["n_frames"] == len(frames)
     for models in ([upright, lying], [lying, upright]):
         with pytest.raises(ValueError, match=r"field.* in frame 0"):
-            evaluate(models, as_frames(frames))
+            evaluate(models, Frames.of(frames))
+    del frames[3].info["electric_field"]
+    with pytest.raises(ValueError, match="no electric_field in frame 3"):
+        evaluate(upright, Frames.of(frames))
 
 
 def test_only_labelled_quantities_are_compared(model: ForceField, frames: list[ase.Atoms]) -> None:
     for atoms in frames:
         del atoms.calc.results["forces"], atoms.calc.results["stress"]
-    found = evaluate(model, as_frames(frames))
+    found = evaluate(model, Frames.of(frames))
     assert list(found.pairs) == ["energy"]
     assert "force_mae_mev_per_a" not in found.metrics
     frames[0].calc.results["forces"] = np.zeros((4, 3))
     with pytest.raises(ValueError, match="no forces"):
-        evaluate(model, as_frames(frames))
+        evaluate(model, Frames.of(frames))
     for atoms in frames:
         atoms.calc = None
-    with pytest.raises(ValueError, match=r"test\.xyz has no labels"):
-        evaluate(model, as_frames(frames))
+    with pytest.raises(ValueError, match=r"structures has no labels"):
+        evaluate(model, Frames.of(frames))
 
 
 def test_errors_by_config_type(model: ForceField, frames: list[ase.Atoms]) -> None:
-    assert "by_config_type" not in evaluate(model, as_frames(frames)).metrics
+    assert "by_config_type" not in evaluate(model, Frames.of(frames)).metrics
     kinds = ["warm", "none", "cold", "warm"] * 3  # not in order, and one for frames that have none
     for atoms, kind in zip(frames, kinds, strict=True):
         if kind != "none":
             atoms.info["config_type"] = kind
-    found = evaluate(model, as_frames(frames), batch_size=5)
+    found = evaluate(model, Frames.of(frames), batch_size=5)
     assert list(found.metrics["by_config_type"]) == ["cold", "none", "warm"]
     for kind, metrics in found.metrics["by_config_type"].items():
         alone = [atoms for atoms, each in zip(frames, kinds, strict=True) if each == kind]
-        expected = evaluate(model, as_frames(alone)).metrics
+        expected = evaluate(model, Frames.of(alone)).metrics
         assert set(metrics) == {key for key in expected if "_mae_mev" in key or "_rmse_" in key}
         assert metrics == pytest.approx({key: expected[key] for key in metrics}, rel=LIMIT)
     lines = found.lines
@@ -174,18 +173,18 @@ def test_sums_of_parts_are_those_of_the_whole(model: ForceField, frames: list[as
 
 def test_files_that_cannot_be_evaluated(model: ForceField, frames: list[ase.Atoms]) -> None:
     frames[5].symbols[0] = "Au"
-    with pytest.raises(ValueError, match=r"test\.xyz: .* holds Au, which .* in frame 5$"):
-        evaluate(model, as_frames(frames))
+    with pytest.raises(ValueError, match=r"structures: .* holds Au, which .* in frame 5$"):
+        evaluate(model, Frames.of(frames))
     frames[5].calc = None
-    with pytest.raises(ValueError, match=r"test\.xyz: no energy .* in frame 5; give it to all"):
-        evaluate(model, as_frames(frames))
+    with pytest.raises(ValueError, match=r"structures: no energy .* in frame 5; give it to all"):
+        evaluate(model, Frames.of(frames))
     alone = ase.Atoms("Cu", info={"config_type": "IsolatedAtom", "REF_energy": 1.0})
-    with pytest.raises(ValueError, match=r"test\.xyz holds isolated atoms only"):
-        evaluate(model, as_frames([alone]))
+    with pytest.raises(ValueError, match=r"structures holds isolated atoms only"):
+        evaluate(model, Frames.of([alone]))
 
 
 def test_figures_are_written(tmp_path: Path, model: ForceField, frames: list[ase.Atoms]) -> None:
-    found = evaluate(model, as_frames(frames))
+    found = evaluate(model, Frames.of(frames))
     figure = parity(found, "title")
     assert [ax.get_ylabel() for ax in figure.axes][1] == "predicted force component (eV/Å)"
     save_figure(figure, tmp_path / "new" / "parity.png")

@@ -29,10 +29,6 @@ def model_of(seed: int, **settings: object) -> ForceField:
         return ForceField(config).double().eval()
 
 
-def as_frames(atoms: list[ase.Atoms]) -> Frames:
-    return Frames("test.xyz", atoms, list(range(len(atoms))))
-
-
 @pytest.fixture
 def mixed(frames: list[ase.Atoms]) -> list[ase.Atoms]:
     """Crystals, slabs and clusters by turns, of two sizes, with labels of several kinds."""
@@ -55,7 +51,7 @@ def test_predictions_are_those_of_the_calculator(
     if periodic:
         mixed = [atoms for atoms in mixed if atoms.pbc.all()]
     done: list[int] = []
-    found = predict(models, as_frames(mixed), batch_size, done.append)
+    found = predict(models, Frames.of(mixed), batch_size, done.append)
     assert sum(done) == len(mixed)
     calculator = SIKFFCalculator(models, device="cpu")
     for given, atoms in zip(mixed, found, strict=True):
@@ -88,14 +84,14 @@ def test_predictions_are_those_of_the_calculator(
 
 
 def test_the_spread_names_the_structure(frames: list[ase.Atoms]) -> None:
-    found = predict([model_of(0), model_of(1)], as_frames(frames))
+    found = predict([model_of(0), model_of(1)], Frames.of(frames))
     said = spread(found)
     squares = [np.mean(atoms.arrays["forces_std"] ** 2) for atoms in found]
     assert said["of_structure"] == np.argmax(squares)
     assert said["largest_force_std_mev_per_a"] == pytest.approx(1000 * np.sqrt(max(squares)))
     every = np.concatenate([atoms.arrays["forces_std"] for atoms in found])
     assert said["force_std_mev_per_a"] == pytest.approx(1000 * np.sqrt(np.mean(every**2)))
-    again = predict(model_of(0), as_frames(found))
+    again = predict(model_of(0), Frames.of(found))
     assert "forces_std" not in again[0].arrays
     assert "energy_std" not in again[0].info
     assert not np.allclose(again[0].get_forces(), found[0].get_forces())
@@ -105,7 +101,7 @@ def test_the_spread_names_the_structure(frames: list[ase.Atoms]) -> None:
 def test_files_of_predictions_are_training_data(
     tmp_path: Path, mixed: list[ase.Atoms], name: str
 ) -> None:
-    found = predict([model_of(0), model_of(1)], as_frames(mixed))
+    found = predict([model_of(0), model_of(1)], Frames.of(mixed))
     write_structures(tmp_path / name, found)
     read = read_frames(tmp_path / name)
     labels = read_labels(read, DataConfig(train=tmp_path / name), ["energy", "forces"])
@@ -121,14 +117,14 @@ def test_nothing_wrong_is_written(mixed: list[ase.Atoms]) -> None:
     model = model_of(0)
     mixed[7].symbols[0] = "H"
     with pytest.raises(ValueError, match=r"H.* in frame 7"):
-        predict(model, as_frames(mixed))
+        predict(model, Frames.of(mixed))
     mixed[7].symbols[0] = "Cu"
     with torch.no_grad():
         next(model.parameters()).fill_(torch.nan)
-    with pytest.raises(ValueError, match=r"test\.xyz: the force field returned NaN.* in frame"):
-        predict(model, as_frames(mixed))
+    with pytest.raises(ValueError, match=r"structures: the force field returned NaN.* in frame"):
+        predict(model, Frames.of(mixed))
     with pytest.raises(ValueError, match="the models of the committee disagree"):
-        predict([model_of(0), model_of(0, elements=("Cu",))], as_frames(mixed))
+        predict([model_of(0), model_of(0, elements=("Cu",))], Frames.of(mixed))
 
 
 def test_beyond_the_training_data_one_is_warned_once(mixed: list[ase.Atoms]) -> None:
@@ -137,7 +133,7 @@ def test_beyond_the_training_data_one_is_warned_once(mixed: list[ase.Atoms]) -> 
         atoms.info["electric_field"] = [0.0, 0.0, 0.2]
         del atoms.info["REF_electric_field"]
     with pytest.warns(UserWarning, match="beyond the training data") as caught:
-        predict(model, as_frames(mixed[1:3]), batch_size=1)
+        predict(model, Frames.of(mixed[1:3]), batch_size=1)
     assert len(caught) == 1
 
 
@@ -148,15 +144,15 @@ def test_every_model_of_a_committee_must_answer_for_the_field(mixed: list[ase.At
     )
     for atoms in mixed:
         del atoms.info["REF_electric_field"]
-    without = predict(upright, as_frames(mixed))  # no field is a field of zero
+    without = predict(upright, Frames.of(mixed))  # no field is a field of zero
     for atoms in mixed:
         atoms.info["REF_electric_field"] = [0.0, 0.0, 0.2]
-    within = predict(upright, as_frames(mixed))
+    within = predict(upright, Frames.of(mixed))
     change = [a.get_forces() - b.get_forces() for a, b in zip(within, without, strict=True)]
     assert max(np.abs(each).max() for each in change) > 1e-6
     for models in ([upright, lying], [lying, upright], model_of(0)):
         with pytest.raises(ValueError, match=r"field.* in frame 0"):
-            predict(models, as_frames(mixed))
+            predict(models, Frames.of(mixed))
 
 
 def test_the_command_refuses_names_and_files(

@@ -22,12 +22,8 @@ LIMITS = TOLERANCES[torch.float64]
 DATA = DataConfig(train=Path("test"))
 
 
-def as_frames(atoms: list[ase.Atoms], source: str = "test") -> Frames:
-    return Frames(source, atoms, list(range(len(atoms))))
-
-
 def described(atoms: list[ase.Atoms], **more: Frames) -> Report:
-    return describe(as_frames(atoms), DATA, **more)
+    return describe(Frames.of(atoms), DATA, **more)
 
 
 def relabelled(atoms: ase.Atoms, **changes: object) -> ase.Atoms:
@@ -76,7 +72,7 @@ def test_labels_are_covered_and_named(frames: list[ase.Atoms]) -> None:
     assert report.notes == (note,)
     assert f"note: {note}" in text
     del frames[0].calc.results["forces"]
-    assert describe(as_frames(frames), DATA, ["energy"]).labels.keys() == {"energy"}
+    assert describe(Frames.of(frames), DATA, ["energy"]).labels.keys() == {"energy"}
     frames[1].info["REF_stress"] = "none"
     with pytest.raises(ValueError, match="REF_stress is 'none'; expected numbers in frame 1"):
         described(frames)
@@ -85,14 +81,14 @@ def test_labels_are_covered_and_named(frames: list[ase.Atoms]) -> None:
 def test_shortest_distance(frames: list[ase.Atoms]) -> None:
     frames[7].positions[1] = frames[7].positions[0] + [0.0, 0.6, 0.8]
     model = ForceFieldConfig(elements=("Ni", "Cu"), cutoff=4.0)
-    samples = make_samples(as_frames(frames), model, {})
-    distance, where = describe(as_frames(frames), DATA, (), samples).shortest
+    samples = make_samples(Frames.of(frames), model, {})
+    distance, where = describe(Frames.of(frames), DATA, (), samples).shortest
     assert distance == pytest.approx(1.0, rel=LIMITS.parity)
     assert where == f"{frames[7].symbols[0]}-{frames[7].symbols[1]}, frame 7"
     assert described(frames).shortest is None
     alone = [ase.Atoms("Cu")]
     assert (
-        describe(as_frames(alone), DATA, (), make_samples(as_frames(alone), model, {})).shortest
+        describe(Frames.of(alone), DATA, (), make_samples(Frames.of(alone), model, {})).shortest
         is None
     )
 
@@ -109,8 +105,8 @@ POOL = [
     valid=st.lists(st.integers(0, 5), max_size=9),
 )
 def test_repeated_structures_are_counted(train: list[int], valid: list[int]) -> None:
-    frames = as_frames([POOL[n] for n in train])
-    notes = describe(frames, DATA, valid=as_frames([POOL[n] for n in valid], "v.xyz")).notes
+    frames = Frames.of([POOL[n] for n in train])
+    notes = describe(frames, DATA, valid=Frames.of([POOL[n] for n in valid], "v.xyz")).notes
     again = [place for place, n in enumerate(train) if n in train[:place]]
     shared = [place for place, n in enumerate(valid) if n in train]
     assert sum("occur before" in note for note in notes) == bool(again)

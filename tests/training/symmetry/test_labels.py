@@ -42,7 +42,7 @@ def made(force: Callable[[np.ndarray], np.ndarray], n: int = 40) -> Frames:
         atoms = ase.Atoms("HCNO", rng.normal(size=(4, 3)))
         atoms.arrays["REF_forces"] = force(atoms.positions - atoms.positions.mean(axis=0))
         frames.append(atoms)
-    return Frames("made", frames, list(range(n)))
+    return Frames.of(frames)
 
 
 def test_a_field_along_a_hidden_axis() -> None:
@@ -73,7 +73,7 @@ def test_fields_along_several_lines_are_a_vector() -> None:
         atoms.positions = atoms.positions @ TURN.T
         atoms.arrays["REF_forces"] = atoms.arrays["REF_forces"] @ TURN.T
         atoms.info["electric_field"] = TURN @ atoms.info["electric_field"]
-    both = Frames("both", frames.atoms + other.atoms, list(range(300)))
+    both = Frames.of(frames.atoms + other.atoms)
     found = of_labels(both, NO_TRAINING)
     assert found.settings == {"group": "O(3)", "axis": [0.0, 0.0, 1.0], "frame": {"field": True}}
     for atoms in other.atoms:
@@ -128,7 +128,7 @@ def test_copies_are_seen_and_judged() -> None:
         copy.positions = copy.positions @ matrix.T + [1.0, 2.0, 3.0]
         copy.arrays["REF_forces"] = copy.arrays["REF_forces"] @ follow.T
         frames.atoms.append(copy)
-    frames = Frames("copies", frames.atoms, list(range(10)))
+    frames = Frames.of(frames.atoms)
     found = copies(frames, [atoms.arrays["REF_forces"] for atoms in frames.atoms])
     assert len(found) == 2
     turned, mirrored = sorted(found, key=lambda each: each.defect)

@@ -14,7 +14,7 @@ from sikff.training.symmetry.models import Measured, of_model
 from sikff.training.symmetry.settings import Search
 from tolerances import TOLERANCES
 
-FRAMES = Frames("ethanol", [ethanol(0), ethanol(1)], [0, 1])
+FRAMES = Frames.of([ethanol(0), ethanol(1)])
 AXIS = (1.0, 2.0, 2.0)
 UNIT = np.array(AXIS) / 3
 
@@ -55,7 +55,7 @@ def test_a_plane_and_a_field_stay_where_they_are() -> None:
     found = of_model(plane, FRAMES, Search(groups=("O(3)", "C_inf_v", "SO(2)")))
     assert found.group == "C_inf_v"
     assert found.settings["frame"] == {"plane_origin": [0.0, 0.0, -3.0]}
-    frames = Frames("in a field", [ethanol(0)], [0])
+    frames = Frames.of([ethanol(0)])
     frames.atoms[0].info["electric_field"] = (0.2 * UNIT).tolist()
     vector = force_field("O(3)", frame={"field": True})
     found = of_model(vector, frames, Search(groups=("O(3)", "C_inf_v", "SO(2)")))
@@ -74,7 +74,7 @@ def test_a_slit_is_turned_about_its_middle(sign: int) -> None:
 def test_crystals_are_turned_with_their_cells() -> None:
     crystal = bulk("Al", cubic=True)
     crystal.rattle(0.1, seed=0)
-    frames = Frames("crystal", [crystal], [0])
+    frames = Frames.of([crystal])
     search = Search(groups=("O(3)", "SO(2)"))
     assert of_model(force_field("O(3)"), frames, search).group == "O(3)"
     assert of_model(force_field("SO(2)"), frames, search).group == "SO(2)"
