@@ -12,6 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, field_validator, model_valida
 from sikff.conditions import NO_FIELD, VACUUM, Conditions, Vector
 from sikff.groups import SymmetryGroup
 from sikff.groups.group import unit_vector
+from sikff.groups.resolution import mistaken_for
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -181,6 +182,13 @@ class ForceFieldConfig(BaseModel):
             raise ValueError(
                 f"type_group ({self.symmetry_group_of_types}) must contain group ({group}); leave "
                 "it out, or name a larger group"
+            )
+        continuous = mistaken_for(group, self.max_frequency)
+        if continuous is not None:
+            raise ValueError(
+                f"a network of {group} with max_frequency {self.max_frequency} is one of "
+                f"{continuous}: products of such low frequencies do not tell them apart. Take "
+                f"{continuous.name}, or raise max_frequency"
             )
         n = unit_vector(self.axis)
         if self.frame.plane_origin is not None:

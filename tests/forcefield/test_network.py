@@ -24,9 +24,19 @@ from force_fields import (
 from sikff import ForceField, ForceFieldConfig, SymmetryGroup
 from sikff.calculators import SIKFFCalculator
 from sikff.graph import AtomicGraph
+from symmetry_cases import outside
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]
+LARGER = {  # the group, or one of those, with next to nothing more
+    "SO(3)": "O(3)",
+    "C_inf_v": "D_inf_h",
+    "SO(2)": "C_inf_v",
+    "D_inf_h": "O(3)",
+    "C6v": "C_inf_v",
+    "Oh": "O(3)",
+    "C1": "Cs",
+}
 STRUCTURES = {"molecule": ethanol(), "crystal": crystal(), "slab": slab()}
 
 
@@ -51,13 +61,26 @@ def test_invariance_under_the_group_and_not_beyond(group: str, name: str) -> Non
             assert (result.stress - expected).abs().max() < LIMITS.invariance
     if group == "O(3)":  # nothing larger
         return
-    larger = SymmetryGroup("O(3)")
-    broken = [
-        abs(energy(model, moved(atoms, g)) - float(reference.energy)) for g in elements_of(larger)
-    ]
-    # only parity tells SO(3) from O(3), and the aluminium structures are nearly achiral
-    nearly_achiral = group == "SO(3)" and name != "molecule"
-    assert max(broken) > (10 * LIMITS.invariance if nearly_achiral else 1e-4)
+    larger = outside(SymmetryGroup(LARGER[group]), model.group).numpy()
+    broken = [abs(energy(model, moved(atoms, g)) - float(reference.energy)) for g in larger]
+    # the aluminium structures are nearly achiral, and nearly the same from six sides
+    assert max(broken) > (1e-4 if name == "molecule" else 10 * LIMITS.invariance)
+
+
+@pytest.mark.parametrize(("group", "max_frequency"), [("C6v", 2), ("C7v", 2), ("Oh", 1)])
+def test_groups_that_are_refused_would_be_larger_ones(group: str, max_frequency: int) -> None:
+    settings = {"elements": ELEMENTS, **SMALL, "group": group, "max_frequency": max_frequency}
+    refused = group != "C6v"
+    if refused:
+        with pytest.raises(ValueError, match=f"{group} with max_frequency {max_frequency} is one"):
+            ForceFieldConfig(**settings)
+    default = ForceFieldConfig(elements=ELEMENTS, **SMALL)
+    model = ForceField(default.model_copy(update=settings)).double().eval()
+    larger = SymmetryGroup.from_generators(model.group.generators, lie_axes=[model.group.axis])
+    atoms = ethanol()
+    energies = [energy(model, moved(atoms, g.numpy())) for g in outside(larger, model.group)]
+    change = np.abs(np.array(energies) - energy(model, atoms)).max()
+    assert change < LIMITS.invariance if refused else change > 1e-4
 
 
 @pytest.mark.parametrize("group", ["O(3)", "C_inf_v", "C1"])

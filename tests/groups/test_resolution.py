@@ -1,0 +1,55 @@
+"""Which finite groups low frequencies cannot tell from continuous ones."""
+
+from itertools import combinations_with_replacement
+
+import pytest
+
+from sikff.fields import FieldType
+from sikff.groups import SymmetryGroup
+from sikff.groups.resolution import mistaken_for
+from symmetry_cases import class_average
+
+AXIS = (1.0, -2.0, 0.5)
+
+
+@pytest.mark.parametrize("max_frequency", [1, 2])
+@pytest.mark.parametrize(
+    "name", ["C1", "Ci", "Cs", "C3", "C4", "C7v", "C6v", "D3d", "D4", "S8", "D7h", "Td", "O", "Oh"]
+)
+def test_they_have_the_same_couplings(name: str, max_frequency: int) -> None:
+    """Of three irreps of the larger group, counted by characters."""
+    group = SymmetryGroup(name, AXIS)
+    larger = SymmetryGroup.from_generators(group.generators, lie_axes=[group.axis])
+    types = [FieldType(larger, [(1, irrep)]) for irrep in larger.irreps(max_frequency)]
+    same = all(
+        abs(class_average(group, [*three]) - class_average(larger, [*three])) < 1e-6
+        for three in combinations_with_replacement(types, 3)
+    )
+    assert mistaken_for(group, max_frequency) == (larger if same else None)
+
+
+@pytest.mark.parametrize(
+    ("name", "enough", "continuous"),
+    [
+        ("C12v", 4, "C_inf_v"),
+        ("C9v", 3, "C_inf_v"),
+        ("C10", 4, "SO(2)"),
+        ("D7h", 3, "D_inf_h"),
+        ("D4d", 2, "D_inf_h"),
+        ("S8", 2, "C_inf_h"),
+        ("C1", 1, "SO(2)"),
+        ("Td", 1, "O(3)"),
+        ("Oh", 2, "O(3)"),
+        ("I", 2, "SO(3)"),
+    ],
+)
+def test_frequencies_that_are_enough(name: str, enough: int, continuous: str) -> None:
+    group = SymmetryGroup(name, AXIS)
+    assert mistaken_for(group, enough) is None
+    larger = mistaken_for(group, enough - 1)
+    assert larger is not None and larger.name == continuous and group <= larger
+
+
+@pytest.mark.parametrize("name", ["O(3)", "SO(3)", "SO(2)", "C_inf_v"])
+def test_continuous_groups_are_themselves(name: str) -> None:
+    assert mistaken_for(SymmetryGroup(name), 0) is None
