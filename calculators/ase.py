@@ -37,6 +37,8 @@ class SIKFFCalculator(Calculator):
 
     Returns energy, free_energy (the same) and energies in eV, forces in eV/Å and, for structures
     with a three-dimensional cell, stress in eV/Å^3 (xx, yy, zz, yz, xz, xy; tension is positive).
+    A plane is not strained with the atoms, so of a model that sees one only the stress along the
+    plane means something; the rest depends on the origin of the coordinates.
     A model that reads electric fields in all directions also has the dipole in e Å, and one that
     reads them along its axis has `get_field_response`.
 

@@ -15,6 +15,7 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from sikff.forcefield import Compiled, EnergyModel, ForceField, Replayed, load
 from sikff.forcefield.parts import keep_freed_memory
 from sikff.graph import AtomicGraph
+from sikff.groups.group import unit_vector
 
 
 def chosen_device(device: str | torch.device) -> torch.device:
@@ -171,7 +172,10 @@ def _surroundings(model: EnergyModel) -> str:
     field = "reads the electric field" if config.frame.field else "reads no electric field"
     if config.frame.plane_origin is None:
         return f"{field} and sees no plane"
-    plane = f"a plane at {config.frame.plane_origin} normal to {config.axis}"
+    normal = unit_vector(config.axis)
+    nearest = normal * (normal @ config.frame.plane_origin)  # the same for all points of the plane
+    numbers = [[round(float(x), 6) + 0.0 for x in vector] for vector in (nearest, normal)]
+    plane = "a plane through {} normal to {}".format(*numbers)
     slit = config.frame.slit_width
     plane += "" if slit is None else f" with another {slit:g} Å above it"
     known = ", ".join(config.frame.surfaces)

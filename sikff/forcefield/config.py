@@ -204,13 +204,13 @@ class ForceFieldConfig(BaseModel):
                 )
         if self.vacuum_group is not None:
             larger = SymmetryGroup(self.vacuum_group, self.axis)
-            invariant = abs(group.generators @ n - n).max() < 1e-8
             plane = self.frame.plane_origin is not None
-            if not group <= larger or not (plane or (self.frame.field and invariant)):
+            field = self.frame.field and len(group.kept_vectors) > 0
+            if not group <= larger or not (plane or field):
                 raise ValueError(
                     f"vacuum_group ({larger}) must contain group ({group}) and needs a frame: a "
-                    "plane, or a field along an axis that the group keeps. Set frame, or remove "
-                    "vacuum_group"
+                    "plane, or a field along a direction that the group keeps. Set frame, or "
+                    "remove vacuum_group"
                 )
         return self
 

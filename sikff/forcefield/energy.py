@@ -98,7 +98,7 @@ class EnergyModel(torch.nn.Module):
                 positions = positions.detach().requires_grad_()
             if dipole and not field.requires_grad:
                 field = field.detach().requires_grad_()
-            strain = positions.new_zeros(graph.n_graphs, 3, 3, requires_grad=stress)
+            strain = positions.new_zeros(graph.n_graphs, 3, 3, requires_grad=bool(stress))
             moved = dataclasses.replace(graph, positions=positions, field=field)
             if stress:
                 moved = strained(moved, strain)

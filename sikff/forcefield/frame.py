@@ -8,7 +8,6 @@ from sikff.conditions import VACUUM, Conditions
 from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.graph import AtomicGraph
-from sikff.groups.linear_algebra import canonical_basis
 from sikff.nn.tables import Tabulated
 
 HEIGHT_FUNCTIONS = 8
@@ -49,11 +48,7 @@ class Frame(Tabulated):
         group, frame = config.symmetry_group, config.frame
         self.config = frame
         self.has_plane, self.range = frame.plane_origin is not None, frame.plane_range
-        invariant = np.mean(group.elements, axis=0)  # projector on the vectors that G keeps
-        if group.lie_dimension:
-            n = group.axis
-            invariant = invariant @ np.outer(n, n) if group.lie_dimension == 1 else 0 * invariant
-        kept = canonical_basis((invariant + invariant.T) / 2)
+        kept = group.kept_vectors.T
         axis = np.asarray(config.axis) / np.linalg.norm(config.axis)
         if kept.shape[1] == 1:  # the sign of a field is that along the axis as the user gave it
             kept = kept * np.sign(kept[:, 0] @ axis or 1.0)
@@ -64,7 +59,8 @@ class Frame(Tabulated):
         self.register_table("normal", axis)
         self.register_table("origin", np.asarray(frame.plane_origin or (0, 0, 0)))
         self.register_table("centres", np.linspace(0, 0.75 * self.range, HEIGHT_FUNCTIONS))
-        self.exchanged = bool(np.linalg.norm(invariant @ axis) < 0.5)  # G turns the axis round
+        # G turns the axis round
+        self.exchanged = bool(np.linalg.norm(group.kept_vectors @ axis) < 0.5)
         planes = 1 if frame.slit_width is None or self.exchanged else 2
         n_heights = HEIGHT_FUNCTIONS * planes * max(len(frame.surfaces), 1)
         self.n_scalars = self.directions.shape[1] + (n_heights if self.has_plane else 0)

@@ -14,6 +14,8 @@ from sikff.forcefield.frame import HEIGHT_FUNCTIONS, Frame
 from sikff.forcefield.interaction import Interaction
 from sikff.forcefield.network import ForceField, Network
 from sikff.groups import SymmetryGroup
+from sikff.groups.classify import SAME
+from sikff.groups.group import unit_vector
 from sikff.nn import MLP, ChannelProduct, Linear
 from sikff.nn.restriction import (
     Restriction,
@@ -65,7 +67,10 @@ def restricted_config(
         ValueError: see there.
     """
     whole = config.symmetry_group
-    direction = config.axis if axis is None else tuple(float(x) for x in axis)
+    direction = config.axis
+    if axis is not None and abs(unit_vector(axis) - unit_vector(direction)).max() > SAME:
+        x, y, z = map(float, axis)
+        direction = (x, y, z)
     if direction != config.axis and whole.lie_dimension < 3:
         raise ValueError(
             f"axis is {direction}, but the model is one of {whole}; an axis can be chosen for "

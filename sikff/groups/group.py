@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from sikff.groups import classify, names
+from sikff.groups.linear_algebra import canonical_basis
 from sikff.groups.names import rotation
 
 if TYPE_CHECKING:
@@ -154,6 +155,15 @@ class SymmetryGroup:
     def has_improper(self) -> bool:
         """Whether G has elements of determinant -1."""
         return bool((np.linalg.det(self._elements) < 0).any())
+
+    @property
+    def kept_vectors(self) -> Array:
+        """Orthonormal vectors [k, 3] that span those which every element leaves in place."""
+        projector = np.mean(self._elements, axis=0)
+        if self._lie_dimension:
+            along = np.outer(self.axis, self.axis)
+            projector = projector @ along if self._lie_dimension == 1 else 0 * projector
+        return canonical_basis((projector + projector.T) / 2).T
 
     @property
     def standard(self) -> SymmetryGroup:

@@ -85,12 +85,13 @@ class TabulatedBasis(NamedTuple):
 class ImplicitKernel(nn.Module):
     """k(x, a) with k(g x, rho_a(g) a) = rho_out(g) k(x, a) rho_in(g)^-1 for all g in G   (3).
 
-    The direction of x enters through harmonic polynomials up to ``max_degree``, |x| through radial
-    functions; attributes enter as they are and multiplied with the harmonics. A G-MLP, in which
-    all invariants gate the covariant channels, makes of them the hidden activation h(x, a); the
-    last linear map W onto rho_in (x) rho_out, split by Clebsch-Gordan blocks, makes the kernel. h
-    falls off with a Gaussian shell of learned width (paper, B.1), or vanishes smoothly at a
-    ``cutoff``.
+    The direction x / |x| enters through its harmonics up to ``max_degree``, |x| through radial
+    functions. So what is not invariant in k turns with the direction down to x = 0, where it is
+    zero; with the paper's polynomials of x it would fade. Attributes enter as they are and
+    multiplied with the harmonics. A G-MLP, in which all invariants gate the covariant channels,
+    makes of them the hidden activation h(x, a); the last linear map W onto rho_in (x) rho_out,
+    split by Clebsch-Gordan blocks, makes the kernel. h falls off with a Gaussian shell of learned
+    width (paper, B.1), or vanishes smoothly at a ``cutoff``.
 
     Args:
         in_type, out_type: types of the features the kernel maps between.

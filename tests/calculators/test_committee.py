@@ -117,6 +117,21 @@ def test_one_model_has_no_deviations(given: PairModel | list[PairModel]) -> None
         atoms.calc.get_deviations(atoms)
 
 
+def test_one_plane_can_be_written_in_several_ways() -> None:
+    atoms = ethanol()
+    ways = (((0, 0, 1), (0, 0, -2.0)), ((0, 0, 3), (5.0, 1.0, -2.0)))
+    models = [
+        force_field("C_inf_v", axis=axis, frame={"plane_origin": origin}) for axis, origin in ways
+    ]
+    both = SIKFFCalculator(models, device="cpu")
+    one = SIKFFCalculator(models[0], device="cpu")
+    difference = both.get_potential_energy(atoms) - one.get_potential_energy(atoms)
+    assert abs(difference) < LIMITS.invariance * len(atoms)
+    turned = force_field("C_inf_v", axis=(0, 0, -1), frame={"plane_origin": (0, 0, -2.0)})
+    with pytest.raises(ValueError, match="the models of the committee disagree"):
+        SIKFFCalculator([models[0], turned], device="cpu")
+
+
 @pytest.mark.parametrize(
     ("models", "message"),
     [
@@ -131,7 +146,7 @@ def test_one_model_has_no_deviations(given: PairModel | list[PairModel]) -> None
         ),
         (
             [force_field("SO(2)", frame={"plane_origin": (0, 0, z)}) for z in (1.0, 2.0)],
-            r"model 1 .* sees a plane at \(0.0, 0.0, 2.0\) normal to",
+            r"model 1 .* sees a plane through \[0.0, 0.0, 2.0\] normal to",
         ),
     ],
 )

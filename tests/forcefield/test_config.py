@@ -31,12 +31,19 @@ from sikff import ForceFieldConfig, SymmetryGroup
         ({"frame": {"field_limit": 1.0}}, "field_limit without field; set field"),
         ({"frame": {"plane_range": 6.0, "height_limit": 1.0}}, "height_limit without plane_or"),
         ({"vacuum_group": "O(3)"}, "needs a frame"),
+        ({"vacuum_group": "O(3)", "group": "Td", "frame": {"field": True}}, "needs a frame"),
         ({"group": "C_inf_v", "frame": {"field": True}, "vacuum_group": "C4"}, "must contain"),
     ],
 )
 def test_refusals(options: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ForceFieldConfig(**{"elements": ("H", "O"), **options})
+
+
+def test_a_field_in_a_mirror_plane_is_a_frame() -> None:
+    frame = {"field": True}
+    config = ForceFieldConfig(elements=("H",), group="Cs", frame=frame, vacuum_group="O(3)")
+    assert len(config.symmetry_group.kept_vectors) == 2
 
 
 def test_it_is_frozen_and_survives_json() -> None:

@@ -199,6 +199,14 @@ def test_types_of_the_group_itself_are_the_ordinary_model() -> None:
     assert torch.equal(predict(one, ethanol()).forces, predict(two, ethanol()).forces)
 
 
+def test_the_same_axis_may_be_of_any_length() -> None:
+    model = force_field("C_inf_v", axis=(1.0, 2.0, 2.0), **ONE_LAYER)
+    smaller = model.restrict("C3v", axis=(0.5, 1.0, 1.0))
+    assert smaller.group == SymmetryGroup("C3v", (1, 2, 2))
+    with pytest.raises(ValueError, match="an axis can be chosen for"):
+        model.restrict("C3v", axis=(-1.0, -2.0, -2.0))
+
+
 def test_what_cannot_be_restricted() -> None:
     model = force_field("O(3)", **ONE_LAYER)
     axial = force_field("C_inf_v", frame={"field": True}, **ONE_LAYER)

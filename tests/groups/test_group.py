@@ -100,6 +100,20 @@ def test_groups_are_equal_by_content() -> None:
     assert SymmetryGroup("Ci", axis=(1, 2, 3)) == SymmetryGroup("Ci")
 
 
+@pytest.mark.parametrize(
+    ("name", "dimension"),
+    [("C1", 3), ("Cs", 2), ("C3", 1), ("SO(2)", 1), ("C6v", 1)]
+    + [(name, 0) for name in ("Ci", "S4", "D3", "C_inf_h", "D_inf", "Td", "SO(3)", "O(3)")],
+)
+def test_kept_vectors(name: str, dimension: int) -> None:
+    g = SymmetryGroup(name, axis=(1, -2, 0.5))
+    kept = g.kept_vectors
+    assert kept.shape == (dimension, 3)
+    assert np.allclose(kept @ kept.T, np.eye(dimension))
+    for element in g.sample(8, seed=0).numpy():
+        assert np.allclose(kept @ element.T, kept)
+
+
 def test_different_groups_differ() -> None:
     assert SymmetryGroup("D2") != SymmetryGroup("D2", axis=(1, 1, 0))
     assert SymmetryGroup("SO(2)") != SymmetryGroup("SO(2)", axis=(1, 0, 0))

@@ -30,11 +30,16 @@ class Copy:
     defect: float
 
 
-def copies(frames: Frames, forces: Sequence[Array]) -> list[Copy]:
+def copies(frames: Frames, forces: Sequence[Array], felt: Array | None = None) -> list[Copy]:
     """Frames that are copies of an earlier one: the same atoms, field and distances, in one order.
 
     Copies that are not turned do not count.
+
+    Args:
+        felt: directions [k, 3] in which the surroundings change from place to place (across a
+            plane, for one): copies that are shifted along one do not count; None: none.
     """
+    felt = np.zeros((0, 3)) if felt is None else felt
     groups: dict[tuple[bytes, ...], list[int]] = {}
     for place, atoms in enumerate(frames.atoms):
         if not atoms.pbc.any():
@@ -48,7 +53,10 @@ def copies(frames: Frames, forces: Sequence[Array]) -> list[Copy]:
                 if shapes[there] - shapes[here] > SAME_SHAPE:
                     break
                 first, second = sorted((places[here], places[there]))
-                matrix = _turn(frames.atoms[first].positions, frames.atoms[second].positions)
+                both = [frames.atoms[place].positions for place in (first, second)]
+                if abs(felt @ (both[1] - both[0]).mean(axis=0)).max(initial=0.0) > SAME_SHAPE:
+                    continue
+                matrix = _turn(*both)
                 if matrix is not None and abs(matrix - np.eye(3)).max() > SAME_ELEMENT:
                     change = forces[second] - forces[first] @ matrix.T
                     size = max(np.linalg.norm(forces[first]), np.finfo(float).tiny)

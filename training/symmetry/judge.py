@@ -9,7 +9,8 @@ import numpy as np
 from sikff.groups import SymmetryGroup
 from sikff.groups.group import unit_vector
 from sikff.training.symmetry.axes import Z, angle, distinct, nearest
-from sikff.training.symmetry.candidates import compare
+from sikff.training.symmetry.candidates import about, compare
+from sikff.training.symmetry.copies import SAME_ELEMENT, Copy
 from sikff.training.symmetry.findings import Candidate
 from sikff.training.symmetry.lie import Defect, LieMatrix
 from sikff.training.symmetry.settings import Search
@@ -18,6 +19,8 @@ Array = np.ndarray
 Report = Callable[[str], None]
 Train = Callable[[str], Array]  # name of a group -> error of each frame kept back
 
+BROKEN = "broken"  # verdict
+NEARLY = 0.05  # relative change that models of a group may bear
 SHOWN = 0.01  # degrees between axes that are not the same
 
 
@@ -99,10 +102,38 @@ def verdict(name: str, chosen: str, broken: bool, trained: bool = False) -> str:
     if name == chosen:
         return "use"
     if broken:
-        return "broken"
+        return BROKEN
     if SymmetryGroup(name) <= SymmetryGroup(chosen):
         return "part of it"
     return "worse" if trained else "not needed"
+
+
+def notes_on_groups(
+    candidates: Sequence[Candidate], chosen: str, axis: Array, copies: Sequence[Copy]
+) -> list[str]:
+    """What was not looked at, and what is a symmetry but for a little."""
+    notes = []
+    used = next(each for each in candidates if each.group == chosen)
+    group = about(chosen, axis)
+    mirrored = any(
+        np.linalg.det(each.matrix) < 0 and group.contains(each.matrix, SAME_ELEMENT)
+        for each in copies
+    )
+    if group.lie_dimension == 1 and group.has_improper and used.error is None and not mirrored:
+        notes.append(
+            "mirrors were not looked at, as nothing was trained and no frames are mirrored "
+            f"copies: if what is outside is chiral, take SO(2) and not {chosen}"
+        )
+    for each in candidates:
+        change = max(each.defect or 0.0, each.copies or 0.0)
+        if each.verdict == BROKEN and 0 < change < NEARLY:
+            notes.append(
+                f"{each.group} is broken by {100 * change:.2g} % only: where errors of that size "
+                f"do not matter, or data are few, its models are the better ones (--threshold "
+                f"{1.2 * change:.2g} takes it for a symmetry)"
+            )
+            break
+    return notes
 
 
 def notes_on_axis(lie: LieMatrix | None, axis: Array) -> list[str]:

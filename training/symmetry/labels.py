@@ -19,7 +19,7 @@ from sikff.training.symmetry.axes import NEAR, Z, angle, electric_fields, field_
 from sikff.training.symmetry.candidates import OF_DATA, TRIVIAL, about, by_size, keeps
 from sikff.training.symmetry.copies import Copy, copies, defect_of_copies
 from sikff.training.symmetry.findings import Candidate, Findings, findings
-from sikff.training.symmetry.judge import Report, find_axis, judge, notes_on_axis
+from sikff.training.symmetry.judge import Report, find_axis, judge, notes_on_axis, notes_on_groups
 from sikff.training.symmetry.lie import LieMatrix, lie_matrix
 from sikff.training.symmetry.settings import Search
 from sikff.training.symmetry.trials import force_field_trainings
@@ -71,7 +71,12 @@ def of_labels(
             minutes=search.minutes,
             seed=search.seed,
         )
-    names, turned = by_size(search.groups or OF_DATA), copies(frames, forces)
+    pull, felt = _pull(forces), np.zeros((0, 3))
+    if search.plane_origin is not None:
+        felt = axis[None]
+    elif pull > NET_FORCE:  # of something whose place is not known
+        felt = np.eye(3)
+    names, turned = by_size(search.groups or OF_DATA), copies(frames, forces, felt)
     defects, on_copies = {}, {}
     for name in names:
         group = about(name, axis)
@@ -81,7 +86,11 @@ def of_labels(
         if seen is not None:
             on_copies[name] = seen
     chosen, candidates = judge(names, defects, train, report, on_copies)
-    notes = [*notes_on_axis(lie, axis), *_notes(forces, directions, frame, turned)]
+    notes = [
+        *notes_on_axis(lie, axis),
+        *_notes(pull, directions, frame, turned),
+        *notes_on_groups(candidates, chosen, axis, turned),
+    ]
     told = _settings(chosen, axis, frame).get("frame", {})
     quantity = "mean absolute force error (meV/Å)"
     return findings(source, chosen, axis, told, candidates, lie, notes, quantity)
@@ -144,8 +153,14 @@ def _of_fields_apart(
     return findings(source, name, Z, {"field": True}, candidates, None, [note])
 
 
+def _pull(forces: Sequence[Array]) -> float:
+    """How large the sum of the forces on a structure is, against the forces."""
+    total = sum(float((force.sum(axis=0) ** 2).sum()) for force in forces)
+    return float(np.sqrt(total / sum(float((force**2).sum()) for force in forces)))
+
+
 def _notes(
-    forces: Sequence[Array],
+    pull: float,
     directions: Array,
     frame: Mapping[str, Any],
     turned: Sequence[Copy],
@@ -156,13 +171,12 @@ def _notes(
         shown = ", ".join(f"{x:.4f}" for x in directions[0])
         known = "axial models read it" if "field" in frame else "that is not the axis"
         notes.append(f"there is an electric field along [{shown}]: {known}")
-    total = sum(float((force.sum(axis=0) ** 2).sum()) for force in forces)
-    pull = float(np.sqrt(total / sum(float((force**2).sum()) for force in forces)))
     if pull > NET_FORCE and "plane_origin" not in frame:
         notes.append(
             f"forces do not sum to zero ({pull:.1e} of their size), so something outside holds the "
             "atoms; if that is a plane, give a point of it (--plane-origin)"
         )
     if turned:
-        notes.append(f"{len(turned)} pairs of frames are turned or mirrored copies (column copies)")
+        count = len(turned)
+        notes.append(f"pairs of frames that are turned or mirrored copies: {count} (column copies)")
     return notes

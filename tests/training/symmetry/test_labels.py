@@ -142,6 +142,63 @@ def test_copies_are_seen_and_judged() -> None:
     assert defects["C4v"] is not None and defects["C4v"].is_broken
 
 
+HELD = ase.Atoms("HCNO", [[0, 0, 0], [0.96, 0, 0], [-0.3, 0.9, 0.2], [-0.4, -0.5, 1.2]])
+
+
+def over_a_wall(corrugation: float = 0.0, n: int = 60) -> Frames:
+    """One molecule turned at random over a wall, and each a second time, turned about z.
+
+    Both are at heights of their own, so that forces of the copies differ.
+    """
+    rng, turns = np.random.default_rng(0), SymmetryGroup("SO(3)").sample(n, seed=0).numpy()
+    frames = []
+    for turn in turns:
+        for about_z in (np.eye(3), turn_about(np.array([0, 0, 1.0]), 1.0)):
+            atoms = HELD.copy()
+            atoms.positions = atoms.positions @ (about_z @ turn).T
+            atoms.positions += [0, 0, rng.uniform(3, 6)]
+            x, _, z = atoms.positions.T
+            force = np.exp(3 - z)
+            sideways = corrugation * np.sin(x)
+            columns = (sideways * force, 0 * force, force * (1 + sideways))
+            atoms.arrays["REF_forces"] = np.stack(columns, axis=1)
+            frames.append(atoms)
+    return Frames.of(frames)
+
+
+def test_copies_at_other_heights_above_a_plane_say_nothing() -> None:
+    frames = over_a_wall()
+    told = Search(minutes=0, axis=(0.0, 0.0, 1.0), plane_origin=(0.0, 0.0, 0.0))
+    for search in (told, NO_TRAINING):
+        found = of_labels(frames, search)
+        assert found.group == "C_inf_v"
+        assert next(e for e in found.candidates if e.group == "C_inf_v").copies is None
+    for atoms in frames.atoms:
+        atoms.positions[:, 2] -= atoms.positions[:, 2].mean() - 4
+        atoms.arrays["REF_forces"] = np.exp(3 - atoms.positions[:, 2:]) * [0, 0, 1.0]
+    found = of_labels(frames, told)
+    copies_of = {each.group: each.copies for each in found.candidates}
+    assert found.group == "C_inf_v" and copies_of["C_inf_v"] < 1e-6
+
+
+def test_a_symmetry_that_is_broken_by_a_little_is_named() -> None:
+    told = Search(minutes=0, axis=(0.0, 0.0, 1.0), plane_origin=(0.0, 0.0, 0.0))
+    found = of_labels(over_a_wall(corrugation=0.03), told)
+    assert found.group == "C1"
+    (note,) = [each for each in found.notes if "% only" in each]
+    assert note.startswith("C_inf_v is broken by ") and "--threshold 0.0" in note
+    strong = of_labels(over_a_wall(corrugation=0.5), told)
+    assert strong.group == "C1" and not any("% only" in note for note in strong.notes)
+
+
+def test_mirrors_that_nobody_looked_at_are_named() -> None:
+    """Turns about z are symmetries; without trainings or mirrored copies mirrors may not be."""
+    found = of_labels(over_a_wall(), NO_TRAINING)
+    assert found.group == "C_inf_v"
+    assert any(note.startswith("mirrors were not looked at") for note in found.notes)
+    assert not any("mirrors" in note for note in of_labels(made(lambda x: -x), NO_TRAINING).notes)
+
+
 def test_trainings_on_structures() -> None:
     """Seconds of training: what is looked at is that errors come out, for the groups left."""
     search = Search(minutes=0.01, groups=("C_inf_v", "O(3)"))
