@@ -26,7 +26,7 @@ from sikff.calculators.models import (
 )
 from sikff.conditions import KEYS, Conditions
 from sikff.forcefield import EnergyModel
-from sikff.graph import AtomicGraph
+from sikff.graph import AtomicGraph, has_volume
 from sikff.skin import SkinList
 
 READ = ("positions", "numbers", "pbc")  # of the atoms, and their cell
@@ -289,7 +289,7 @@ class SIKFFCalculator(Calculator):
 
 
 def _check_volume(atoms: ase.Atoms) -> None:
-    if atoms.cell.volume <= 1e-6 * atoms.cell.lengths().prod():
+    if not has_volume(atoms):
         raise PropertyNotImplementedError(
             f"stress needs a cell with a volume; got {atoms.cell.array.tolist()}, expected three "
             "independent cell vectors, also along directions without periodicity"

@@ -23,6 +23,7 @@ from torch import Tensor
 
 from sikff.conditions import Conditions
 
+FLAT = 1e-6  # cells of so little volume, against the product of their lengths, have none
 CLOSEST = 0.1  # Å; atoms nearer than this are a mistake in the input, or dynamics that blew up
 
 
@@ -217,6 +218,11 @@ def find_edges(atoms: ase.Atoms, cutoff: float) -> Edges:
         shifts[order].astype(np.float64),
         lengths[order],
     )
+
+
+def has_volume(atoms: ase.Atoms) -> bool:
+    """Whether the cell has three independent vectors, so that there is a stress."""
+    return bool(atoms.cell.volume > FLAT * atoms.cell.lengths().prod())
 
 
 def check_finite(atoms: ase.Atoms) -> None:

@@ -188,7 +188,7 @@ def thomas_fermi(numbers: np.ndarray) -> np.ndarray:
 
 def wrong_stress(labels: Labels) -> str | None:
     """Looks for stresses that no matter bears."""
-    size = float(np.sqrt(np.mean(np.square(labels["stress"]))))
+    size = float(np.sqrt(np.nanmean(np.square(labels["stress"]))))
     if size < MOST_STRESS:
         return None
     return (

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from sikff.forcefield import ForceField, Prediction
 from sikff.forcefield.compiled import Slopes, energies_and_slopes
-from sikff.forcefield.energy import total, volumes
+from sikff.forcefield.energy import stresses, total
 from sikff.forcefield.flattened import Backend, compiled_by_torch, flattened
 from sikff.forcefield.padding import Room, Rows, padded
 from sikff.forcefield.replay import Replay
@@ -39,10 +39,8 @@ class CompiledTraining:
         """As the force field in training mode.
 
         Raises:
-            ValueError: if the stress is asked for and a structure has no cell of finite volume.
             RuntimeError: if torch cannot compile on this machine.
         """
-        volume = volumes(graph.cell) if stress else None
         parts = padded(graph, Rows.of(graph), self.room, self.model.cutoff)
         if stress not in self._functions:
             self._functions[stress] = self._prepared(parts, stress)
@@ -52,7 +50,7 @@ class CompiledTraining:
             total(energies, graph),
             energies,
             -slopes[: graph.n_atoms] if forces else None,
-            None if volume is None else strain_slopes[0][: graph.n_graphs] / volume[:, None, None],
+            stresses(strain_slopes[0][: graph.n_graphs], graph.cell) if stress else None,
         )
 
     def _prepared(self, parts: Mapping[str, Tensor], stress: bool) -> Callable[..., Slopes]:

@@ -64,7 +64,8 @@ class DataConfig(Section):
 class LossConfig(Section):
     """Weights of the terms of the loss.
 
-    Forces and stress need no labels if their weight is 0. Energies always do, for the E0s.
+    Forces and stress need no labels if their weight is 0. Energies always do, for the E0s. Not all
+    structures need a stress; those without a cell have none.
 
     Attributes:
         energy: for the energy per atom (eV); forces: per component (eV/Å);
@@ -78,6 +79,11 @@ class LossConfig(Section):
     stress: NonNegative = 0.0
     kind: Literal["huber", "mse"] = "huber"
     delta: Positive = 0.05
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The labels that a run reads."""
+        return tuple(n for n in ("energy", "forces", "stress") if n == "energy" or getattr(self, n))
 
     @model_validator(mode="after")
     def _some_term(self) -> LossConfig:

@@ -21,15 +21,17 @@ from sikff.conditions import KEYS as CONDITIONS
 from sikff.conditions import VACUUM, Conditions
 from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.frame import Frame
-from sikff.graph import AtomicGraph, check_finite
+from sikff.graph import AtomicGraph, check_finite, has_volume
 from sikff.training.batches import Sample
 from sikff.training.config import DataConfig
-from sikff.training.labels import KEYS, Label, find_label, suggestions
+from sikff.training.labels import KEYS, SHAPES, Label, find_label, suggestions
 from sikff.training.losses import Targets
 
 ISOLATED = ("IsolatedAtom", "isolated_atom")
 DATABASES = (".db", ".json")
 PROPERTIES = re.compile(rb'Properties\s*=\s*"?([^\s"]*)')  # columns of an extended XYZ file
+MISSING = dict.fromkeys(KEYS, "; give it to all frames or leave these out")
+MISSING["forces"] += ", or go without forces (loss.forces: 0)"
 SHOWN = 8  # frame numbers listed in an error
 
 Labels = Mapping[str, list[np.ndarray]]  # by "energy", "forces" and "stress", for each frame
@@ -192,28 +194,42 @@ def find_labels(frames: Frames, name: str, data: DataConfig) -> list[Label | Non
     return found
 
 
-def read_labels(frames: Frames, data: DataConfig, names: Collection[str]) -> Labels:
-    """The labels called `names`: of each frame, all of them.
+def read_labels(
+    frames: Frames, data: DataConfig, names: Collection[str], partial: Collection[str] = ()
+) -> Labels:
+    """The labels called `names` of each frame; NaN where one of those in `partial` is missing.
 
     Raises:
-        ValueError: naming the frames that lack a label or hold NaN.
+        ValueError: naming the frames that lack a label that is not in `partial`, or hold NaN; or if
+            no frame has it.
     """
-    return {name: _complete(frames, name, data) for name in names}
+    return {name: _values(frames, name, data, name in partial) for name in names}
 
 
-def _complete(frames: Frames, name: str, data: DataConfig) -> list[np.ndarray]:
+def _values(frames: Frames, name: str, data: DataConfig, partial: bool) -> list[np.ndarray]:
     found = find_labels(frames, name, data)
     missing = [p for p, each in enumerate(found) if each is None]
-    key = getattr(data, f"{name}_key")
-    mend = "; give it to all frames or leave these out"
-    if len(missing) == len(found):
-        near = suggestions(frames.atoms, name, key)
-        mend = f"; {name}_key may be {' or '.join(near)}" if near else ""
-    frames.refuse(missing, f"no {name} (looked for {key or ' or '.join(KEYS[name])})", mend)
-    values = [each.value for each in found if each is not None]
-    wrong = [p for p, value in enumerate(values) if not np.isfinite(value).all()]
+    if missing and not (partial and any(found)):
+        key = getattr(data, f"{name}_key")
+        mend = MISSING[name] if any(found) else _mend(frames, name, key)
+        frames.refuse(missing, f"no {name} (looked for {key or ' or '.join(KEYS[name])})", mend)
+    values = [
+        np.full(SHAPES[name](len(atoms)), np.nan) if each is None else each.value
+        for each, atoms in zip(found, frames.atoms, strict=True)
+    ]
+    wrong = [p for p, e in enumerate(found) if e is not None and not np.isfinite(e.value).all()]
     frames.refuse(wrong, f"{name} is NaN or infinite")
     return values
+
+
+def _mend(frames: Frames, name: str, key: str | None) -> str:
+    """What to do where no frame has a label."""
+    if name == "stress" and not any(map(has_volume, frames.atoms)):
+        return "; a stress needs a cell of three independent vectors"
+    near = suggestions(frames.atoms, name, key)
+    if near:
+        return f"; {name}_key may be {' or '.join(near)}"
+    return "" if name == "energy" else f"; or go without (loss.{name}: 0)"
 
 
 def make_samples(frames: Frames, model: ForceFieldConfig, labels: Labels) -> list[Sample]:

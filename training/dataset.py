@@ -26,6 +26,8 @@ from sikff.training.report import describe
 from sikff.training.start import model_settings
 from sikff.training.statistics import complete_model, isolated_energies, with_surfaces
 
+PARTIAL = ("stress",)  # labels that structures may lack
+
 
 @dataclass(frozen=True)
 class Dataset:
@@ -57,9 +59,9 @@ def load_dataset(config: TrainConfig) -> Dataset:
     else:
         valid, _ = read_structures(data.valid)
     trained = [name for name in Targets._fields if getattr(config.loss, name)]
-    needed = [name for name in Targets._fields if name == "energy" or name in trained]
-    labels = read_labels(train, data, needed)
-    valid_labels = read_labels(valid, data, needed)
+    needed = config.loss.labels
+    labels = read_labels(train, data, needed, PARTIAL)
+    valid_labels = read_labels(valid, data, needed, PARTIAL)
     sources = [isolated]
     if data.isolated_atoms is not None:
         sources.append(read_frames(data.isolated_atoms))

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import ase
 import numpy as np
 import torch
 
@@ -15,9 +16,16 @@ from sikff.calculators.models import check_committee
 from sikff.forcefield import ForceField
 from sikff.training.checks import check_fields
 from sikff.training.config import DataConfig
-from sikff.training.data import Frames, find_labels, make_samples, read_labels, split_isolated
+from sikff.training.data import (
+    Frames,
+    Labels,
+    find_labels,
+    make_samples,
+    read_labels,
+    split_isolated,
+)
 from sikff.training.files import complete
-from sikff.training.losses import Targets, errors
+from sikff.training.losses import Targets, errors, labelled
 from sikff.training.metrics import Metrics
 from sikff.training.predict import answers, reader
 
@@ -58,29 +66,32 @@ def _text(value: Any) -> str:
 
 def evaluate(
     model: ForceField | Sequence[ForceField],
-    frames: Frames,
+    frames: Frames | Sequence[ase.Atoms],
     data: DataConfig | None = None,
     batch_size: int = 16,
+    names: Collection[str] = Targets._fields,
 ) -> Evaluation:
     """Compares a model with the labels of the frames; isolated atoms are left out.
 
     Args:
         model: on the device where it should run; several are a committee, of which the mean is
             compared.
-        frames: labelled structures.
+        frames: labelled structures. Each quantity is compared where it has a label.
         data: names of the labels; None: as usual (see :class:`DataConfig`).
         batch_size: structures at a time.
+        names: which labels to look for.
 
     Raises:
-        ValueError: if there are no labels, or only some of the frames have one; if the models do
-            not make a committee (see :class:`~sikff.calculators.SIKFFCalculator`).
+        ValueError: if there are no labels; if the models do not make a committee (see
+            :class:`~sikff.calculators.SIKFFCalculator`).
     """
+    frames = frames if isinstance(frames, Frames) else Frames.of(frames)
     models = [model] if isinstance(model, ForceField) else list(model)
     check_committee(models)
     readers = {reader(each): each.config for each in models}
     data = data or DataConfig(train=Path(frames.source))
-    frames, found = _structures(frames, data)
-    labels = read_labels(frames, data, found)
+    frames, found = _structures(frames, data, names)
+    labels = read_labels(frames, data, found, partial=found)
     for config in readers.values():
         check_fields(frames, config)
     kinds = config_types(frames)
@@ -94,18 +105,20 @@ def evaluate(
         seconds += answer.seconds
         prediction, graph, targets = answer.mean, answer.graph, answer.targets
         off = errors(prediction, targets, graph)
-        every.update(off, graph)
+        every.update(off, targets, graph)
         if len(models) > 1 and asked["forces"]:
             variances.append(answer.deviation("forces").square().cpu())
         here = np.array(kinds[done : done + graph.n_graphs])
         for kind in set(here.tolist()):
-            of_kind[kind].update(off, graph, torch.from_numpy(here == kind).to(graph.batch.device))
+            asked_for = torch.from_numpy(here == kind).to(graph.batch.device)
+            of_kind[kind].update(off, targets, graph, asked_for)
         done += graph.n_graphs
         atoms = torch.bincount(graph.batch, minlength=graph.n_graphs)
         for name in found:
             divisor = atoms if name == "energy" else 1
             true, said = getattr(targets, name) / divisor, getattr(prediction, name) / divisor
-            seen[name].append((true.cpu().numpy(), said.detach().cpu().numpy()))
+            both = (each.detach()[labelled(true)].cpu().numpy() for each in (true, said))
+            seen[name].append(tuple(both))
     results: dict[str, Any] = every.results()
     if variances:
         results["force_std_mev_per_a"] = 1000 * float(torch.cat(variances).mean().sqrt())
@@ -113,7 +126,7 @@ def evaluate(
         results["force_mae_by_element"] = every.force_mae_by_element()
     if of_kind:
         results["by_config_type"] = {kind: each.results() for kind, each in of_kind.items()}
-    results |= {"n_frames": done, "seconds": seconds}
+    results |= {"n_frames": done, **_numbers(labels), "seconds": seconds}
     pairs = {
         name: (np.concatenate([t for t, _ in parts]), np.concatenate([s for _, s in parts]))
         for name, parts in seen.items()
@@ -128,12 +141,21 @@ def config_types(frames: Frames) -> list[str]:
     return ["none" if kind is None else str(kind) for kind in kinds] if any(kinds) else []
 
 
-def _structures(frames: Frames, data: DataConfig) -> tuple[Frames, list[str]]:
+def _numbers(labels: Labels) -> dict[str, int]:
+    """How many frames have each label that not all have."""
+    counts = {name: sum(np.isfinite(e).all() for e in each) for name, each in labels.items()}
+    return {f"n_with_{n}": int(c) for n, c in counts.items() if c < len(labels[n])}
+
+
+def _structures(
+    frames: Frames, data: DataConfig, names: Collection[str]
+) -> tuple[Frames, list[str]]:
     """The frames that are no isolated atoms, and which labels they have."""
     structures, _ = split_isolated(frames)
     if not structures.atoms:
-        raise ValueError(f"{frames.source} holds isolated atoms only; expected structures")
-    found = [name for name in Targets._fields if any(find_labels(structures, name, data))]
+        what = "isolated atoms only" if frames.atoms else "no structures"
+        raise ValueError(f"{frames.source}: {what}; expected labelled structures")
+    found = [name for name in names if any(find_labels(structures, name, data))]
     if not found:
         raise ValueError(
             f"{frames.source} has no labels; expected REF_energy, REF_forces or REF_stress, or "

@@ -197,7 +197,8 @@ def _draw(config: TrainConfig, dataset: Dataset) -> None:
     curves = learning_curves(read_log(config.output / "log.csv"))
     save_figure(curves, config.output / "learning_curves.png")
     model = load(config.output / "model.sikff")
-    found = evaluate(model, dataset.valid_frames, config.data, config.batch_size)
+    labels = config.loss.labels
+    found = evaluate(model, dataset.valid_frames, config.data, config.batch_size, labels)
     save_figure(parity(found, "validation"), config.output / "parity.png")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import ase
@@ -12,12 +12,18 @@ from ase.stress import voigt_6_to_full_3x3_stress
 
 from sikff.conditions import FIELDS
 from sikff.conditions import KEYS as CONDITIONS
+from sikff.graph import has_volume
 
 # In the order in which they are tried.
 KEYS = {
     "energy": ("REF_energy", "energy"),
     "forces": ("REF_forces", "forces"),
     "stress": ("REF_stress", "REF_virials", "REF_virial", "stress", "virials", "virial"),
+}
+SHAPES: dict[str, Callable[[int], tuple[int, ...]]] = {  # by the number of atoms
+    "energy": lambda n_atoms: (),
+    "forces": lambda n_atoms: (n_atoms, 3),
+    "stress": lambda n_atoms: (3, 3),
 }
 _NOT_LABELS = {"positions", "momenta", "numbers", "initial_magmoms", *CONDITIONS}
 _COMPUTED = {"free_energy", "energies", "stresses", "dipole", "energy_std", "forces_std"}
@@ -38,7 +44,8 @@ def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | N
 
     It is looked for under `key`, or else under REF_<name>, then among the results of the frame's
     calculator, where ASE puts what a file calls energy, forces or stress, and then under its
-    plain name. A virial becomes a stress, -virial / volume.
+    plain name. A virial becomes a stress, -virial / volume. Without a volume there is no stress,
+    whatever the file says.
 
     Returns:
         the label in eV [], eV/Å [N, 3] or eV/Å^3 [3, 3], float64, as far as the file is in eV, Å.
@@ -46,6 +53,8 @@ def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | N
     Raises:
         ValueError: if what is there has another shape or is not made of numbers.
     """
+    if name == "stress" and not has_volume(atoms):
+        return None
     results = {} if atoms.calc is None else atoms.calc.results
     for each in KEYS[name] if key is None else (key,):
         places = (atoms.info, atoms.arrays, results)
@@ -112,7 +121,7 @@ def _shaped(value: Any, name: str, key: str, atoms: ase.Atoms) -> np.ndarray:
         raise ValueError(f"{key} is {_short(value)}; expected numbers") from error
     if array.dtype.kind not in "iuf":
         raise ValueError(f"{key} is {_short(value)}; expected numbers")
-    shape = {"energy": (), "forces": (len(atoms), 3), "stress": (3, 3)}[name]
+    shape = SHAPES[name](len(atoms))
     squeezed = array.astype(np.float64).squeeze()
     if name == "stress" and squeezed.shape == (6,):
         squeezed = voigt_6_to_full_3x3_stress(squeezed)
@@ -122,10 +131,6 @@ def _shaped(value: Any, name: str, key: str, atoms: ase.Atoms) -> np.ndarray:
         also = ", (6,) or (9,)" if name == "stress" else ""
         raise ValueError(f"{key} has shape {array.shape}; expected {shape}{also}")
     if name == "stress" and "virial" in key.lower():
-        if atoms.cell.rank < 3:
-            raise ValueError(
-                f"{key} becomes a stress only with a cell; expected three cell vectors"
-            )
         squeezed = -squeezed / atoms.get_volume()
     return squeezed.reshape(shape)
 

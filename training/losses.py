@@ -13,7 +13,10 @@ from sikff.training.config import LossConfig
 
 
 class Targets(NamedTuple):
-    """Labels of B structures of N atoms in all; None where they are not needed."""
+    """Labels of B structures of N atoms in all; None where they are not needed.
+
+    A structure that lacks a label has NaN in its place.
+    """
 
     energy: Tensor | None = None  # [B] eV, float64
     forces: Tensor | None = None  # [N, 3] eV/Å
@@ -21,11 +24,16 @@ class Targets(NamedTuple):
 
 
 class Errors(NamedTuple):
-    """Prediction - label."""
+    """Prediction - label; zero where there is no label."""
 
     energy: Tensor | None  # [B] eV per atom
     forces: Tensor | None  # [N, 3] eV/Å
     stress: Tensor | None  # [B, 3, 3] eV/Å^3
+
+
+def labelled(target: Tensor) -> Tensor:
+    """Which of n rows have a label, bool [n]."""
+    return ~target.reshape(len(target), -1).isnan().any(dim=1)
 
 
 def errors(prediction: Prediction, targets: Targets, graph: AtomicGraph) -> Errors:
@@ -43,7 +51,8 @@ def loss(found: Errors, config: LossConfig, structures: float, atoms: float) -> 
     """Weighted sum of the mean loss of energies per atom, force and stress components.
 
     Means are sums over what was found, divided by the numbers of `structures` and `atoms`, so that
-    the parts of a batch on several processes have the mean of the whole as their mean.
+    the parts of a batch on several processes have the mean of the whole as their mean. What has no
+    label counts as right.
     """
     sizes = {"energy": structures, "forces": 3 * atoms, "stress": 9 * structures}
     terms = []
@@ -55,7 +64,9 @@ def loss(found: Errors, config: LossConfig, structures: float, atoms: float) -> 
 
 
 def _difference(said: Tensor | None, true: Tensor | None) -> Tensor | None:
-    return None if said is None or true is None else said - true
+    if said is None or true is None:
+        return None
+    return torch.where(true.isnan(), 0.0, said - true)
 
 
 def _summed_loss(error: Tensor, config: LossConfig) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from sikff.graph import AtomicGraph
-from sikff.training.losses import Errors
+from sikff.training.losses import Errors, Targets, labelled
 
 _NAMES = {
     "energy": "energy_{}_mev_per_atom",
@@ -33,20 +33,25 @@ class Metrics:
         self.elements = elements
         self.sums = torch.zeros(len(_NAMES) + len(elements), 3, dtype=torch.float64)
 
-    def update(self, found: Errors, graph: AtomicGraph, structures: Tensor | None = None) -> None:
+    def update(
+        self,
+        found: Errors,
+        targets: Targets,
+        graph: AtomicGraph,
+        structures: Tensor | None = None,
+    ) -> None:
         """Adds the errors of one batch, or of some of its structures (bool [B])."""
-        species = graph.species
-        if structures is not None:
-            atoms = structures[graph.batch]
-            kept = zip(found, (structures, atoms, structures), strict=True)
-            found = Errors(*(None if error is None else error[here] for error, here in kept))
-            species = species[atoms]
-        self.sums = self.sums.to(species.device)
-        for row, error in enumerate(found):
-            if error is not None:
-                self.sums[row] += _sums(error).sum(0)
-        if found.forces is not None:
-            self.sums[len(_NAMES) :].index_add_(0, species, _sums(found.forces))
+        self.sums = self.sums.to(graph.species.device)
+        atoms = None if structures is None else structures[graph.batch]
+        wanted = Errors(structures, atoms, structures)
+        for row, (error, target, asked) in enumerate(zip(found, targets, wanted, strict=True)):
+            if error is None or target is None:
+                continue
+            counted = labelled(target) if asked is None else labelled(target) & asked
+            sums = _sums(error) * counted[:, None]
+            self.sums[row] += sums.sum(0)
+            if Errors._fields[row] == "forces":
+                self.sums[len(_NAMES) :].index_add_(0, graph.species, sums)
 
     def results(self) -> dict[str, float]:
         """MAE and RMSE of what was collected: energy in meV/atom, components of forces in meV/Å

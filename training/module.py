@@ -214,7 +214,7 @@ class FitModule(L.LightningModule):
         )
         found = errors(prediction, targets, graph)
         if not self.training and batch.names:
-            self._metrics.update(found, graph)
+            self._metrics.update(found, targets, graph)
         return loss(found, self.config.loss, batch.structures, batch.atoms)
 
     def _over_processes(self, value: Tensor, how: str) -> Tensor:

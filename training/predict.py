@@ -89,7 +89,7 @@ def answers(
 
 def predict(
     model: ForceField | Sequence[ForceField],
-    frames: Frames,
+    frames: Frames | Sequence[ase.Atoms],
     batch_size: int = 16,
     on_batch: Callable[[int], Any] = lambda structures: None,
 ) -> list[ase.Atoms]:
@@ -106,8 +106,8 @@ def predict(
         on_batch: called with the number of structures in each batch that is done.
 
     Returns:
-        Copies of the structures, in their order, with energy (eV), forces [N, 3] (eV/Å) and, if all
-        are periodic in three directions, stress [6] (eV/Å^3); of a committee also with sample
+        Copies of the structures, in their order, with energy (eV), forces [N, 3] (eV/Å) and, where
+        they are periodic in three directions, stress [6] (eV/Å^3); of a committee also with sample
         standard deviations, ``info["energy_std"]`` and ``arrays["forces_std"]`` [N, 3].
 
     Raises:
@@ -115,6 +115,7 @@ def predict(
             answer is NaN or infinite.
     """
     models = [model] if isinstance(model, ForceField) else list(model)
+    frames = frames if isinstance(frames, Frames) else Frames.of(frames)
     check_committee(models)
     for each in models:
         for place, atoms in enumerate(frames.atoms):
@@ -123,7 +124,7 @@ def predict(
     readers = {reader(each): each.config for each in models}
     samples = {key: make_samples(frames, config, {}) for key, config in readers.items()}
     found = [without_labels(atoms) for atoms in frames.atoms]
-    stress, done = all(atoms.pbc.all() for atoms in found), 0
+    stress, done = any(atoms.pbc.all() for atoms in found), 0
     for answer in answers(models, samples, batch_size, stress=stress):
         here = range(done, done + answer.graph.n_graphs)
         _keep(answer, [found[place] for place in here])
@@ -159,7 +160,7 @@ def _keep(answer: Answer, structures: Sequence[ase.Atoms]) -> None:
     forces = said["forces"].double().cpu().split(sizes)
     for place, atoms in enumerate(structures):
         results = {"energy": said["energy"][place].item(), "forces": forces[place].numpy()}
-        if said["stress"] is not None:
+        if atoms.pbc.all():
             full = said["stress"][place].double().cpu().numpy()
             results["stress"] = full_3x3_to_voigt_6_stress(full)
         atoms.calc = SinglePointCalculator(atoms, **results)

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sikff.conditions import Conditions
-from sikff.forcefield.energy import EnergyModel, Prediction, strained, volumes
+from sikff.forcefield.energy import EnergyModel, Prediction, strained, stresses
 from sikff.forcefield.flattened import Backend, compiled_by_torch, flattened, with_constants_folded
 from sikff.forcefield.network import ForceField
 from sikff.forcefield.padding import FIXED, MOVING, OF_EDGES, Room, Rows, joined, padded
@@ -128,7 +128,6 @@ class Compiled(EnergyModel):
 
         What takes minutes to compile always has the stress, what is replayed once it was asked for.
         """
-        volume = volumes(graph.cell) if stress else None
         has_stress = stress or self.backend is not None or self._has_stress
         function, room, most = self._function, self.room, rows.longest
         if function is None or most > room.neighbours:
@@ -150,7 +149,7 @@ class Compiled(EnergyModel):
             energy,
             energies,
             own_forces if forces else None,
-            None if volume is None else slopes[0] / volume[:, None, None],
+            stresses(slopes[0], graph.cell) if stress else None,
         )
 
     def _prepared(

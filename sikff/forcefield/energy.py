@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from sikff.conditions import Conditions
-from sikff.graph import AtomicGraph
+from sikff.graph import FLAT, AtomicGraph
 from sikff.nn.frozen import freeze, thaw
 
 
@@ -79,19 +79,18 @@ class EnergyModel(torch.nn.Module):
 
         In training mode the result can be differentiated again (for losses on forces); in
         evaluation mode derivatives are constants and no autograd graph outlives the call. The
-        stress strains positions and cell about the origin of the coordinates. The dipole is that in
-        the field, with what the field induces.
+        stress strains positions and cell about the origin of the coordinates; it is NaN for a
+        structure without a cell of finite volume. The dipole is that in the field, with what the
+        field induces.
 
         Raises:
-            ValueError: if the stress is asked for and a structure has no cell of finite volume, or
-                the dipole of a model that reads no electric field.
+            ValueError: if the dipole is asked for of a model that reads no electric field.
         """
         if dipole:
             self._check_reads_field()
         if not (forces or stress or dipole):
             energies = self.atomic_energies(graph).double()
             return Prediction(total(energies, graph), energies, None, None)
-        volume = volumes(graph.cell) if stress else None
         with torch.enable_grad():
             positions, field = graph.positions, graph.field
             if forces and not positions.requires_grad:
@@ -112,7 +111,7 @@ class EnergyModel(torch.nn.Module):
             energy if self.training else energy.detach(),
             energies if self.training else energies.detach(),
             -slopes["forces"] if forces else None,
-            None if volume is None else slopes["strain"] / volume[:, None, None].to(strain.dtype),
+            stresses(slopes["strain"], graph.cell) if stress else None,
             -slopes["dipole"] if dipole else None,
         )
 
@@ -164,13 +163,10 @@ def strained(graph: AtomicGraph, strain: Tensor) -> AtomicGraph:
     )
 
 
-def volumes(cell: Tensor) -> Tensor:
-    """Volumes [B] (Å^3, float64) of cells [B, 3, 3]; ValueError for a cell that has none."""
+def stresses(slopes: Tensor, cell: Tensor) -> Tensor:
+    """dE/dstrain [B, 3, 3] over the volumes of cells [B, 3, 3]; NaN where a cell has none."""
     cell = cell.detach().double()
     volume = torch.linalg.det(cell).abs()
-    if bool((volume <= 1e-6 * cell.norm(dim=-1).prod(dim=-1)).any()):
-        raise ValueError(
-            "stress asked for a structure whose cell has no volume; "
-            "expected three independent cell vectors"
-        )
-    return volume
+    solid = volume > FLAT * cell.norm(dim=-1).prod(dim=-1)
+    divisor = torch.where(solid, volume, 1.0)[:, None, None].to(slopes.dtype)
+    return torch.where(solid[:, None, None], slopes / divisor, torch.nan)

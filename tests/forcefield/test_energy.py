@@ -134,10 +134,22 @@ def test_energies_are_float64_whatever_the_subclass_returns() -> None:
         assert prediction.energy.dtype == prediction.energies.dtype == torch.float64
 
 
-@pytest.mark.parametrize("atoms", structures()[2:], ids=str)
-def test_stress_needs_a_volume(atoms: ase.Atoms, model: PairModel) -> None:
-    with pytest.raises(ValueError, match="three independent cell vectors"):
-        model(graph_of(atoms, model), stress=True)
+def test_without_a_volume_there_is_no_stress(model: PairModel) -> None:
+    """Of crystals and molecules together each has its own, and a loss of those there are slopes."""
+    graphs = [graph_of(atoms, model) for atoms in structures()]
+    solid = torch.tensor([atoms.cell.rank == 3 for atoms in structures()])
+    assert 0 < solid.sum() < len(solid)
+    together = model.train()(AtomicGraph.batch_of(graphs), stress=np.bool_(True))
+    assert together.stress[~solid].isnan().all()
+    for graph, stress, has_volume in zip(graphs, together.stress, solid, strict=True):
+        if has_volume:
+            alone = model(graph, stress=True).stress[0]
+            torch.testing.assert_close(stress, alone, rtol=0, atol=LIMITS.parity)
+    loss = torch.where(solid[:, None, None], together.stress, 0.0).square().sum()
+    slopes = torch.autograd.grad(loss, list(model.parameters()), allow_unused=True)
+    found = [slope for slope in slopes if slope is not None]
+    assert all(slope.isfinite().all() for slope in found)
+    assert max(slope.abs().max() for slope in found) > 0
 
 
 def test_training_mode_can_be_differentiated_again(model: PairModel) -> None:

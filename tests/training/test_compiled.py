@@ -37,7 +37,7 @@ MODELS: dict[str, dict[str, Any]] = {
 STRUCTURES = {
     "O(3)": [ethanol(), molecule("H2O"), ethanol(1)],
     "C_inf_v": [molecule("CO"), ethanol()],
-    "SO(2)": [slab(), slab()],
+    "SO(2)": [slab(), molecule("H2O")],
     "C6v": [crystal(), crystal()],
 }
 
@@ -53,7 +53,8 @@ def batch(model: ForceField, structures: Sequence[ase.Atoms], seed: int) -> Atom
 
 def gradients(model: ForceField, said: Prediction) -> list[Tensor]:
     """Of a loss of everything that was predicted."""
-    parts = [said.energy / 1000, said.forces, said.stress]
+    stress = None if said.stress is None else torch.where(said.stress.isnan(), 0.0, said.stress)
+    parts = [said.energy / 1000, said.forces, stress]
     loss = sum(part.double().square().sum() for part in parts if part is not None)
     weights = list(model.parameters())
     return list(torch.autograd.grad(loss, weights, materialize_grads=True, allow_unused=True))
@@ -69,7 +70,7 @@ def test_a_replayed_step_is_the_step(group: str) -> None:
     """For batches of several sizes, and after the weights have changed."""
     model = force_field(group, **MODELS[group]).train()
     structures = STRUCTURES[group]
-    stress = all(atoms.cell.volume > 0 for atoms in structures)
+    stress = any(atoms.cell.volume > 0 for atoms in structures)
     graph = batch(model, structures, 0)
     degree = int(torch.bincount(graph.edge_index[0]).max())
     compiled = CompiledTraining(model, Room(4, graph.n_atoms + 3, degree + 2), backend=None)
@@ -82,7 +83,9 @@ def test_a_replayed_step_is_the_step(group: str) -> None:
         assert largest(found.forces, expected.forces) < LIMITS.gradient
         assert (found.stress is None) == (not stress)
         if stress:
-            assert largest(found.stress, expected.stress) < LIMITS.gradient
+            assert torch.equal(found.stress.isnan(), expected.stress.isnan())
+            solid = ~expected.stress.isnan()
+            assert largest(found.stress[solid], expected.stress[solid]) < LIMITS.gradient
         slopes = gradients(model, found), gradients(model, expected)
         scale = max(float(slope.abs().max()) for slope in slopes[1])
         for one, other in zip(*slopes, strict=True):

@@ -103,8 +103,26 @@ def test_stress_is_preferred_to_virials() -> None:
         expected = -value / 8 if "virial" in key else value
         assert label(atoms, "stress", None)[2, 2] == pytest.approx(expected, rel=LIMITS.parity)
     atoms.cell[2] = 0
-    with pytest.raises(ValueError, match=r"virial becomes a stress only with a cell.* in frame 0"):
-        labels_of([atoms], ["stress"], stress_key="virial")
+    assert label(atoms, "stress", None) is None
+    with pytest.raises(ValueError, match=r"no stress .* needs a cell of three independent vectors"):
+        labels_of([atoms], ["stress"])
+
+
+def test_only_what_may_be_missing_is(frames: list[ase.Atoms]) -> None:
+    for atoms in frames[1:]:
+        del atoms.calc.results["stress"]
+    with pytest.raises(ValueError, match=r"no stress .* in frames 1, 2.* more; give it to all"):
+        labels_of(frames, ["stress"])
+    data = DataConfig(train=Path("test"))
+    found = read_labels(Frames.of(frames), data, ["stress", "forces"], partial=["stress"])
+    assert [bool(np.isnan(each).all()) for each in found["stress"]] == [False] + [True] * 11
+    assert found["stress"][1].shape == (3, 3)
+    del frames[4].calc.results["forces"]
+    with pytest.raises(ValueError, match=r"no forces .* in frame 4.*, or go without forces"):
+        read_labels(Frames.of(frames), data, ["stress", "forces"], partial=["stress"])
+    frames[0].calc.results["stress"][2] = np.nan
+    with pytest.raises(ValueError, match=r"stress is NaN or infinite in frame 0"):
+        read_labels(Frames.of(frames), data, ["stress"], partial=["stress"])
 
 
 @pytest.mark.parametrize("suffix", [".db", ".json", ".traj", ".extxyz"])

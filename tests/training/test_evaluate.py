@@ -15,7 +15,7 @@ from sikff.graph import AtomicGraph
 from sikff.training.data import Frames
 from sikff.training.evaluate import evaluate, write_json
 from sikff.training.files import complete
-from sikff.training.losses import Errors
+from sikff.training.losses import Errors, Targets
 from sikff.training.metrics import Metrics
 from sikff.training.plots import energy_drift, learning_curves, parity, read_log, save_figure
 from tolerances import TOLERANCES
@@ -117,9 +117,16 @@ def test_only_labelled_quantities_are_compared(model: ForceField, frames: list[a
     found = evaluate(model, Frames.of(frames))
     assert list(found.pairs) == ["energy"]
     assert "force_mae_mev_per_a" not in found.metrics
-    frames[0].calc.results["forces"] = np.zeros((4, 3))
-    with pytest.raises(ValueError, match="no forces"):
-        evaluate(model, Frames.of(frames))
+    frames[2].calc.results["forces"] = np.zeros((4, 3))
+    some = evaluate(model, frames, batch_size=5)
+    assert some.metrics["n_with_forces"] == 1 and some.metrics["n_frames"] == len(frames)
+    alone = evaluate(model, frames[2:3])
+    assert "n_with_forces" not in alone.metrics
+    for key in ("force_mae_mev_per_a", "force_mae_by_element"):
+        assert some.metrics[key] == pytest.approx(alone.metrics[key], rel=LIMIT)
+    for one, other in zip(some.pairs["forces"], alone.pairs["forces"], strict=True):
+        assert one.shape == other.shape and np.abs(one - other).max() < LIMIT
+    assert list(evaluate(model, frames, names=("energy",)).pairs) == ["energy"]
     for atoms in frames:
         atoms.calc = None
     with pytest.raises(ValueError, match=r"structures has no labels"):
@@ -157,10 +164,11 @@ def test_sums_of_parts_are_those_of_the_whole(model: ForceField, frames: list[as
     whole, first, second = (Metrics(("Cu", "Ni", "Au")) for _ in range(3))
     assert whole.results() == {}
     assert whole.force_mae_by_element() == {}
-    whole.update(off, graph)
+    targets = Targets(*(torch.zeros(shape) for shape in shapes))
+    whole.update(off, targets, graph)
     here = torch.arange(12) % 3 == 0
-    first.update(off, graph, here)
-    second.update(off, graph, ~here)
+    first.update(off, targets, graph, here)
+    second.update(off, targets, graph, ~here)
     assert whole.sums.shape == (3 + 3, 3)
     assert whole.sums[:3, 2].tolist() == [12, 3 * graph.n_atoms, 9 * 12]
     assert torch.allclose(first.sums + second.sums, whole.sums, rtol=LIMIT, atol=0)
@@ -175,12 +183,11 @@ def test_files_that_cannot_be_evaluated(model: ForceField, frames: list[ase.Atom
     frames[5].symbols[0] = "Au"
     with pytest.raises(ValueError, match=r"structures: .* holds Au, which .* in frame 5$"):
         evaluate(model, Frames.of(frames))
-    frames[5].calc = None
-    with pytest.raises(ValueError, match=r"structures: no energy .* in frame 5; give it to all"):
-        evaluate(model, Frames.of(frames))
     alone = ase.Atoms("Cu", info={"config_type": "IsolatedAtom", "REF_energy": 1.0})
-    with pytest.raises(ValueError, match=r"structures holds isolated atoms only"):
+    with pytest.raises(ValueError, match=r"structures: isolated atoms only"):
         evaluate(model, Frames.of([alone]))
+    with pytest.raises(ValueError, match=r"structures: no structures"):
+        evaluate(model, [])
 
 
 def test_figures_are_written(tmp_path: Path, model: ForceField, frames: list[ase.Atoms]) -> None:

@@ -46,6 +46,38 @@ def test_training_learns_energy_forces_and_stress(config: TrainConfig, kind: str
     assert not list(config.output.glob(".*"))
 
 
+@pytest.mark.parametrize("replay", [False, True])
+def test_only_some_structures_have_a_stress(config: TrainConfig, replay: bool) -> None:
+    """Crystals with a stress, without, and clusters with one that means nothing."""
+    frames = read_frames(config.data.train).atoms
+    for number, atoms in enumerate(frames[:12]):
+        if number % 3 == 1:
+            del atoms.calc.results["stress"]
+        if number % 3 == 2:
+            atoms.cell, atoms.pbc = None, False
+    path = config.output.with_name("mixed.xyz")
+    ase.io.write(path, frames)
+    loss = {"energy": 0, "forces": 0, "stress": 1}
+    config = changed(config, max_epochs=15, lr=0.02, data={"train": path, "valid": 3}, loss=loss)
+    lines: list[str] = []
+    fit(changed(config, replay=replay), report=lines.append)
+    assert any(line.startswith("stress: ") and " of 9; rms " in line for line in lines)
+    log = rows(config)
+    assert min(row["valid_loss"] for row in log) < 0.5 * log[0]["valid_loss"]
+    assert (config.output / "parity.png").is_file()
+
+
+def test_labels_that_are_not_trained_on_may_be_anything(config: TrainConfig) -> None:
+    frames = read_frames(config.data.train).atoms
+    for atoms in frames[:12:2]:
+        atoms.calc.results["stress"] = np.full(6, np.nan)
+    path = config.output.with_name("nan.xyz")
+    ase.io.write(path, frames)
+    config = changed(config, data={"train": path, "valid": 3}, loss={"stress": 0.0}, max_epochs=1)
+    fit(config)
+    assert (config.output / "parity.png").is_file()
+
+
 def test_the_saved_model_is_the_validated_one(config: TrainConfig) -> None:
     """Also when its weights are averages: the file gives the errors that the log tells."""
     files = [config.output.parent / name for name in ("train.xyz", "valid.xyz")]

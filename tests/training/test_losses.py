@@ -24,6 +24,9 @@ def graph() -> AtomicGraph:
     return AtomicGraph.batch_of(graphs)
 
 
+TARGETS = Targets(torch.full((2,), 7.0), torch.ones(5, 3))
+
+
 @pytest.fixture
 def found(graph: AtomicGraph) -> Errors:
     """Energy errors 0.1 and -0.2 eV/atom; force errors 0.3 on every O, in one component of H."""
@@ -32,7 +35,7 @@ def found(graph: AtomicGraph) -> Errors:
     forces[0, 0] = -0.3
     energy = torch.tensor([0.1, -0.8], dtype=torch.float64)
     prediction = Prediction(energy + 7, torch.zeros(5), forces + 1, None)
-    return errors(prediction, Targets(torch.full((2,), 7.0), torch.ones(5, 3)), graph)
+    return errors(prediction, TARGETS, graph)
 
 
 def test_errors_are_per_atom(found: Errors) -> None:
@@ -52,9 +55,9 @@ def test_losses(found: Errors) -> None:
 
 def test_metrics_do_not_depend_on_batches(found: Errors, graph: AtomicGraph) -> None:
     metrics = Metrics(("H", "O"))
-    metrics.update(found, graph)
+    metrics.update(found, TARGETS, graph)
     once = metrics.results()
-    metrics.update(found, graph)
+    metrics.update(found, TARGETS, graph)
     assert metrics.results() == pytest.approx(once)
     assert once == pytest.approx(
         {
@@ -66,3 +69,32 @@ def test_metrics_do_not_depend_on_batches(found: Errors, graph: AtomicGraph) -> 
         abs=LIMIT * 1000,
     )
     assert metrics.force_mae_by_element() == pytest.approx({"H": 300 / 9, "O": 300})
+
+
+def test_what_has_no_label_counts_for_nothing(graph: AtomicGraph) -> None:
+    """The second structure has neither forces nor a stress, and no stress can be said of it."""
+    stress = torch.full((2, 3, 3), 0.1, dtype=torch.float64, requires_grad=True)
+    forces = torch.full((5, 3), 0.3, dtype=torch.float64, requires_grad=True)
+    absent = torch.tensor([0.0, torch.nan])
+    targets = Targets(
+        torch.full((2,), 7.0), absent[graph.batch][:, None].expand(5, 3), absent[:, None, None] + 0
+    )
+    targets = targets._replace(stress=targets.stress.expand(2, 3, 3))
+    said = torch.where(absent.isnan()[:, None, None], torch.nan, stress)
+    prediction = Prediction(torch.full((2,), 7.5), torch.zeros(5), forces, said)
+    found = errors(prediction, targets, graph)
+    config = LossConfig(energy=0.0, forces=1.0, stress=1.0, kind="mse")
+    value = loss(found, config, 2, 5)
+    assert value.item() == pytest.approx(0.09 / 5 + 0.01 / 2, abs=LIMIT)
+    slopes = torch.autograd.grad(value, (forces, stress))
+    for slope in slopes:
+        assert slope[0].min() > 0 and not slope[1:].any()
+    metrics = Metrics(("H", "O"))
+    metrics.update(found, targets, graph)
+    metrics.update(found, targets, graph, torch.tensor([False, True]))
+    assert metrics.sums[:3, 2].tolist() == [3, 3, 9]
+    assert metrics.results()["force_mae_mev_per_a"] == pytest.approx(300)
+    assert metrics.results()["stress_mae_mev_per_a3"] == pytest.approx(100)
+    assert metrics.force_mae_by_element() == {"H": pytest.approx(300)}
+    wrong = prediction._replace(forces=forces + torch.nan)
+    assert not loss(errors(wrong, targets, graph), config, 2, 5).isfinite()
