@@ -24,7 +24,7 @@ FURTHEST = 8.0  # Å
 NOBLE = {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}  # they keep further apart than bonds are long
 NO_RADIUS = covalent_radii[0]  # ASE's stand-in where there is no radius
 MOST_BINDING = 20.0  # eV per atom
-MOST_STRESS = 10.0  # eV/Å^3, or 1602 GPa
+MOST_STRESS = 2.0  # eV/Å^3, or 320 GPa
 
 
 def check_labels(frames: Frames, labels: Labels) -> None:
@@ -87,6 +87,20 @@ def check_units(frames: Frames, labels: Labels, isolated: Mapping[str, float]) -
                 f"{frames.source}: {complaint}; convert the data, or set data.check_units: false "
                 "if they are right"
             )
+
+
+def check_atomic_energies(frames: Frames, labels: Labels, energies: Mapping[str, float]) -> None:
+    """Refuses E0s that are not those of the data.
+
+    Raises:
+        ValueError: if they are further from the energies than any bonds.
+    """
+    complaint = wrong_isolated(frames, labels, energies)
+    if complaint is not None:
+        raise ValueError(
+            f"{frames.source}: {complaint}. Give the E0s of these data (model.atomic_energies), or "
+            "set data.check_units: false"
+        )
 
 
 def wrong_lengths(frames: Frames) -> str | None:
@@ -174,7 +188,7 @@ def wrong_isolated(frames: Frames, labels: Labels, isolated: Mapping[str, float]
     if abs(middle) < MOST_BINDING:
         return None
     return (
-        f"energies are {middle:.3g} eV per atom from those of the isolated atoms; expected less "
+        f"energies are {middle:.3g} eV per atom from those of isolated atoms (E0s); expected less "
         f"than {MOST_BINDING:g}, with both in eV and from one method"
     )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import logging
 import os
 import sys
 from argparse import Namespace
@@ -97,7 +96,6 @@ def _train(options: Namespace) -> None:
     from sikff.training.fit import fit
     from sikff.training.plots import read_log
 
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
     if config.threads is not None:
         torch.set_num_threads(config.threads)
     quiet = options.quiet

@@ -33,8 +33,8 @@ class DataConfig(Section):
     Attributes:
         train: file that ASE reads, or a list of them.
         valid: file(s); or a number of frames, or a fraction, drawn from `train` by the seed.
-        isolated_atoms: file of single atoms, whose energies become the E0s. Frames of `train` with
-            ``config_type=IsolatedAtom`` are taken for that as well and not trained on.
+        isolated_atoms: file(s) of single atoms, whose energies become the E0s. Frames of `train`
+            with ``config_type=IsolatedAtom`` are taken for that as well and not trained on.
         energy_key, forces_key, stress_key: names of the labels in ``atoms.info`` or
             ``atoms.arrays``, or among what an ASE database knows of a row. None: REF_energy, then
             the frame's own results; likewise the others. Virials (REF_virials, REF_virial,
@@ -44,11 +44,18 @@ class DataConfig(Section):
 
     train: Path | tuple[Path, ...]
     valid: int | float | Path | tuple[Path, ...] = 0.1
-    isolated_atoms: Path | None = None
+    isolated_atoms: Path | tuple[Path, ...] | None = None
     energy_key: str | None = None
     forces_key: str | None = None
     stress_key: str | None = None
     check_units: bool = True
+
+    @field_validator("train", "valid", "isolated_atoms", mode="before")
+    @classmethod
+    def _some_file(cls, given: object) -> object:
+        if given in ((), []) or isinstance(given, bool):
+            raise ValueError(f"got {given!r}; expected a file, or a list of files")
+        return given
 
     @field_validator("valid")
     @classmethod

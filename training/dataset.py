@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,8 +10,13 @@ from pathlib import Path
 from sikff.conditions import FIELD
 from sikff.forcefield import ForceFieldConfig
 from sikff.training.batches import Sample
-from sikff.training.checks import check_fields, check_labels, check_units
-from sikff.training.config import TrainConfig
+from sikff.training.checks import (
+    check_atomic_energies,
+    check_fields,
+    check_labels,
+    check_units,
+)
+from sikff.training.config import DataConfig, TrainConfig
 from sikff.training.data import (
     Frames,
     elements_of,
@@ -21,6 +27,7 @@ from sikff.training.data import (
     split_validation,
     unread_conditions,
 )
+from sikff.training.labels import has_label
 from sikff.training.losses import Targets
 from sikff.training.report import describe
 from sikff.training.start import model_settings
@@ -44,6 +51,16 @@ class Dataset:
     valid_frames: Frames
     model: ForceFieldConfig
     report: tuple[str, ...]
+
+    @property
+    def fingerprint(self) -> str:
+        """Equal for the same structures and labels in the same order."""
+        found = hashlib.sha256()
+        for sample in (*self.train, *self.valid):
+            for tensor in (sample.graph.species, sample.graph.positions, *sample.targets):
+                if tensor is not None:
+                    found.update(tensor.numpy().tobytes())
+        return found.hexdigest()
 
 
 def load_dataset(config: TrainConfig) -> Dataset:
@@ -71,6 +88,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
         if data.check_units:
             check_units(frames, found, free)
 
+    _check_elements(train, valid, config)
     settings = with_surfaces(model_settings(config, elements_of(train), free), train)
     bare = ForceFieldConfig(**{**settings, "atomic_energies": {}})
     for frames in (train, valid):
@@ -78,6 +96,11 @@ def load_dataset(config: TrainConfig) -> Dataset:
     samples = make_samples(train, bare, labels)
     valid_samples = make_samples(valid, bare, valid_labels)
     model, notes = complete_model(settings, train, labels, samples, free)
+    if data.check_units:
+        check_atomic_energies(train, labels, model.atomic_energies)
+    notes += _unused(train, data, needed)
+    if not any(sample.graph.n_edges for sample in samples):
+        notes.append(f"note: no two atoms are within the cutoff ({model.cutoff:g} Å)")
     for key in unread_conditions(train, model):
         setting = "field" if key == FIELD else "plane_origin"
         notes.append(f"structures have {key}; the model ignores it (model.frame.{setting})")
@@ -90,6 +113,30 @@ def load_dataset(config: TrainConfig) -> Dataset:
         model=model,
         report=(f"{counted}, trained on {', '.join(trained)}", *described.lines, *notes),
     )
+
+
+def _check_elements(train: Frames, valid: Frames, config: TrainConfig) -> None:
+    """Refuses validation structures with elements that the model would not know."""
+    if config.start is not None or "elements" in config.model:
+        return
+    foreign = sorted(set(elements_of(valid)) - set(elements_of(train)))
+    if foreign:
+        raise ValueError(
+            f"{', '.join(foreign)} occurs in validation structures only; give data.valid or "
+            "another seed, or name all elements in model.elements"
+        )
+
+
+def _unused(frames: Frames, data: DataConfig, needed: Sequence[str]) -> list[str]:
+    """Labels that are there and are not trained on, in words."""
+    notes = []
+    for name in (name for name in Targets._fields if name not in needed):
+        key = getattr(data, f"{name}_key")
+        count = sum(has_label(atoms, name, key) for atoms in frames.atoms)
+        if count:
+            total = len(frames.atoms)
+            notes.append(f"{name} of {count} of {total} is not trained on (loss.{name}: 0)")
+    return notes
 
 
 def read_structures(paths: Path | Sequence[Path]) -> tuple[Frames, Frames]:

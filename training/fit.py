@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import lightning as L
@@ -23,7 +25,7 @@ from sikff.training.loaders import Loaders
 from sikff.training.module import FitModule
 from sikff.training.plots import learning_curves, parity, read_log, save_figure
 from sikff.training.progress import RunProgress
-from sikff.training.start import initial_model, keep_start
+from sikff.training.start import errors_at_start, initial_model, keep_start
 
 FILLED = 0.5  # part of a compiled or replayed batch; where less is used, neither pays
 
@@ -88,14 +90,20 @@ def fit(
     dataset = loaders.dataset
     for line in dataset.report:
         report(line)
+    data = dataset.fingerprint
+    if checkpoint is not None:
+        _check_data(checkpoint, data)
     model = initial_model(config, dataset.model, [sample.graph for sample in dataset.train])
     size = sum(parameter.numel() for parameter in model.parameters())
     source = "" if config.start is None else f", from {config.start.model}"
     report(f"{size} weights, group {dataset.model.group}{source}")
+    if config.start is not None and checkpoint is None:
+        for line in errors_at_start(model, dataset.train):
+            report(line)
     room = _room(config, dataset, model, report)
-    module = FitModule(model, config, len(dataset.train), len(dataset.valid), room)
+    module = FitModule(model, config, len(dataset.train), len(dataset.valid), room, data)
     _write_config(config)
-    with warnings.catch_warnings():  # Lightning 2.6 uses a name that torch 2.13 deprecates
+    with _silent(), warnings.catch_warnings():  # Lightning 2.6 uses what torch 2.13 deprecates
         warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
         try:
             trainer(config, progress).fit(
@@ -107,6 +115,18 @@ def fit(
             raise kind(message) from error
     _draw(config, dataset)
     return config.output / "model.sikff"
+
+
+@contextmanager
+def _silent() -> Iterator[None]:
+    """Lightning without its own words."""
+    log = logging.getLogger("lightning.pytorch")
+    before = log.level
+    log.setLevel(logging.WARNING)
+    try:
+        yield
+    finally:
+        log.setLevel(before)
 
 
 def trainer(config: TrainConfig, progress: bool) -> L.Trainer:
@@ -190,6 +210,17 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> Path | None:
             f"{str(config.output / 'config.yaml')!r}; only {', '.join(sorted(FREE))} may change"
         )
     return checkpoint
+
+
+def _check_data(checkpoint: Path, data: str) -> None:
+    """Refuses to go on with other data than before."""
+    before = torch.load(checkpoint, map_location="cpu", weights_only=True)["sikff"].get("data")
+    if before not in (None, data):
+        raise ValueError(
+            f"the data are not those that {str(checkpoint)!r} was trained on, so the run cannot go "
+            "on as if it had never stopped; restore the files, or start a new run from its model "
+            "(sikff train --from)"
+        )
 
 
 def _draw(config: TrainConfig, dataset: Dataset) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, NamedTuple
 
 import ase
@@ -25,6 +25,7 @@ SHAPES: dict[str, Callable[[int], tuple[int, ...]]] = {  # by the number of atom
     "forces": lambda n_atoms: (n_atoms, 3),
     "stress": lambda n_atoms: (3, 3),
 }
+STILL = 1e-6  # Å; results are for other positions if these have moved further
 _NOT_LABELS = {"positions", "momenta", "numbers", "initial_magmoms", *CONDITIONS}
 _COMPUTED = {"free_energy", "energies", "stresses", "dipole", "energy_std", "forces_std"}
 _COMPUTED |= {key for keys in KEYS.values() for key in keys}
@@ -51,13 +52,14 @@ def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | N
         the label in eV [], eV/Å [N, 3] or eV/Å^3 [3, 3], float64, as far as the file is in eV, Å.
 
     Raises:
-        ValueError: if what is there has another shape or is not made of numbers.
+        ValueError: if what is there has another shape, is not made of numbers, or was computed
+            for other positions.
     """
     if name == "stress" and not has_volume(atoms):
         return None
-    results = {} if atoms.calc is None else atoms.calc.results
+    places = _places(atoms)
+    results = places[-1]
     for each in KEYS[name] if key is None else (key,):
-        places = (atoms.info, atoms.arrays, results)
         for place in reversed(places) if each == name else places:
             if place.get(each) is None:
                 continue
@@ -68,6 +70,32 @@ def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | N
                 overrules = not np.allclose(own, value, rtol=1e-8, atol=1e-6)
             return Label(value, each, overrules)
     return None
+
+
+def has_label(atoms: ase.Atoms, name: str, key: str | None = None) -> bool:
+    """Whether there is something that :func:`find_label` would look at."""
+    if name == "stress" and not has_volume(atoms):
+        return False
+    keys = KEYS[name] if key is None else (key,)
+    return any(place.get(each) is not None for place in _places(atoms) for each in keys)
+
+
+def _places(atoms: ase.Atoms) -> tuple[Mapping[str, Any], ...]:
+    """Where labels may be.
+
+    Raises:
+        ValueError: if the calculator has results for other positions.
+    """
+    results = {} if atoms.calc is None else atoms.calc.results
+    if results:
+        changed = {*atoms.calc.check_state(atoms, STILL)} & {"positions", "numbers", "cell", "pbc"}
+        if changed:
+            raise ValueError(
+                f"the calculator has results for other {', '.join(sorted(changed))} than the "
+                "structure; compute them again, or keep them with each structure "
+                "(ase.calculators.singlepoint.SinglePointCalculator)"
+            )
+    return atoms.info, atoms.arrays, results
 
 
 def without_labels(atoms: ase.Atoms) -> ase.Atoms:

@@ -42,6 +42,7 @@ class FitModule(L.LightningModule):
         structures: size of the training set, for the provenance of the model.
         validated: size of the validation set.
         room: for any batch, if steps are to be compiled or replayed.
+        data: fingerprint of the data, kept in checkpoints.
     """
 
     def __init__(
@@ -51,9 +52,10 @@ class FitModule(L.LightningModule):
         structures: int,
         validated: int,
         room: Room | None = None,
+        data: str = "",
     ) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.data = model, data
         self.averaged = copy.deepcopy(model).requires_grad_(False)
         self._prepared = None
         if room is not None:
@@ -201,7 +203,11 @@ class FitModule(L.LightningModule):
             self.trainer.save_checkpoint(temporary, weights_only=False)  # optimiser too
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
-        checkpoint["sikff"] = {"minutes": self.minutes, "patience": self.patience.state()}
+        checkpoint["sikff"] = {
+            "minutes": self.minutes,
+            "patience": self.patience.state(),
+            "data": self.data,
+        }
 
     def on_load_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         self._spent = checkpoint["sikff"]["minutes"]

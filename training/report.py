@@ -115,6 +115,7 @@ def describe(
         labels={name: _found(frames, found, parts[name]) for name, found in labels.items()},
         shortest=_shortest(frames, samples),
         notes=(
+            *_single(frames),
             *_overruled(labels),
             *_repeated(frames, labels, valid),
             *(note for name in parts for note in _outliers(frames, name, parts[name])),
@@ -156,6 +157,15 @@ def _shortest(frames: Frames, samples: Sequence[Sample]) -> tuple[float, str] | 
             pair = f"{symbols[receiver]}-{symbols[sender]}, {frames.names([place])}"
             shortest = lengths.min().item(), pair
     return shortest
+
+
+def _single(frames: Frames) -> Iterator[str]:
+    alone = [p for p, a in enumerate(frames.atoms) if len(a) == 1 and not a.pbc.any()]
+    if alone:
+        yield (
+            f"single atoms, whose energies a network cannot change: {frames.names(alone)}; to take "
+            "them as E0s mark them config_type=IsolatedAtom"
+        )
 
 
 def _overruled(labels: Mapping[str, list[Label | None]]) -> Iterator[str]:

@@ -7,30 +7,34 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 
 from sikff.forcefield import ForceField, ForceFieldConfig, load
+from sikff.forcefield.files import read_header
 from sikff.forcefield.restrict import check_correction, corrected, restricted, restricted_config
 from sikff.graph import AtomicGraph
+from sikff.training.batches import Sample, collate
 from sikff.training.config import TrainConfig
 from sikff.training.files import complete
 from sikff.training.scales import set_scales
+from sikff.training.statistics import SAME_ENERGY
 
 CHANGES = ("group", "axis", "frame", "vacuum_group", "atomic_energies")
-SAME_ENERGY = 0.01  # eV, of a free atom
+LOOKED_AT = 32  # structures, before training
+FAR_OFF = 0.1  # eV per atom
 
 
 def keep_start(config: TrainConfig) -> None:
     """Copies the model file that a new run starts from into its folder, to be read from there.
 
     Raises:
-        FileNotFoundError: if there is no such file.
+        FileNotFoundError, ValueError: if there is no such file, or it is no model.
     """
     if config.start is None:
         return
     path = config.start.model
-    if not path.is_file():
-        raise FileNotFoundError(f"no model file {str(path)!r} to start from")
+    read_header(path)
     with complete(config.output / "start.sikff") as temporary:
         shutil.copyfile(path, temporary)
 
@@ -67,8 +71,9 @@ def model_settings(
         e = off[0]
         raise ValueError(
             f"the energy of a free {e} atom is {isolated[e]:.4f} eV in the data and {known[e]:.4f} "
-            f"eV in {str(path)!r}, so the two are of different methods; give model.atomic_energies "
-            "to shift the model to those of the data"
+            f"eV in {str(path)!r}, so the two are of different methods, or the model has fitted "
+            "E0s. Give model.atomic_energies: those of the data, which shifts the model, or those "
+            "of the file"
         )
     wanted = ForceFieldConfig(**{"elements": trained.elements, **given})
     target = _target(trained, {key: getattr(wanted, key) for key in CHANGES if key in given})
@@ -129,6 +134,35 @@ def initial_model(
     made = made.to(getattr(torch, config.dtype)).train()
     set_scales(made, random, graphs)
     return made
+
+
+@torch.no_grad()
+def errors_at_start(model: ForceField, samples: Sequence[Sample]) -> list[str]:
+    """How far a trained model is off before it is trained on, and what brings it nearer, in words.
+
+    Args:
+        samples: training structures, of which some are looked at.
+    """
+    graph, targets = collate(samples[:: -(-len(samples) // LOOKED_AT)])
+    training = model.training
+    off = (targets.energy - model.eval()(graph, forces=False).energy.cpu()).numpy()
+    model.train(training)
+    counts = torch.zeros(graph.n_graphs, len(model.elements), dtype=torch.float64)
+    counts.index_put_((graph.batch, graph.species), torch.ones(()).double(), accumulate=True)
+    per_atom = off / counts.sum(1).numpy()
+    lines = [f"before training its energies are off by {1000 * abs(per_atom).mean():.4g} meV/atom"]
+    if abs(np.median(per_atom)) > FAR_OFF:
+        seen = counts.any(dim=0).numpy()
+        shift = np.zeros(len(model.elements))
+        shift[seen] = np.linalg.lstsq(counts.numpy()[:, seen], off, rcond=None)[0]
+        known = model.config.atomic_energies
+        shifted = {
+            e: round(known.get(e, 0.0) + float(by), 4)
+            for e, by in zip(model.elements, shift, strict=True)
+        }
+        text = ", ".join(f"{element}: {energy}" for element, energy in shifted.items())
+        lines.append(f"note: model.atomic_energies: {{{text}}} would shift it to the data")
+    return lines
 
 
 def _trained(config: TrainConfig, path: Path) -> ForceField:

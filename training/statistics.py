@@ -18,6 +18,10 @@ from sikff.training.batches import Sample
 from sikff.training.config import DataConfig
 from sikff.training.data import Frames, Labels, read_labels
 
+NO_FORCE = 1e-3  # eV/Å
+NO_ENERGY = 1e-6  # eV per atom
+SAME_ENERGY = 0.01  # eV, of a free atom
+
 
 def complete_model(
     settings: dict[str, Any],
@@ -110,14 +114,21 @@ def isolated_energies(sources: Sequence[Frames], data: DataConfig) -> dict[str, 
     """E0 (eV) from frames of single atoms.
 
     Raises:
-        ValueError: naming frames that are not single atoms or have no energy.
+        ValueError: naming frames that are not single atoms, have no energy, or have another one
+            than an earlier frame of the element.
     """
     found: dict[str, float] = {}
     for frames in sources:
         several = [p for p, atoms in enumerate(frames.atoms) if len(atoms) != 1]
         frames.refuse(several, "not one atom, though said to be isolated,")
         values = read_labels(frames, data, ["energy"])["energy"]
-        found |= {a.symbols[0]: float(v) for a, v in zip(frames.atoms, values, strict=True)}
+        for place, (atoms, value) in enumerate(zip(frames.atoms, values, strict=True)):
+            before = found.setdefault(atoms.symbols[0], float(value))
+            if abs(before - value) > SAME_ENERGY:
+                what = (
+                    f"a free {atoms.symbols[0]} atom has {value:.4f} eV, and {before:.4f} eV before"
+                )
+                frames.refuse([place], what, "; expected one energy for each element")
     return found
 
 
@@ -147,13 +158,15 @@ def atomic_energies(
 
 
 def energy_scale(counts: np.ndarray, labels: Labels, atomic: Sequence[float]) -> float:
-    """RMS force component (eV/Å, as eV), or without forces that of the energy per atom (eV)."""
-    if "forces" in labels:
-        values = np.concatenate(labels["forces"])
-    else:
-        values = (np.array(labels["energy"]) - counts @ np.array(atomic)) / counts.sum(1)
-    scale = float(np.sqrt(np.mean(values**2)))
-    return scale if scale > 0 else 1.0
+    """RMS force component (eV/Å, as eV), or without forces that of the energy per atom (eV).
+
+    Forces that symmetry makes zero, as in perfect crystals, and energies that the E0s explain are
+    rounding, and no scale; 1 if there is none.
+    """
+    left = (np.array(labels["energy"]) - counts @ np.array(atomic)) / counts.sum(1)
+    sources = ((np.concatenate(labels.get("forces", [[0.0]])), NO_FORCE), (left, NO_ENERGY))
+    scales = [(float(np.sqrt(np.mean(values**2))), least) for values, least in sources]
+    return next((scale for scale, least in scales if scale > least), 1.0)
 
 
 def average_neighbours(graphs: Sequence[AtomicGraph], cutoff: float) -> float:

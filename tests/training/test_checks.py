@@ -353,7 +353,7 @@ def test_isolated_atoms_of_another_unit() -> None:
     assert wrong_isolated(frames, labels, free) is None
     assert wrong_isolated(frames, labels, {"C": 0.0, "H": 0.0}) is None  # O is not known
     said = wrong_isolated(frames, labels, {e: v / Hartree for e, v in free.items()})
-    assert "eV per atom from those of the isolated atoms" in str(said)
+    assert "eV per atom from those of isolated atoms" in str(said)
 
 
 def test_stress() -> None:

@@ -8,6 +8,7 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.neighborlist import neighbor_list
 from hypothesis import given
@@ -207,8 +208,22 @@ def test_labels_that_are_none_name_their_frames(
     assert "\n" not in str(caught.value)
 
 
+def test_results_of_other_positions_are_no_labels(frames: list[ase.Atoms]) -> None:
+    frames[3].rattle(0.1)
+    with pytest.raises(ValueError, match=r"results for other positions than .* in frame 3"):
+        labels_of(frames, ["energy"])
+    shared = EMT()
+    for atoms in frames[:2]:
+        atoms.calc = shared
+        atoms.get_potential_energy()
+    with pytest.raises(ValueError, match=r"SinglePointCalculator\) in frame 0"):
+        labels_of(frames[:2], ["energy"])
+    labels_of(frames[1:2], ["energy"])
+
+
 def test_unknown_elements_and_missing_fields_name_their_frames(frames: list[ase.Atoms]) -> None:
     frames[4].symbols[0] = "Au"
+    frames[4].calc.atoms = frames[4].copy()
     with pytest.raises(ValueError, match=r"holds Au, which the model does not know.* in frame 4"):
         sampled(frames)
     model = ForceFieldConfig(elements=("Ni", "Cu", "Au"), group="SO(2)", frame={"field": True})
@@ -350,6 +365,10 @@ def test_statistics(frames: list[ase.Atoms]) -> None:
     alone = [ase.Atoms("Cu", info={"energy": 0.0})] * 2
     energies = labels_of(alone, ["energy"])
     assert energy_scale(compositions(Frames.of(alone), MODEL.elements), energies, [0, 0]) == 1.0
+    still = {**labels, "forces": [1e-15 * force for force in labels["forces"]]}
+    left = np.array([atoms.get_potential_energy() / len(atoms) for atoms in frames])
+    scale = energy_scale(counts, still, [0.0, 0.0])
+    assert scale == pytest.approx(np.sqrt((left**2).mean()), rel=LIMITS.parity)
 
 
 def test_neighbours_near_the_cutoff_count_less(frames: list[ase.Atoms]) -> None:

@@ -181,6 +181,7 @@ def test_sums_of_parts_are_those_of_the_whole(model: ForceField, frames: list[as
 
 def test_files_that_cannot_be_evaluated(model: ForceField, frames: list[ase.Atoms]) -> None:
     frames[5].symbols[0] = "Au"
+    frames[5].calc.atoms = frames[5].copy()
     with pytest.raises(ValueError, match=r"structures: .* holds Au, which .* in frame 5$"):
         evaluate(model, Frames.of(frames))
     alone = ase.Atoms("Cu", info={"config_type": "IsolatedAtom", "REF_energy": 1.0})

@@ -35,6 +35,7 @@ def relabelled(atoms: ase.Atoms, **changes: object) -> ase.Atoms:
 
 def test_what_is_there_is_counted(frames: list[ase.Atoms]) -> None:
     frames[5].pbc = (True, True, False)
+    frames[5] = relabelled(frames[5])
     report = described(frames)
     symbols = np.concatenate([atoms.get_chemical_symbols() for atoms in frames]).tolist()
     assert report.frames == 12
@@ -80,6 +81,7 @@ def test_labels_are_covered_and_named(frames: list[ase.Atoms]) -> None:
 
 def test_shortest_distance(frames: list[ase.Atoms]) -> None:
     frames[7].positions[1] = frames[7].positions[0] + [0.0, 0.6, 0.8]
+    frames[7] = relabelled(frames[7])
     model = ForceFieldConfig(elements=("Ni", "Cu"), cutoff=4.0)
     samples = make_samples(Frames.of(frames), model, {})
     distance, where = describe(Frames.of(frames), DATA, (), samples).shortest
@@ -91,6 +93,12 @@ def test_shortest_distance(frames: list[ase.Atoms]) -> None:
         describe(Frames.of(alone), DATA, (), make_samples(Frames.of(alone), model, {})).shortest
         is None
     )
+
+
+def test_single_atoms_are_named(frames: list[ase.Atoms]) -> None:
+    alone = ase.Atoms("Cu", info={"REF_energy": 1.0, "REF_forces": np.zeros((1, 3))})
+    (note,) = described([*frames, alone]).notes
+    assert "frame 12; to take them as E0s mark them config_type=IsolatedAtom" in note
 
 
 POOL = [
@@ -124,6 +132,7 @@ def test_what_makes_structures_the_same(frames: list[ase.Atoms]) -> None:
     turned.symbols[0] = "Ni"
     charged.info["electric_field"] = [0, 0, 1]
     grown.cell[0, 0] += 1e-3
+    moved, turned, grown = map(relabelled, (moved, turned, grown))
     assert described([*frames, moved, turned, charged, grown]).notes == ()
     same = relabelled(frames[0])
     same.positions += 1e-9  # as written with fewer digits

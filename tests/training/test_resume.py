@@ -7,6 +7,7 @@ import signal
 import time
 from contextlib import suppress
 
+import ase.io
 import pytest
 import torch
 
@@ -44,6 +45,17 @@ def test_resume_refuses_other_settings(config: TrainConfig) -> None:
         fit(changed(config, batch_size=2, lr=0.1), resume=True)
     fit(changed(config, max_epochs=4), resume=True)
     assert [row["epoch"] for row in rows(config)] == [0, 1, 2, 3]
+
+
+def test_resume_refuses_other_data(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+    fit_two_epochs(config, monkeypatch)
+    frames = ase.io.read(config.data.train, ":")
+    ase.io.write(config.data.train, frames)  # the same once more
+    fit(changed(config, max_epochs=3), resume=True)
+    frames[0].calc.results["energy"] += 1e-3
+    ase.io.write(config.data.train, frames)
+    with pytest.raises(ValueError, match=r"data are not those that .*last.ckpt' was trained on"):
+        fit(changed(config, max_epochs=4), resume=True)
 
 
 def test_time_and_best_loss_survive_a_checkpoint(config: TrainConfig) -> None:

@@ -8,11 +8,14 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+import yaml
 from ase.build import bulk
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from force_fields import predict
 from runs import changed, fit_two_epochs, rows, weights
 from sikff import ForceField, ForceFieldConfig, load
+from sikff.calculators import SIKFFCalculator
 from sikff.training import cli
 from sikff.training.config import TrainConfig
 from sikff.training.data import read_frames
@@ -133,6 +136,34 @@ def test_free_atoms_of_another_method(config: TrainConfig, trained: Path, starte
     assert (change - 0.5).abs().max() < EXACT.invariance
 
 
+def test_how_far_off_it_is_at_first(config: TrainConfig, trained: Path, started: Started) -> None:
+    """Energies shifted by known amounts: what is suggested takes the shift away."""
+    model = load(trained)
+    frames = read_frames(config.data.train).atoms[:12]
+    for atoms in frames:
+        atoms.calc = SIKFFCalculator(model, device="cpu")
+        results = {"forces": atoms.get_forces(), "energy": atoms.get_potential_energy()}
+        results["energy"] += 3.0 * np.sum(atoms.symbols == "Cu") - np.sum(atoms.symbols == "Ni")
+        atoms.calc = SinglePointCalculator(atoms, **results)
+    path = trained.with_name("shifted.xyz")
+    ase.io.write(path, frames)
+    lines: list[str] = []
+    run = still(started(data={"train": path, "valid": 3}))
+    fit(run, report=lines.append)
+    (said,) = [line for line in lines if "before training" in line]
+    per_atom = [3 * np.mean(a.symbols == "Cu") - np.mean(a.symbols == "Ni") for a in frames]
+    assert 0.5 < float(said.split()[-2]) / (1000 * np.mean(np.abs(per_atom))) < 2
+    (note,) = [line for line in lines if "would shift it" in line]
+    energies = yaml.safe_load(note.partition("energies: ")[2].partition("}")[0] + "}")
+    assert energies == pytest.approx({"Ni": -3.5, "Cu": 1.5}, abs=2e-4)
+    again = still(started(data=run.data.model_dump(), model={"atomic_energies": energies}))
+    lines.clear()
+    fit(changed(again, output=trained.with_name("again")), report=lines.append)
+    (said,) = [line for line in lines if "before training" in line]
+    assert float(said.split()[-2]) < 0.2
+    assert not any("would shift" in line for line in lines)
+
+
 def test_a_resumed_run_needs_the_first_file_no_more(
     trained: Path, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -159,7 +190,7 @@ def test_what_cannot_be_started(trained: Path, started: Started, tmp_path: Path)
     axial = fit(still(started(model={"group": "C_inf_v"}, output=tmp_path / "axial")))
     with pytest.raises(ValueError, match=r"O\(3\) is not a subgroup of the model's group C_inf_v"):
         fit(started(model={"group": "O(3)"}, start={"model": axial}))
-    with pytest.raises(FileNotFoundError, match="to start from"):
+    with pytest.raises(FileNotFoundError, match="no model file"):
         fit(started(start={"model": tmp_path / "none.sikff"}))
     frames = read_frames(started().data.train).atoms
     frames[0].symbols[0] = "Pt"
