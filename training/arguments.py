@@ -124,7 +124,8 @@ def _evaluate(command: argparse.ArgumentParser) -> None:
         "--plots",
         type=Path,
         metavar="FOLDER",
-        help="where parity.png goes (default: beside the --json file, or else here)",
+        help="where the parity plot, parity_DATA.png, goes (default: beside the --json file, or "
+        "else here)",
     )
     _batches(command)
     _where(command)

@@ -170,8 +170,9 @@ def _evaluate(options: Namespace) -> None:
         write_json(options.json, evaluation.metrics)
     folder = options.plots or Path(options.json or ".").parent
     title = ", ".join(path.name for path in paths)
-    save_figure(parity(evaluation, title), folder / "parity.png")
-    print(f"wrote {folder / 'parity.png'}")
+    picture = folder / f"parity_{options.data[0].stem}.png"  # beside that of the validation
+    save_figure(parity(evaluation, title), picture)
+    print(f"wrote {picture}")
 
 
 def _predict(options: Namespace) -> None:

@@ -27,6 +27,7 @@ from sikff.training.config import Count, NonNegative, Positive
 from sikff.training.files import complete
 
 COLUMNS = ("step", "time_fs", "temperature_K", "epot_eV", "ekin_eV", "etot_eV")
+ACROSS = 1e-6  # Å; less is no component of a cell vector
 DEVIATION = "force_std_eV_per_A"  # of a committee: the largest over atoms and components
 
 
@@ -159,6 +160,8 @@ def relax(
 ) -> bool:
     """Moves `atoms`, which carry the calculator, downhill; with `cell` also the cell.
 
+    Only periodic cell vectors change, in the directions that they span.
+
     Args:
         fmax: largest force (eV/Å) that counts as relaxed.
         steps: most steps to take.
@@ -168,7 +171,8 @@ def relax(
         Whether it came below `fmax`.
 
     Raises:
-        ValueError: if `fmax` is not positive, or for atoms that the calculator refuses.
+        ValueError: if `fmax` is not positive, for atoms that the calculator refuses, or if the cell
+            is to relax and its periodic vectors do not lie along x, y or z or in a plane of two.
         PropertyNotImplementedError: if the cell is to relax and there is none.
         CalculationFailed: naming the step, if the calculator fails on the way.
     """
@@ -176,7 +180,7 @@ def relax(
         raise ValueError(f"fmax is {fmax:g}; expected a force above 0 eV/Å")
     atoms.get_forces()
     method = {"bfgs": BFGS, "fire": FIRE}[optimiser]
-    target = FrechetCellFilter(atoms) if cell else atoms
+    target = FrechetCellFilter(atoms, mask=_free_strains(atoms)) if cell else atoms
     with method(target, logfile=report) as optimisation:
         try:
             return bool(optimisation.run(fmax=fmax, steps=steps))
@@ -184,6 +188,20 @@ def relax(
             raise CalculationFailed(
                 f"relaxation stopped in step {optimisation.nsteps + 1}: {error}"
             ) from error
+
+
+def _free_strains(atoms: ase.Atoms) -> list[bool]:
+    """Whether xx, yy, zz, yz, xz and xy are strains of the periodic cell vectors alone."""
+    periodic, others = atoms.cell[atoms.pbc], atoms.cell[~atoms.pbc]
+    along = abs(periodic).max(axis=0, initial=0.0) > ACROSS
+    if not atoms.pbc.any() or sum(along) > len(periodic) or (abs(others[:, along]) > ACROSS).any():
+        raise ValueError(
+            f"the cell cannot relax: it is {atoms.cell.array.round(4).tolist()} with pbc "
+            f"{atoms.pbc.tolist()}; expected periodic vectors, and along x, y and z as many "
+            "directions as they are, such as x and y of a slab whose third vector is along z"
+        )
+    x, y, z = map(bool, along)
+    return [x, y, z, y and z, x and z, x and y]
 
 
 def read_structure(path: str | Path) -> ase.Atoms:

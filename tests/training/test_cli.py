@@ -51,13 +51,16 @@ def test_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFixture[s
     assert f"{metrics['force_mae_mev_per_a']:.4g}" in printed
     assert f"Ni {metrics['force_mae_by_element']['Ni']:.4g}" in printed
     assert metrics["n_frames"] == 12
-    assert "wrote out/parity.png" in printed
-    assert Path("out/parity.png").exists()
+    assert "wrote out/parity_train.png" in printed
+    of_validation = Path("run/parity.png").read_bytes()
+    assert main(["evaluate", model, "train.xyz", "--plots", "run"]) == 0
+    assert Path("run/parity.png").read_bytes() == of_validation
+    assert Path("out/parity_train.png").exists()
     assert main(["evaluate", model, "train.xyz", "--plots", "plots"]) == 0
     assert main(["evaluate", model, "train.xyz", "--committee", model]) == 0
     assert "force_std_mev_per_a          0\n" in capsys.readouterr().out  # it agrees with itself
-    assert Path("plots/parity.png").exists()
-    assert Path("parity.png").exists()
+    assert Path("plots/parity_train.png").exists()
+    assert Path("parity_train.png").exists()
     capsys.readouterr()
     assert main(["info", model]) == 0
     summary, _, sections = capsys.readouterr().out.partition("\n\n")
@@ -184,6 +187,17 @@ def test_what_is_in_a_file(run_folder: Path, capsys: pytest.CaptureFixture[str])
     assert "12 structures, 2 isolated atoms" in shown
     assert "forces: forces, 12 of 12" in shown
     frames = ase.io.read("train.xyz", ":12")
+    some = [atoms.copy() for atoms in frames]
+    for atoms, labelled in zip(some[:4], frames, strict=False):
+        atoms.info["REF_energy"] = labelled.get_potential_energy()
+        atoms.arrays["REF_forces"] = labelled.get_forces()
+    for atoms, labelled in zip(some[4:], frames[4:], strict=True):
+        atoms.info["REF_energy"] = labelled.get_potential_energy()
+    ase.io.write("some.xyz", some)
+    assert main(["data", "some.xyz"]) == 0
+    assert "forces: REF_forces, 4 of 12; rms" in capsys.readouterr().out
+    assert main(["evaluate", str(MODEL), "some.xyz"]) == 2  # knows other elements
+    assert "holds Cu" in capsys.readouterr().err
     for atoms in frames:
         atoms.calc.results["energy"] = 3.0
     ase.io.write("constant.xyz", frames)

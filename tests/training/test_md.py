@@ -10,6 +10,7 @@ import torch
 from ase import units
 from ase.build import bulk
 from ase.calculators.calculator import CalculationFailed
+from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixBondLengths, FixCom
 
 from disk import full_disk
@@ -210,6 +211,31 @@ def test_relaxation_reaches_zero_force(atoms: ase.Atoms, optimiser: str) -> None
     volume = atoms.get_volume()
     assert not relax(atoms, fmax=1e-9, steps=2, optimiser=optimiser, cell=True)
     assert atoms.get_volume() > volume
+
+
+@pytest.mark.parametrize("pbc", [(True, True, False), (False, False, True), (True, True, True)])
+def test_only_periodic_vectors_relax(pbc: tuple[bool, bool, bool]) -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_cell(atoms.cell.array * 0.97, scale_atoms=True)
+    atoms.pbc = pbc
+    atoms.rattle(0.05, seed=0)
+    atoms.calc = EMT()
+    before = atoms.cell.array.copy()
+    relax(atoms, fmax=0.02, steps=15, cell=True)
+    change = abs(atoms.cell.array - before)
+    assert not change[~atoms.pbc].any() and not change[:, ~atoms.pbc].any()
+    assert all(np.diag(change)[atoms.pbc] > 1e-3)
+
+
+def test_cells_that_cannot_relax() -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    tilted = atoms.copy()
+    tilted.cell[2, 0] = 0.5
+    for each, pbc in ((atoms, (False, False, False)), (tilted, (True, True, False))):
+        each.calc, each.pbc = EMT(), pbc
+        with pytest.raises(ValueError, match="the cell cannot relax: it is"):
+            relax(each, cell=True)
 
 
 def test_a_relaxation_that_cannot_go_on(atoms: ase.Atoms) -> None:
