@@ -17,6 +17,7 @@ from sikff.forcefield import ForceFieldConfig
 from sikff.graph import find_edges
 from sikff.training.data import Frames, Labels, elements_of, structure_key, systems
 from sikff.training.statistics import atomic_energies, compositions
+from sikff.training.strain import wrong_strain_work
 from sikff.training.work import ENERGIES, LENGTHS, wrong_work
 
 LOOKED_AT = 50  # frames whose distances are measured
@@ -80,6 +81,7 @@ def check_units(frames: Frames, labels: Labels, isolated: Mapping[str, float]) -
         wrong_isolated(frames, labels, isolated),
         wrong_work(frames, labels) if "forces" in labels else None,
         wrong_stress(labels) if "stress" in labels else None,
+        wrong_strain_work(frames, labels) if "stress" in labels else None,
     )
     for complaint in complaints:
         if complaint is not None:
