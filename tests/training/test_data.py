@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from sikff.forcefield import ForceFieldConfig
 from sikff.graph import AtomicGraph
 from sikff.training.checks import check_fields
-from sikff.training.config import DataConfig, TrainConfig
+from sikff.training.config import DataConfig
 from sikff.training.data import (
     Frames,
     label,
@@ -28,7 +28,6 @@ from sikff.training.data import (
     split_validation,
     systems,
 )
-from sikff.training.dataset import load_dataset
 from sikff.training.statistics import (
     atomic_energies,
     average_neighbours,
@@ -300,22 +299,6 @@ def test_the_range_of_the_data_is_kept_with_the_model() -> None:
     assert (model.frame.field_limit, model.frame.height_limit) == (1.0, 0.0)
 
 
-def test_surfaces_are_those_that_the_frames_name(tmp_path: Path, config: TrainConfig) -> None:
-    names = ["Pt", "Au", "vacuum"] * 3
-    ase.io.write(tmp_path / "at.xyz", [at_a_surface(2 + n, surface=s) for n, s in enumerate(names)])
-    data = DataConfig(train=tmp_path / "at.xyz", valid=3, check_units=False)
-
-    def named(**frame: object) -> tuple[str, ...]:
-        model = {"group": "C_inf_v", "frame": {"plane_origin": [0, 0, 0], **frame}}
-        run = config.model_copy(update={"data": data, "model": model})
-        return load_dataset(run).model.frame.surfaces
-
-    assert named() == ("Au", "Pt")
-    assert named(surfaces=["Pt", "Cu", "Au"]) == ("Pt", "Cu", "Au")
-    with pytest.raises(ValueError, match="the model expects one of Pt, vacuum"):
-        named(surfaces=["Pt"])
-
-
 def test_frames_at_different_surfaces_are_different_systems() -> None:
     infos = [{}, {"surface": "Au"}, {"surface": "NaCl"}, {"surface_origin": [0, 0, 1]}]
     frames = [at_a_surface(2, **info) for info in [*infos, *infos]]
@@ -382,35 +365,6 @@ def test_neighbours_near_the_cutoff_count_less(frames: list[ase.Atoms]) -> None:
     assert average_neighbours([AtomicGraph.from_atoms(far, 4.0, ("Cu",))], 4.0) == 1.0
 
 
-def test_the_data_completes_the_model(config: TrainConfig) -> None:
-    dataset = load_dataset(config)
-    assert (len(dataset.train), len(dataset.valid)) == (9, 3)
-    assert dataset.model.elements == ("Ni", "Cu")
-    assert dataset.model.atomic_energies == {"Ni": -2.5, "Cu": -1.5}
-    assert any("Ni -2.5000, Cu -1.5000" in line for line in dataset.report)
-    given = config.model_copy(
-        update={"model": {**config.model, "atomic_energies": {"Cu": 1.0}, "energy_scale": 7.0}}
-    )
-    model = load_dataset(given).model
-    assert model.atomic_energies == {"Ni": -2.5, "Cu": 1.0}
-    assert model.energy_scale == 7.0
-
-
-def test_an_ignored_field_is_reported(tmp_path: Path, config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms
-    for atoms in frames:
-        atoms.info["electric_field"] = [0.0, 0.0, 0.1]
-    ase.io.write(config.data.train, frames)
-    assert "have electric_field; the model ignores it" in load_dataset(config).report[-1]
-
-
-GOOD = """2
-Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.0 pbc="F F F"
-H 0.0 0.0 0.0 0.1 0.2 0.3
-H 0.0 0.0 0.8 0.1 0.2 0.3
-"""
-
-
 @pytest.mark.parametrize("name", ["a.xyz", "a.extxyz", "a.traj", "a.db", "a.json", "a"])
 @pytest.mark.parametrize(
     "content", [b"", b"\n", bytes(range(256)) * 9, b"what\nis this\n"], ids=["0", "1", "2", "3"]
@@ -423,6 +377,13 @@ def test_files_that_hold_no_structures(tmp_path: Path, name: str, content: bytes
     assert "\n" not in str(caught.value)
     assert len(str(caught.value)) < 500
     assert path.read_bytes() == content
+
+
+GOOD = """2
+Properties=species:S:1:pos:R:3:forces:R:3 energy=-1.0 pbc="F F F"
+H 0.0 0.0 0.0 0.1 0.2 0.3
+H 0.0 0.0 0.8 0.1 0.2 0.3
+"""
 
 
 @pytest.mark.parametrize("lost", range(1, len(GOOD), 9))
@@ -478,24 +439,6 @@ def test_structures_that_are_none(tmp_path: Path, text: str, said: str) -> None:
     (tmp_path / "bad.xyz").write_text(text)
     with pytest.raises(ValueError, match=rf"bad\.xyz: .*{said}$"):
         read_frames(tmp_path / "bad.xyz")
-
-
-def test_single_atoms_must_be_single(config: TrainConfig, frames: list[ase.Atoms]) -> None:
-    path = config.data.train.with_name("alone.xyz")
-    ase.io.write(path, frames[0])
-    data = config.data.model_copy(update={"isolated_atoms": path})
-    with pytest.raises(ValueError, match=r"alone\.xyz: not one atom, .* in frame 0"):
-        load_dataset(config.model_copy(update={"data": data}))
-
-
-def test_isolated_atoms_are_no_structures(config: TrainConfig) -> None:
-    path = config.data.train.with_name("alone.xyz")
-    alone = ase.Atoms("Cu", info={"config_type": "isolated_atom", "REF_energy": -1.0})
-    ase.io.write(path, alone)
-    for key in ("train", "valid"):
-        data = config.data.model_copy(update={key: path})
-        with pytest.raises(ValueError, match=r"alone\.xyz holds isolated atoms only"):
-            load_dataset(config.model_copy(update={"data": data}))
 
 
 def test_atoms_without_an_element_are_refused(tmp_path: Path, frames: list[ase.Atoms]) -> None:

@@ -1,11 +1,15 @@
 """What a run makes of its files, and what it tells of them."""
 
+from pathlib import Path
+
 import ase
 import ase.io
+import numpy as np
 import pytest
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from runs import changed
-from sikff.training.config import TrainConfig
+from sikff.training.config import DataConfig, TrainConfig
 from sikff.training.data import read_frames
 from sikff.training.dataset import load_dataset
 
@@ -58,3 +62,65 @@ def test_elements_that_only_validation_has(config: TrainConfig) -> None:
         load_dataset(changed(config, data=files))
     named = {**config.model, "elements": ["Cu", "Ni", "Pd"]}
     assert load_dataset(changed(config, data=files, model=named)).model.elements[2] == "Pd"
+
+
+def test_surfaces_are_those_that_the_frames_name(tmp_path: Path, config: TrainConfig) -> None:
+    names, frames = ["Pt", "Au", "vacuum"] * 3, []
+    for number, name in enumerate(names):
+        atoms = ase.Atoms("CuNi", [[0, 0, number + 2.0], [0, 2, number + 3.0]])
+        results = {"energy": -number, "forces": np.ones((2, 3))}
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        atoms.info["surface"] = name
+        frames.append(atoms)
+    ase.io.write(tmp_path / "at.xyz", frames)
+    data = DataConfig(train=tmp_path / "at.xyz", valid=3, check_units=False)
+
+    def named(**frame: object) -> tuple[str, ...]:
+        model = {"group": "C_inf_v", "frame": {"plane_origin": [0, 0, 0], **frame}}
+        run = config.model_copy(update={"data": data, "model": model})
+        return load_dataset(run).model.frame.surfaces
+
+    assert named() == ("Au", "Pt")
+    assert named(surfaces=["Pt", "Cu", "Au"]) == ("Pt", "Cu", "Au")
+    with pytest.raises(ValueError, match="the model expects one of Pt, vacuum"):
+        named(surfaces=["Pt"])
+
+
+def test_the_data_completes_the_model(config: TrainConfig) -> None:
+    dataset = load_dataset(config)
+    assert (len(dataset.train), len(dataset.valid)) == (9, 3)
+    assert dataset.model.elements == ("Ni", "Cu")
+    assert dataset.model.atomic_energies == {"Ni": -2.5, "Cu": -1.5}
+    assert any("Ni -2.5000, Cu -1.5000" in line for line in dataset.report)
+    given = config.model_copy(
+        update={"model": {**config.model, "atomic_energies": {"Cu": 1.0}, "energy_scale": 7.0}}
+    )
+    model = load_dataset(given).model
+    assert model.atomic_energies == {"Ni": -2.5, "Cu": 1.0}
+    assert model.energy_scale == 7.0
+
+
+def test_an_ignored_field_is_reported(tmp_path: Path, config: TrainConfig) -> None:
+    frames = read_frames(config.data.train).atoms
+    for atoms in frames:
+        atoms.info["electric_field"] = [0.0, 0.0, 0.1]
+    ase.io.write(config.data.train, frames)
+    assert "have electric_field; the model ignores it" in load_dataset(config).report[-1]
+
+
+def test_single_atoms_must_be_single(config: TrainConfig, frames: list[ase.Atoms]) -> None:
+    path = config.data.train.with_name("alone.xyz")
+    ase.io.write(path, frames[0])
+    data = config.data.model_copy(update={"isolated_atoms": path})
+    with pytest.raises(ValueError, match=r"alone\.xyz: not one atom, .* in frame 0"):
+        load_dataset(config.model_copy(update={"data": data}))
+
+
+def test_isolated_atoms_are_no_structures(config: TrainConfig) -> None:
+    path = config.data.train.with_name("alone.xyz")
+    alone = ase.Atoms("Cu", info={"config_type": "isolated_atom", "REF_energy": -1.0})
+    ase.io.write(path, alone)
+    for key in ("train", "valid"):
+        data = config.data.model_copy(update={key: path})
+        with pytest.raises(ValueError, match=r"alone\.xyz holds isolated atoms only"):
+            load_dataset(config.model_copy(update={"data": data}))
