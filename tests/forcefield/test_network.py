@@ -36,6 +36,17 @@ LARGER = {  # the group, or one of those, with next to nothing more
     "C6v": "C_inf_v",
     "Oh": "O(3)",
     "C1": "Cs",
+    "C_inf_h": "D_inf_h",
+    "D_inf": "D_inf_h",
+    "Ci": "C2h",
+    "Cs": "C2h",
+    "C4": "C4v",
+    "D3": "D3d",
+    "D3h": "D6h",
+    "Td": "Oh",
+    "I": "Ih",
+    "Ih": "O(3)",
+    "S4": "D2d",
 }
 STRUCTURES = {"molecule": ethanol(), "crystal": crystal(), "slab": slab()}
 
@@ -44,8 +55,11 @@ def energy(model: ForceField, atoms: ase.Atoms) -> float:
     return float(predict(model, atoms).energy)
 
 
-@pytest.mark.parametrize("group", GROUPS)
-@pytest.mark.parametrize("name", STRUCTURES)
+@pytest.mark.parametrize(
+    ("name", "group"),
+    [(name, group) for name in STRUCTURES for group in GROUPS]
+    + [("molecule", group) for group in LARGER if group not in GROUPS],
+)
 def test_invariance_under_the_group_and_not_beyond(group: str, name: str) -> None:
     atoms, model = STRUCTURES[name], force_field(group)
     reference = predict(model, atoms, stress=bool(atoms.cell.rank == 3))
