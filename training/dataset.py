@@ -9,6 +9,7 @@ from pathlib import Path
 
 from sikff.conditions import FIELD
 from sikff.forcefield import ForceFieldConfig
+from sikff.groups.group import unit_vector
 from sikff.training.batches import Sample
 from sikff.training.checks import (
     check_atomic_energies,
@@ -33,6 +34,7 @@ from sikff.training.report import describe
 from sikff.training.start import model_settings
 from sikff.training.statistics import complete_model, isolated_energies, with_surfaces
 
+ACROSS = 1e-3  # Å along the normal of a plane; less is rounding
 PARTIAL = ("stress",)  # labels that structures may lack
 
 
@@ -98,7 +100,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
     model, notes = complete_model(settings, train, labels, samples, free)
     if data.check_units:
         check_atomic_energies(train, labels, model.atomic_energies)
-    notes += _unused(train, data, needed)
+    notes += [*_unused(train, data, needed), *_through_plane(train, model)]
     if not any(sample.graph.n_edges for sample in samples):
         notes.append(f"note: no two atoms are within the cutoff ({model.cutoff:g} Å)")
     for key in unread_conditions(train, model):
@@ -137,6 +139,22 @@ def _unused(frames: Frames, data: DataConfig, needed: Sequence[str]) -> list[str
             total = len(frames.atoms)
             notes.append(f"{name} of {count} of {total} is not trained on (loss.{name}: 0)")
     return notes
+
+
+def _through_plane(frames: Frames, model: ForceFieldConfig) -> list[str]:
+    """Structures whose heights above the plane of a model change when their atoms are wrapped."""
+    if model.frame.plane_origin is None:
+        return []
+    normal = unit_vector(model.axis)
+    cells = (atoms.cell[atoms.pbc] @ normal for atoms in frames.atoms)
+    places = [place for place, along in enumerate(cells) if (abs(along) > ACROSS).any()]
+    if not places:
+        return []
+    return [
+        f"note: a periodic direction leads through the plane in {frames.names(places)}: the height "
+        "of an atom is that of its position as it stands, so never wrap them, or set pbc to false "
+        "along the axis"
+    ]
 
 
 def read_structures(paths: Path | Sequence[Path]) -> tuple[Frames, Frames]:

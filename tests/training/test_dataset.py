@@ -124,3 +124,18 @@ def test_isolated_atoms_are_no_structures(config: TrainConfig) -> None:
         data = config.data.model_copy(update={key: path})
         with pytest.raises(ValueError, match=r"alone\.xyz holds isolated atoms only"):
             load_dataset(config.model_copy(update={"data": data}))
+
+
+def test_a_period_through_the_plane_is_said(config: TrainConfig) -> None:
+    frames = read_frames(config.data.train).atoms
+    for number, atoms in enumerate(frames):
+        atoms.pbc = (True, True, number == 3)
+        atoms.cell[0] += [0.0, 0.1, 0.0]
+    path = config.output.with_name("slabs.xyz")
+    ase.io.write(path, frames)
+    plane = {**config.model, "group": "C_inf_v", "frame": {"plane_origin": [0, 0, -3]}}
+    for model, said in ((plane, True), (config.model, False)):
+        run = changed(config, data={"train": path, "valid": path}, model=model)
+        notes = [line for line in load_dataset(run).report if "through the plane" in line]
+        assert bool(notes) == said
+        assert not said or " plane in frame 3: " in notes[0]
