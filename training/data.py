@@ -200,8 +200,7 @@ def read_labels(
     """The labels called `names` of each frame; NaN where one of those in `partial` is missing.
 
     Raises:
-        ValueError: naming the frames that lack a label that is not in `partial`, or hold NaN; or if
-            no frame has it.
+        ValueError: naming the frames that lack a label that is not in `partial`, or hold NaN.
     """
     return {name: _values(frames, name, data, name in partial) for name in names}
 
@@ -209,7 +208,7 @@ def read_labels(
 def _values(frames: Frames, name: str, data: DataConfig, partial: bool) -> list[np.ndarray]:
     found = find_labels(frames, name, data)
     missing = [p for p, each in enumerate(found) if each is None]
-    if missing and not (partial and any(found)):
+    if missing and not partial:
         key = getattr(data, f"{name}_key")
         mend = MISSING[name] if any(found) else _mend(frames, name, key)
         frames.refuse(missing, f"no {name} (looked for {key or ' or '.join(KEYS[name])})", mend)

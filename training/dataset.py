@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
 from sikff.conditions import FIELD
 from sikff.forcefield import ForceFieldConfig
 from sikff.groups.group import unit_vector
@@ -56,12 +58,15 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for the same structures and labels in the same order."""
+        """Equal for the same structures, labels and E0s; last digits of float64 do not matter."""
         found = hashlib.sha256()
+        for energy in self.model.atomic_energies.values():
+            found.update(f"{energy:.6f} ".encode())
         for sample in (*self.train, *self.valid):
-            for tensor in (sample.graph.species, sample.graph.positions, *sample.targets):
+            for tensor in (*vars(sample.graph).values(), *sample.targets):
                 if tensor is not None:
-                    found.update(tensor.numpy().tobytes())
+                    rounded = tensor.float() if tensor.is_floating_point() else tensor
+                    found.update(rounded.numpy().tobytes())
         return found.hexdigest()
 
 
@@ -80,11 +85,13 @@ def load_dataset(config: TrainConfig) -> Dataset:
     trained = [name for name in Targets._fields if getattr(config.loss, name)]
     needed = config.loss.labels
     labels = read_labels(train, data, needed, PARTIAL)
+    if "stress" in trained and not any(np.isfinite(each).all() for each in labels["stress"]):
+        read_labels(train, data, ["stress"])  # says what to do where there is none
     valid_labels = read_labels(valid, data, needed, PARTIAL)
     sources = [isolated]
     if data.isolated_atoms is not None:
         sources.append(read_frames(data.isolated_atoms))
-    free = isolated_energies(sources, data)
+    free = isolated_energies(sources, data, config.model.get("atomic_energies", {}))
     for frames, found in ((train, labels), (valid, valid_labels)):
         check_labels(frames, found)
         if data.check_units:

@@ -42,7 +42,7 @@ class Evaluation:
             its forces, to be held against force_rmse_mev_per_a.
         pairs: (label, prediction) of "energy" (eV per atom) [B], "forces" (eV/Å) [N, 3] and
             "stress" (eV/Å^3) [B, 3, 3], as far as there are labels.
-        symbols: element of each of the N atoms.
+        symbols: element of each of the N atoms with forces, or of all atoms if none has.
     """
 
     metrics: dict[str, Any]
@@ -106,8 +106,9 @@ def evaluate(
         prediction, graph, targets = answer.mean, answer.graph, answer.targets
         off = errors(prediction, targets, graph)
         every.update(off, targets, graph)
-        if len(models) > 1 and asked["forces"]:
-            variances.append(answer.deviation("forces").square().cpu())
+        if len(models) > 1 and targets.forces is not None:
+            spread = answer.deviation("forces")[labelled(targets.forces)]
+            variances.append(spread.square().cpu())
         here = np.array(kinds[done : done + graph.n_graphs])
         for kind in set(here.tolist()):
             asked_for = torch.from_numpy(here == kind).to(graph.batch.device)
@@ -131,8 +132,12 @@ def evaluate(
         name: (np.concatenate([t for t, _ in parts]), np.concatenate([s for _, s in parts]))
         for name, parts in seen.items()
     }
-    symbols = np.concatenate([atoms.get_chemical_symbols() for atoms in frames.atoms])
-    return Evaluation(results, pairs, symbols)
+    with_forces = [True] * done
+    if "forces" in labels:
+        with_forces = [bool(np.isfinite(each).all()) for each in labels["forces"]]
+    symbols = [atoms.get_chemical_symbols() for atoms in frames.atoms]
+    kept = [each for each, here in zip(symbols, with_forces, strict=True) if here]
+    return Evaluation(results, pairs, np.concatenate(kept))
 
 
 def config_types(frames: Frames) -> list[str]:

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 
 import ase
 import numpy as np
+from ase.geometry import find_mic
 from ase.stress import voigt_6_to_full_3x3_stress
 
 from sikff.conditions import FIELDS
@@ -55,47 +56,58 @@ def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | N
         ValueError: if what is there has another shape, is not made of numbers, or was computed
             for other positions.
     """
-    if name == "stress" and not has_volume(atoms):
+    place, found = _place(atoms, name, key)
+    if place is None:
         return None
-    places = _places(atoms)
-    results = places[-1]
-    for each in KEYS[name] if key is None else (key,):
-        for place in reversed(places) if each == name else places:
-            if place.get(each) is None:
-                continue
-            value = _shaped(place[each], name, each, atoms)
-            overrules = False
-            if each.startswith("REF_") and results.get(name) is not None:
-                own = _shaped(results[name], name, name, atoms)
-                overrules = not np.allclose(own, value, rtol=1e-8, atol=1e-6)
-            return Label(value, each, overrules)
-    return None
+    results = {} if atoms.calc is None else atoms.calc.results
+    if place is results:
+        _check_results(atoms)
+    value = _shaped(place[found], name, found, atoms)
+    overrules = False
+    if found.startswith("REF_") and results.get(name) is not None:
+        own = _shaped(results[name], name, name, atoms)
+        overrules = not np.allclose(own, value, rtol=1e-8, atol=1e-6)
+    return Label(value, found, overrules)
 
 
 def has_label(atoms: ase.Atoms, name: str, key: str | None = None) -> bool:
     """Whether there is something that :func:`find_label` would look at."""
+    return _place(atoms, name, key)[0] is not None
+
+
+def _place(atoms: ase.Atoms, name: str, key: str | None) -> tuple[Mapping[str, Any] | None, str]:
+    """Where a label is, and under which name; None if it is nowhere."""
     if name == "stress" and not has_volume(atoms):
-        return False
-    keys = KEYS[name] if key is None else (key,)
-    return any(place.get(each) is not None for place in _places(atoms) for each in keys)
+        return None, ""
+    places = (atoms.info, atoms.arrays, {} if atoms.calc is None else atoms.calc.results)
+    for each in KEYS[name] if key is None else (key,):
+        for place in reversed(places) if each == name else places:
+            if place.get(each) is not None:
+                return place, each
+    return None, ""
 
 
-def _places(atoms: ase.Atoms) -> tuple[Mapping[str, Any], ...]:
-    """Where labels may be.
+def _check_results(atoms: ase.Atoms) -> None:
+    """Refuses results of a calculator that were computed for something else.
 
-    Raises:
-        ValueError: if the calculator has results for other positions.
+    Atoms that were wrapped, or all moved by the same, are the same structure.
     """
-    results = {} if atoms.calc is None else atoms.calc.results
-    if results:
-        changed = {*atoms.calc.check_state(atoms, STILL)} & {"positions", "numbers", "cell", "pbc"}
-        if changed:
-            raise ValueError(
-                f"the calculator has results for other {', '.join(sorted(changed))} than the "
-                "structure; compute them again, or keep them with each structure "
-                "(ase.calculators.singlepoint.SinglePointCalculator)"
-            )
-    return atoms.info, atoms.arrays, results
+    computed = getattr(atoms.calc, "atoms", None)
+    if computed is None:
+        return
+    same = np.array_equal(computed.numbers, atoms.numbers)
+    same = same and abs(computed.cell[atoms.pbc] - atoms.cell[atoms.pbc]).max(initial=0) < STILL
+    if same:
+        moved = atoms.positions - computed.positions
+        if abs(moved).max(initial=0) > STILL and atoms.pbc.any():
+            moved = find_mic(moved - moved[0], atoms.cell, atoms.pbc)[0]
+        same = abs(moved - moved.mean(axis=0)).max(initial=0) < STILL
+    if not same:
+        raise ValueError(
+            "the calculator has results for other positions than the structure; compute them "
+            "again, or keep them with each structure "
+            "(ase.calculators.singlepoint.SinglePointCalculator)"
+        )
 
 
 def without_labels(atoms: ase.Atoms) -> ase.Atoms:

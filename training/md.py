@@ -27,7 +27,7 @@ from sikff.training.config import Count, NonNegative, Positive
 from sikff.training.files import complete
 
 COLUMNS = ("step", "time_fs", "temperature_K", "epot_eV", "ekin_eV", "etot_eV")
-ACROSS = 1e-6  # Å; less is no component of a cell vector
+ACROSS = 1e-3  # Å; less is no component of a cell vector
 DEVIATION = "force_std_eV_per_A"  # of a committee: the largest over atoms and components
 
 
@@ -173,7 +173,7 @@ def relax(
     Raises:
         ValueError: if `fmax` is not positive, for atoms that the calculator refuses, or if the cell
             is to relax and its periodic vectors do not lie along x, y or z or in a plane of two.
-        PropertyNotImplementedError: if the cell is to relax and there is none.
+        PropertyNotImplementedError: if the cell is to relax and has no volume.
         CalculationFailed: naming the step, if the calculator fails on the way.
     """
     if not fmax > 0:

@@ -18,7 +18,7 @@ from sikff.training.batches import Sample, collate
 from sikff.training.config import TrainConfig
 from sikff.training.files import complete
 from sikff.training.scales import set_scales
-from sikff.training.statistics import SAME_ENERGY
+from sikff.training.statistics import SAME_ENERGY, atomic_energies
 
 CHANGES = ("group", "axis", "frame", "vacuum_group", "atomic_energies")
 LOOKED_AT = 32  # structures, before training
@@ -147,21 +147,20 @@ def errors_at_start(model: ForceField, samples: Sequence[Sample]) -> list[str]:
     training = model.training
     off = (targets.energy - model.eval()(graph, forces=False).energy.cpu()).numpy()
     model.train(training)
-    counts = torch.zeros(graph.n_graphs, len(model.elements), dtype=torch.float64)
-    counts.index_put_((graph.batch, graph.species), torch.ones(()).double(), accumulate=True)
-    per_atom = off / counts.sum(1).numpy()
+    pairs = graph.batch * len(model.elements) + graph.species
+    numbers = torch.bincount(pairs, minlength=graph.n_graphs * len(model.elements))
+    counts = numbers.reshape(graph.n_graphs, -1).double().numpy()
+    per_atom = off / counts.sum(1)
     lines = [f"before training its energies are off by {1000 * abs(per_atom).mean():.4g} meV/atom"]
     if abs(np.median(per_atom)) > FAR_OFF:
-        seen = counts.any(dim=0).numpy()
-        shift = np.zeros(len(model.elements))
-        shift[seen] = np.linalg.lstsq(counts.numpy()[:, seen], off, rcond=None)[0]
-        known = model.config.atomic_energies
-        shifted = {
-            e: round(known.get(e, 0.0) + float(by), 4)
-            for e, by in zip(model.elements, shift, strict=True)
+        absent = {
+            e: 0.0 for e, here in zip(model.elements, counts.any(axis=0), strict=True) if not here
         }
-        text = ", ".join(f"{element}: {energy}" for element, energy in shifted.items())
-        lines.append(f"note: model.atomic_energies: {{{text}}} would shift it to the data")
+        shift, unique = atomic_energies(counts, list(off), model.elements, absent)
+        known = model.config.atomic_energies
+        text = ", ".join(f"{e}: {known.get(e, 0.0) + by:.4f}" for e, by in shift.items())
+        doubt = "" if unique else ", in one of many ways, as the compositions do not tell"
+        lines.append(f"note: model.atomic_energies: {{{text}}} would shift it to the data{doubt}")
     return lines
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -110,25 +110,37 @@ def frame_range(
     return frame, words
 
 
-def isolated_energies(sources: Sequence[Frames], data: DataConfig) -> dict[str, float]:
-    """E0 (eV) from frames of single atoms.
+def isolated_energies(
+    sources: Sequence[Frames], data: DataConfig, given: Collection[str] = ()
+) -> dict[str, float]:
+    """E0 (eV) from frames of single atoms: of each element those in the weakest field.
+
+    Args:
+        given: elements whose E0 is given, so that theirs do not matter.
 
     Raises:
         ValueError: naming frames that are not single atoms, have no energy, or have another one
             than an earlier frame of the element.
     """
     found: dict[str, float] = {}
+    weakest: dict[str, float] = {}
     for frames in sources:
         several = [p for p, atoms in enumerate(frames.atoms) if len(atoms) != 1]
         frames.refuse(several, "not one atom, though said to be isolated,")
         values = read_labels(frames, data, ["energy"])["energy"]
         for place, (atoms, value) in enumerate(zip(frames.atoms, values, strict=True)):
-            before = found.setdefault(atoms.symbols[0], float(value))
+            element, field = (
+                atoms.symbols[0],
+                float(np.linalg.norm(Conditions.of(atoms.info).field)),
+            )
+            if element in given or field > weakest.get(element, np.inf):
+                continue
+            before = found.get(element, value) if field == weakest.get(element) else value
+            found[element], weakest[element] = float(before), field
             if abs(before - value) > SAME_ENERGY:
-                what = (
-                    f"a free {atoms.symbols[0]} atom has {value:.4f} eV, and {before:.4f} eV before"
-                )
-                frames.refuse([place], what, "; expected one energy for each element")
+                what = f"a free {element} atom has {value:.4f} eV, and {before:.4f} eV before"
+                mend = f"; expected one energy, or model.atomic_energies with that of {element}"
+                frames.refuse([place], what, mend)
     return found
 
 

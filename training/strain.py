@@ -10,12 +10,12 @@ import numpy as np
 from ase.units import GPa
 
 from sikff.training.data import Frames, Labels
+from sikff.training.work import FIT, RIGHT
 
 UNITS = {"GPa": GPa, "kbar": GPa / 10}  # eV/Å^3
 MOST_FRAMES = 200  # of one kind, compared with each other
 MOST_PAIRS = 2000
 STRAINS = (1e-3, 0.05)  # largest component: those between which the rule is good
-FIT = 0.15  # of the logarithm of a ratio
 
 
 class Strained(NamedTuple):
@@ -49,14 +49,14 @@ def wrong_strain_work(frames: Frames, labels: Labels) -> str | None:
     change, work = pairs.change - pairs.by_forces, pairs.by_stress
     ratio = float(work @ change / max(work @ work, np.finfo(float).tiny))
     left = np.linalg.norm(change - ratio * work)
-    if left > 0.25 * np.linalg.norm(change) or 1 / 1.5 < ratio < 1.5:
+    if left > 0.25 * np.linalg.norm(change) or 1 / RIGHT < ratio < RIGHT:
         return None
     sign = "its sign is wrong (tension is positive)" if ratio < 0 else ""
     units = {f"it is in {unit}": factor for unit, factor in UNITS.items()}
     units["it is a virial, not divided by the volume"] = float(1 / np.median(pairs.volumes))
     off = {text: abs(math.log(abs(ratio) / factor)) for text, factor in units.items()}
     fits = [text for text in sorted(off, key=off.__getitem__) if off[text] < FIT]
-    if not (fits or 1 / 1.5 < -ratio < 1.5):
+    if not (fits or 1 / RIGHT < -ratio < RIGHT):
         return None
     words = " and ".join(filter(None, (" or ".join(fits), sign)))
     return (
@@ -72,6 +72,8 @@ def _strained(frames: Frames, labels: Labels) -> Iterator[Strained]:
             kinds.setdefault(atoms.numbers.tobytes(), []).append(place)
     for places in kinds.values():
         places = places[:MOST_FRAMES]
+        if len(places) < 2:
+            continue
         cells = np.array([frames.atoms[p].cell.array for p in places])
         i, j = np.triu_indices(len(places), 1)
         turned = np.linalg.solve(cells[i], cells[j])  # C_j = C_i A, vectors are rows

@@ -25,6 +25,8 @@ LENGTHS = {"Å": 1.0, "Bohr": Bohr, "nm": nm}
 MOST_FRAMES = 2000  # compared with each other, of all systems together
 MOST_NUMBERS = 2_000_000  # coordinates of the frames of one system
 MOST_PAIRS = 100
+RIGHT = 1.5  # a ratio nearer to 1 is right
+FIT = 0.15  # of the logarithm of a ratio, where a unit explains it
 LARGEST_MOVE = 0.3  # Å, root mean square over the atoms
 
 
@@ -58,11 +60,11 @@ def wrong_work(frames: Frames, labels: Labels) -> str | None:
     slope = work @ change / (work @ work)
     if abs(correlation) < 0.9 or not 1 / 1.4 < ratio / slope < 1.4:
         return None  # too far apart, or a few pairs decide
-    if 1 / 1.5 < ratio < 1.5:
+    if 1 / RIGHT < ratio < RIGHT:
         return None
     fits = _mixtures(ratio, atoms)
     sign = "forces look like gradients: their sign is wrong" if ratio < 0 else ""
-    if 1 / 1.5 < -ratio < 1.5 or not fits:
+    if 1 / RIGHT < -ratio < RIGHT or not fits:
         return sign or None
     return (
         f"energies change by {ratio:.3g} times the work against the forces"
@@ -132,7 +134,7 @@ def _mixtures(ratio: float, atoms: np.ndarray) -> list[str]:
         factors["energies per atom"] = 1 / atoms[0]
     for candidates in (factors, doubles):
         off = {text: abs(math.log(abs(ratio) / factor)) for text, factor in candidates.items()}
-        fits = sorted((text for text in off if off[text] < 0.15), key=off.__getitem__)
+        fits = sorted((text for text in off if off[text] < FIT), key=off.__getitem__)
         if fits:
             return fits[:2]
     return []

@@ -15,7 +15,8 @@ def mistaken_for(group: SymmetryGroup, max_frequency: int) -> SymmetryGroup | No
     """The continuous group whose networks are those of a finite group, if there is one.
 
     What a network couples are three irreps of frequency up to max_frequency, so what it can know of
-    its group are the invariants in O(3) irreps of degree up to three times that. If the finite
+    its group are the invariants in O(3) irreps of degree up to three times that (of degree 1 it
+    always sees, as it does directions). If the finite
     group has no others there than the continuous one, a network of it is exactly one of the
     latter: of C_nv with n > 3 max_frequency one of C_inf_v, of Oh with frequencies up to 1 one of
     O(3).
@@ -23,8 +24,11 @@ def mistaken_for(group: SymmetryGroup, max_frequency: int) -> SymmetryGroup | No
     if group.lie_dimension:
         return None
     larger = SymmetryGroup.from_generators(group.generators, lie_axes=[group.axis])
-    own = _invariants(group.elements, 3 * max_frequency)
-    return larger if np.array_equal(own, _expected(larger, 3 * max_frequency)) else None
+    degree = max(3 * max_frequency, 1)
+    own, expected = _invariants(group.elements, degree), _expected(larger, degree)
+    if max_frequency == 0:
+        own[0, 1] = expected[0, 1]  # directions are vectors; axial vectors would be products
+    return larger if np.array_equal(own, expected) else None
 
 
 def _expected(group: SymmetryGroup, max_degree: int) -> Array:

@@ -81,10 +81,13 @@ def test_invariance_under_the_group_and_not_beyond(group: str, name: str) -> Non
     assert max(broken) > (1e-4 if name == "molecule" else 10 * LIMITS.invariance)
 
 
-@pytest.mark.parametrize(("group", "max_frequency"), [("C6v", 2), ("C7v", 2), ("Oh", 1)])
+@pytest.mark.parametrize(
+    ("group", "max_frequency"),
+    [("C6v", 2), ("C7v", 2), ("Oh", 1), ("C1", 0), ("Cs", 0), ("C2", 0), ("D3", 0)],
+)
 def test_groups_that_are_refused_would_be_larger_ones(group: str, max_frequency: int) -> None:
     settings = {"elements": ELEMENTS, **SMALL, "group": group, "max_frequency": max_frequency}
-    refused = group != "C6v"
+    refused = group not in ("C6v", "C1", "Cs")
     if refused:
         with pytest.raises(ValueError, match=f"{group} with max_frequency {max_frequency} is one"):
             ForceFieldConfig(**settings)

@@ -218,6 +218,27 @@ def test_results_of_other_positions_are_no_labels(frames: list[ase.Atoms]) -> No
     with pytest.raises(ValueError, match=r"SinglePointCalculator\) in frame 0"):
         labels_of(frames[:2], ["energy"])
     labels_of(frames[1:2], ["energy"])
+    frames[0].info["REF_energy"] = 1.0
+    assert labels_of(frames[:1], ["energy"])["energy"] == [1.0]  # the calculator is not asked
+    frames[5].cell[0, 0] += 0.1
+    with pytest.raises(ValueError, match="results for other positions"):
+        labels_of(frames[5:6], ["energy"])
+
+
+def test_structures_that_were_wrapped_or_shifted_keep_their_results(
+    frames: list[ase.Atoms],
+) -> None:
+    expected = labels_of(frames)
+    for atoms in frames:
+        atoms.positions += [5.0, -7.0, 0.3]
+        atoms.wrap()
+        assert abs(atoms.positions - atoms.calc.atoms.positions).max() > 0.1
+    frames[0].pbc = (True, True, False)
+    frames[0].center(vacuum=5.0, axis=2)
+    found = labels_of(frames[1:])
+    assert found["energy"] == expected["energy"][1:]
+    frames[1].calc.atoms = None  # as of calculators that do not say for what they computed
+    assert labels_of(frames[1:2])["energy"] == expected["energy"][1:2]
 
 
 def test_unknown_elements_and_missing_fields_name_their_frames(frames: list[ase.Atoms]) -> None:

@@ -27,6 +27,15 @@ def test_one_element_has_one_energy(config: TrainConfig) -> None:
     ase.io.write(other, free("Ni", -2.6))
     with pytest.raises(ValueError, match=r"free Ni atom has -2.6000 eV, and -2.5000 eV before in"):
         load_dataset(changed(config, data=files))
+    given = {**config.model, "atomic_energies": {"Ni": -2.7}}
+    assert load_dataset(changed(config, data=files, model=given)).model.atomic_energies == {
+        "Ni": -2.7,
+        "Cu": -1.5,
+    }
+    in_field = free("Ni", -2.6)
+    in_field.info["electric_field"] = [0.0, 0.0, 1.0]
+    ase.io.write(other, in_field)
+    assert load_dataset(changed(config, data=files)).model.atomic_energies["Ni"] == -2.5
     for nothing in ([], (), True):
         with pytest.raises(ValueError, match="expected a file, or a list of files"):
             changed(config, data={"train": nothing})
@@ -139,3 +148,19 @@ def test_a_period_through_the_plane_is_said(config: TrainConfig) -> None:
         notes = [line for line in load_dataset(run).report if "through the plane" in line]
         assert bool(notes) == said
         assert not said or " plane in frame 3: " in notes[0]
+
+
+def test_validation_may_have_no_stress(config: TrainConfig) -> None:
+    frames = read_frames(config.data.train).atoms
+    paths = [config.output.with_name(f"{name}.xyz") for name in ("t", "v")]
+    ase.io.write(paths[0], frames[3:])
+    for atoms in frames[:3]:
+        atoms.cell, atoms.pbc = None, False
+    ase.io.write(paths[1], frames[:3])
+    run = changed(config, data={"train": paths[0], "valid": paths[1]}, loss={"stress": 1.0})
+    assert all(sample.targets.stress.isnan().all() for sample in load_dataset(run).valid)
+    other = changed(run, data={"train": paths[1], "valid": paths[0]})
+    with pytest.raises(
+        ValueError, match=r"no stress .* a stress needs a cell of three independent"
+    ):
+        load_dataset(other)

@@ -122,6 +122,11 @@ def test_only_labelled_quantities_are_compared(model: ForceField, frames: list[a
     assert some.metrics["n_with_forces"] == 1 and some.metrics["n_frames"] == len(frames)
     alone = evaluate(model, frames[2:3])
     assert "n_with_forces" not in alone.metrics
+    assert parity(some, "some").axes and len(some.symbols) == len(frames[2])
+    assert some.symbols.tolist() == frames[2].get_chemical_symbols()
+    other = ForceField(model.config).double()
+    spread = [evaluate([model, other], each).metrics for each in (frames, frames[2:3])]
+    assert spread[0]["force_std_mev_per_a"] == pytest.approx(spread[1]["force_std_mev_per_a"])
     for key in ("force_mae_mev_per_a", "force_mae_by_element"):
         assert some.metrics[key] == pytest.approx(alone.metrics[key], rel=LIMIT)
     for one, other in zip(some.pairs["forces"], alone.pairs["forces"], strict=True):

@@ -14,6 +14,7 @@ import torch
 from runs import changed, fit_two_epochs, rows, weights
 from sikff import load
 from sikff.training.config import TrainConfig
+from sikff.training.dataset import load_dataset
 from sikff.training.fit import fit
 from sikff.training.log import RunLog
 from sikff.training.module import FitModule
@@ -52,10 +53,30 @@ def test_resume_refuses_other_data(config: TrainConfig, monkeypatch: pytest.Monk
     frames = ase.io.read(config.data.train, ":")
     ase.io.write(config.data.train, frames)  # the same once more
     fit(changed(config, max_epochs=3), resume=True)
+
     frames[0].calc.results["energy"] += 1e-3
     ase.io.write(config.data.train, frames)
     with pytest.raises(ValueError, match=r"data are not those that .*last.ckpt' was trained on"):
         fit(changed(config, max_epochs=4), resume=True)
+
+
+@pytest.mark.parametrize("what", ["nothing", "energy", "cell", "position", "free atom"])
+def test_what_data_are_told_apart_by(config: TrainConfig, what: str) -> None:
+    frames = ase.io.read(config.data.train, ":")
+    if what == "energy":
+        frames[0].calc.results["energy"] += 1e-3
+    elif what == "cell":
+        frames[0].cell[2, 2] += 1e-2
+        frames[0].calc.atoms = frames[0].copy()
+    elif what == "position":
+        frames[0].positions[1, 0] += 1e-3
+        frames[0].calc.atoms = frames[0].copy()
+    elif what == "free atom":
+        frames[-1].info["REF_energy"] += 0.1
+    other = config.data.train.with_name("other.xyz")
+    ase.io.write(other, frames)
+    found = load_dataset(changed(config, data={"train": other, "valid": 3})).fingerprint
+    assert (found == load_dataset(config).fingerprint) == (what == "nothing")
 
 
 def test_time_and_best_loss_survive_a_checkpoint(config: TrainConfig) -> None:

@@ -22,7 +22,7 @@ from sikff.training.symmetry.findings import Candidate, Findings, findings
 from sikff.training.symmetry.judge import Report, find_axis, judge, notes_on_axis, notes_on_groups
 from sikff.training.symmetry.lie import LieMatrix, lie_matrix
 from sikff.training.symmetry.settings import Search
-from sikff.training.symmetry.trials import force_field_trainings
+from sikff.training.symmetry.trials import check_trainable, force_field_trainings
 
 Array = np.ndarray
 
@@ -56,7 +56,9 @@ def of_labels(
             "axis, and minutes for trainings. (O(3) is right if nothing outside the structures "
             "acts on them)"
         )
-    axis = find_axis(lie, search, directions)
+    axis, names = find_axis(lie, search, directions), by_size(search.groups or OF_DATA)
+    if search.minutes:
+        check_trainable(names)
     frame: dict[str, Any] = {}
     if len(directions) and angle(axis, directions[0]) < NEAR:
         frame["field"] = True
@@ -76,7 +78,7 @@ def of_labels(
         felt = axis[None]
     elif pull > NET_FORCE:  # of something whose place is not known
         felt = np.eye(3)
-    names, turned = by_size(search.groups or OF_DATA), copies(frames, forces, felt)
+    turned = copies(frames, forces, felt)
     defects, on_copies = {}, {}
     for name in names:
         group = about(name, axis)
@@ -156,7 +158,8 @@ def _of_fields_apart(
 def _pull(forces: Sequence[Array]) -> float:
     """How large the sum of the forces on a structure is, against the forces."""
     total = sum(float((force.sum(axis=0) ** 2).sum()) for force in forces)
-    return float(np.sqrt(total / sum(float((force**2).sum()) for force in forces)))
+    size = sum(float((force**2).sum()) for force in forces)
+    return float(np.sqrt(total / size)) if size else 0.0
 
 
 def _notes(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -15,6 +15,8 @@ from torch import Tensor
 
 from sikff.conditions import KEYS as CONDITIONS
 from sikff.forcefield import load
+from sikff.groups import SymmetryGroup
+from sikff.groups.resolution import mistaken_for
 from sikff.training.config import TrainConfig
 from sikff.training.data import Frames, Labels, make_samples, split_validation
 from sikff.training.fit import fit
@@ -65,6 +67,22 @@ def particle_trainings(graphs: Graphs, displacements: Tensor, *, epochs: int, se
         return (found - y_test).square().mean(dim=(1, 2)).double().numpy()
 
     return errors
+
+
+def check_trainable(names: Sequence[str]) -> None:
+    """Refuses groups that the small force fields trained here cannot have.
+
+    Raises:
+        ValueError: naming one whose models would be those of a continuous group.
+    """
+    most = int(FORCE_FIELD["max_frequency"])
+    for name in names:
+        larger = mistaken_for(SymmetryGroup(name), most)
+        if larger is not None:
+            raise ValueError(
+                f"models of {name} with frequencies up to {most}, as they are trained here, are "
+                f"those of {larger.name}; leave it out, or go without trainings (--minutes 0)"
+            )
 
 
 def force_field_trainings(

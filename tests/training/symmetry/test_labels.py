@@ -199,6 +199,17 @@ def test_mirrors_that_nobody_looked_at_are_named() -> None:
     assert not any("mirrors" in note for note in of_labels(made(lambda x: -x), NO_TRAINING).notes)
 
 
+def test_groups_that_trainings_cannot_tell_are_refused_first() -> None:
+    with pytest.raises(ValueError, match=r"models of C7v with frequencies up to 2, .* of C_inf_v"):
+        of_labels(methanol(0.257).pick(range(30)), Search(minutes=1, groups=("C7v",)))
+    zero = made(lambda x: 0 * x)
+    for atoms in zero.atoms:
+        atoms.cell, atoms.pbc = np.eye(3) * 9, True
+    search = Search(minutes=0.001, axis=(0.0, 0.0, 1.0), groups=("C7v",))
+    with pytest.raises(ValueError, match="models of C7v"):
+        of_labels(zero, search)
+
+
 def test_trainings_on_structures() -> None:
     """Seconds of training: what is looked at is that errors come out, for the groups left."""
     search = Search(minutes=0.01, groups=("C_inf_v", "O(3)"))
