@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -148,14 +149,13 @@ def errors_at_start(model: ForceField, samples: Sequence[Sample]) -> list[str]:
     off = (targets.energy - model.eval()(graph, forces=False).energy.cpu()).numpy()
     model.train(training)
     pairs = graph.batch * len(model.elements) + graph.species
-    numbers = torch.bincount(pairs, minlength=graph.n_graphs * len(model.elements))
-    counts = numbers.reshape(graph.n_graphs, -1).double().numpy()
+    shape = graph.n_graphs, len(model.elements)
+    counts = torch.bincount(pairs, minlength=math.prod(shape)).reshape(shape).double().numpy()
     per_atom = off / counts.sum(1)
     lines = [f"before training its energies are off by {1000 * abs(per_atom).mean():.4g} meV/atom"]
     if abs(np.median(per_atom)) > FAR_OFF:
-        absent = {
-            e: 0.0 for e, here in zip(model.elements, counts.any(axis=0), strict=True) if not here
-        }
+        numbers = counts.sum(axis=0).tolist()
+        absent = {e: 0.0 for e, n in zip(model.elements, numbers, strict=True) if not n}
         shift, unique = atomic_energies(counts, list(off), model.elements, absent)
         known = model.config.atomic_energies
         text = ", ".join(f"{e}: {known.get(e, 0.0) + by:.4f}" for e, by in shift.items())
