@@ -23,6 +23,7 @@ A run from data to dynamics:
   sikff evaluate run/model.sikff test.xyz
   sikff md run/model.sikff start.xyz --temperature 300 --trajectory md.traj
 """
+KEYS = ("energy", "forces", "stress")  # of labels, in --energy-key and so on
 DEFAULT = "(default: %(default)s)"
 CONSTRAINTS = (
     "fix=0-3,7 or fix=Pt: atoms that do not move, counted from 0; bonds=4-5,6-7: pairs that keep "
@@ -144,6 +145,10 @@ def _predict(command: argparse.ArgumentParser) -> None:
         help="the structures with energy, forces and, of crystals, stress, in extended XYZ; labels "
         "of DATA are left out",
     )
+    for name in KEYS:
+        command.add_argument(
+            f"--{name}-key", metavar="KEY", help=f"write the {name} under this name as well"
+        )
     _committee(
         command, "labels are the mean over all, energy_std and forces_std say how they differ"
     )
@@ -177,7 +182,7 @@ def _labelled(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "data", type=Path, nargs="+", metavar="DATA", help="labelled structures, as ASE reads them"
     )
-    for name in ("energy", "forces", "stress"):
+    for name in KEYS:
         command.add_argument(
             f"--{name}-key",
             metavar="KEY",

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sikff.training import simulate
-from sikff.training.arguments import parse
+from sikff.training.arguments import KEYS, parse
 from sikff.training.studies.molecules import command as molecules
 from sikff.training.studies.nbody import command as nbody
 from sikff.training.studies.shapes import command as shapes
@@ -181,6 +181,7 @@ def _predict(options: Namespace) -> None:
     from sikff.calculators.models import chosen_device
     from sikff.forcefield import load
     from sikff.training.data import read_frames
+    from sikff.training.labels import add_names
     from sikff.training.md import write_structures
     from sikff.training.predict import predict, spread
 
@@ -196,6 +197,8 @@ def _predict(options: Namespace) -> None:
             found = predict(models, frames, options.batch_size, on_batch=bar.update)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt("nothing was written") from interrupt
+    for atoms in found:
+        add_names(atoms, {name: getattr(options, f"{name}_key") for name in KEYS})
     write_structures(options.output, found)
     if len(models) > 1:
         print_table(spread(found))

@@ -124,6 +124,23 @@ def without_labels(atoms: ase.Atoms) -> ase.Atoms:
     return found
 
 
+def add_names(atoms: ase.Atoms, keys: Mapping[str, str | None]) -> None:
+    """Keeps the results of a calculator under further names too, for runs that read labels there.
+
+    Args:
+        keys: the further name, or None, of "energy", "forces" and "stress". What a structure has
+            there is replaced, or removed if there is no such result.
+    """
+    for name, key in keys.items():
+        if key is None or key == name:
+            continue
+        for place in (atoms.info, atoms.arrays):
+            place.pop(key, None)
+        if name in atoms.calc.results:
+            place = atoms.arrays if name == "forces" else atoms.info
+            place[key] = atoms.calc.results[name]
+
+
 def suggestions(frames: Iterable[ase.Atoms], name: str, key: str | None) -> list[str]:
     """Names in the frames that could be the label `name`, those most like it or `key` first."""
     found = set()

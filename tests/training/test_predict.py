@@ -14,9 +14,10 @@ from sikff.forcefield import FrameConfig
 from sikff.training.cli import main
 from sikff.training.config import DataConfig
 from sikff.training.data import Frames, read_frames, read_labels
+from sikff.training.labels import without_labels
 from sikff.training.md import write_structures
 from sikff.training.predict import predict, spread
-from tolerances import TOLERANCES
+from tolerances import TOLERANCES, WRITTEN
 
 LIMIT = TOLERANCES[torch.float64].parity
 
@@ -154,6 +155,34 @@ def test_every_model_of_a_committee_must_answer_for_the_field(mixed: list[ase.At
     for models in ([upright, lying], [lying, upright], model_of(0)):
         with pytest.raises(ValueError, match=r"field.* in frame 0"):
             predict(models, Frames.of(mixed))
+
+
+def test_labels_may_have_names_of_their_own(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    mixed: list[ase.Atoms],
+) -> None:
+    """A run that reads labels under other names finds them, and nothing that was there before."""
+    monkeypatch.chdir(tmp_path)
+    model_of(0).save("m.sikff")
+    for atoms in mixed:
+        atoms.info |= {"dft_energy": 7.0, "dft_stress": np.ones(9)}
+        atoms.arrays["dft_force"] = np.full((len(atoms), 3), 8.0)
+    write_structures("in.xyz", [without_labels(atoms) for atoms in mixed])
+    names = {"energy": "dft_energy", "forces": "dft_force", "stress": "dft_stress"}
+    keys = [word for name, key in names.items() for word in (f"--{name}-key", key)]
+    asked = ["predict", "m.sikff", "in.xyz", "--output", "out.xyz", "--quiet"]
+    assert main([*asked, *keys]) == 0
+    frames = read_frames(Path("out.xyz"))
+    own = DataConfig(train=Path("out.xyz"), **{f"{name}_key": key for name, key in names.items()})
+    found = read_labels(frames, own, [*names], partial=["stress"])
+    usual = read_labels(frames, DataConfig(train=Path("out.xyz")), [*names], partial=["stress"])
+    assert any(np.isnan(each).all() for each in found["stress"])
+    assert not all(np.isnan(each).all() for each in found["stress"])
+    for name in names:
+        for one, other in zip(found[name], usual[name], strict=True):
+            np.testing.assert_allclose(one, other, rtol=0, atol=WRITTEN)
+    assert not any(np.any(each == 7.0) for each in found["energy"])
 
 
 def test_the_command_refuses_names_and_files(
