@@ -9,6 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sikff.graph import AtomicGraph
 from sikff.training.losses import Targets
@@ -16,11 +17,12 @@ from sikff.training.losses import Targets
 
 @dataclass(frozen=True)
 class Sample:
-    """One structure as a graph, with its labels and where it comes from."""
+    """One structure as a graph, with its labels, where it comes from, and how much it counts."""
 
     graph: AtomicGraph
     targets: Targets
     name: str
+    weight: float = 1.0
 
 
 class Batch(NamedTuple):
@@ -36,6 +38,7 @@ class Batch(NamedTuple):
     names: tuple[str, ...]
     structures: float
     atoms: float
+    weights: Tensor | None  # [B], by how much structures count; None: all alike
 
 
 class Batches:
@@ -59,6 +62,7 @@ class Batches:
         self.samples, self.batch_size, self.seed = samples, batch_size, seed
         self.rank, self.processes = rank, processes
         self.epoch = 0
+        self._weighted = any(sample.weight != 1.0 for sample in samples)
 
     def __len__(self) -> int:
         return -(-len(self.samples) // self.batch_size)
@@ -88,7 +92,12 @@ class Batches:
             structures = len(whole) / self.processes
             atoms = sum(sample.graph.n_atoms for sample in whole) / self.processes
         graph, targets = collate(part or whole[:1])
-        return Batch(graph, targets, tuple(sample.name for sample in part), structures, atoms)
+        names = tuple(sample.name for sample in part)
+        weights = None
+        if self._weighted:
+            counts = [sample.weight for sample in part or whole[:1]]
+            weights = torch.tensor(counts, dtype=torch.float64)
+        return Batch(graph, targets, names, structures, atoms, weights)
 
 
 def collate(samples: Sequence[Sample]) -> tuple[AtomicGraph, Targets]:

@@ -79,6 +79,8 @@ class LossConfig(Section):
             stress: per component (eV/Å^3).
         kind: "mse", or "huber": quadratic below `delta`, linear above.
         delta: in eV, eV/Å and eV/Å^3.
+        config_types: by how much all of this counts for structures of a config_type (in
+            ``atoms.info``), such as {surface: 5, melt: 0.2}; those it does not name count once.
     """
 
     energy: NonNegative = 1.0
@@ -86,6 +88,7 @@ class LossConfig(Section):
     stress: NonNegative = 0.0
     kind: Literal["huber", "mse"] = "huber"
     delta: Positive = 0.05
+    config_types: dict[str, NonNegative] = {}
 
     @property
     def labels(self) -> tuple[str, ...]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -98,12 +98,15 @@ def load_dataset(config: TrainConfig) -> Dataset:
             check_units(frames, found, free)
 
     _check_elements(train, valid, config)
+    _check_config_types(train, config.loss.config_types)
     settings = with_surfaces(model_settings(config, elements_of(train), free), train)
     bare = ForceFieldConfig(**{**settings, "atomic_energies": {}})
     for frames in (train, valid):
         check_fields(frames, bare)
     samples = make_samples(train, bare, labels)
     valid_samples = make_samples(valid, bare, valid_labels)
+    samples = _weighted(train, samples, config.loss.config_types)
+    valid_samples = _weighted(valid, valid_samples, config.loss.config_types)
     model, notes = complete_model(settings, train, labels, samples, free)
     if data.check_units:
         check_atomic_energies(train, labels, model.atomic_energies)
@@ -133,6 +136,28 @@ def _check_elements(train: Frames, valid: Frames, config: TrainConfig) -> None:
         raise ValueError(
             f"{', '.join(foreign)} occurs in validation structures only; give data.valid or "
             "another seed, or name all elements in model.elements"
+        )
+
+
+def _weighted(
+    frames: Frames, samples: Sequence[Sample], weights: Mapping[str, float]
+) -> list[Sample]:
+    """The samples, counted by their config_type."""
+    kinds = [str(atoms.info.get("config_type")) for atoms in frames.atoms]
+    pairs = zip(samples, kinds, strict=True)
+    return [replace(each, weight=weights.get(kind, 1.0)) for each, kind in pairs]
+
+
+def _check_config_types(frames: Frames, weights: Mapping[str, float]) -> None:
+    """Refuses weights of a config_type that no training structure has."""
+    kinds = {
+        str(atoms.info["config_type"]) for atoms in frames.atoms if "config_type" in atoms.info
+    }
+    foreign = sorted(set(weights) - kinds)
+    if foreign:
+        raise ValueError(
+            f"loss.config_types names {', '.join(foreign)}, which no training structure has as its "
+            f"config_type; there are {', '.join(sorted(kinds)) or 'none'}"
         )
 
 

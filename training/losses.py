@@ -47,19 +47,33 @@ def errors(prediction: Prediction, targets: Targets, graph: AtomicGraph) -> Erro
     )
 
 
-def loss(found: Errors, config: LossConfig, structures: float, atoms: float) -> Tensor:
+def loss(
+    found: Errors,
+    config: LossConfig,
+    structures: float,
+    atoms: float,
+    weights: Tensor | None = None,
+    batch: Tensor | None = None,
+) -> Tensor:
     """Weighted sum of the mean loss of energies per atom, force and stress components.
 
     Means are sums over what was found, divided by the numbers of `structures` and `atoms`, so that
     the parts of a batch on several processes have the mean of the whole as their mean. What has no
     label counts as right.
+
+    Args:
+        weights: [B], by how much each structure counts; None: all alike.
+        batch: [N], the structure of each atom.
     """
+    of_atoms = None if weights is None else weights[batch]
+    counted = Errors(weights, of_atoms, weights)
     sizes = {"energy": structures, "forces": 3 * atoms, "stress": 9 * structures}
     terms = []
     for name in Errors._fields:
         weight, error = getattr(config, name), getattr(found, name)
         if weight:
-            terms.append(weight * _summed_loss(error, config) / sizes[name])
+            summed = _summed_loss(error, config, getattr(counted, name))
+            terms.append(weight * summed / sizes[name])
     return torch.stack(terms).sum()
 
 
@@ -69,8 +83,12 @@ def _difference(said: Tensor | None, true: Tensor | None) -> Tensor | None:
     return torch.where(true.isnan(), 0.0, said - true)
 
 
-def _summed_loss(error: Tensor, config: LossConfig) -> Tensor:
+def _summed_loss(error: Tensor, config: LossConfig, weights: Tensor | None) -> Tensor:
+    if weights is not None:  # of rows
+        weights = weights.to(error.dtype).reshape(-1, *(1,) * (error.ndim - 1))
     if config.kind == "mse":
-        return error.square().sum()
+        return (error.square() if weights is None else weights * error.square()).sum()
     zero, delta = torch.zeros_like(error), config.delta
-    return torch.nn.functional.huber_loss(error, zero, delta=delta, reduction="sum") / delta
+    how = "sum" if weights is None else "none"
+    each = torch.nn.functional.huber_loss(error, zero, delta=delta, reduction=how) / delta
+    return each if weights is None else (weights * each).sum()

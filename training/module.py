@@ -221,7 +221,8 @@ class FitModule(L.LightningModule):
         found = errors(prediction, targets, graph)
         if not self.training and batch.names:
             self._metrics.update(found, targets, graph)
-        return loss(found, self.config.loss, batch.structures, batch.atoms)
+        sizes = batch.structures, batch.atoms
+        return loss(found, self.config.loss, *sizes, batch.weights, graph.batch)
 
     def _over_processes(self, value: Tensor, how: str) -> Tensor:
         """The sum or mean over all processes of the run."""

@@ -164,3 +164,23 @@ def test_validation_may_have_no_stress(config: TrainConfig) -> None:
         ValueError, match=r"no stress .* a stress needs a cell of three independent"
     ):
         load_dataset(other)
+
+
+def test_structures_count_by_their_config_type(config: TrainConfig) -> None:
+    frames = read_frames(config.data.train).atoms
+    for number, atoms in enumerate(frames[:12]):
+        if number % 3:
+            atoms.info["config_type"] = ("warm", "cold")[number % 2]
+    path = config.output.with_name("kinds.xyz")
+    ase.io.write(path, frames)
+    run = changed(config, data={"train": path, "valid": 3}, loss={"config_types": {"warm": 5}})
+    dataset = load_dataset(run)
+    frames = {5.0: 4, 1.0: 8}  # of all twelve
+    weights = [sample.weight for sample in (*dataset.train, *dataset.valid)]
+    assert {weight: weights.count(weight) for weight in set(weights)} == frames
+    for sample in dataset.train:
+        number = int(sample.name.split()[-1])
+        assert (sample.weight == 5) == (number % 3 != 0 and number % 2 == 0)
+    wrong = changed(run, loss={"config_types": {"hot": 2, "warm": 1}})
+    with pytest.raises(ValueError, match=r"names hot, which no .*; there are cold, warm"):
+        load_dataset(wrong)

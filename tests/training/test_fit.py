@@ -6,6 +6,7 @@ import ase.io
 import numpy as np
 import pytest
 import torch
+from ase.calculators.singlepoint import SinglePointCalculator
 
 from runs import changed, rows, weights
 from sikff import load
@@ -65,6 +66,27 @@ def test_only_some_structures_have_a_stress(config: TrainConfig, replay: bool) -
     log = rows(config)
     assert min(row["valid_loss"] for row in log) < 0.5 * log[0]["valid_loss"]
     assert (config.output / "parity.png").is_file()
+
+
+def test_what_counts_more_is_learnt_better(config: TrainConfig) -> None:
+    """Two labels for each structure that contradict each other: the heavier one wins."""
+    frames = read_frames(config.data.train).atoms[:12]
+    paths = [config.output.with_name(f"{name}.xyz") for name in ("both", "valid")]
+    other = [atoms.copy() for atoms in frames]
+    for atoms, copy in zip(frames, other, strict=True):
+        results = {"energy": atoms.get_potential_energy(), "forces": -3 * atoms.get_forces()}
+        copy.calc = SinglePointCalculator(copy, **results)
+        atoms.info["config_type"], copy.info["config_type"] = "right", "wrong"
+    ase.io.write(paths[0], [*frames, *other])
+    ase.io.write(paths[1], frames)
+    data = {"train": paths[0], "valid": paths[1], "check_units": False}
+    config = changed(config, data=data, max_epochs=20, lr=0.02)
+    said = []
+    for name, counts in (("a", {"right": 20.0}), ("b", {"wrong": 20.0})):
+        output = config.output.with_name(name)
+        model = load(fit(changed(config, output=output, loss={"config_types": counts})))
+        said.append(evaluate(model, frames).metrics["force_mae_mev_per_a"])
+    assert said[0] < 0.6 * said[1]
 
 
 def test_labels_that_are_not_trained_on_may_be_anything(config: TrainConfig) -> None:

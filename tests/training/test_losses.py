@@ -98,3 +98,20 @@ def test_what_has_no_label_counts_for_nothing(graph: AtomicGraph) -> None:
     assert metrics.force_mae_by_element() == {"H": pytest.approx(300)}
     wrong = prediction._replace(forces=forces + torch.nan)
     assert not loss(errors(wrong, targets, graph), config, 2, 5).isfinite()
+
+
+@pytest.mark.parametrize("kind", ["mse", "huber"])
+def test_structures_may_count_more(found: Errors, graph: AtomicGraph, kind: str) -> None:
+    """The weighted loss is the weighted sum of those of the structures."""
+    stress = torch.randn(2, 3, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    found = found._replace(stress=stress)
+    config = LossConfig(energy=2.0, forces=3.0, stress=1.0, kind=kind, delta=0.15)
+    alone = []
+    for k in range(2):
+        here = torch.tensor([k])
+        parts = (found.energy[here], found.forces[graph.batch == k], found.stress[here])
+        alone.append(loss(Errors(*parts), config, 2, 5).item())
+    weights = torch.tensor([0.5, 4.0], dtype=torch.float64)
+    whole = loss(found, config, 2, 5, weights, graph.batch).item()
+    assert whole == pytest.approx(0.5 * alone[0] + 4 * alone[1], abs=LIMIT)
+    assert loss(found, config, 2, 5).item() == pytest.approx(sum(alone), abs=LIMIT)
