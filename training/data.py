@@ -310,6 +310,12 @@ def systems(frames: Frames) -> list[list[int]]:
     return sorted(found.values(), key=len, reverse=True)
 
 
+def config_types(frames: Frames) -> list[str]:
+    """The config_type of each frame, "none" where it has none; empty if no frame has one."""
+    kinds = [atoms.info.get("config_type") for atoms in frames.atoms]
+    return ["none" if kind is None else str(kind) for kind in kinds] if any(kinds) else []
+
+
 def elements_of(frames: Frames) -> tuple[str, ...]:
     """The elements of all frames, by atomic number."""
     found = {symbol for atoms in frames.atoms for symbol in atoms.symbols}

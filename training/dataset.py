@@ -22,6 +22,7 @@ from sikff.training.checks import (
 from sikff.training.config import DataConfig, TrainConfig
 from sikff.training.data import (
     Frames,
+    config_types,
     elements_of,
     make_samples,
     read_frames,
@@ -143,16 +144,16 @@ def _weighted(
     frames: Frames, samples: Sequence[Sample], weights: Mapping[str, float]
 ) -> list[Sample]:
     """The samples, counted by their config_type."""
-    kinds = [str(atoms.info.get("config_type")) for atoms in frames.atoms]
+    if not weights:
+        return list(samples)
+    kinds = config_types(frames) or ["none"] * len(samples)
     pairs = zip(samples, kinds, strict=True)
     return [replace(each, weight=weights.get(kind, 1.0)) for each, kind in pairs]
 
 
 def _check_config_types(frames: Frames, weights: Mapping[str, float]) -> None:
     """Refuses weights of a config_type that no training structure has."""
-    kinds = {
-        str(atoms.info["config_type"]) for atoms in frames.atoms if "config_type" in atoms.info
-    }
+    kinds = {*config_types(frames)} - {"none"}
     foreign = sorted(set(weights) - kinds)
     if foreign:
         raise ValueError(

@@ -19,6 +19,7 @@ from sikff.training.config import DataConfig
 from sikff.training.data import (
     Frames,
     Labels,
+    config_types,
     find_labels,
     make_samples,
     read_labels,
@@ -138,12 +139,6 @@ def evaluate(
     symbols = [atoms.get_chemical_symbols() for atoms in frames.atoms]
     kept = [each for each, here in zip(symbols, with_forces, strict=True) if here]
     return Evaluation(results, pairs, np.concatenate(kept))
-
-
-def config_types(frames: Frames) -> list[str]:
-    """The config_type of each frame, "none" where it has none; empty if no frame has one."""
-    kinds = [atoms.info.get("config_type") for atoms in frames.atoms]
-    return ["none" if kind is None else str(kind) for kind in kinds] if any(kinds) else []
 
 
 def _numbers(labels: Labels) -> dict[str, int]:

@@ -84,11 +84,12 @@ def _difference(said: Tensor | None, true: Tensor | None) -> Tensor | None:
 
 
 def _summed_loss(error: Tensor, config: LossConfig, weights: Tensor | None) -> Tensor:
-    if weights is not None:  # of rows
-        weights = weights.to(error.dtype).reshape(-1, *(1,) * (error.ndim - 1))
+    """Sum over rows [n, ...] of errors, each counted by its weight [n]; None: all once."""
     if config.kind == "mse":
-        return (error.square() if weights is None else weights * error.square()).sum()
-    zero, delta = torch.zeros_like(error), config.delta
-    how = "sum" if weights is None else "none"
-    each = torch.nn.functional.huber_loss(error, zero, delta=delta, reduction=how) / delta
-    return each if weights is None else (weights * each).sum()
+        each = error.square()
+    else:
+        zero, delta = torch.zeros_like(error), config.delta
+        each = torch.nn.functional.huber_loss(error, zero, delta=delta, reduction="none") / delta
+    if weights is None:
+        return each.sum()
+    return weights.to(each.dtype) @ each.reshape(len(each), -1).sum(dim=1)

@@ -129,10 +129,8 @@ def isolated_energies(
         frames.refuse(several, "not one atom, though said to be isolated,")
         values = read_labels(frames, data, ["energy"])["energy"]
         for place, (atoms, value) in enumerate(zip(frames.atoms, values, strict=True)):
-            element, field = (
-                atoms.symbols[0],
-                float(np.linalg.norm(Conditions.of(atoms.info).field)),
-            )
+            element = atoms.symbols[0]
+            field = float(np.linalg.norm(Conditions.of(atoms.info).field))
             if element in given or field > weakest.get(element, np.inf):
                 continue
             before = found.get(element, value) if field == weakest.get(element) else value

@@ -49,7 +49,7 @@ def wrong_strain_work(frames: Frames, labels: Labels) -> str | None:
     change, work = pairs.change - pairs.by_forces, pairs.by_stress
     ratio = float(work @ change / max(work @ work, np.finfo(float).tiny))
     left = np.linalg.norm(change - ratio * work)
-    if left > 0.25 * np.linalg.norm(change) or 1 / RIGHT < ratio < RIGHT:
+    if not ratio or left > 0.25 * np.linalg.norm(change) or 1 / RIGHT < ratio < RIGHT:
         return None
     sign = "its sign is wrong (tension is positive)" if ratio < 0 else ""
     units = {f"it is in {unit}": factor for unit, factor in UNITS.items()}

@@ -59,8 +59,7 @@ class Frame(Tabulated):
         self.register_table("normal", axis)
         self.register_table("origin", np.asarray(frame.plane_origin or (0, 0, 0)))
         self.register_table("centres", np.linspace(0, 0.75 * self.range, HEIGHT_FUNCTIONS))
-        # G turns the axis round
-        self.exchanged = bool(np.linalg.norm(group.kept_vectors @ axis) < 0.5)
+        self.exchanged = bool(np.linalg.norm(axis @ kept) < 0.5)  # G turns the axis round
         planes = 1 if frame.slit_width is None or self.exchanged else 2
         n_heights = HEIGHT_FUNCTIONS * planes * max(len(frame.surfaces), 1)
         self.n_scalars = self.directions.shape[1] + (n_heights if self.has_plane else 0)

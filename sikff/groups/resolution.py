@@ -15,11 +15,10 @@ def mistaken_for(group: SymmetryGroup, max_frequency: int) -> SymmetryGroup | No
     """The continuous group whose networks are those of a finite group, if there is one.
 
     What a network couples are three irreps of frequency up to max_frequency, so what it can know of
-    its group are the invariants in O(3) irreps of degree up to three times that (of degree 1 it
-    always sees, as it does directions). If the finite
-    group has no others there than the continuous one, a network of it is exactly one of the
-    latter: of C_nv with n > 3 max_frequency one of C_inf_v, of Oh with frequencies up to 1 one of
-    O(3).
+    its group are the invariants in O(3) irreps of degree up to three times that, and directions,
+    which are of degree 1. If the finite group has no others there than the continuous one, a
+    network of it is exactly one of the latter: of C_nv with n > 3 max_frequency one of C_inf_v, of
+    Oh with frequencies up to 1 one of O(3).
     """
     if group.lie_dimension:
         return None

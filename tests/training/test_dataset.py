@@ -181,6 +181,8 @@ def test_structures_count_by_their_config_type(config: TrainConfig) -> None:
     for sample in dataset.train:
         number = int(sample.name.split()[-1])
         assert (sample.weight == 5) == (number % 3 != 0 and number % 2 == 0)
+    plain = changed(run, data={"train": path, "valid": config.data.train})
+    assert {sample.weight for sample in load_dataset(plain).valid} == {1.0}
     wrong = changed(run, loss={"config_types": {"hot": 2, "warm": 1}})
     with pytest.raises(ValueError, match=r"names hot, which no .*; there are cold, warm"):
         load_dataset(wrong)

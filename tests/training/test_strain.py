@@ -99,6 +99,8 @@ def test_where_nothing_can_be_said() -> None:
     order = np.random.default_rng(0).permutation(len(frames.atoms))
     shuffled = {**labels, "stress": [-10 * labels["stress"][k] for k in order]}
     assert wrong_strain_work(frames, shuffled) is None
+    flat = {name: [0 * each for each in values] for name, values in labels.items()}
+    assert wrong_strain_work(frames, flat) is None
 
 
 def test_molecules_among_crystals() -> None:

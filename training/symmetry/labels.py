@@ -73,7 +73,8 @@ def of_labels(
             minutes=search.minutes,
             seed=search.seed,
         )
-    pull, felt = _pull(forces), np.zeros((0, 3))
+    pull = _pull(forces)
+    felt = None
     if search.plane_origin is not None:
         felt = axis[None]
     elif pull > NET_FORCE:  # of something whose place is not known
