@@ -20,13 +20,13 @@ import ase.io
 import numpy as np
 import torch
 from ase import Atoms
-from tqdm import tqdm
 
 from sikff.calculators import SIKFFCalculator
 from sikff.training.config import TrainConfig
 from sikff.training.data import label, read_frames
 from sikff.training.fit import fit
 from sikff.training.plots import BLUE, GREY, ORANGE, new_figure, plain_numbers, save_figure
+from sikff.training.terminal import progress_bar
 
 DATA = Path(__file__).parent / "data" / "methanol_field.xyz"
 
@@ -43,7 +43,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
         jobs = [pool.submit(train_member, *run, options) for run in runs]
-        models = [job.result() for job in tqdm(jobs, unit="model")]
+        models = [job.result() for job in progress_bar(jobs, unit="model")]
 
     table = ask(models, test)
     lowest = min(float(label(atoms, "energy", None)) for atoms in train)
@@ -107,7 +107,7 @@ def ask(models: Sequence[Path], test: Sequence[Atoms]) -> dict[str, np.ndarray]:
     """Of each frame the energy (eV), deviations and errors (eV per atom, eV/Å per component)."""
     calculator = SIKFFCalculator(models)
     rows = []
-    for frame in tqdm(test, unit="frame"):
+    for frame in progress_bar(test, unit="frame"):
         atoms = Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=frame.pbc)
         atoms.calc = calculator
         energy, forces = (label(frame, name, None) for name in ("energy", "forces"))

@@ -14,11 +14,11 @@ from typing import Any
 import torch
 import yaml
 from ase import Atoms
-from tqdm import tqdm
 
 from sikff.training.evaluate import Evaluation
 from sikff.training.md import MDSettings, run_md
 from sikff.training.plots import learning_curves, parity, read_log, save_figure
+from sikff.training.terminal import progress_bar
 
 BAR = "{desc} {percentage:3.0f}% |{bar:30}| {n}/{total} {unit} [{elapsed}<{remaining}{postfix}]"
 
@@ -53,7 +53,7 @@ def train(output: Path, configs: Mapping[str, dict[str, Any]], minutes: float) -
         config.write_text(yaml.safe_dump(settings | run, sort_keys=False))
         command = [sys.executable, "-m", "sikff.training", "train", str(config), "--quiet"]
         runs[name] = subprocess.Popen(command)
-    with tqdm(total=round(60 * minutes), unit="s", bar_format=BAR) as bar:
+    with progress_bar(total=round(60 * minutes), unit="s", bar_format=BAR) as bar:
         while any(run.poll() is None for run in runs.values()):
             time.sleep(1)
             bar.update(min(1, bar.total - bar.n))
@@ -98,7 +98,7 @@ def dynamics(
     """
     torch.set_num_threads(1)  # small tensors: more threads only get in each other's way
     shown = {"desc": f"   {log.stem}", "unit": "step", "position": place, "bar_format": BAR}
-    with tqdm(total=settings.steps, **shown) as bar:
+    with progress_bar(total=settings.steps, **shown) as bar:
 
         def on_step(step: int) -> None:
             bar.update(step - bar.n)

@@ -16,7 +16,12 @@ from sikff.training.studies.molecules import command as molecules
 from sikff.training.studies.nbody import command as nbody
 from sikff.training.studies.shapes import command as shapes
 from sikff.training.symmetry import command as symmetry
-from sikff.training.terminal import plain_warnings, print_table, refuse_to_replace
+from sikff.training.terminal import (
+    plain_warnings,
+    print_table,
+    progress_bar,
+    refuse_to_replace,
+)
 
 if TYPE_CHECKING:
     from sikff.training.config import DataConfig
@@ -176,8 +181,6 @@ def _evaluate(options: Namespace) -> None:
 
 
 def _predict(options: Namespace) -> None:
-    from tqdm import tqdm
-
     from sikff.calculators.models import chosen_device
     from sikff.forcefield import load
     from sikff.training.data import read_frames
@@ -192,7 +195,7 @@ def _predict(options: Namespace) -> None:
     paths = [options.model, *options.committee]
     models = [load(path, device, options.dtype).freeze() for path in paths]
     total = len(frames.atoms)
-    with tqdm(total=total, unit="frame", disable=options.quiet) as bar:
+    with progress_bar(total=total, unit="frame", disable=options.quiet) as bar:
         try:
             found = predict(models, frames, options.batch_size, on_batch=bar.update)
         except KeyboardInterrupt as interrupt:

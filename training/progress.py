@@ -5,14 +5,15 @@ from __future__ import annotations
 from typing import Any
 
 import lightning as L
-from tqdm import tqdm
+
+from sikff.training.terminal import progress_bar
 
 
 class RunProgress(L.Callback):
     """Shows the part of the run that is done, the epoch and the latest validation errors."""
 
     def on_train_start(self, trainer: L.Trainer, module: Any) -> None:
-        self._bar = tqdm(
+        self._bar = progress_bar(
             total=100.0,
             initial=self._percent(module),
             disable=not trainer.is_global_zero,
@@ -24,7 +25,7 @@ class RunProgress(L.Callback):
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
         errors = {name: f"{value:.3g}" for name, value in module.shown.items()}
-        self._bar.set_postfix({"epoch": module.current_epoch, **errors})
+        self._bar.set_postfix({"epoch": module.current_epoch, **errors}, refresh=False)
 
     def on_train_end(self, trainer: L.Trainer, module: Any) -> None:
         self._bar.close()

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sikff.training.terminal import print_table, refuse_to_replace
+from sikff.training.terminal import print_table, progress_bar, refuse_to_replace
 
 if TYPE_CHECKING:
     import ase
@@ -18,8 +18,6 @@ if TYPE_CHECKING:
 
 def md(options: Namespace) -> None:
     """``sikff md``: writes a log, its plot and a trajectory."""
-    from tqdm import tqdm
-
     from sikff.training.md import MDSettings, run_md
     from sikff.training.plots import energy_drift, read_log, save_figure
 
@@ -33,7 +31,7 @@ def md(options: Namespace) -> None:
         )
     refuse_to_replace(written, options.overwrite)
     atoms = _start(options, [options.model, *options.committee])
-    with tqdm(total=settings.steps, unit="step", disable=options.quiet) as bar:
+    with progress_bar(total=settings.steps, unit="step", disable=options.quiet) as bar:
         summary = run_md(
             atoms,
             settings,

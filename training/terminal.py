@@ -7,6 +7,18 @@ import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tqdm import tqdm
+
+
+def progress_bar(*iterable: Any, **shown: Any) -> tqdm:
+    """A bar that moves in a terminal; in a file, such as the log of a queue, it writes seldom."""
+    from tqdm import tqdm  # commands start without it
+
+    seldom = {} if sys.stderr.isatty() else {"mininterval": 30.0, "maxinterval": 60.0}
+    return tqdm(*iterable, **{**seldom, **shown})
 
 
 @contextmanager

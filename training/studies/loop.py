@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
-from tqdm import tqdm
 
 from sikff.training.schedule import cosine_factor, warm_up_factor
+from sikff.training.terminal import progress_bar
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -132,7 +132,8 @@ def fit(
     lowest, best = _validated(model, validate), _copy(model)
     order = torch.Generator().manual_seed(seed)
     devices = [weight.device for weight in weights if weight.is_cuda][:1]
-    epochs = tqdm(range(recipe.epochs), desc=progress, unit="epoch", disable=progress is None)
+    silent = progress is None
+    epochs = progress_bar(range(recipe.epochs), desc=progress, unit="epoch", disable=silent)
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
         for epoch in epochs:

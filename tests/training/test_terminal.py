@@ -1,0 +1,21 @@
+"""What commands write while they work."""
+
+import itertools
+import sys
+
+import pytest
+
+from sikff.training.terminal import progress_bar
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_bars_move_in_terminals_and_leave_logs_short(terminal, monkeypatch, capsys):
+    monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
+    now = itertools.count()  # a second for each look
+    bar = progress_bar(total=90)
+    monkeypatch.setattr(bar, "_time", lambda: bar.start_t + next(now))
+    for _ in range(90):
+        bar.update()
+    written = capsys.readouterr().err.count("\r")
+    assert written > 80 if terminal else 1 < written < 12
+    bar.close()
