@@ -120,6 +120,7 @@ class SIKFFCalculator(Calculator):
         }
         self._calculated = Conditions()
         self._warned: set[str] = set()
+        self._stress_asked = False
         self._deviations: dict[str, Any] = {}
         given = (electric_field, surface_origin, surface)
         super().__init__(**dict(zip(KEYS, given, strict=True)), **kwargs)
@@ -170,7 +171,10 @@ class SIKFFCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Fills `results`; stress and dipole only if `properties` asks for them.
+        """Fills `results`, with the dipole only if `properties` asks for it.
+
+        The stress comes with all calls after the first that asks for it: a barostat asks once it
+        has the forces, and would take two calls in a step.
 
         Raises:
             ValueError: for elements the model does not know, a field or surface it does not read,
@@ -186,6 +190,8 @@ class SIKFFCalculator(Calculator):
         stress, dipole = "stress" in properties, "dipole" in properties
         if stress:
             _check_volume(self.atoms)
+            self._stress_asked = True
+        stress = stress or (self._stress_asked and has_volume(self.atoms))
         if dipole:
             self._check_dipole()
         conditions = self._conditions(self.atoms)

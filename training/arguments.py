@@ -198,9 +198,10 @@ def _md(command: argparse.ArgumentParser) -> None:
     _simulated(command)
     command.add_argument(
         "--ensemble",
-        choices=("nve", "nvt"),
+        choices=("nve", "nvt", "npt"),
         default="nve",
-        help=f"nve: velocity Verlet, nvt: Langevin {DEFAULT}",
+        help="nve: velocity Verlet, nvt: Langevin, npt: Nosé-Hoover and Martyna-Tobias-Klein, the "
+        f"volume changes {DEFAULT}",
     )
     command.add_argument(
         "--steps", type=int, default=1000, metavar="N", help=f"time steps {DEFAULT}"
@@ -216,7 +217,14 @@ def _md(command: argparse.ArgumentParser) -> None:
         help=f"of the thermostat and, if START has no momenta, of those drawn for it, K {DEFAULT}",
     )
     command.add_argument(
-        "--friction", type=float, default=0.01, metavar="F", help=f"of Langevin, 1/fs {DEFAULT}"
+        "--friction",
+        type=float,
+        default=0.01,
+        metavar="F",
+        help=f"of the thermostat, 1/fs; the barostat is ten times slower {DEFAULT}",
+    )
+    command.add_argument(
+        "--pressure", type=float, default=0.0, metavar="P", help=f"of npt, GPa {DEFAULT}"
     )
     command.add_argument(
         "--every", type=int, default=10, metavar="N", help=f"steps between log rows {DEFAULT}"
@@ -259,6 +267,10 @@ def _relax(command: argparse.ArgumentParser) -> None:
         "--optimiser", choices=("bfgs", "fire"), default="bfgs", help=f"method {DEFAULT}"
     )
     command.add_argument("--cell", action="store_true", help="relax the cell too")
+    command.add_argument(
+        "--pressure", type=float, default=0.0, metavar="P", help=f"with --cell, GPa {DEFAULT}"
+    )
+    _committee(command, "energies, forces and stress are the mean over all")
 
 
 def _simulated(command: argparse.ArgumentParser) -> None:

@@ -21,13 +21,14 @@ from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS, FIRE
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sikff.training.config import Count, NonNegative, Positive
 from sikff.training.files import complete
 
 COLUMNS = ("step", "time_fs", "temperature_K", "epot_eV", "ekin_eV", "etot_eV")
 ACROSS = 1e-3  # Å; less is no component of a cell vector
+OF_CELL = ("volume_A3", "pressure_GPa")
 DEVIATION = "force_std_eV_per_A"  # of a committee: the largest over atoms and components
 
 
@@ -35,24 +36,35 @@ class MDSettings(BaseModel):
     """A simulation.
 
     Attributes:
-        ensemble: "nve" (velocity Verlet) or "nvt" (Langevin).
+        ensemble: "nve" (velocity Verlet), "nvt" (Langevin) or "npt" (Nosé-Hoover chains and the
+            barostat of Martyna, Tobias and Klein: the cell grows and shrinks, its shape stays).
         steps, timestep: number of steps, of so many fs.
         temperature: K. Of the thermostat and, if the structure has no momenta, of the momenta
             drawn at the start.
-        friction: of Langevin, 1/fs.
+        friction: of the thermostat, 1/fs: how fast it acts. The barostat is ten times slower.
+        pressure: GPa, of npt.
         every: steps between rows of the log and frames of the trajectory.
         seed: of momenta and thermostat.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    ensemble: Literal["nve", "nvt"] = "nve"
+    ensemble: Literal["nve", "nvt", "npt"] = "nve"
     steps: Count = 1000
     timestep: Positive = 0.5
     temperature: NonNegative = 300.0
     friction: Positive = 0.01
+    pressure: Annotated[float, Field(allow_inf_nan=False)] = 0.0
     every: Count = 10
     seed: Annotated[int, Field(ge=0)] = 0
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MDSettings:
+        if self.pressure and self.ensemble != "npt":
+            raise ValueError(
+                f"pressure is {self.pressure:g} GPa, but {self.ensemble} keeps the cell; take npt"
+            )
+        return self
 
 
 def run_md(
@@ -68,20 +80,21 @@ def run_md(
     stopped, by whatever, leaves those it has done.
 
     Args:
-        log: CSV file with step, time_fs, temperature_K, epot_eV, ekin_eV, etot_eV and, of a
-            committee, force_std_eV_per_A, the largest standard deviation of a force component. The
+        log: CSV file with step, time_fs, temperature_K, epot_eV, ekin_eV, etot_eV; of npt also
+            volume_A3 and pressure_GPa, with the part of the momenta; of a committee
+            force_std_eV_per_A, the largest standard deviation of a force component. The
             temperature is ASE's: from the kinetic energy of all degrees of freedom but those that
             constraints remove.
         trajectory: file of frames: ASE's binary .traj, or .xyz / .extxyz.
         on_step: called with the number of steps done.
 
     Returns:
-        steps, temperature_K (mean) and, of NVE, drift_mev_per_atom_per_ps (the slope of the
-        total energy).
+        steps, temperature_K (mean), of npt the means of volume_A3 and pressure_GPa, of nve
+        drift_mev_per_atom_per_ps (the slope of the total energy).
 
     Raises:
         ValueError: before any file is opened, for a structure that the calculator refuses or that
-            constraints leave no freedom.
+            constraints leave no freedom; of npt for one with constraints or without a 3D crystal.
         CalculationFailed: naming the step, if the run cannot go on: atoms that overlap, NaN.
     """
     rng = np.random.default_rng(settings.seed)
@@ -93,7 +106,9 @@ def run_md(
         momenta = thermal_momenta(atoms, settings.temperature, rng)
     atoms.set_momenta(momenta)
     dynamics = _dynamics(atoms, settings, rng)
+    barostat = settings.ensemble == "npt"
     committee = len(getattr(atoms.calc, "models", ())) > 1
+    columns = (*COLUMNS, *(OF_CELL if barostat else ()), *((DEVIATION,) if committee else ()))
     rows: list[tuple[float, ...]] = []
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
@@ -102,10 +117,12 @@ def run_md(
         log.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file)
-        writer.writerow((*COLUMNS, DEVIATION) if committee else COLUMNS)
+        writer.writerow(columns)
 
         def record() -> None:
             row = _row(atoms, dynamics.nsteps, settings.timestep)
+            if barostat:
+                row += (atoms.get_volume(), _pressure(atoms))
             if committee:
                 row += (atoms.calc.get_deviations(atoms)["forces_std"].max(),)
             rows.append(row)
@@ -124,10 +141,9 @@ def run_md(
                 f"(frames kept: {len(rows)}): {error}"
             ) from error
     table = np.array(rows)
-    summary: dict[str, float] = {
-        "steps": settings.steps,
-        "temperature_K": float(table[:, 2].mean()),
-    }
+    means = dict(zip(columns, table.mean(axis=0).tolist(), strict=True))
+    summary: dict[str, float] = {"steps": settings.steps}
+    summary |= {name: means[name] for name in ("temperature_K", *OF_CELL) if name in means}
     if settings.ensemble == "nve" and len(table) > 1:
         slope = np.polyfit(table[:, 1], table[:, 5], 1)[0]  # eV/fs
         summary["drift_mev_per_atom_per_ps"] = float(1e6 * slope / len(atoms))
@@ -156,6 +172,7 @@ def relax(
     steps: int = 500,
     optimiser: Literal["bfgs", "fire"] = "bfgs",
     cell: bool = False,
+    pressure: float = 0.0,
     report: str | None = None,
 ) -> bool:
     """Moves `atoms`, which carry the calculator, downhill; with `cell` also the cell.
@@ -165,22 +182,32 @@ def relax(
     Args:
         fmax: largest force (eV/Å) that counts as relaxed.
         steps: most steps to take.
+        pressure: GPa, under which the cell of a 3D crystal relaxes.
         report: file for ASE's log, "-" for standard output.
 
     Returns:
         Whether it came below `fmax`.
 
     Raises:
-        ValueError: if `fmax` is not positive, for atoms that the calculator refuses, or if the cell
-            is to relax and its periodic vectors do not lie along x, y or z or in a plane of two.
+        ValueError: if `fmax` is not positive, for atoms that the calculator refuses, if the cell
+            is to relax and its periodic vectors do not lie along x, y or z or in a plane of two,
+            or for a pressure on anything but the cell of a 3D crystal.
         PropertyNotImplementedError: if the cell is to relax and has no volume.
         CalculationFailed: naming the step, if the calculator fails on the way.
     """
     if not fmax > 0:
         raise ValueError(f"fmax is {fmax:g}; expected a force above 0 eV/Å")
+    if pressure and not (cell and atoms.pbc.all()):
+        raise ValueError(
+            f"pressure is {pressure:g} GPa; expected none, or a structure that is periodic in "
+            "three directions and whose cell may relax"
+        )
     atoms.get_forces()
     method = {"bfgs": BFGS, "fire": FIRE}[optimiser]
-    target = FrechetCellFilter(atoms, mask=_free_strains(atoms)) if cell else atoms
+    target: Any = atoms
+    if cell:
+        free = _free_strains(atoms)
+        target = FrechetCellFilter(atoms, free, scalar_pressure=pressure * units.GPa)
     with method(target, logfile=report) as optimisation:
         try:
             return bool(optimisation.run(fmax=fmax, steps=steps))
@@ -258,6 +285,16 @@ def _dynamics(
     if settings.ensemble == "nve":
         return VelocityVerlet(atoms, step)
     friction = settings.friction / units.fs
+    if settings.ensemble == "npt":
+        _check_barostat(atoms)
+        return _barostat()(
+            atoms,
+            step,
+            temperature_K=settings.temperature,
+            pressure_au=settings.pressure * units.GPa,
+            tdamp=1 / friction,
+            pdamp=10 / friction,
+        )
     return Langevin(
         atoms,
         step,
@@ -266,6 +303,30 @@ def _dynamics(
         fixcm=False,  # the canonical ensemble, exactly
         rng=rng,
     )
+
+
+def _check_barostat(atoms: ase.Atoms) -> None:
+    if not atoms.pbc.all():
+        raise ValueError(
+            f"npt needs a structure that is periodic in three directions; got pbc "
+            f"{atoms.pbc.tolist()}"
+        )
+    if atoms.constraints:
+        kinds = sorted({type(each).__name__ for each in atoms.constraints})
+        raise ValueError(f"npt moves all atoms with the cell; remove {', '.join(kinds)}")
+
+
+def _barostat() -> Callable[..., MolecularDynamics]:
+    try:
+        from ase.md.nose_hoover_chain import IsotropicMTKNPT
+    except ImportError as error:
+        raise ValueError(f"npt needs a newer ASE than {ase.__version__}; upgrade it") from error
+    return IsotropicMTKNPT
+
+
+def _pressure(atoms: ase.Atoms) -> float:
+    """GPa, with the part of the momenta."""
+    return float(-atoms.get_stress(include_ideal_gas=True)[:3].mean() / units.GPa)
 
 
 @contextmanager

@@ -95,14 +95,17 @@ def learning_curves(log: Mapping[str, np.ndarray]) -> Figure:
 
 
 def energy_drift(log: Mapping[str, np.ndarray], n_atoms: int) -> Figure:
-    """Change of the total energy, and the temperature, against time."""
-    figure, axes = new_figure(2)
+    """Change of the total energy, the temperature and a volume that changes, against time."""
+    figure, axes = new_figure(2 + ("volume_A3" in log))
     time = log["time_fs"] / 1000
     total = log["etot_eV"]
     axes[0].plot(time, 1000 * (total - total[0]) / n_atoms, color=BLUE)
     axes[0].set(ylabel="change of the total energy (meV/atom)")
     axes[1].plot(time, log["temperature_K"], color=ORANGE)
     axes[1].set(ylabel="temperature (K)")
+    if "volume_A3" in log:
+        axes[2].plot(time, log["volume_A3"], color=GREY)
+        axes[2].set(ylabel="volume (Å³)")
     for ax in axes:
         ax.set(xlabel="time (ps)")
     return figure

@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
     from sikff.forcefield import ForceFieldConfig
 
+RELAXATION = ("fmax", "steps", "optimiser", "cell", "pressure")
+
 
 def md(options: Namespace) -> None:
     """``sikff md``: writes a log, its plot and a trajectory."""
@@ -31,6 +33,9 @@ def md(options: Namespace) -> None:
         )
     refuse_to_replace(written, options.overwrite)
     atoms = _start(options, [options.model, *options.committee])
+    standing = any(model.config.frame.plane_origin is not None for model in atoms.calc.models)
+    if settings.ensemble == "npt" and standing:
+        raise ValueError("the model sees a plane, which no pressure moves; take nvt")
     with progress_bar(total=settings.steps, unit="step", disable=options.quiet) as bar:
         summary = run_md(
             atoms,
@@ -50,12 +55,10 @@ def relax(options: Namespace) -> None:
 
     refuse_to_replace([options.output], options.overwrite)
     dynamics.check_format(options.output)
-    atoms = _start(options, options.model)
-    report = None if options.quiet else "-"
+    atoms = _start(options, [options.model, *options.committee])
+    settings = {name: getattr(options, name) for name in RELAXATION}
     try:
-        done = dynamics.relax(
-            atoms, options.fmax, options.steps, options.optimiser, options.cell, report
-        )
+        done = dynamics.relax(atoms, **settings, report=None if options.quiet else "-")
     except KeyboardInterrupt:
         dynamics.write_structures(options.output, atoms)
         raise
@@ -67,7 +70,7 @@ def relax(options: Namespace) -> None:
         )
 
 
-def _start(options: Namespace, model: Path | list[Path]) -> ase.Atoms:
+def _start(options: Namespace, models: list[Path]) -> ase.Atoms:
     """The structure to move, with its constraints, what acts on it and the calculator."""
     from sikff.calculators import SIKFFCalculator
     from sikff.training.constraints import constrain
@@ -78,7 +81,7 @@ def _start(options: Namespace, model: Path | list[Path]) -> ase.Atoms:
     constrain(atoms, options.constraints)
     skin = {} if options.skin is None else {"skin": options.skin}
     where = {"device": options.device, "dtype": options.dtype}
-    atoms.calc = SIKFFCalculator(model, compile=options.compile, **where, **skin)
+    atoms.calc = SIKFFCalculator(models, compile=options.compile, **where, **skin)
     axis = _axis(options, atoms.calc.models[0].config)
     given = {"surface_origin": options.surface_origin, "surface": options.surface}
     given["electric_field"] = None if options.field is None else _field(options.field, axis)

@@ -116,6 +116,13 @@ def test_nothing_is_recomputed_without_a_change() -> None:
     atoms.get_forces()
     assert (atoms.calc.models[0].evaluations, atoms.calc.models[0].stresses) == (2, 1)
     assert atoms.calc.get_property("stress", atoms, allow_calculation=False) is not None
+    move(atoms)
+    atoms.get_forces()
+    atoms.get_stress()  # came with the forces, as it was asked for before
+    assert (atoms.calc.models[0].evaluations, atoms.calc.models[0].stresses) == (3, 2)
+    flat = structures()[3]
+    flat.calc = atoms.calc
+    assert flat.cell.rank < 3 and flat.get_forces().any()  # has no stress, nor needs one
     atoms.calc.set(electric_field=[0, 0, 0.1])  # the same as before
     move(atoms)
     assert atoms.calc.get_property("energy", atoms, allow_calculation=False) is None

@@ -126,7 +126,7 @@ def test_a_free_axis_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) 
     assert "expected three components, or one number with --axis" in capsys.readouterr().err
 
 
-def test_the_surface_acts() -> None:
+def test_the_surface_acts(capsys: pytest.CaptureFixture[str]) -> None:
     frame = {"plane_origin": (0.0, 0.0, -2.0), "surfaces": ("graphene", "NaCl")}
     model = force_field("C_inf_v", frame=frame)
     model.save("surface.sikff")
@@ -142,6 +142,8 @@ def test_the_surface_acts() -> None:
         difference = np.abs(there.get_forces() - first.get_forces()).max()
         assert difference < LIMITS.parity if same else difference > 1e-3
     assert md("--trajectory", "b.traj", "--log", "b.csv", model="surface.sikff") == 2  # which?
+    assert md(*given, "--ensemble", "npt", "--log", "c.csv", model="surface.sikff") == 2
+    assert "the model sees a plane, which no pressure moves" in capsys.readouterr().err
 
 
 @pytest.mark.filterwarnings("default")
@@ -160,13 +162,28 @@ def test_a_field_beyond_the_training_data_gets_one_line(
     assert not capsys.readouterr().err
 
 
-def test_a_committee_is_logged() -> None:
+def test_a_committee_moves_atoms_and_is_logged() -> None:
     other = load(O3)
     for parameter in other.parameters():
         parameter.data.mul_(1.01)
     other.save("other.sikff")
     assert md("--committee", "other.sikff", O3) == 0
     assert (read_log("md.csv")["force_std_eV_per_A"] > 0).all()
+    relax = ["relax", O3, "start.xyz", "--fmax", "1e-9", "--steps", "1", "--overwrite", *QUICK]
+    ends = []
+    for committee in ([], ["--committee", O3], ["--committee", "other.sikff"]):
+        assert main([*relax, *committee]) == 2  # one step does not get there
+        ends.append(read_structure("relaxed.extxyz").positions)
+    assert np.abs(ends[1] - ends[0]).max() < WRITTEN < 1e-4 < np.abs(ends[2] - ends[0]).max()
+
+
+def test_cells_follow_a_barostat() -> None:
+    ase.io.write("crystal.xyz", molecule("CH3OH", vacuum=1.2, pbc=True))
+    npt = ["--ensemble", "npt", "--pressure", "2", "--friction", "1"]
+    assert md(*npt, structure="crystal.xyz") == 0
+    log = read_log("md.csv")
+    assert np.abs(np.diff(log["volume_A3"])).min() > 0
+    assert np.isfinite(log["pressure_GPa"]).all()
 
 
 def test_files_are_replaced_only_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
@@ -200,6 +217,9 @@ def test_files_are_replaced_only_if_asked(capsys: pytest.CaptureFixture[str]) ->
         ("md {model} start.xyz --log .", "'.' is a folder; expected the name of a file"),
         ("md {model} start.xyz --log start.xyz/a.csv", "start.xyz"),
         ("md {model} start.xyz --skin -1", "skin"),
+        ("md {model} start.xyz --pressure 1", "pressure is 1 GPa, but nve keeps the cell"),
+        ("md {model} start.xyz --ensemble npt", "periodic in three directions"),
+        ("relax {model} start.xyz --pressure 1", "pressure is 1 GPa; expected none, or a"),
         ("md {model} start.xyz --field 0 0 nan", "field"),
         ("md {model} start.xyz --field 0 0 1", "field"),
         ("md {axial} start.xyz --field 0 1", "--field is 0.0 1.0; expected three components, or"),
@@ -260,7 +280,7 @@ def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
 def test_ctrl_c_in_a_relaxation(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(atoms: ase.Atoms, *_: object) -> bool:
+    def interrupted(atoms: ase.Atoms, **_: object) -> bool:
         atoms.positions += 1.0
         raise KeyboardInterrupt
 

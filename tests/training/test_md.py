@@ -53,6 +53,39 @@ def test_nve_conserves_energy_and_logs_it(tmp_path: Path, atoms: ase.Atoms) -> N
     assert steps == list(range(61))
 
 
+def test_npt_keeps_pressure_and_temperature(tmp_path: Path) -> None:
+    settings = {"ensemble": "npt", "steps": 600, "timestep": 4.0, "friction": 0.02}
+    volumes = []
+    for pressure in (0.0, 20.0):
+        atoms = bulk("Cu", cubic=True) * (2, 2, 1)
+        shape = atoms.cell.array / atoms.get_volume() ** (1 / 3)
+        atoms.calc = EMT()
+        settings["pressure"] = pressure
+        summary = run_md(atoms, MDSettings.model_validate(settings), tmp_path / "md.csv")
+        log = read_log(tmp_path / "md.csv")
+        late = log["step"] >= 200
+        assert log["pressure_GPa"][late].mean() == pytest.approx(pressure, abs=0.6)
+        assert log["temperature_K"][late].mean() == pytest.approx(300, abs=60)
+        assert log["volume_A3"][-1] == pytest.approx(atoms.get_volume())
+        assert summary["volume_A3"] == pytest.approx(log["volume_A3"].mean())
+        assert np.abs(atoms.cell.array / atoms.get_volume() ** (1 / 3) - shape).max() < 1e-9
+        volumes.append(log["volume_A3"][late].mean())
+    assert volumes[1] < 0.92 * volumes[0]  # a bulk modulus of some 140 GPa
+
+
+def test_what_npt_refuses(tmp_path: Path, atoms: ase.Atoms) -> None:
+    with pytest.raises(ValueError, match="pressure is 1 GPa, but nvt keeps the cell; take npt"):
+        MDSettings(ensemble="nvt", pressure=1)
+    npt, log = MDSettings(ensemble="npt"), tmp_path / "md.csv"
+    atoms.set_constraint(FixAtoms([0]))
+    with pytest.raises(ValueError, match="npt moves all atoms with the cell; remove FixAtoms"):
+        run_md(atoms, npt, log)
+    atoms.pbc = (True, True, False)
+    with pytest.raises(ValueError, match=r"periodic in three directions; got pbc \[True, True, F"):
+        run_md(atoms, npt, log)
+    assert not log.exists()
+
+
 @pytest.mark.parametrize("name", ["a.traj", "a.xyz", "a.extxyz"])
 def test_trajectory_holds_every_recorded_frame(tmp_path: Path, atoms: ase.Atoms, name: str) -> None:
     settings = MDSettings(ensemble="nvt", steps=10, every=5, temperature=500)
@@ -236,6 +269,18 @@ def test_cells_that_cannot_relax() -> None:
         each.calc, each.pbc = EMT(), pbc
         with pytest.raises(ValueError, match="the cell cannot relax: it is"):
             relax(each, cell=True)
+
+
+def test_cells_relax_under_pressure() -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    assert relax(atoms, fmax=1e-4, cell=True, pressure=10)
+    assert atoms.get_stress() / units.GPa == pytest.approx([-10] * 3 + [0] * 3, abs=0.01)
+    with pytest.raises(ValueError, match="pressure is 10 GPa; expected none, or"):
+        relax(atoms, pressure=10)
+    atoms.pbc = (True, True, False)
+    with pytest.raises(ValueError, match="periodic in three directions and whose cell may relax"):
+        relax(atoms, cell=True, pressure=10)
 
 
 def test_a_relaxation_that_cannot_go_on(atoms: ase.Atoms) -> None:
