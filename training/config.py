@@ -196,10 +196,11 @@ class TrainConfig(Section):
     def _model(cls, model: dict[str, Any]) -> dict[str, Any]:
         elements = tuple(model.get("atomic_energies", {})) or ("H",)
         try:
-            ForceFieldConfig(**{"elements": elements, **model})
+            config = ForceFieldConfig(**{"elements": elements, **model})
         except ValidationError as error:
             raise ValueError(sentence(error)) from error
-        return model
+        symbols = {"elements": list(config.elements), "atomic_energies": config.atomic_energies}
+        return model | {name: value for name, value in symbols.items() if name in model}
 
     @model_validator(mode="after")
     def _some_limit(self) -> TrainConfig:

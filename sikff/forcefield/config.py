@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
 
 from sikff.conditions import NO_FIELD, VACUUM, Conditions, Vector
@@ -105,7 +105,7 @@ class ForceFieldConfig(BaseModel):
     """All that defines a :class:`ForceField`, except its weights.
 
     Attributes:
-        elements: chemical symbols the model knows.
+        elements: chemical symbols the model knows, or atomic numbers for them.
         group: symmetry group by name; axis: direction of its principal axis, which is also the
             direction of heights and of the field an axial model reads.
         type_group: a larger group, whose irreps up to max_frequency the features have as far as
@@ -127,7 +127,7 @@ class ForceFieldConfig(BaseModel):
         radial_functions: number of radial basis functions.
         species_channels: size of the species embedding seen by the kernel.
         readout_width: hidden width of the readouts.
-        atomic_energies: E0 of each element, eV (missing: 0).
+        atomic_energies: E0 of each element, eV (missing: 0), by symbol or atomic number.
         energy_scale: eV; multiplies what the network returns.
         average_neighbours: mean over the atoms of the training data of sum_j u(r_ij)^2, u the
             envelope of the cutoff: the number of neighbours, far ones counting less. Training says
@@ -159,6 +159,23 @@ class ForceFieldConfig(BaseModel):
     energy_scale: Positive = 1.0
     average_neighbours: Positive = 1.0
     zbl: bool = False
+
+    @field_validator("elements", mode="before")
+    @classmethod
+    def _symbols(cls, elements: Any) -> Any:
+        if isinstance(elements, Sequence) and not isinstance(elements, str):
+            return tuple(map(_symbol, elements))
+        return elements
+
+    @field_validator("atomic_energies", mode="before")
+    @classmethod
+    def _by_symbol(cls, energies: Any) -> Any:
+        if isinstance(energies, Mapping):
+            found = {_symbol(element): energy for element, energy in energies.items()}
+            if len(found) < len(energies):
+                raise ValueError(f"got {list(energies)}; expected each element once")
+            return found
+        return energies
 
     @field_validator("elements")
     @classmethod
@@ -223,3 +240,11 @@ class ForceFieldConfig(BaseModel):
     def symmetry_group_of_types(self) -> SymmetryGroup:
         """The group whose irreps the features are made of: G itself, or a larger one."""
         return SymmetryGroup(self.type_group or self.group, self.axis)
+
+
+def _symbol(element: Any) -> Any:
+    """The chemical symbol of an atomic number; anything else as it is, numbers as text."""
+    number = int(element) if str(element).isdecimal() else 0
+    if 1 <= number < len(chemical_symbols):
+        return chemical_symbols[number]
+    return str(element) if isinstance(element, int) else element

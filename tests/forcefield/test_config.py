@@ -18,7 +18,12 @@ from sikff import ForceFieldConfig, SymmetryGroup
         ({"cutoff": float("nan")}, "greater than 0|finite"),
         ({"layers": 0}, "greater than or equal to 1"),
         ({"chanels": 3}, "chanels"),
+        ({"elements": (1, "H")}, "distinct"),
+        ({"elements": (0, 119)}, "chemical symbols"),
+        ({"elements": "HO"}, "tuple"),
         ({"atomic_energies": {"He": 1.0}}, "name He"),
+        ({"atomic_energies": {2: 1.0}}, "name He"),
+        ({"atomic_energies": {"H": 1.0, 1: 1.0}}, "expected each element once"),
         ({"frame": {"plane_origin": (0, 0, 0)}, "group": "O(3)"}, "keeps its normal"),
         ({"frame": {"plane_origin": (0, 0, 0)}, "group": "D_inf_h"}, "keeps its normal"),
         ({"frame": {"plane_origin": (0, 0, 0), "slit_width": 9}, "group": "Oh"}, "round, such as"),
@@ -44,6 +49,12 @@ def test_a_field_in_a_mirror_plane_is_a_frame() -> None:
     frame = {"field": True}
     config = ForceFieldConfig(elements=("H",), group="Cs", frame=frame, vacuum_group="O(3)")
     assert len(config.symmetry_group.kept_vectors) == 2
+
+
+def test_elements_are_symbols_or_atomic_numbers() -> None:
+    symbols = ForceFieldConfig(elements=("H", "O"), atomic_energies={"O": -2.0})
+    for elements, key in (((1, 8), 8), (["1", "O"], "8")):
+        assert ForceFieldConfig(elements=elements, atomic_energies={key: -2.0}) == symbols
 
 
 def test_it_is_frozen_and_survives_json() -> None:

@@ -25,6 +25,13 @@ def test_reads_yaml_and_overrides(path: Path) -> None:
     assert (config.loss.kind, config.lr, config.max_epochs) == ("mse", 0.001, 2)
 
 
+def test_elements_may_be_atomic_numbers(path: Path) -> None:
+    given = ["model.elements=[1, O]", "model.atomic_energies={1: -13.6}"]
+    model = read_config(path, [*given, "model.atomic_energies.8=-432"]).model
+    assert model["elements"] == ["H", "O"]
+    assert model["atomic_energies"] == {"H": -13.6, "O": -432.0}
+
+
 @pytest.mark.parametrize(
     ("valid", "read"), [("0.2", 0.2), ("20", 20), ("v.xyz", Path("v.xyz")), ("1", 1)]
 )
