@@ -98,8 +98,8 @@ def _train(options: Namespace) -> None:
 
     import torch
 
+    from sikff.forcefield.files import read_header
     from sikff.training.fit import fit
-    from sikff.training.plots import read_log
 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -109,11 +109,10 @@ def _train(options: Namespace) -> None:
         model = fit(config, resume=options.resume, progress=not quiet, report=report)
     except SystemExit as end:  # Lightning's answer to Ctrl-C
         raise KeyboardInterrupt("--resume goes on after the last whole epoch") from end
-    log = read_log(config.output / "log.csv")
-    best = log["valid_loss"].argmin()
+    found = read_header(model)["provenance"]["validation"]
     for key in ("energy_mae_mev_per_atom", "force_mae_mev_per_a"):
-        if key in log:
-            report(f"{key} {log[key][best]:.4g} (validation, epoch {int(log['epoch'][best])})")
+        if key in found:
+            report(f"{key} {found[key]:.4g} (validation, epoch {found['epoch']})")
     report(f"wrote {model}")
 
 

@@ -126,7 +126,9 @@ class TrainConfig(Section):
         data, loss: see there. model: the keys of :class:`ForceFieldConfig`; elements,
             atomic_energies, energy_scale and average_neighbours come from the data if not given.
         start: a trained model to go on from. None: random weights, rescaled on the training set.
-        output: folder of the run: model.sikff (the best), last.ckpt, log.csv, config.yaml, plots.
+        output: folder of the run: model.sikff, last.ckpt, log.csv, config.yaml, plots. The model is
+            that of the lowest validation loss, or of a later epoch within 2 % of it: so little says
+            nothing, and the later weights saw a lower learning rate.
         batch_size: structures in a step, over all devices.
         max_epochs, max_minutes: the run ends at the first limit it meets. Minutes do not count
             what comes before the first step, such as reading data and compiling.

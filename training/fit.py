@@ -60,7 +60,7 @@ def fit(
     progress: bool = False,
     report: Callable[[str], None] = lambda line: None,
 ) -> Path:
-    """Trains a force field and writes the best one to ``model.sikff`` in the output folder.
+    """Trains a force field and writes the best to ``model.sikff`` in the output folder.
 
     Beside it: log.csv, learning_curves.png, parity.png (validation), config.yaml and last.ckpt;
     start.sikff, if the run starts from a trained model.

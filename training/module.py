@@ -184,13 +184,13 @@ class FitModule(L.LightningModule):
             "valid_loss": valid_loss,
             **metrics,
         }
-        improved = self.patience.improved(valid_loss)
+        self.patience.take(valid_loss)
         if self.config.schedule == "plateau":
             self.patience.shrink(self.config.plateau_patience, self.config.plateau_factor)
         if self.config.patience is not None and self.patience.waited >= self.config.patience:
             self.trainer.should_stop = True
         if self.trainer.is_global_zero:
-            if improved:
+            if self.patience.lowest(valid_loss):
                 self.averaged.save(self.config.output / "model.sikff", self._provenance(row))
             self.run_log.append(row)
 

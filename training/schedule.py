@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from dataclasses import asdict, dataclass
 
+SAME = 0.02  # of a validation loss: some hundred structures do not tell smaller differences
+
 
 def warm_up_factor(progress: float, warm_up: float) -> float:
     """Rises in a line from 0 to 1 while the part of the run that is done is below `warm_up`."""
@@ -31,13 +33,16 @@ class Patience:
     waited: int = 0
     factor: float = 1.0
 
-    def improved(self, loss: float) -> bool:
-        """Takes note of the validation loss of an epoch; whether it is the lowest."""
+    def take(self, loss: float) -> None:
+        """Takes note of the validation loss of an epoch."""
         if loss < self.best:
             self.best, self.waited = loss, 0
         else:
             self.waited += 1
-        return self.waited == 0
+
+    def lowest(self, loss: float) -> bool:
+        """Whether the latest loss is the lowest, as far as can be told."""
+        return loss <= (1 + SAME) * self.best
 
     def shrink(self, patience: int, factor: float) -> None:
         """Lowers the learning rate if the last improvement is so many epochs, or twice, ... ago."""

@@ -7,7 +7,6 @@ import sys
 from pathlib import Path
 
 import ase.io
-import numpy as np
 import pytest
 import torch
 import yaml
@@ -66,7 +65,7 @@ def test_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFixture[s
     summary, _, sections = capsys.readouterr().out.partition("\n\n")
     described = yaml.safe_load(sections)
     assert described["model"]["elements"] == ["Ni", "Cu"]
-    resumed = np.argmin(log["valid_loss"]) == 2  # the third epoch is the best
+    resumed = log["valid_loss"][2] <= 1.02 * min(log["valid_loss"])  # the third epoch is kept
     assert described["provenance"]["training"]["max_epochs"] == (3 if resumed else 2)
     for said in ("O(3) force field for Ni, Cu", "4 Å", "in float64", "version 1", "none"):
         assert said in summary
