@@ -29,6 +29,7 @@ from sikff.forcefield import EnergyModel
 from sikff.graph import AtomicGraph, has_volume
 from sikff.skin import SkinList
 
+MADE_WITH = ("model", "device", "dtype", "skin", "compile", "replay_after")
 READ = ("positions", "numbers", "pbc")  # of the atoms, and their cell
 
 
@@ -73,6 +74,7 @@ class SIKFFCalculator(Calculator):
 
     Attributes:
         models: the models, one or those of the committee.
+        sources: their files, or their classes; ASE writes them into its databases.
 
     Raises:
         FileNotFoundError: if a file is missing.
@@ -106,6 +108,11 @@ class SIKFFCalculator(Calculator):
         **kwargs: Any,
     ) -> None:
         models = [model] if isinstance(model, str | Path | EnergyModel) else model
+        if replay_after is not None and not (isinstance(replay_after, int) and replay_after >= 0):
+            raise ValueError(
+                f"replay_after is {replay_after!r}; expected a number of calls or None"
+            )
+        self.sources = [type(m).__name__ if isinstance(m, EnergyModel) else str(m) for m in models]
         self.device, dtype = chosen_device(device), chosen_dtype(dtype)
         self.models = [prepared(each, self.device, dtype) for each in models]
         check_committee(self.models)
@@ -125,6 +132,13 @@ class SIKFFCalculator(Calculator):
         given = (electric_field, surface_origin, surface)
         super().__init__(**dict(zip(KEYS, given, strict=True)), **kwargs)
 
+    def __repr__(self) -> str:
+        return f"{type(self).__name__}({', '.join(self.sources)}, device={str(self.device)!r})"
+
+    def todict(self, skip_default: bool = True) -> dict[str, Any]:
+        """What ASE keeps of it in databases: the sources, and the parameters."""
+        return {"model": self.sources, **super().todict(skip_default)}
+
     @property
     def neighbour_rebuilds(self) -> int:
         """Searches for neighbours so far; one more for each further cutoff in a committee."""
@@ -139,7 +153,8 @@ class SIKFFCalculator(Calculator):
         unknown = sorted(set(kwargs) - set(KEYS))
         if unknown:
             raise ValueError(
-                f"the calculator has no parameter {', '.join(unknown)}; expected {', '.join(KEYS)}"
+                f"the calculator has no parameter {', '.join(unknown)}; expected "
+                f"{', '.join(KEYS)} or, when it is made, {', '.join(MADE_WITH)}"
             )
         Conditions.of(kwargs)  # refuses what is none
         return super().set(**kwargs)

@@ -200,8 +200,7 @@ def _md(command: argparse.ArgumentParser) -> None:
         "--ensemble",
         choices=("nve", "nvt", "npt"),
         default="nve",
-        help="nve: velocity Verlet, nvt: Langevin, npt: Nosé-Hoover and Martyna-Tobias-Klein, the "
-        f"volume changes {DEFAULT}",
+        help=f"nve: velocity Verlet, nvt: Langevin, npt: Langevin also of the volume {DEFAULT}",
     )
     command.add_argument(
         "--steps", type=int, default=1000, metavar="N", help=f"time steps {DEFAULT}"
@@ -215,6 +214,9 @@ def _md(command: argparse.ArgumentParser) -> None:
         default=300.0,
         metavar="K",
         help=f"of the thermostat and, if START has no momenta, of those drawn for it, K {DEFAULT}",
+    )
+    command.add_argument(
+        "--new-momenta", action="store_true", help="draw momenta, also if START has some"
     )
     command.add_argument(
         "--friction",
@@ -276,7 +278,7 @@ def _relax(command: argparse.ArgumentParser) -> None:
 def _simulated(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=Path, metavar="MODEL", help="model file")
     command.add_argument(
-        "structure", type=Path, metavar="START", help="the last structure of this file"
+        "structure", type=Path, metavar="START", help="a file; its last structure is the start"
     )
     command.add_argument("--constraints", nargs="+", default=[], metavar="SPEC", help=CONSTRAINTS)
     command.add_argument(

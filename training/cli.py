@@ -184,14 +184,14 @@ def _predict(options: Namespace) -> None:
     from sikff.forcefield import load
     from sikff.training.data import read_frames
     from sikff.training.labels import add_names
-    from sikff.training.md import write_structures
     from sikff.training.predict import predict, spread
+    from sikff.training.structures import write_structures
 
     if options.output.suffix not in (".xyz", ".extxyz"):  # others drop what belongs to atoms
         raise ValueError(f"{str(options.output)!r}: expected a name in .xyz or .extxyz")
-    refuse_to_replace([options.output], options.overwrite)
-    device, frames = chosen_device(options.device), read_frames(options.data)
     paths = [options.model, *options.committee]
+    refuse_to_replace([options.output], options.overwrite, read=paths)
+    device, frames = chosen_device(options.device), read_frames(options.data)
     models = [load(path, device, options.dtype).freeze() for path in paths]
     total = len(frames.atoms)
     with progress_bar(total=total, unit="frame", disable=options.quiet) as bar:

@@ -3,20 +3,16 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import ase
-import ase.io
 import numpy as np
 from ase import units
 from ase.calculators.calculator import CalculationFailed, CalculatorError
 from ase.constraints import FixBondLengths, FixCom
 from ase.filters import FrechetCellFilter
-from ase.io.formats import UnknownFileTypeError, filetype, ioformats
-from ase.io.trajectory import Trajectory
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
@@ -24,7 +20,7 @@ from ase.optimize import BFGS, FIRE
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sikff.training.config import Count, NonNegative, Positive
-from sikff.training.files import complete
+from sikff.training.structures import frame_writer
 
 COLUMNS = ("step", "time_fs", "temperature_K", "epot_eV", "ekin_eV", "etot_eV")
 ACROSS = 1e-3  # Å; less is no component of a cell vector
@@ -36,8 +32,8 @@ class MDSettings(BaseModel):
     """A simulation.
 
     Attributes:
-        ensemble: "nve" (velocity Verlet), "nvt" (Langevin) or "npt" (Nosé-Hoover chains and the
-            barostat of Martyna, Tobias and Klein: the cell grows and shrinks, its shape stays).
+        ensemble: "nve" (velocity Verlet), "nvt" (Langevin) or "npt" (Langevin, also of the cell,
+            which grows and shrinks but keeps its shape: Quigley and Probert, 2004).
         steps, timestep: number of steps, of so many fs.
         temperature: K. Of the thermostat and, if the structure has no momenta, of the momenta
             drawn at the start.
@@ -60,6 +56,8 @@ class MDSettings(BaseModel):
 
     @model_validator(mode="after")
     def _consistent(self) -> MDSettings:
+        if self.ensemble == "npt" and not self.temperature:
+            raise ValueError("temperature is 0 K; npt expects one above, or take nvt")
         if self.pressure and self.ensemble != "npt":
             raise ValueError(
                 f"pressure is {self.pressure:g} GPa, but {self.ensemble} keeps the cell; take npt"
@@ -76,8 +74,8 @@ def run_md(
 ) -> dict[str, float]:
     """Runs molecular dynamics; `atoms` carry the calculator and end as the last frame.
 
-    Constraints of the atoms stay in force. Rows and frames are written as they come: a run that is
-    stopped, by whatever, leaves those it has done.
+    Constraints of the atoms stay in force. Rows and frames are written as they come, those of the
+    last step in any case: a run that is stopped, by whatever, leaves those it has done.
 
     Args:
         log: CSV file with step, time_fs, temperature_K, epot_eV, ekin_eV, etot_eV; of npt also
@@ -89,7 +87,7 @@ def run_md(
         on_step: called with the number of steps done.
 
     Returns:
-        steps, temperature_K (mean), of npt the means of volume_A3 and pressure_GPa, of nve
+        steps, means over the rows (temperature_K, of npt volume_A3 and pressure_GPa), of nve
         drift_mev_per_atom_per_ps (the slope of the total energy).
 
     Raises:
@@ -113,7 +111,7 @@ def run_md(
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
-        _frame_writer(atoms, trajectory) as write_frame,
+        frame_writer(atoms, trajectory) as write_frame,
         log.open("w", newline="", encoding="utf-8") as file,
     ):
         writer = csv.writer(file)
@@ -135,10 +133,13 @@ def run_md(
             dynamics.attach(lambda: on_step(dynamics.nsteps), interval=1)
         try:
             dynamics.run(settings.steps)
+            if settings.steps % settings.every:
+                record()
         except (CalculatorError, ValueError, RuntimeError) as error:  # FixBondLengths: the last
             raise CalculationFailed(
                 f"dynamics stopped in step {dynamics.nsteps + 1} of {settings.steps} "
-                f"(frames kept: {len(rows)}): {error}"
+                f"(frames kept: {len(rows)}): {error}. The time step may be too long, or the start "
+                "too far from rest"
             ) from error
     table = np.array(rows)
     means = dict(zip(columns, table.mean(axis=0).tolist(), strict=True))
@@ -231,53 +232,6 @@ def _free_strains(atoms: ase.Atoms) -> list[bool]:
     return [x, y, z, y and z, x and z, x and y]
 
 
-def read_structure(path: str | Path) -> ase.Atoms:
-    """The last structure of a file, with its constraints.
-
-    Raises:
-        FileNotFoundError, ValueError: if it is missing, unreadable or empty.
-    """
-    if not Path(path).is_file():
-        raise FileNotFoundError(f"no structure file {str(path)!r}")
-    try:
-        found = list(ase.io.iread(path, index="-1:", do_not_split_by_at_sign=True))
-    except Exception as error:  # readers of ASE raise anything
-        raise ValueError(f"ASE cannot read {str(path)!r} ({error!r})") from error
-    if not found or not len(found[0]):
-        raise ValueError(f"{str(path)!r} holds no atoms")
-    return found[0]
-
-
-def check_format(path: str | Path) -> None:
-    """Refuses names that do not tell ASE in which format to write.
-
-    Raises:
-        ValueError: if there is none.
-    """
-    try:
-        known = ioformats[filetype(str(path), read=False)].can_write
-    except (UnknownFileTypeError, KeyError):
-        known = False
-    if not known:
-        raise ValueError(f"ASE cannot write {str(path)!r}; expected a name such as a.extxyz")
-
-
-def write_structures(path: str | Path, atoms: ase.Atoms | Sequence[ase.Atoms]) -> None:
-    """Writes one structure or several in the format of the suffix.
-
-    Raises:
-        ValueError: if ASE has no such format, or it cannot hold these atoms.
-        OSError: if the file cannot be written.
-    """
-    with complete(path) as temporary:
-        try:
-            ase.io.write(temporary, atoms)
-        except OSError:
-            raise
-        except Exception as error:  # writers of ASE raise anything
-            raise ValueError(f"ASE cannot write {str(path)!r} ({error!r})") from error
-
-
 def _dynamics(
     atoms: ase.Atoms, settings: MDSettings, rng: np.random.Generator
 ) -> MolecularDynamics:
@@ -287,13 +241,17 @@ def _dynamics(
     friction = settings.friction / units.fs
     if settings.ensemble == "npt":
         _check_barostat(atoms)
+        period = 10 / friction
         return _barostat()(
             atoms,
             step,
             temperature_K=settings.temperature,
-            pressure_au=settings.pressure * units.GPa,
-            tdamp=1 / friction,
-            pdamp=10 / friction,
+            externalstress=-settings.pressure * units.GPa,
+            hydrostatic=True,
+            T_tau=1 / friction,
+            P_tau=period,
+            P_mass=3 * len(atoms) * units.kB * settings.temperature * period**2,
+            rng=rng,
         )
     return Langevin(
         atoms,
@@ -318,37 +276,15 @@ def _check_barostat(atoms: ase.Atoms) -> None:
 
 def _barostat() -> Callable[..., MolecularDynamics]:
     try:
-        from ase.md.nose_hoover_chain import IsotropicMTKNPT
+        from ase.md.langevinbaoab import LangevinBAOAB
     except ImportError as error:
         raise ValueError(f"npt needs a newer ASE than {ase.__version__}; upgrade it") from error
-    return IsotropicMTKNPT
+    return LangevinBAOAB
 
 
 def _pressure(atoms: ase.Atoms) -> float:
     """GPa, with the part of the momenta."""
     return float(-atoms.get_stress(include_ideal_gas=True)[:3].mean() / units.GPa)
-
-
-@contextmanager
-def _frame_writer(atoms: ase.Atoms, path: str | Path | None) -> Iterator[Callable[[], None]]:
-    if path is None:
-        yield lambda: None
-        return
-    path = Path(path)
-    if path.suffix not in (".traj", ".xyz", ".extxyz"):
-        raise ValueError(f"trajectory {str(path)!r}: expected a name in .traj, .xyz or .extxyz")
-    path.parent.mkdir(parents=True, exist_ok=True)
-    if path.suffix == ".traj":
-        with Trajectory(path, "w", atoms) as trajectory:
-            yield trajectory.write
-    else:
-        with path.open("w", encoding="utf-8") as file:
-
-            def write() -> None:
-                ase.io.write(file, atoms, format="extxyz")
-                file.flush()
-
-            yield write
 
 
 def _row(atoms: ase.Atoms, step: int, timestep: float) -> tuple[float, ...]:

@@ -31,11 +31,16 @@ def md(options: Namespace) -> None:
         raise ValueError(
             f"two of log, its plot and trajectory have one name: {', '.join(map(str, written))}"
         )
-    refuse_to_replace(written, options.overwrite)
-    atoms = _start(options, [options.model, *options.committee])
-    standing = any(model.config.frame.plane_origin is not None for model in atoms.calc.models)
-    if settings.ensemble == "npt" and standing:
-        raise ValueError("the model sees a plane, which no pressure moves; take nvt")
+    models = [options.model, *options.committee]
+    refuse_to_replace(written, options.overwrite, read=[*models, options.structure])
+    atoms = _start(options, models)
+    if settings.ensemble == "npt":
+        _refuse_to_strain(atoms)
+    if options.new_momenta:
+        atoms.set_array("momenta", None)
+    atoms.get_forces()  # what is refused is refused before a bar begins
+    if atoms.has("momenta") and not options.quiet:
+        print(f"with the momenta of {options.structure}: {atoms.get_temperature():.4g} K")
     with progress_bar(total=settings.steps, unit="step", disable=options.quiet) as bar:
         summary = run_md(
             atoms,
@@ -52,22 +57,30 @@ def md(options: Namespace) -> None:
 def relax(options: Namespace) -> None:
     """``sikff relax``: writes the structure, reached or not."""
     from sikff.training import md as dynamics
+    from sikff.training.structures import check_format, write_structures
 
-    refuse_to_replace([options.output], options.overwrite)
-    dynamics.check_format(options.output)
-    atoms = _start(options, [options.model, *options.committee])
+    models = [options.model, *options.committee]
+    refuse_to_replace([options.output], options.overwrite, read=models)
+    check_format(options.output)
+    atoms = _start(options, models)
+    atoms.set_array("momenta", None)
+    if options.cell:
+        _refuse_to_strain(atoms)
     settings = {name: getattr(options, name) for name in RELAXATION}
     try:
         done = dynamics.relax(atoms, **settings, report=None if options.quiet else "-")
     except KeyboardInterrupt:
-        dynamics.write_structures(options.output, atoms)
+        write_structures(options.output, atoms)
         raise
-    dynamics.write_structures(options.output, atoms)
+    write_structures(options.output, atoms)
     if not done:
         raise ValueError(
             f"not below {options.fmax:g} eV/Å after {options.steps} steps; wrote the structure "
             f"reached to {str(options.output)!r}"
         )
+    energy, force = atoms.get_potential_energy(), abs(atoms.get_forces()).max()
+    print_table({"energy_eV": f"{energy:.6f}", "largest_force_eV_per_A": force})
+    print(f"wrote {options.output}")
 
 
 def _start(options: Namespace, models: list[Path]) -> ase.Atoms:
@@ -75,7 +88,7 @@ def _start(options: Namespace, models: list[Path]) -> ase.Atoms:
     from sikff.calculators import SIKFFCalculator
     from sikff.training.constraints import constrain
     from sikff.training.labels import without_labels
-    from sikff.training.md import read_structure
+    from sikff.training.structures import read_structure
 
     atoms = without_labels(read_structure(options.structure))  # atoms move, labels would not
     constrain(atoms, options.constraints)
@@ -87,6 +100,19 @@ def _start(options: Namespace, models: list[Path]) -> ase.Atoms:
     given["electric_field"] = None if options.field is None else _field(options.field, axis)
     atoms.info |= {key: value for key, value in given.items() if value is not None}
     return atoms
+
+
+def _refuse_to_strain(atoms: ase.Atoms) -> None:
+    """Refuses to strain a cell across a plane, which would stay where it is."""
+    import numpy as np
+
+    for config in (model.config for model in atoms.calc.models):
+        across = abs(atoms.cell.array[atoms.pbc] @ np.array(config.axis)).max(initial=0.0)
+        if config.frame.plane_origin is not None and across > 1e-3:
+            raise ValueError(
+                "the model sees a plane, which no pressure moves; expected a structure that is not "
+                "periodic across it, or a cell that stays as it is"
+            )
 
 
 def _axis(options: Namespace, config: ForceFieldConfig) -> Sequence[float] | None:

@@ -33,11 +33,17 @@ def plain_warnings() -> Iterator[None]:
         yield
 
 
-def refuse_to_replace(paths: Sequence[Path], overwrite: bool) -> None:
-    """Refuses names under which nothing can be written, or only in the place of something else."""
+def refuse_to_replace(paths: Sequence[Path], overwrite: bool, read: Sequence[Path] = ()) -> None:
+    """Refuses names under which nothing can be written, or only in the place of something else.
+
+    Files that the command reads are never replaced.
+    """
+    inputs = {path.resolve() for path in read}
     for path in paths:
         if path.is_dir():
             raise ValueError(f"{str(path)!r} is a folder; expected the name of a file")
+        if path.resolve() in inputs:
+            raise ValueError(f"{str(path)!r} is read by this command; choose another name for it")
         above = next(folder for folder in path.absolute().parents if folder.exists())
         if not above.is_dir():
             raise ValueError(f"{str(path)!r} cannot be: {str(above)!r} is a file and no folder")

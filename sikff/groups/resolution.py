@@ -15,18 +15,28 @@ def mistaken_for(group: SymmetryGroup, max_frequency: int) -> SymmetryGroup | No
     """The continuous group whose networks are those of a finite group, if there is one.
 
     What a network couples are three irreps of frequency up to max_frequency, so what it can know of
-    its group are the invariants in O(3) irreps of degree up to three times that, and directions,
-    which are of degree 1. If the finite group has no others there than the continuous one, a
-    network of it is exactly one of the latter: of C_nv with n > 3 max_frequency one of C_inf_v, of
-    Oh with frequencies up to 1 one of O(3).
+    its group are the invariants of degree up to three times that, and directions, which are of
+    degree 1: networks of C_nv with n > 3 max_frequency are those of C_inf_v, networks of Oh with
+    frequencies up to 1 those of O(3).
+    """
+    degree = max(3 * max_frequency, 1)  # axial vectors would be products
+    return same_invariants(group, degree, axial_vectors=max_frequency > 0)
+
+
+def same_invariants(
+    group: SymmetryGroup, max_degree: int, axial_vectors: bool = True
+) -> SymmetryGroup | None:
+    """The continuous group around a finite one that has no fewer invariants of low degree.
+
+    Compared are the invariants in O(3) irreps of both parities and degrees up to max_degree,
+    perhaps without the axial vectors.
     """
     if group.lie_dimension:
         return None
     larger = SymmetryGroup.from_generators(group.generators, lie_axes=[group.axis])
-    degree = max(3 * max_frequency, 1)
-    own, expected = _invariants(group.elements, degree), _expected(larger, degree)
-    if max_frequency == 0:
-        own[0, 1] = expected[0, 1]  # directions are vectors; axial vectors would be products
+    own, expected = _invariants(group.elements, max_degree), _expected(larger, max_degree)
+    if not axial_vectors:
+        own[0, 1] = expected[0, 1]
     return larger if np.array_equal(own, expected) else None
 
 

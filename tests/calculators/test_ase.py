@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import ase
+import ase.db
 import numpy as np
 import pytest
 import torch
@@ -122,6 +123,26 @@ def test_reads_a_model_file(tmp_path: Path) -> None:
     assert np.abs(atoms.get_forces() - other.get_forces()).max() < LIMITS.parity
     with pytest.raises(FileNotFoundError):
         SIKFFCalculator(tmp_path / "absent.sikff")
+
+
+def test_a_database_tells_the_model(tmp_path: Path) -> None:
+    path = tmp_path / "m.sikff"
+    force_field().save(path)
+    atoms = molecule("H2")
+    atoms.calc = SIKFFCalculator([path, force_field()], device="cpu")
+    atoms.get_forces()
+    assert repr(atoms.calc) == f"SIKFFCalculator({path}, ForceField, device='cpu')"
+    with ase.db.connect(tmp_path / "a.db") as rows:
+        rows.write(atoms)
+        assert next(rows.select()).calculator_parameters == {"model": [str(path), "ForceField"]}
+
+
+def test_keywords_that_are_not_understood() -> None:
+    with pytest.raises(ValueError, match=r"no parameter default_dtype; expected .*, dtype, skin"):
+        SIKFFCalculator(PairModel(), default_dtype="float64")
+    for value in (-3, 2.5, "never"):
+        with pytest.raises(ValueError, match=r"replay_after is .*; expected a number of calls or"):
+            SIKFFCalculator(PairModel(), replay_after=value)
 
 
 def test_compiled_models_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:

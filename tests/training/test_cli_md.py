@@ -1,6 +1,7 @@
 """The command in motion: dynamics and relaxation, their files, and what may stop them."""
 
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -22,8 +23,9 @@ from force_fields import force_field
 from sikff import load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.cli import main
-from sikff.training.md import read_structure
+from sikff.training.md import thermal_momenta
 from sikff.training.plots import read_log
+from sikff.training.structures import read_structure
 from tolerances import TOLERANCES, WRITTEN
 
 LIMITS = TOLERANCES[torch.float64]
@@ -143,7 +145,14 @@ def test_the_surface_acts(capsys: pytest.CaptureFixture[str]) -> None:
         assert difference < LIMITS.parity if same else difference > 1e-3
     assert md("--trajectory", "b.traj", "--log", "b.csv", model="surface.sikff") == 2  # which?
     assert md(*given, "--ensemble", "npt", "--log", "c.csv", model="surface.sikff") == 2
+    assert "periodic in three directions" in capsys.readouterr().err
+    for pbc, answer in (((True, True, True), 2), ((True, True, False), 0)):
+        box = molecule("CH3OH", cell=(8, 8, 8), pbc=pbc)
+        ase.io.write("box.xyz", box)
+        relax = ["relax", "surface.sikff", "box.xyz", *given, "--cell", "--fmax", "1e3"]
+        assert main([*relax, "--overwrite", *QUICK]) == answer
     assert "the model sees a plane, which no pressure moves" in capsys.readouterr().err
+    assert md(*given, "--ensemble", "npt", structure="box.xyz", model="surface.sikff") == 2
 
 
 @pytest.mark.filterwarnings("default")
@@ -184,6 +193,51 @@ def test_cells_follow_a_barostat() -> None:
     log = read_log("md.csv")
     assert np.abs(np.diff(log["volume_A3"])).min() > 0
     assert np.isfinite(log["pressure_GPa"]).all()
+
+
+def test_the_last_step_is_recorded() -> None:
+    assert md("--every", "3", "--trajectory", "a.traj") == 0
+    assert read_log("md.csv")["step"].tolist() == [0, 3, 4]
+    assert len(ase.io.read("a.traj", index=":")) == 3
+
+
+def test_what_is_read_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+    model = Path("model.sikff")
+    shutil.copy(O3, model)
+    kept = model.read_bytes()
+    for command in (
+        "md model.sikff start.xyz --log model.sikff",
+        "md model.sikff start.xyz --trajectory start.xyz",
+        f"md {O3} start.xyz --committee {O3} model.sikff --trajectory ./model.sikff",
+        "relax model.sikff start.xyz --output model.sikff",
+    ):
+        assert main([*command.split(), "--overwrite", "--device", "cpu"]) == 2
+        assert "is read by this command; choose another name" in capsys.readouterr().err
+    assert model.read_bytes() == kept
+
+
+def test_momenta_are_kept_or_drawn(capsys: pytest.CaptureFixture[str], start: ase.Atoms) -> None:
+    start.set_momenta(thermal_momenta(start, 200.0, np.random.default_rng(0)))
+    ase.io.write("warm.traj", start)
+    given = ["md", O3, "warm.traj", "--steps", "1", "--device", "cpu", "--overwrite"]
+    first = f"with the momenta of warm.traj: {start.get_temperature():.4g} K"
+    for options, kept in (([], True), (["--new-momenta"], False)):
+        assert main([*given, "--temperature", "600", *options]) == 0
+        assert (first in capsys.readouterr().out) == kept
+        began = read_log("md.csv")["temperature_K"][0]
+        assert (began == pytest.approx(start.get_temperature())) == kept
+    assert main(["relax", O3, "warm.traj", "--fmax", "100", "--device", "cpu"]) == 0
+    assert "wrote relaxed.extxyz" in capsys.readouterr().out
+    assert not read_structure("relaxed.extxyz").has("momenta")
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_format_that_loses_constraints_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+    held = ["--constraints", "bonds=0-1"]
+    for name, loses in (("a.xyz", True), ("a.traj", False)):
+        assert md(*held, "--trajectory", name, "--overwrite") == 0
+        said = "a.xyz cannot hold FixBondLengths; a .traj can" in capsys.readouterr().err
+        assert said == loses == (not read_structure(name).constraints)
 
 
 def test_files_are_replaced_only_if_asked(capsys: pytest.CaptureFixture[str]) -> None:

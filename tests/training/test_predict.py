@@ -15,8 +15,8 @@ from sikff.training.cli import main
 from sikff.training.config import DataConfig
 from sikff.training.data import Frames, read_frames, read_labels
 from sikff.training.labels import without_labels
-from sikff.training.md import write_structures
 from sikff.training.predict import predict, spread
+from sikff.training.structures import write_structures
 from tolerances import TOLERANCES, WRITTEN
 
 LIMIT = TOLERANCES[torch.float64].parity

@@ -1,0 +1,98 @@
+"""Files of structures that move: the start, trajectories, results."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import ase
+import ase.io
+from ase.io.formats import UnknownFileTypeError, filetype, ioformats
+from ase.io.trajectory import Trajectory
+
+from sikff.training.files import complete
+
+
+def read_structure(path: str | Path) -> ase.Atoms:
+    """The last structure of a file, with its constraints.
+
+    Raises:
+        FileNotFoundError, ValueError: if it is missing, unreadable or empty.
+    """
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"no structure file {str(path)!r}")
+    try:
+        found = list(ase.io.iread(path, index="-1:", do_not_split_by_at_sign=True))
+    except Exception as error:  # readers of ASE raise anything
+        raise ValueError(f"ASE cannot read {str(path)!r} ({error!r})") from error
+    if not found or not len(found[0]):
+        raise ValueError(f"{str(path)!r} holds no atoms")
+    return found[0]
+
+
+def check_format(path: str | Path) -> None:
+    """Refuses names that do not tell ASE in which format to write.
+
+    Raises:
+        ValueError: if there is none.
+    """
+    try:
+        known = ioformats[filetype(str(path), read=False)].can_write
+    except (UnknownFileTypeError, KeyError):
+        known = False
+    if not known:
+        raise ValueError(f"ASE cannot write {str(path)!r}; expected a name such as a.extxyz")
+
+
+def write_structures(path: str | Path, atoms: ase.Atoms | Sequence[ase.Atoms]) -> None:
+    """Writes one structure or several in the format of the suffix.
+
+    Raises:
+        ValueError: if ASE has no such format, or it cannot hold these atoms.
+        OSError: if the file cannot be written.
+    """
+    for each in [atoms] if isinstance(atoms, ase.Atoms) else atoms[-1:]:
+        _warn_of_loss(Path(path), each)
+    with complete(path) as temporary:
+        try:
+            ase.io.write(temporary, atoms)
+        except OSError:
+            raise
+        except Exception as error:  # writers of ASE raise anything
+            raise ValueError(f"ASE cannot write {str(path)!r} ({error!r})") from error
+
+
+@contextmanager
+def frame_writer(atoms: ase.Atoms, path: str | Path | None) -> Iterator[Callable[[], None]]:
+    """A function that appends the atoms, as they then are, to a trajectory; None: to none.
+
+    Raises:
+        ValueError: for a name that is none of .traj, .xyz and .extxyz.
+    """
+    if path is None:
+        yield lambda: None
+        return
+    path = Path(path)
+    if path.suffix not in (".traj", ".xyz", ".extxyz"):
+        raise ValueError(f"trajectory {str(path)!r}: expected a name in .traj, .xyz or .extxyz")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    _warn_of_loss(path, atoms)
+    if path.suffix == ".traj":
+        with Trajectory(path, "w", atoms) as trajectory:
+            yield trajectory.write
+    else:
+        with path.open("w", encoding="utf-8") as file:
+
+            def write() -> None:
+                ase.io.write(file, atoms, format="extxyz")
+                file.flush()
+
+            yield write
+
+
+def _warn_of_loss(path: Path, atoms: ase.Atoms) -> None:
+    lost = {type(each).__name__ for each in atoms.constraints} - {"FixAtoms", "FixCartesian"}
+    if lost and path.suffix in (".xyz", ".extxyz"):
+        warnings.warn(f"{path} cannot hold {', '.join(sorted(lost))}; a .traj can", stacklevel=3)
