@@ -12,6 +12,7 @@ from torch.func import jvp
 
 from sikff.groups import SymmetryGroup
 from sikff.training.studies.nbody.graphs import Graphs
+from sikff.training.studies.nbody.models import checked
 from sikff.training.symmetry.candidates import OF_DATA, about, by_size, elements
 from sikff.training.symmetry.findings import Findings, findings
 from sikff.training.symmetry.judge import Report, find_axis, judge, notes_on_axis
@@ -49,6 +50,8 @@ def of_particles(
     defects = {name: motion.defect(about(name, axis), search.threshold) for name in names}
     train = None
     if search.epochs:
+        for name in names:
+            checked("sik", name, axis.tolist())
         told = replace(graphs, axis=graphs.axis.new_tensor(axis))
         train = particle_trainings(told, displacements, epochs=search.epochs, seed=search.seed)
     chosen, candidates = judge(names, defects, train, report)

@@ -67,6 +67,12 @@ def test_trained_models_agree() -> None:
     assert lines == ["training a model of C_inf_v", "training a model of C1"]
 
 
+def test_a_group_that_cannot_be_trained_is_refused() -> None:
+    search = Search(groups=("C_inf_v", "C6v"), epochs=1)
+    with pytest.raises(ValueError, match="models of C6v are those of C_inf_v here"):
+        of_particles(*particles(Springs(10.0)), search)
+
+
 def test_a_wrong_axis_that_is_given_is_refuted() -> None:
     found = of_particles(*particles(Springs(10.0)), Search(epochs=0, axis=(1.0, 0.0, 0.0)))
     assert found.group == "C1"

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
+from sikff.groups.resolution import same_invariants
 from sikff.training.studies.nbody.graphs import Graphs
 from sikff.training.studies.nbody.kernel_network import KernelNetwork
 from sikff.training.studies.nbody.linear import Features, LinearMotion
@@ -26,6 +27,7 @@ from sikff.training.studies.nbody.steerable import SEGNN, TFN
 
 N_PARAMETERS = 60_000
 WIDTHS = range(1, 513)
+KNOWN_DEGREE = 4  # of the invariants that kernels between vectors, made of vectors, can know
 PROBED = (1, 2, 3)  # enough, as the number of weights is quadratic in the width
 
 Network = Callable[[FieldType, FieldType, int], nn.Module]
@@ -208,12 +210,9 @@ def build(
         seed: of the weights.
 
     Raises:
-        ValueError: an unknown name or group.
+        ValueError: an unknown name or group, or a group that the model cannot have.
     """
-    if name not in KINDS:
-        raise ValueError(f"unknown model {name!r}; expected one of {', '.join(KINDS)}")
-    kind = KINDS[name]
-    symmetry = SymmetryGroup(kind.group or group, axis=axis)
+    kind, symmetry = checked(name, group, axis)
 
     def of_width(width: int) -> Model:
         return Model(kind, symmetry, height=height, width=width)
@@ -226,6 +225,26 @@ def build(
             width = int(np.abs(quadratic(np.array(WIDTHS)) - n_parameters).argmin()) + WIDTHS[0]
         torch.manual_seed(seed)
         return of_width(width)
+
+
+def checked(name: str, group: str, axis: Sequence[float]) -> tuple[Kind, SymmetryGroup]:
+    """The kind of model of this name, and its symmetry.
+
+    Raises:
+        ValueError: an unknown name or group, or a finite group that the models take for a
+            continuous one.
+    """
+    if name not in KINDS:
+        raise ValueError(f"unknown model {name!r}; expected one of {', '.join(KINDS)}")
+    kind = KINDS[name]
+    symmetry = SymmetryGroup(kind.group or group, axis=axis)
+    larger = same_invariants(symmetry, KNOWN_DEGREE)
+    if larger is not None:
+        raise ValueError(
+            f"models of {symmetry.name} are those of {larger.name} here, as they know no "
+            f"invariants of more than {KNOWN_DEGREE} vectors; take {larger.name}"
+        )
+    return kind, symmetry
 
 
 def _keeps_heights(group: SymmetryGroup) -> bool:

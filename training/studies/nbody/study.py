@@ -15,7 +15,14 @@ from sikff.groups import SymmetryGroup
 from sikff.training.studies.loop import History, Recipe, fit
 from sikff.training.studies.nbody.floor import MOST_PARTICLES, bayes_prediction, squared_errors
 from sikff.training.studies.nbody.graphs import Graphs, displacements, graphs_of
-from sikff.training.studies.nbody.models import KINDS, N_PARAMETERS, Model, Part, build
+from sikff.training.studies.nbody.models import (
+    KINDS,
+    N_PARAMETERS,
+    Model,
+    Part,
+    build,
+    checked,
+)
 from sikff.training.studies.nbody.simulate import Charged, Springs, Trajectories, simulate
 
 VALID_SEED, TEST_SEED = 10**6, 10**6 + 1  # training seeds are smaller
@@ -66,8 +73,8 @@ class Study:
     weights: int = N_PARAMETERS
 
     def __post_init__(self) -> None:
+        checked(self.model, self.group, self.axis)
         for name, known in (
-            ("model", tuple(KINDS)),
             ("system", tuple(STRENGTH)),
             ("springs", SPRINGS),
         ):
@@ -76,7 +83,6 @@ class Study:
                     f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}"
                 )
         Springs(self.stiffness), Charged(self.field)
-        SymmetryGroup(self.group, axis=self.axis)
         if not 0 <= self.seed < VALID_SEED:
             raise ValueError(f"seed must be at least 0 and below {VALID_SEED}; got {self.seed}")
         if self.n_particles < 2:
