@@ -278,7 +278,10 @@ def _relax(command: argparse.ArgumentParser) -> None:
 def _simulated(command: argparse.ArgumentParser) -> None:
     command.add_argument("model", type=Path, metavar="MODEL", help="model file")
     command.add_argument(
-        "structure", type=Path, metavar="START", help="a file; its last structure is the start"
+        "structure",
+        type=Path,
+        metavar="START",
+        help="a file; its last structure, with its momenta, is the start",
     )
     command.add_argument("--constraints", nargs="+", default=[], metavar="SPEC", help=CONSTRAINTS)
     command.add_argument(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -138,8 +139,8 @@ def run_md(
         except (CalculatorError, ValueError, RuntimeError) as error:  # FixBondLengths: the last
             raise CalculationFailed(
                 f"dynamics stopped in step {dynamics.nsteps + 1} of {settings.steps} "
-                f"(frames kept: {len(rows)}): {error}. The time step may be too long, or the start "
-                "too far from rest"
+                f"(frames kept: {len(rows)}); the time step may be too long, or the start too far "
+                f"from rest: {error}"
             ) from error
     table = np.array(rows)
     means = dict(zip(columns, table.mean(axis=0).tolist(), strict=True))
@@ -198,7 +199,7 @@ def relax(
     """
     if not fmax > 0:
         raise ValueError(f"fmax is {fmax:g}; expected a force above 0 eV/Å")
-    if pressure and not (cell and atoms.pbc.all()):
+    if not math.isfinite(pressure) or (pressure and not (cell and atoms.pbc.all())):
         raise ValueError(
             f"pressure is {pressure:g} GPa; expected none, or a structure that is periodic in "
             "three directions and whose cell may relax"

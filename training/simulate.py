@@ -40,7 +40,7 @@ def md(options: Namespace) -> None:
         atoms.set_array("momenta", None)
     atoms.get_forces()  # what is refused is refused before a bar begins
     if atoms.has("momenta") and not options.quiet:
-        print(f"with the momenta of {options.structure}: {atoms.get_temperature():.4g} K")
+        print(f"starts with the momenta of {options.structure}: {atoms.get_temperature():.4g} K")
     with progress_bar(total=settings.steps, unit="step", disable=options.quiet) as bar:
         summary = run_md(
             atoms,

@@ -220,7 +220,7 @@ def test_momenta_are_kept_or_drawn(capsys: pytest.CaptureFixture[str], start: as
     start.set_momenta(thermal_momenta(start, 200.0, np.random.default_rng(0)))
     ase.io.write("warm.traj", start)
     given = ["md", O3, "warm.traj", "--steps", "1", "--device", "cpu", "--overwrite"]
-    first = f"with the momenta of warm.traj: {start.get_temperature():.4g} K"
+    first = f"starts with the momenta of warm.traj: {start.get_temperature():.4g} K"
     for options, kept in (([], True), (["--new-momenta"], False)):
         assert main([*given, "--temperature", "600", *options]) == 0
         assert (first in capsys.readouterr().out) == kept
@@ -274,6 +274,7 @@ def test_files_are_replaced_only_if_asked(capsys: pytest.CaptureFixture[str]) ->
         ("md {model} start.xyz --pressure 1", "pressure is 1 GPa, but nve keeps the cell"),
         ("md {model} start.xyz --ensemble npt", "periodic in three directions"),
         ("relax {model} start.xyz --pressure 1", "pressure is 1 GPa; expected none, or a"),
+        ("relax {model} start.xyz --pressure nan", "pressure is nan GPa; expected none, or a"),
         ("md {model} start.xyz --field 0 0 nan", "field"),
         ("md {model} start.xyz --field 0 0 1", "field"),
         ("md {axial} start.xyz --field 0 1", "--field is 0.0 1.0; expected three components, or"),
@@ -319,7 +320,7 @@ def test_a_run_that_fails_says_when(capsys: pytest.CaptureFixture[str]) -> None:
     ase.io.write("crash.traj", atoms)
     assert md("--trajectory", "a.traj", "--every", "1", structure="crash.traj") == 2
     error = capsys.readouterr().err
-    assert error.startswith("sikff: dynamics stopped in step 2 of 4 (frames kept: 2): atoms ")
+    assert error.startswith("sikff: dynamics stopped in step 2 of 4 (frames kept: 2); the time")
     assert error.count("\n") == 1
     assert len(ase.io.read("a.traj", index=":")) == len(read_log("md.csv")["step"]) == 2
 

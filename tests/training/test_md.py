@@ -221,7 +221,7 @@ def test_a_run_that_fails_keeps_its_frames(tmp_path: Path, atoms: ase.Atoms) -> 
             atoms.set_momenta(np.zeros((4, 3)))
 
     settings = MDSettings(steps=9, every=2)
-    with pytest.raises(CalculationFailed, match=r"in step 6 of 9 \(frames kept: 3\): at"):
+    with pytest.raises(CalculationFailed, match=r"in step 6 of 9 \(frames kept: 3\); .* rest: at"):
         run_md(atoms, settings, tmp_path / "md.csv", tmp_path / "a.traj", on_step=collide)
     assert read_log(tmp_path / "md.csv")["step"].tolist() == [0, 2, 4]
     assert len(ase.io.read(tmp_path / "a.traj", index=":")) == 3
