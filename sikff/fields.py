@@ -75,6 +75,7 @@ class FieldType:
         from_zxy = group.frame[:, [2, 0, 1]]
         basis = from_zxy @ np.concatenate([t for _, t in parts], axis=1)
         one._freeze(group, one.fields, basis)
+        cls(group, [(n, one.fields[0][1])])  # refuses what is no number of copies
         return sum([one] * (n - 1), start=one) if n else cls(group, [])
 
     @classmethod

@@ -198,3 +198,9 @@ def test_bad_input() -> None:
         FieldType.scalar(a) + FieldType.scalar(b)
     with pytest.raises(ValueError, match="expected orthogonal"):
         FieldType.vector(a).representation(2 * np.eye(3))
+
+
+def test_there_is_no_negative_number_of_vectors() -> None:
+    for make in (FieldType.vector, FieldType.scalar):
+        with pytest.raises(ValueError, match="a multiplicity is a whole number >= 0; got -2"):
+            make(SymmetryGroup("O(3)"), -2)

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 
 import torch
 from torch import Tensor
 
 from sikff.forcefield import ForceField, Prediction
-from sikff.forcefield.compiled import Slopes, energies_and_slopes
+from sikff.forcefield.compiled import Slopes, energies_and_slopes, not_replayed
 from sikff.forcefield.energy import stresses, total
 from sikff.forcefield.flattened import Backend, compiled_by_torch, flattened
 from sikff.forcefield.padding import Room, Rows, padded
+from sikff.forcefield.recorder import NotReplayableError
 from sikff.forcefield.replay import Replay
 from sikff.graph import AtomicGraph
 from sikff.training.batches import Sample
@@ -34,16 +36,24 @@ class CompiledTraining:
     def __init__(self, model: ForceField, room: Room, backend: Backend | None = "inductor") -> None:
         self.model, self.room, self.backend = model, room, backend
         self._functions: dict[bool, Callable[..., Slopes]] = {}  # without and with stress
+        self._can = True
 
     def __call__(self, graph: AtomicGraph, forces: bool = True, stress: bool = False) -> Prediction:
-        """As the force field in training mode.
+        """As the force field in training mode, and by itself where steps cannot be replayed.
 
         Raises:
             RuntimeError: if torch cannot compile on this machine.
         """
+        if not self._can:
+            return self.model(graph, forces, stress)
         parts = padded(graph, Rows.of(graph), self.room, self.model.cutoff)
         if stress not in self._functions:
-            self._functions[stress] = self._prepared(parts, stress)
+            try:
+                self._functions[stress] = self._prepared(parts, stress)
+            except NotReplayableError as error:
+                warnings.warn(not_replayed(error), stacklevel=2)
+                self._can = False
+                return self.model(graph, forces, stress)
         energies, slopes, *strain_slopes = self._functions[stress](*parts.values())
         energies = energies[: graph.n_atoms]
         return Prediction(

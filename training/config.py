@@ -193,16 +193,22 @@ class TrainConfig(Section):
             return {"lr": 0.003, **values}
         return values
 
-    @field_validator("model")
+    @model_validator(mode="before")
     @classmethod
-    def _model(cls, model: dict[str, Any]) -> dict[str, Any]:
-        elements = tuple(model.get("atomic_energies", {})) or ("H",)
+    def _model(cls, values: Any) -> Any:
+        model = values.get("model") if isinstance(values, dict) else None
+        if not isinstance(model, dict):
+            return values
+        missing: dict[str, Any] = {"elements": tuple(model.get("atomic_energies", {})) or ("H",)}
+        if values.get("start") is not None:
+            missing["group"] = "C1"  # that of its file is still to come; this one fits all frames
         try:
-            config = ForceFieldConfig(**{"elements": elements, **model})
+            config = ForceFieldConfig(**{**missing, **model})
         except ValidationError as error:
-            raise ValueError(sentence(error)) from error
+            raise ValueError(f"model: {sentence(error)}") from error
         symbols = {"elements": list(config.elements), "atomic_energies": config.atomic_energies}
-        return model | {name: value for name, value in symbols.items() if name in model}
+        model = model | {name: value for name, value in symbols.items() if name in model}
+        return {**values, "model": model}
 
     @model_validator(mode="after")
     def _some_limit(self) -> TrainConfig:

@@ -8,7 +8,6 @@ from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import ase
 import ase.db
@@ -275,13 +274,15 @@ def unread_conditions(frames: Frames, model: ForceFieldConfig) -> list[str]:
     """Keys of conditions that some frames name and the model does not read."""
     plane = model.frame.plane_origin is not None
     read = dict(zip(CONDITIONS, (model.frame.field, plane, plane), strict=True))
-    given = [zip(CONDITIONS, Conditions.of(atoms.info), strict=True) for atoms in frames.atoms]
-    named = {key for conditions in given for key, value in conditions if _acts(value)}
+    named = {
+        key
+        for atoms in frames.atoms
+        for key, value, absent in zip(
+            CONDITIONS, Conditions.of(atoms.info), Conditions(), strict=True
+        )
+        if value not in (absent, VACUUM)
+    }
     return [key for key in CONDITIONS if key in named and not read[key]]
-
-
-def _acts(value: Any) -> bool:
-    return value != VACUUM if isinstance(value, str) else bool(np.any(value))
 
 
 def _target(name: str, value: np.ndarray) -> torch.Tensor:

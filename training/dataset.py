@@ -11,7 +11,6 @@ import numpy as np
 
 from sikff.conditions import FIELD
 from sikff.forcefield import ForceFieldConfig
-from sikff.groups.group import unit_vector
 from sikff.training.batches import Sample
 from sikff.training.checks import (
     check_atomic_energies,
@@ -36,6 +35,7 @@ from sikff.training.losses import Targets
 from sikff.training.report import describe
 from sikff.training.start import model_settings
 from sikff.training.statistics import complete_model, isolated_energies, with_surfaces
+from sikff.training.structures import leads_across
 
 ACROSS = 1e-3  # Å along the normal of a plane; less is rounding
 PARTIAL = ("stress",)  # labels that structures may lack
@@ -178,9 +178,8 @@ def _through_plane(frames: Frames, model: ForceFieldConfig) -> list[str]:
     """Structures whose heights above the plane of a model change when their atoms are wrapped."""
     if model.frame.plane_origin is None:
         return []
-    normal = unit_vector(model.axis)
-    cells = (atoms.cell[atoms.pbc] @ normal for atoms in frames.atoms)
-    places = [place for place, along in enumerate(cells) if (abs(along) > ACROSS).any()]
+    across = (leads_across(atoms, model.axis) for atoms in frames.atoms)
+    places = [place for place, leads in enumerate(across) if leads]
     if not places:
         return []
     return [

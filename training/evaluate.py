@@ -13,6 +13,7 @@ import numpy as np
 import torch
 
 from sikff.calculators.models import check_committee
+from sikff.files import complete
 from sikff.forcefield import ForceField
 from sikff.training.checks import check_fields
 from sikff.training.config import DataConfig
@@ -25,7 +26,6 @@ from sikff.training.data import (
     read_labels,
     split_isolated,
 )
-from sikff.training.files import complete
 from sikff.training.losses import Targets, errors, labelled
 from sikff.training.metrics import Metrics
 from sikff.training.predict import answers, reader
@@ -75,8 +75,8 @@ def evaluate(
     """Compares a model with the labels of the frames; isolated atoms are left out.
 
     Args:
-        model: on the device where it should run; several are a committee, of which the mean is
-            compared.
+        model: on the device where it should run, left in evaluation mode; several are a committee,
+            of which the mean is compared.
         frames: labelled structures. Each quantity is compared where it has a label.
         data: names of the labels; None: as usual (see :class:`DataConfig`).
         batch_size: structures at a time.

@@ -13,14 +13,14 @@ import torch
 import yaml
 from torch.multiprocessing import ProcessRaisedException
 
+from sikff.files import clear_unfinished, complete
 from sikff.forcefield import ForceField, load
 from sikff.forcefield.padding import Room
 from sikff.forcefield.parts import are_small
 from sikff.training.compiled import room_for
-from sikff.training.config import TrainConfig
+from sikff.training.config import TrainConfig, read_config
 from sikff.training.dataset import Dataset
 from sikff.training.evaluate import evaluate
-from sikff.training.files import clear_unfinished, complete
 from sikff.training.loaders import Loaders
 from sikff.training.module import FitModule
 from sikff.training.plots import learning_curves, parity, read_log, save_figure
@@ -44,6 +44,7 @@ FREE = {
 }
 
 WRITTEN = (
+    "model.sikff",
     "last.ckpt",
     "log.csv",
     "config.yaml",
@@ -101,7 +102,8 @@ def fit(
         for line in errors_at_start(model, dataset.train):
             report(line)
     room = _room(config, dataset, model, report)
-    module = FitModule(model, config, len(dataset.train), len(dataset.valid), room, data)
+    validated = len(dataset.valid), sum(sample.graph.n_atoms for sample in dataset.valid)
+    module = FitModule(model, config, len(dataset.train), validated, room, data)
     _write_config(config)
     with _silent(), warnings.catch_warnings():  # Lightning 2.6 uses what torch 2.13 deprecates
         warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
@@ -197,17 +199,21 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> Path | None:
     config.output.mkdir(parents=True, exist_ok=True)
     for name in WRITTEN:
         clear_unfinished(config.output / name)
-    for unfinished in config.output.glob(".model.sikff.*.tmp"):
-        unfinished.unlink()
     if not (resume and checkpoint.is_file()):
         return None
-    before = yaml.safe_load((config.output / "config.yaml").read_text(encoding="utf-8"))
-    now = config.model_dump(mode="json")
-    changed = [key for key in now if key not in FREE and before.get(key) != now[key]]
+    path = config.output / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"cannot resume without {str(path)!r}, which tells how the run began; restore it, or "
+            "start a new run from its model (sikff train --from)"
+        )
+    before = read_config(path)
+    keys = [key for key in TrainConfig.model_fields if key not in FREE]
+    changed = [key for key in keys if getattr(before, key) != getattr(config, key)]
     if changed:
         raise ValueError(
             f"cannot resume with other settings of {', '.join(changed)} than in "
-            f"{str(config.output / 'config.yaml')!r}; only {', '.join(sorted(FREE))} may change"
+            f"{str(path)!r}; only {', '.join(sorted(FREE))} may change"
         )
     return checkpoint
 

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
-from sikff.training.files import complete
+from sikff.files import complete
 
 
 class RunLog:

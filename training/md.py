@@ -21,10 +21,9 @@ from ase.optimize import BFGS, FIRE
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sikff.training.config import Count, NonNegative, Positive
-from sikff.training.structures import frame_writer
+from sikff.training.structures import ACROSS, frame_writer
 
 COLUMNS = ("step", "time_fs", "temperature_K", "epot_eV", "ekin_eV", "etot_eV")
-ACROSS = 1e-3  # Å; less is no component of a cell vector
 OF_CELL = ("volume_A3", "pressure_GPa")
 DEVIATION = "force_std_eV_per_A"  # of a committee: the largest over atoms and components
 
@@ -147,7 +146,8 @@ def run_md(
     summary: dict[str, float] = {"steps": settings.steps}
     summary |= {name: means[name] for name in ("temperature_K", *OF_CELL) if name in means}
     if settings.ensemble == "nve" and len(table) > 1:
-        slope = np.polyfit(table[:, 1], table[:, 5], 1)[0]  # eV/fs
+        time, total = (table[:, columns.index(name)] for name in ("time_fs", "etot_eV"))
+        slope = np.polyfit(time, total, 1)[0]  # eV/fs
         summary["drift_mev_per_atom_per_ps"] = float(1e6 * slope / len(atoms))
     return summary
 

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 import sikff
+from sikff.files import complete
 from sikff.forcefield import ForceField
 from sikff.forcefield.padding import Room
 from sikff.forcefield.parts import keep_freed_memory
 from sikff.training.batches import Batch
 from sikff.training.compiled import CompiledTraining
 from sikff.training.config import TrainConfig
-from sikff.training.files import complete
 from sikff.training.log import RunLog
 from sikff.training.losses import errors, loss
 from sikff.training.metrics import Metrics
@@ -40,7 +40,7 @@ class FitModule(L.LightningModule):
         model: what to train.
         config: the run.
         structures: size of the training set, for the provenance of the model.
-        validated: size of the validation set.
+        validated: structures and atoms of the validation set.
         room: for any batch, if steps are to be compiled or replayed.
         data: fingerprint of the data, kept in checkpoints.
     """
@@ -50,7 +50,7 @@ class FitModule(L.LightningModule):
         model: ForceField,
         config: TrainConfig,
         structures: int,
-        validated: int,
+        validated: tuple[int, int],
         room: Room | None = None,
         data: str = "",
     ) -> None:
@@ -67,6 +67,7 @@ class FitModule(L.LightningModule):
         self.run_log = RunLog(config.output, config.tensorboard)
         self._spent, self._began = 0.0, time.monotonic()
         self._prepares = room is not None  # in the next step, of which the clock knows nothing
+        self._epochs = 0.0  # done; steps do not tell, as minutes may have ended an epoch
         self._minutes = 0.0  # as all processes read it, at the start of a step
         self._train_losses: list[Tensor] = []
         self._valid_losses: list[Tensor] = []
@@ -91,8 +92,7 @@ class FitModule(L.LightningModule):
         """Part of the run that is done: of its epochs or its minutes, whichever is further."""
         parts = []
         if self.config.max_epochs is not None:
-            batches = int(self.trainer.num_training_batches)
-            parts.append(self.global_step / (self.config.max_epochs * batches))
+            parts.append(self._epochs / self.config.max_epochs)
         if self.config.max_minutes is not None:
             parts.append(self._minutes / self.config.max_minutes)
         return max(parts)
@@ -121,6 +121,7 @@ class FitModule(L.LightningModule):
 
     def on_train_batch_start(self, batch: Batch, batch_idx: int) -> None:
         self._minutes = self.minutes
+        self._epochs = self.current_epoch + batch_idx / int(self.trainer.num_training_batches)
         parent = multiprocessing.parent_process()
         if self.trainer.world_size > 1 and parent is not None and not parent.is_alive():
             raise SystemExit("the process that started this one was killed")
@@ -143,6 +144,7 @@ class FitModule(L.LightningModule):
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_idx: int) -> None:
         if self._prepares:
             self._prepares, self._began = False, time.monotonic()
+        self._epochs = self.current_epoch + (batch_idx + 1) / int(self.trainer.num_training_batches)
         step = self.global_step  # a young average forgets faster
         weight = 1 - min(self.config.ema, step / (step + 10.0))
         with torch.no_grad():
@@ -156,15 +158,14 @@ class FitModule(L.LightningModule):
         self._valid_losses.clear()
 
     def validation_step(self, batch: Batch, batch_idx: int) -> None:
-        value = self._loss(self.averaged, batch)
+        value = self._loss(self.averaged, batch, self.validated)
         if batch.names:
-            self._valid_losses.append(value.detach() * batch.structures)
+            self._valid_losses.append(value.detach())
 
     def on_validation_epoch_end(self) -> None:
         zero = torch.zeros((), dtype=torch.float64, device=self.device)
         train_loss = self._over_processes(torch.stack(self._train_losses).mean(), "mean").item()
-        valid_sum = self._over_processes(sum(self._valid_losses, start=zero), "sum").item()
-        valid_loss = valid_sum / self.validated
+        valid_loss = self._over_processes(sum(self._valid_losses, start=zero), "sum").item()
         self._metrics.sums = self._over_processes(self._metrics.sums, "sum")
         self._train_losses.clear()
         if not math.isfinite(valid_loss):
@@ -190,7 +191,7 @@ class FitModule(L.LightningModule):
         if self.config.patience is not None and self.patience.waited >= self.config.patience:
             self.trainer.should_stop = True
         if self.trainer.is_global_zero:
-            if self.patience.lowest(valid_loss):
+            if self.patience.is_as_good(valid_loss):
                 self.averaged.save(self.config.output / "model.sikff", self._provenance(row))
             self.run_log.append(row)
 
@@ -213,7 +214,13 @@ class FitModule(L.LightningModule):
         self._spent = checkpoint["sikff"]["minutes"]
         self.patience = Patience(**checkpoint["sikff"]["patience"])
 
-    def _loss(self, model: ForceField | CompiledTraining, batch: Batch) -> Tensor:
+    def _loss(
+        self,
+        model: ForceField | CompiledTraining,
+        batch: Batch,
+        sizes: tuple[float, float] | None = None,
+    ) -> Tensor:
+        """Of a batch, or what it adds to the loss of so many structures and atoms."""
         graph, targets = batch.graph, batch.targets
         prediction = model(
             graph, forces=targets.forces is not None, stress=targets.stress is not None
@@ -221,7 +228,7 @@ class FitModule(L.LightningModule):
         found = errors(prediction, targets, graph)
         if not self.training and batch.names:
             self._metrics.update(found, targets, graph)
-        sizes = batch.structures, batch.atoms
+        sizes = sizes or (batch.structures, batch.atoms)
         return loss(found, self.config.loss, *sizes, batch.weights, graph.batch)
 
     def _over_processes(self, value: Tensor, how: str) -> Tensor:

@@ -17,7 +17,7 @@ from torch import Tensor
 from sikff.calculators.models import check_committee, reach
 from sikff.conditions import Conditions
 from sikff.forcefield import ForceField, Prediction
-from sikff.graph import AtomicGraph
+from sikff.graph import AtomicGraph, has_volume
 from sikff.training.batches import Batches, Sample
 from sikff.training.data import Frames, make_samples
 from sikff.training.labels import without_labels
@@ -107,8 +107,8 @@ def predict(
 
     Returns:
         Copies of the structures, in their order, with energy (eV), forces [N, 3] (eV/Å) and, where
-        they are periodic in three directions, stress [6] (eV/Å^3); of a committee also with sample
-        standard deviations, ``info["energy_std"]`` and ``arrays["forces_std"]`` [N, 3].
+        they are periodic and have a cell with a volume, stress [6] (eV/Å^3); of a committee also
+        with sample standard deviations, ``info["energy_std"]`` and ``arrays["forces_std"]`` [N, 3].
 
     Raises:
         ValueError: if the models do not make a committee, one cannot answer for a frame, or the
@@ -124,7 +124,7 @@ def predict(
     readers = {reader(each): each.config for each in models}
     samples = {key: make_samples(frames, config, {}) for key, config in readers.items()}
     found = [without_labels(atoms) for atoms in frames.atoms]
-    stress, done = any(atoms.pbc.all() for atoms in found), 0
+    stress, done = any(map(_has_stress, found)), 0
     for answer in answers(models, samples, batch_size, stress=stress):
         here = range(done, done + answer.graph.n_graphs)
         _keep(answer, [found[place] for place in here])
@@ -160,7 +160,7 @@ def _keep(answer: Answer, structures: Sequence[ase.Atoms]) -> None:
     forces = said["forces"].double().cpu().split(sizes)
     for place, atoms in enumerate(structures):
         results = {"energy": said["energy"][place].item(), "forces": forces[place].numpy()}
-        if atoms.pbc.all():
+        if _has_stress(atoms):
             full = said["stress"][place].double().cpu().numpy()
             results["stress"] = full_3x3_to_voigt_6_stress(full)
         atoms.calc = SinglePointCalculator(atoms, **results)
@@ -170,6 +170,11 @@ def _keep(answer: Answer, structures: Sequence[ase.Atoms]) -> None:
         for place, atoms in enumerate(structures):
             atoms.info["energy_std"] = energy_std[place]
             atoms.arrays["forces_std"] = forces_std[place].numpy()
+
+
+def _has_stress(atoms: ase.Atoms) -> bool:
+    """Molecules in a box have one too, which means nothing."""
+    return bool(atoms.pbc.any()) and has_volume(atoms)
 
 
 def _is_finite(result: float | np.ndarray) -> bool:

@@ -24,6 +24,7 @@ class RunProgress(L.Callback):
         self._bar.update(self._percent(module) - self._bar.n)
 
     def on_train_epoch_end(self, trainer: L.Trainer, module: Any) -> None:
+        self.on_train_batch_end(trainer, module)
         errors = {name: f"{value:.3g}" for name, value in module.shown.items()}
         self._bar.set_postfix({"epoch": module.current_epoch, **errors}, refresh=False)
 

@@ -40,8 +40,8 @@ class Patience:
         else:
             self.waited += 1
 
-    def lowest(self, loss: float) -> bool:
-        """Whether the latest loss is the lowest, as far as can be told."""
+    def is_as_good(self, loss: float) -> bool:
+        """Whether the latest loss is as good as the lowest, as far as can be told."""
         return loss <= (1 + SAME) * self.best
 
     def shrink(self, patience: int, factor: float) -> None:

@@ -78,8 +78,9 @@ def relax(options: Namespace) -> None:
             f"not below {options.fmax:g} eV/Å after {options.steps} steps; wrote the structure "
             f"reached to {str(options.output)!r}"
         )
-    energy, force = atoms.get_potential_energy(), abs(atoms.get_forces()).max()
-    print_table({"energy_eV": f"{energy:.6f}", "largest_force_eV_per_A": force})
+    largest = (atoms.get_forces() ** 2).sum(axis=1).max() ** 0.5
+    energy = f"{atoms.get_potential_energy():.6f}"
+    print_table({"energy_eV": energy, "largest_force_eV_per_A": float(largest)})
     print(f"wrote {options.output}")
 
 
@@ -104,11 +105,10 @@ def _start(options: Namespace, models: list[Path]) -> ase.Atoms:
 
 def _refuse_to_strain(atoms: ase.Atoms) -> None:
     """Refuses to strain a cell across a plane, which would stay where it is."""
-    import numpy as np
+    from sikff.training.structures import leads_across
 
     for config in (model.config for model in atoms.calc.models):
-        across = abs(atoms.cell.array[atoms.pbc] @ np.array(config.axis)).max(initial=0.0)
-        if config.frame.plane_origin is not None and across > 1e-3:
+        if config.frame.plane_origin is not None and leads_across(atoms, config.axis):
             raise ValueError(
                 "the model sees a plane, which no pressure moves; expected a structure that is not "
                 "periodic across it, or a cell that stays as it is"

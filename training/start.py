@@ -11,13 +11,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from sikff.files import complete
 from sikff.forcefield import ForceField, ForceFieldConfig, load
 from sikff.forcefield.files import read_header
 from sikff.forcefield.restrict import check_correction, corrected, restricted, restricted_config
 from sikff.graph import AtomicGraph
 from sikff.training.batches import Sample, collate
 from sikff.training.config import TrainConfig
-from sikff.training.files import complete
 from sikff.training.scales import set_scales
 from sikff.training.statistics import SAME_ENERGY, atomic_energies
 

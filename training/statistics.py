@@ -94,18 +94,19 @@ def frame_range(
     frame, graphs = model.frame, [sample.graph for sample in samples]
     seen = Frame(model).double()
     found: dict[str, float] = {}
-    if frame.field and frame.field_limit is None:
+    if frame.field and None in (frame.field_least, frame.field_limit):
         strengths = torch.cat([seen.field_strengths(graph) for graph in graphs])
         found |= {"field_least": float(strengths.min()), "field_limit": float(strengths.max())}
+        found = {name: value for name, value in found.items() if getattr(frame, name) is None}
     if frame.plane_origin is not None and frame.height_limit is None:
         lowest = min(map(seen.lowest, graphs))
         if np.isfinite(lowest):
             found["height_limit"] = lowest
     frame = frame.model_copy(update=found)
     words = []
-    if "field_least" in found:
+    if found.keys() & {"field_least", "field_limit"}:
         words.append(f"fields from {frame.field_least:.3g} to {frame.field_limit:.3g} V/Å")
-    if frame.height_limit is not None:
+    if "height_limit" in found:
         words.append(f"heights from {frame.height_limit:.3g} Å")
     return frame, words
 

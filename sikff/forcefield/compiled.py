@@ -9,7 +9,9 @@ what depends on the weights and the elements alone is computed once; in training
 
 from __future__ import annotations
 
+import math
 import time
+import warnings
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
@@ -23,6 +25,7 @@ from sikff.forcefield.flattened import Backend, compiled_by_torch, flattened, wi
 from sikff.forcefield.network import ForceField
 from sikff.forcefield.padding import FIXED, MOVING, OF_EDGES, Room, Rows, joined, padded
 from sikff.forcefield.parts import are_small
+from sikff.forcefield.recorder import NotReplayableError
 from sikff.forcefield.replay import Replay
 from sikff.graph import AtomicGraph
 from sikff.nn.neighbours import neighbour_layout
@@ -42,7 +45,7 @@ class Compiled(EnergyModel):
     what it made on disk for later processes. Dipoles come from the model itself.
 
     Args:
-        model: the force field. Its weights must not change after this.
+        model: the force field. Its weights may change through this model only.
         backend: of ``torch.compile``; None: the list of operations is replayed, see
             :class:`Replay`, which is prepared in the time of some four calls, without compiler.
 
@@ -88,6 +91,10 @@ class Compiled(EnergyModel):
             )
         self._meet(graph)
         return self._predicted(graph, self._rows_of(graph), forces, stress)
+
+    def thaw(self) -> None:
+        super().thaw()
+        self._function, self._atoms, self._rows, self._padded_edges = None, [], None, {}
 
     def atomic_energies(self, graph: AtomicGraph) -> Tensor:
         return self.model.atomic_energies(graph)
@@ -181,17 +188,18 @@ class Compiled(EnergyModel):
 class Replayed(Compiled):
     """A :class:`ForceField` whose operations are replayed when the same atoms come again and again.
 
-    Until then, and for large systems or a few crowded atoms among many, and on other devices than a
-    CPU, the model itself answers. Other atoms in between start this again.
+    Until then, for operations that cannot be replayed (after a warning), for large systems or a few
+    crowded atoms among many, and on other devices than a CPU, the model itself answers. Other atoms
+    in between start this again.
 
     Args:
-        model: the force field. Its weights must not change after this.
+        model: the force field. Its weights may change through this model only.
         patience: calls with the same atoms until they are replayed.
     """
 
     def __init__(self, model: ForceField, patience: int) -> None:
         super().__init__(model, backend=None)
-        self.patience = patience
+        self.patience: float = patience
         self._calls = 0  # with the same atoms
 
     def forward(
@@ -203,7 +211,11 @@ class Replayed(Compiled):
             if self._calls > self.patience:
                 rows = self._rows_of(graph)
                 if self._pays(graph, rows):
-                    return self._predicted(graph, rows, forces, stress)
+                    try:
+                        return self._predicted(graph, rows, forces, stress)
+                    except NotReplayableError as error:
+                        warnings.warn(not_replayed(error), stacklevel=2)
+                        self.patience = math.inf
         return self.model(graph, forces, stress, dipole)
 
     def _pays(self, graph: AtomicGraph, rows: Rows) -> bool:
@@ -211,6 +223,11 @@ class Replayed(Compiled):
         places = graph.n_atoms * rows.longest
         small = are_small(places, self.model.row, graph.positions.device)
         return small and places <= MOST_PLACES * graph.n_edges
+
+
+def not_replayed(error: NotReplayableError) -> str:
+    """What to tell who must do without."""
+    return f"operations of torch {torch.__version__} are not replayed, which is slower: {error}"
 
 
 def energies_and_slopes(

@@ -7,15 +7,23 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from ase.data import atomic_numbers, chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    field_validator,
+    model_validator,
+)
 
-from sikff.conditions import NO_FIELD, VACUUM, Conditions, Vector
+from sikff.conditions import NO_FIELD, VACUUM, Conditions
 from sikff.groups import SymmetryGroup
 from sikff.groups.group import unit_vector
 from sikff.groups.resolution import mistaken_for
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
+Vector = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 
 
 class FrameConfig(BaseModel):
@@ -118,7 +126,8 @@ class ForceFieldConfig(BaseModel):
         cutoff: Å.
         layers: interaction layers.
         channels: copies of each irrep in features and messages.
-        max_frequency: largest frequency of the harmonics, the summed messages and the products.
+        max_frequency: largest frequency of the harmonics (of which there are at least those of
+            degree 1), the summed messages and the products.
         feature_frequency: largest frequency of the node features passed between layers, as far as
             max_frequency allows it.
         correlation: highest power of the messages in the many-body update: 1, 2 or 3 (body order
@@ -155,7 +164,7 @@ class ForceFieldConfig(BaseModel):
     radial_functions: Count = 8
     species_channels: Count = 4
     readout_width: Count = 16
-    atomic_energies: dict[str, float] = {}
+    atomic_energies: dict[str, FiniteFloat] = {}
     energy_scale: Positive = 1.0
     average_neighbours: Positive = 1.0
     zbl: bool = False

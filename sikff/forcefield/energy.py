@@ -39,21 +39,26 @@ class EnergyModel(torch.nn.Module):
     def freeze(self) -> Self:
         """For use without training: what depends on weights alone is computed once.
 
-        Until the weights are loaded, moved, cast or given gradients again they must not change.
+        Weights may then change only as all weights of this model (not of a part of it) are loaded,
+        moved, cast or given gradients again.
         """
         freeze(self)
         return self
 
-    def requires_grad_(self, requires_grad: bool = True) -> Self:
+    def thaw(self) -> None:
+        """Forgets what :meth:`freeze` computed, as the weights are about to change."""
         thaw(self)
+
+    def requires_grad_(self, requires_grad: bool = True) -> Self:
+        self.thaw()
         return super().requires_grad_(requires_grad)
 
     def load_state_dict(self, *args: Any, **options: Any) -> Any:
-        thaw(self)
+        self.thaw()
         return super().load_state_dict(*args, **options)
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        thaw(self)
+        self.thaw()
         return super()._apply(fn, recurse)
 
     def atomic_energies(self, graph: AtomicGraph) -> Tensor:
@@ -89,8 +94,9 @@ class EnergyModel(torch.nn.Module):
         if dipole:
             self._check_reads_field()
         if not (forces or stress or dipole):
-            energies = self.atomic_energies(graph).double()
-            return Prediction(total(energies, graph), energies, None, None)
+            with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+                energies = self.atomic_energies(graph).double()
+                return Prediction(total(energies, graph), energies, None, None)
         with torch.enable_grad():
             positions, field = graph.positions, graph.field
             if forces and not positions.requires_grad:

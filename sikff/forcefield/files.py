@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Literal
@@ -14,6 +13,7 @@ from pydantic import BaseModel, FiniteFloat, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 
+from sikff.files import complete
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.forcefield.network import ForceField
 from sikff.nn.tables import Tabulated
@@ -81,16 +81,8 @@ def save(model: ForceField, path: str | Path, provenance: JSON | None = None) ->
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
     content = serialised(tensors, metadata={"sikff": json.dumps(header)})
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
+    with complete(path) as temporary:
         temporary.write_bytes(content)
-        os.replace(temporary, path)
-    except OSError as error:
-        what = f"cannot write the model: {error.strerror}"
-        raise OSError(error.errno, what, str(path)) from error
-    finally:
-        if temporary.exists():
-            temporary.unlink()
 
 
 def read_header(path: str | Path) -> JSON:

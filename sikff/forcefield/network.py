@@ -169,7 +169,7 @@ class ForceField(EnergyModel):
         self.one_body = None
         if n_scalars:
             self.one_body = MLP([len(self.elements) + n_scalars, config.readout_width, n_scalars])
-        self.zbl = ZBL(self.elements) if config.zbl else None
+        self.zbl = ZBL(self.elements, config.cutoff) if config.zbl else None
         self._widest = max(n.widest for n in (self.vacuum, self.network) if n is not None)
         self._e0 = np.array([config.atomic_energies.get(e, 0.0) for e in self.elements])
 

@@ -71,6 +71,10 @@ class Operation:
     result: Place
 
 
+class NotReplayableError(ValueError):
+    """An operation that cannot be listed, as one of another version of torch may be."""
+
+
 class Recorder(TorchDispatchMode):
     """Lists the operations that depend on some tensors and make new ones, while it is active."""
 
@@ -120,13 +124,17 @@ class Recorder(TorchDispatchMode):
         if target in OF_MANY:
             del results[1:]
         if not all(isinstance(each, Tensor) for each in results):
-            raise ValueError(f"{target} makes a number of its inputs; it cannot be replayed")
+            raise NotReplayableError(
+                f"{target} makes a number of its inputs; it cannot be replayed"
+            )
         changed = [each for each in results if any(each is one for one in given)]
         if any(self._numbers.get(_memory(each)) in self._fixed for each in changed):
-            raise ValueError(f"{target} changes an input or a constant; it cannot be replayed")
+            raise NotReplayableError(
+                f"{target} changes an input or a constant; it cannot be replayed"
+            )
         new = [each for each in results if _memory(each) not in self._numbers]
         if len(new) > 1:
-            raise ValueError(f"{target} has several results; only one can be replayed")
+            raise NotReplayableError(f"{target} has several results; only one can be replayed")
         for tensor in new:
             number = self._numbers[_memory(tensor)] = len(self._numbers)
             if target in PARTLY_ZERO:

@@ -17,25 +17,31 @@ _EXPONENTS = (3.2, 0.9423, 0.4028, 0.2016)
 class ZBL(Tabulated):
     """Screened nuclear repulsion of Ziegler, Biersack and Littmark (1985).
 
-    Each pair fades out (C^3) at the sum of its covalent radii: bonds are left to the network.
+    Each pair fades out (C^3) at the sum of its covalent radii, or at the cutoff if that is less:
+    bonds are left to the network.
+
+    Args:
+        elements: chemical symbols.
+        cutoff: Å.
     """
 
     charges: Tensor
     radii: Tensor
 
-    def __init__(self, elements: tuple[str, ...]) -> None:
+    def __init__(self, elements: tuple[str, ...], cutoff: float) -> None:
         super().__init__()
         numbers = np.array([atomic_numbers[e] for e in elements])
         self.register_table("charges", numbers)
         self.register_table("radii", covalent_radii[numbers])
-        self.envelope = PolynomialEnvelope(1.0)
+        self.envelope, self.cutoff = PolynomialEnvelope(1.0), cutoff
 
     def forward(self, r: Tensor, graph: AtomicGraph) -> Tensor:
         """Atomic energies [N] (eV, float64) for edge lengths r [E] (Å)."""
         receivers, senders = graph.edge_index
         r = r.double()
         z_i, z_j = (self.charges[graph.species[k]].double() for k in (receivers, senders))
-        reach = sum(self.radii[graph.species[k]].double() for k in (receivers, senders))
+        r_i, r_j = (self.radii[graph.species[k]].double() for k in (receivers, senders))
+        reach = (r_i + r_j).clamp(max=self.cutoff)
         x = r * (z_i**0.23 + z_j**0.23) / (0.8854 * 0.529177)
         screening = sum(
             c * torch.exp(-e * x) for c, e in zip(_COEFFICIENTS, _EXPONENTS, strict=True)

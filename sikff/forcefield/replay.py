@@ -34,8 +34,8 @@ class Replay:
         n_bytes_written: that which a call writes.
 
     Raises:
-        ValueError: if an operation changes one of the inputs or a constant, has several new results
-            or none that is a tensor.
+        NotReplayableError: if an operation changes one of the inputs or a constant, has several
+            new results or none that is a tensor.
     """
 
     def __init__(

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 Array = np.ndarray
 Matrices = torch.Tensor | Array | Sequence
 
+NEARLY = 1e-3  # two axes of continuous rotations are further apart
+
 
 def as_matrices(matrices: Matrices) -> Array:
     """Matrices [..., 3, 3] as a float64 array; checks shape and orthogonality."""
@@ -77,20 +79,25 @@ class SymmetryGroup:
         """The smallest closed group with the given elements and continuous rotations.
 
         Args:
-            matrices: orthogonal matrices [n, 3, 3], right to 1e-8 or so (they are made exact).
+            matrices: orthogonal matrices [n, 3, 3], right to 1e-8 or so (they are made exact), with
+                lie_axes to 1e-6.
             lie_axes: axes about which *every* rotation belongs to the group.
 
         Raises:
-            ValueError: matrices that are not orthogonal or do not span a finite group, or an axis
-                that is not three finite numbers with a direction.
+            ValueError: matrices that are not orthogonal or do not span a finite group, an axis that
+                is not three finite numbers with a direction, or one that comes back nearly.
         """
         generators = list(as_matrices(matrices).reshape(-1, 3, 3)) if len(matrices) else []
         axes = [unit_vector(a) for a in lie_axes]
         images = [g @ a for a in axes for g in generators] + axes
-        if any(np.linalg.norm(np.cross(axes[0], a)) > classify.SAME for a in images):
-            dimension = 3
-        else:
-            dimension = 1 if axes else 0
+        tilts = [float(np.linalg.norm(np.cross(axes[0], a))) for a in images]
+        if any(classify.SAME < tilt < NEARLY for tilt in tilts):
+            raise ValueError(
+                f"an axis of continuous rotations, or its image, is {max(tilts):.1e} off "
+                f"{axes[0].tolist()}, too little for another axis; give matrices and axes to more "
+                "digits"
+            )
+        dimension = 3 if any(tilt > classify.SAME for tilt in tilts) else len(axes[:1])
         group = cls.__new__(cls)
         group._set(dimension, axes[0] if axes else None, generators)
         return group

@@ -1,5 +1,6 @@
 """Implicit steerable kernels: a small G-equivariant network of x and a (paper, section 3)."""
 
+from math import inf
 from typing import NamedTuple, cast
 
 import numpy as np
@@ -108,11 +109,12 @@ class ImplicitKernel(nn.Module):
         scale: constant factor, such as 1/sqrt(average number of neighbours).
         channelwise: h multiplies features channel by channel; needs the same multiplicity for all
             irreps of in_type and out_type.
-        irreps: of the hidden activation, an irrep once for each copy (default: one copy of each
-            that can act).
+        irreps: of the hidden activation, an irrep once for each copy, "sampled" knows no copies
+            (default: one copy of each that can act).
 
     Raises:
-        ValueError: types of different groups, wrong sizes, attributes missing or not expected.
+        ValueError: types of different groups, wrong sizes, a length that is not positive,
+            attributes missing or not expected.
     """
 
     def __init__(
@@ -139,6 +141,9 @@ class ImplicitKernel(nn.Module):
         for name, t in (("out_type", out_type), ("attr_type", attr_type)):
             if t is not None and t.group != group:
                 raise ValueError(f"in_type is of group {group}, {name} of {t.group}; use one group")
+        for name, length in (("cutoff", cutoff), ("sigma", sigma)):
+            if length is not None and not 0 < length < inf:
+                raise ValueError(f"{name} is {length}; expected a length above 0")
         self.in_type, self.out_type, self.attr_type = in_type, out_type, attr_type
         self.scale = scale
         max_degree = default_degree(in_type, out_type) if max_degree is None else max_degree

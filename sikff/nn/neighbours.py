@@ -52,8 +52,9 @@ def neighbour_layout(
 ) -> NeighbourLayout:
     """Arrange edges [2, E] (receivers, senders), in any order, by receiver.
 
-    One padded table where that wastes at most half of it; else one for each power of two in
-    the degrees, so that a few crowded nodes do not pad all others. ``dtype`` is that of ``filled``.
+    One padded table where at most half of it and sixteen places of each node are wasted; else one
+    for each power of two in the degrees, so that a few crowded nodes do not pad all others.
+    ``dtype`` is that of ``filled``.
     """
     receivers = edge_index[0]
     device, n_edges = receivers.device, receivers.shape[0]

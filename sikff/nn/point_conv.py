@@ -1,5 +1,8 @@
 """Point convolution f_out_i = sum_j k(r_j - r_i, a_ij) f_j (paper, equation 5), without the matrix.
 
+The paper's kernel is a function of r_i - r_j, ours of r_j - r_i, as ASE's neighbour lists have it:
+the same family of kernels, each of them at -x.
+
 With h_ij the kernel's last hidden activation and W its last linear map,
 k_ij f_j = W CG (h_ij (x) f_j), and W CG is the same on every edge. So the outer products are summed
 first, A_i = sum_j h_ij (x) f_j (for each node, a product of two thin matrices), and W CG acts once
@@ -58,8 +61,16 @@ class PointConv(nn.Module):
 
         Returns:
             [M, d_out].
+
+        Raises:
+            ValueError: features or vectors of another size.
         """
         check_size("PointConv", f, self.in_type)
+        if vectors.shape != (edge_index.shape[1], 3):
+            raise ValueError(
+                f"PointConv got vectors {list(vectors.shape)} for {edge_index.shape[1]} edges; "
+                "expected one of three components for each"
+            )
         if layout is None:
             layout = neighbour_layout(edge_index, len(f), f.dtype)
         a = None if attr is None else layout.in_places(attr)

@@ -19,6 +19,8 @@ from sikff import ForceFieldConfig, SymmetryGroup
         ({"layers": 0}, "greater than or equal to 1"),
         ({"chanels": 3}, "chanels"),
         ({"elements": (1, "H")}, "distinct"),
+        ({"atomic_energies": {"H": float("nan")}}, "finite"),
+        ({"frame": {"plane_origin": (0, 0, float("inf"))}, "group": "C6v"}, "finite"),
         ({"elements": (0, 119)}, "chemical symbols"),
         ({"elements": "HO"}, "tuple"),
         ({"atomic_energies": {"He": 1.0}}, "name He"),

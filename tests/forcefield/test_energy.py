@@ -165,6 +165,9 @@ def test_evaluation_mode_leaves_no_graph(model: PairModel) -> None:
     with torch.no_grad():
         prediction: Prediction = model(graph, stress=True, dipole=True)
     assert not any(tensor.requires_grad for tensor in prediction)
+    energies = model.eval()(graph, forces=False)
+    assert model.weight.requires_grad and not energies.energy.requires_grad
+    assert model.train()(graph, forces=False).energy.requires_grad
     assert not graph.positions.requires_grad
     assert not graph.cell.requires_grad
 

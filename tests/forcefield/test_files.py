@@ -157,7 +157,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "m.sikff"
     force_field().save(path)
     whole = path.read_bytes()
-    with full_disk(), pytest.raises(OSError, match=r"cannot write the model: .*m\.sikff") as caught:
+    with full_disk(), pytest.raises(OSError, match=r"cannot write the file: .*m\.sikff") as caught:
         force_field(seed=1).save(path)
     assert "\n" not in str(caught.value)
     assert path.read_bytes() == whole
@@ -175,6 +175,6 @@ def test_files_of_somebody_else() -> None:
         with unprivileged():
             with pytest.raises(PermissionError, match=r"m\.sikff"):
                 load(path)
-            with pytest.raises(PermissionError, match=r"cannot write the model: .*m\.sikff"):
+            with pytest.raises(PermissionError, match=r"cannot write the file: .*m\.sikff"):
                 force_field().save(path)
         Path(folder).chmod(0o755)

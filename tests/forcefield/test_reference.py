@@ -16,7 +16,7 @@ ELEMENTS = ("H", "Si")
 def pair_energy(symbols: str, r: float) -> float:
     atoms = ase.Atoms(symbols, positions=[[0, 0, 0], [0, 0, r]])
     graph = AtomicGraph.from_atoms(atoms, 5.0, ELEMENTS)
-    return float(ZBL(ELEMENTS).double()(graph.vectors().norm(dim=-1), graph).sum())
+    return float(ZBL(ELEMENTS, 5.0).double()(graph.vectors().norm(dim=-1), graph).sum())
 
 
 @pytest.mark.parametrize(("symbols", "z"), [("H2", (1, 1)), ("SiH", (14, 1)), ("Si2", (14, 14))])
@@ -38,3 +38,13 @@ def test_the_repulsion_ends_where_bonds_begin() -> None:
     assert np.all(np.diff(energies) <= LIMIT)
     assert energies[-1] == 0.0
     assert pair_energy("Si2", 2.1) > 0
+
+
+def test_the_repulsion_has_no_jump_at_a_short_cutoff() -> None:
+    atoms = ase.Atoms("Si2", [[0, 0, 0], [0, 0, 1.9999]])
+    graph = AtomicGraph.from_atoms(atoms, 2.0, ELEMENTS)
+    far, near = (
+        float(ZBL(ELEMENTS, cutoff).double()(graph.vectors().norm(dim=-1), graph).sum())
+        for cutoff in (2.0, 5.0)
+    )
+    assert 0 <= far < 1e-9 < 1e-3 < near

@@ -287,6 +287,36 @@ def test_the_same_atoms_are_replayed_when_they_come_often(monkeypatch: pytest.Mo
     assert len(calls) == 3 and replayed.compilations == 1
 
 
+def test_without_what_this_torch_has_the_model_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sikff.forcefield.recorder.OF_MANY", ())
+    model = force_field().float().freeze()
+    replayed, graph = Replayed(model, patience=1), graph_of(model, ethanol())
+    expected = model(graph).forces
+    replayed(graph)
+    with pytest.warns(UserWarning, match=r"operations of torch .* are not replayed, which is slow"):
+        first = replayed(graph)
+    for found in (first, replayed(graph)):  # it warns once
+        assert torch.equal(found.forces, expected)
+    assert replayed.compilations == 0
+
+
+def test_weights_change_through_it() -> None:
+    model, other = force_field().float(), force_field().float()
+    for weight in other.parameters():
+        weight.data.mul_(1.1)
+    replayed, graph = Replayed(model, patience=1), graph_of(model, ethanol())
+    before = [replayed(graph).forces for _ in range(2)][-1]
+    replayed.double()
+    for _ in range(3):
+        cast = replayed(graph).forces
+        assert relative_error(cast, FORWARD(model, graph).forces) < LIMITS.gradient
+        assert 0 < (cast - before).abs().max() < 1e-4
+    replayed.load_state_dict({f"model.{k}": v for k, v in other.double().state_dict().items()})
+    for _ in range(3):
+        assert relative_error(replayed(graph).forces, other(graph).forces) < LIMITS.gradient
+    assert (other(graph).forces - before).abs().max() > 1e-2
+
+
 @pytest.mark.parametrize("copied", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
 def test_it_can_be_copied_and_sent_to_another_process(copied: Callable) -> None:
     model = force_field()

@@ -263,6 +263,16 @@ def test_continuous_groups_from_generators() -> None:
     assert make() == SymmetryGroup("C1")
 
 
+def test_an_axis_that_comes_back_nearly_is_refused() -> None:
+    axis = np.array([0.36, 0.48, 0.8])
+    mirror = np.eye(3) - 2 * np.outer(axis, axis)
+    make = SymmetryGroup.from_generators
+    assert make([mirror], lie_axes=[axis]) == SymmetryGroup("C_inf_h", axis)
+    rough = np.eye(3) - 2 * np.outer(*2 * [axis + np.array([1e-5, 0, -1e-5])])
+    with pytest.raises(ValueError, match="give matrices and axes to more digits"):
+        make([rough], lie_axes=[axis])
+
+
 def test_the_tilted_group_is_what_its_generator_says() -> None:
     g = group("tilted S4")
     assert g.name == "S4"

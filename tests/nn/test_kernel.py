@@ -312,6 +312,9 @@ def test_bad_input() -> None:
         with_attr(torch.zeros(2, 3), torch.zeros(2, 2))
     with pytest.raises(ValueError, match="one multiplicity for all irreps"):
         ImplicitKernel(scalar, FieldType.vector(a, 2), channelwise=True)
+    for lengths in ({"cutoff": -1.0}, {"cutoff": 0.0}, {"sigma": -1.0}, {"sigma": float("nan")}):
+        with pytest.raises(ValueError, match="expected a length above 0"):
+            ImplicitKernel(scalar, scalar, **lengths)
     with pytest.raises(ValueError, match="at least 1 layer"):
         ImplicitKernel(scalar, scalar, layers=0)
     with pytest.raises(ValueError, match="'gated' or 'sampled'; got 'fourier'"):

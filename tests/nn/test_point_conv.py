@@ -218,6 +218,8 @@ def test_bad_input() -> None:
     f, x, a = inputs(conv, edges("sorted"), torch.float32)
     with pytest.raises(ValueError, match="PointConv: expected features"):
         conv(f[:, 1:], x, edges("sorted"), a)
+    with pytest.raises(ValueError, match=r"vectors \[\d+, 3\] for \d+ edges; expected one"):
+        conv(f, torch.cat([x, x]), edges("sorted"), a)
     with pytest.raises(ValueError, match="needs attributes"):
         conv(f, x, edges("sorted"))
     with pytest.raises(TypeError, match="hidden_field"):

@@ -27,6 +27,7 @@ from sikff.training.data import (
     split_isolated,
     split_validation,
     systems,
+    unread_conditions,
 )
 from sikff.training.statistics import (
     atomic_energies,
@@ -318,6 +319,18 @@ def test_the_range_of_the_data_is_kept_with_the_model() -> None:
     settings["frame"] |= {"field_limit": 1.0, "height_limit": 0.0}
     model, _ = complete_model(settings, Frames.of(frames), labels, samples, {})
     assert (model.frame.field_limit, model.frame.height_limit) == (1.0, 0.0)
+    assert model.frame.field_least == pytest.approx(-0.4)
+    settings["frame"] |= {"field_limit": None, "field_least": -1.0}
+    model, _ = complete_model(settings, Frames.of(frames), labels, samples, {})
+    assert model.frame.field_limit == pytest.approx(0.2)
+    assert model.frame.field_least == -1.0
+
+
+@pytest.mark.parametrize("origin", [[0, 0, 0], [0, 0, 1]])
+def test_conditions_that_a_model_does_not_read(origin: list[int]) -> None:
+    infos = [{"surface_origin": origin}, {"surface": "vacuum", "electric_field": NONE}]
+    frames = Frames.of([at_a_surface(2, **info) for info in infos])
+    assert unread_conditions(frames, ForceFieldConfig(elements=("Ni", "Cu"))) == ["surface_origin"]
 
 
 def test_frames_at_different_surfaces_are_different_systems() -> None:

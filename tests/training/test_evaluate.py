@@ -10,11 +10,11 @@ import torch
 
 from sikff import ForceField, ForceFieldConfig
 from sikff.calculators import SIKFFCalculator
+from sikff.files import complete
 from sikff.forcefield import FrameConfig
 from sikff.graph import AtomicGraph
 from sikff.training.data import Frames
 from sikff.training.evaluate import evaluate, write_json
-from sikff.training.files import complete
 from sikff.training.losses import Errors, Targets
 from sikff.training.metrics import Metrics
 from sikff.training.plots import energy_drift, learning_curves, parity, read_log, save_figure

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from disk import full_disk, unprivileged
-from sikff.training.files import complete
+from sikff.files import complete
 
 
 def write(path: Path, text: str) -> None:

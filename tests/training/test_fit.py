@@ -185,7 +185,7 @@ def test_the_learning_rate_falls_on_plateaus() -> None:
     kept, factors = [], []
     for loss in (3.0, 2.0, 2.5, 2.1, 1.0, 1.01, 1.5, math.nan, 0.5):
         patience.take(loss)
-        kept.append(patience.lowest(loss))
+        kept.append(patience.is_as_good(loss))
         patience.shrink(2, 0.5)
         factors.append(patience.factor)
     assert kept == [True, True, False, False, True, True, False, False, True]

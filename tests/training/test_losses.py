@@ -53,6 +53,16 @@ def test_losses(found: Errors) -> None:
     assert loss(found, huber, 2, 5).item() == pytest.approx(expected, abs=LIMIT)
 
 
+def test_the_validation_loss_does_not_depend_on_batches(found: Errors, graph: AtomicGraph) -> None:
+    config = LossConfig()
+    whole = loss(found, config, 2, 5)
+    parts = [
+        loss(Errors(found.energy[k : k + 1], found.forces[graph.batch == k], None), config, 2, 5)
+        for k in range(2)
+    ]
+    assert abs(sum(parts) - whole) < LIMIT < abs(parts[0])
+
+
 def test_metrics_do_not_depend_on_batches(found: Errors, graph: AtomicGraph) -> None:
     metrics = Metrics(("H", "O"))
     metrics.update(found, TARGETS, graph)

@@ -10,6 +10,7 @@ from contextlib import suppress
 import ase.io
 import pytest
 import torch
+import yaml
 
 from runs import changed, fit_two_epochs, rows, weights
 from sikff import load
@@ -79,9 +80,26 @@ def test_what_data_are_told_apart_by(config: TrainConfig, what: str) -> None:
     assert (found == load_dataset(config).fingerprint) == (what == "nothing")
 
 
+def test_a_run_of_an_older_version_goes_on(config: TrainConfig) -> None:
+    """Its config.yaml lacks what came later, which then is as it was: the default."""
+    fit(config)
+    path = config.output / "config.yaml"
+    kept = yaml.safe_load(path.read_text())
+    del kept["clip"], kept["loss"]["delta"]
+    path.write_text(yaml.safe_dump(kept))
+    longer = changed(config, max_epochs=config.max_epochs + 1)
+    with pytest.raises(ValueError, match="other settings of clip than in"):
+        fit(changed(longer, clip=1.0), resume=True)
+    fit(longer, resume=True)
+    assert len(rows(config)) == longer.max_epochs
+    path.unlink()
+    with pytest.raises(FileNotFoundError, match=r"cannot resume without .*config\.yaml"):
+        fit(changed(config, max_epochs=longer.max_epochs + 1), resume=True)
+
+
 def test_time_and_best_loss_survive_a_checkpoint(config: TrainConfig) -> None:
     model = load(fit(config))
-    before, after = (FitModule(model, config, 9, 3) for _ in range(2))
+    before, after = (FitModule(model, config, 9, (3, 12)) for _ in range(2))
     before.patience, before._spent = Patience(0.25, 4, 0.5), 3.0
     checkpoint: dict[str, object] = {}
     before.on_save_checkpoint(checkpoint)
@@ -156,8 +174,7 @@ def test_what_a_kill_left_half_written_is_cleared_away(config: TrainConfig) -> N
     whole = sorted(path.name for path in config.output.iterdir())
     for name in whole:
         stem, _, suffix = name.rpartition(".")
-        left = f".{name}.123.tmp" if suffix == "sikff" else f".{stem}.123.{suffix}"
-        (config.output / left).write_bytes(b"half")
+        (config.output / f".{stem}.123.{suffix}").write_bytes(b"half")
     (config.output / ".mine").write_bytes(b"kept")
     fit(changed(config, max_epochs=4), resume=True)
     assert sorted(path.name for path in config.output.iterdir()) == [".mine", *whole]

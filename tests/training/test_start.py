@@ -11,6 +11,7 @@ import torch
 import yaml
 from ase.build import bulk
 from ase.calculators.singlepoint import SinglePointCalculator
+from pydantic import ValidationError
 
 from force_fields import predict
 from runs import changed, fit_two_epochs, rows, weights
@@ -116,6 +117,19 @@ def test_a_frozen_vacuum_network_stays(trained: Path, started: Started, freeze: 
     assert any(after[name].any() for name in after if name.startswith("one_body"))
     if freeze:  # without a field nothing else is left
         assert_same(load(trained), load(path))
+
+
+def test_a_frame_needs_the_group_of_the_file_only() -> None:
+    given = {
+        "data": {"train": "a.xyz", "valid": 3},
+        "max_epochs": 1,
+        "model": {"frame": {"field": True}},
+    }
+    assert TrainConfig(**given, start={"model": "a.sikff"}).model == given["model"]
+    plane = given | {"model": {"frame": {"plane_origin": [0, 0, 0]}}}
+    assert TrainConfig(**plane, start={"model": "a.sikff"}).model == plane["model"]
+    with pytest.raises(ValidationError, match="keeps its normal"):
+        TrainConfig(**plane)
 
 
 def test_trained_weights_are_trained_on_gently() -> None:

@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 
 import numpy as np
 
+from sikff.files import complete
 from sikff.training.evaluate import write_json
-from sikff.training.files import complete
 
 Results = Sequence[dict[str, Any]]
 S = TypeVar("S")

@@ -17,9 +17,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sikff.files import complete
 from sikff.groups.group import unit_vector
 from sikff.training.data import Frames
-from sikff.training.files import complete
 from sikff.training.studies.nbody.graphs import MEAN_SPRING, Graphs
 from sikff.training.studies.nbody.simulate import Trajectories
 

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sikff.training.files import complete
+from sikff.files import complete
 
 Array = np.ndarray
 
