@@ -17,6 +17,7 @@ FLOORS = {
     "sikff.conditions": 0,
     "sikff.files": 0,
     "sikff.graph": 0,
+    "sikff.operations": 0,
     "sikff.skin": 0,
     "sikff.groups": 1,
     "sikff.e3nn": 1,

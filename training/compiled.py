@@ -11,11 +11,15 @@ from torch import Tensor
 from sikff.forcefield import ForceField, Prediction
 from sikff.forcefield.compiled import Slopes, energies_and_slopes, not_replayed
 from sikff.forcefield.energy import stresses, total
-from sikff.forcefield.flattened import Backend, compiled_by_torch, flattened
 from sikff.forcefield.padding import Room, Rows, padded
-from sikff.forcefield.recorder import NotReplayableError
-from sikff.forcefield.replay import Replay
 from sikff.graph import AtomicGraph
+from sikff.operations import (
+    Backend,
+    NotReplayableError,
+    Replay,
+    compiled_by_torch,
+    flattened,
+)
 from sikff.training.batches import Sample
 
 
@@ -30,7 +34,7 @@ class CompiledTraining:
         model: the force field.
         room: for the largest batch.
         backend: of ``torch.compile``; None: steps are replayed, see
-            :class:`~sikff.forcefield.replay.Replay`, which needs no compiler.
+            :class:`~sikff.operations.replay.Replay`, which needs no compiler.
     """
 
     def __init__(self, model: ForceField, room: Room, backend: Backend | None = "inductor") -> None:

@@ -21,14 +21,19 @@ from torch import Tensor
 
 from sikff.conditions import Conditions
 from sikff.forcefield.energy import EnergyModel, Prediction, strained, stresses
-from sikff.forcefield.flattened import Backend, compiled_by_torch, flattened, with_constants_folded
 from sikff.forcefield.network import ForceField
 from sikff.forcefield.padding import FIXED, MOVING, OF_EDGES, Room, Rows, joined, padded
 from sikff.forcefield.parts import are_small
-from sikff.forcefield.recorder import NotReplayableError
-from sikff.forcefield.replay import Replay
 from sikff.graph import AtomicGraph
 from sikff.nn.neighbours import neighbour_layout
+from sikff.operations import (
+    Backend,
+    NotReplayableError,
+    Replay,
+    compiled_by_torch,
+    flattened,
+    with_constants_folded,
+)
 
 STEP = 4  # neighbours; the room for them grows by whole steps, by two where compiling takes minutes
 MOST_PLACES = 2  # for each neighbour: with more, as around a few crowded atoms, replaying is slower

@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sikff.forcefield.plan import Plan
-from sikff.forcefield.recorder import Operation, Placed, Recorder
+from sikff.operations.plan import Plan
+from sikff.operations.recorder import Operation, Placed, Recorder
 
 
 class Replay:
