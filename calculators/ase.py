@@ -17,7 +17,6 @@ from sikff.calculators.models import (
     answer,
     check_committee,
     chosen_device,
-    chosen_dtype,
     compiled,
     field_response,
     prepared,
@@ -26,6 +25,7 @@ from sikff.calculators.models import (
 )
 from sikff.conditions import KEYS, Conditions
 from sikff.forcefield import EnergyModel
+from sikff.forcefield.files import chosen_dtype
 from sikff.graph import AtomicGraph, has_volume
 from sikff.skin import SkinList
 

@@ -35,20 +35,6 @@ def chosen_device(device: str | torch.device) -> torch.device:
         ) from error
 
 
-def chosen_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """The floating-point type of that name; None stays None.
-
-    Raises:
-        ValueError: for any other than float32 and float64.
-    """
-    if dtype is None:
-        return None
-    name = str(dtype).removeprefix("torch.")
-    if name not in ("float32", "float64"):
-        raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
-    return torch.float32 if name == "float32" else torch.float64
-
-
 def prepared(
     model: str | Path | EnergyModel, device: torch.device, dtype: torch.dtype | None
 ) -> EnergyModel:

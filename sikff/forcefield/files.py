@@ -114,6 +114,20 @@ def read_header(path: str | Path) -> JSON:
     return header
 
 
+def chosen_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
+    """The floating-point type of that name; None stays None.
+
+    Raises:
+        ValueError: for any other than float32 and float64.
+    """
+    if dtype is None:
+        return None
+    name = str(dtype).removeprefix("torch.")
+    if name not in ("float32", "float64"):
+        raise ValueError(f"dtype is {dtype!r}; expected 'float32' or 'float64'")
+    return torch.float32 if name == "float32" else torch.float64
+
+
 def load(
     path: str | Path, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None
 ) -> ForceField:
@@ -130,21 +144,20 @@ def load(
     Raises:
         FileNotFoundError, PermissionError: no such file, or not for this user.
         ValueError: not a model file, damaged, newer than this version of sikff, or built on other
-            tables than this version makes.
+            tables than this version makes; another dtype.
     """
     path = Path(path)
     header, tensors = _read(path)
-    name = header.dtype if dtype is None else str(dtype).removeprefix("torch.")
-    if name not in ("float32", "float64"):
-        raise ValueError(f"dtype must be float32 or float64; got {dtype!r}")
+    stored = getattr(torch, header.dtype)
+    wanted = chosen_dtype(dtype) or stored
     if sum(tensor.numel() for tensor in tensors.values()) < fewest_weights(header.config):
         raise _damaged(path, "fewer weights than its config asks for")
     with torch.random.fork_rng(devices=[]):
         model = ForceField(header.config)
-    model.to(getattr(torch, header.dtype))
-    built, stored = fingerprint(model), header.tables
-    common = built.keys() & stored.keys()  # layers of two versions may arrange theirs differently
-    if not common or any(abs(built[k] - stored[k]) > 1e-6 * (1 + abs(stored[k])) for k in common):
+    model.to(stored)
+    built, known = fingerprint(model), header.tables
+    common = built.keys() & known.keys()  # layers of two versions may arrange theirs differently
+    if not common or any(abs(built[k] - known[k]) > 1e-6 * (1 + abs(known[k])) for k in common):
         raise ValueError(
             f"{str(path)!r} was made with other group-theoretical tables than this version of "
             "sikff builds; load it with the version that wrote it"
@@ -152,7 +165,7 @@ def load(
     _check_weights(path, tensors, model.state_dict())
     model.load_state_dict(tensors)
     model.provenance = header.provenance
-    return model.to(device, getattr(torch, name)).eval()
+    return model.to(device, wanted).eval()
 
 
 def fewest_weights(config: ForceFieldConfig) -> int:

@@ -25,6 +25,9 @@ class ChannelProduct(Tabulated):
     Args:
         left_type, right_type, out_type: types whose multiplicities are multiples of C.
         channels: C (default: the one multiplicity of all irreps).
+
+    Raises:
+        ValueError: multiplicities that are no multiples of C, or differ where C is not given.
     """
 
     cg: Tensor

@@ -28,6 +28,10 @@ class DenseConv(Tabulated):
         stride, padding: as in torch; padding None keeps the size (zeros outside).
         **options: passed to :class:`ImplicitKernel`; ``sigma`` defaults to a quarter of the
             kernel's extent.
+
+    Raises:
+        ValueError: another dimension, a kernel without a centre, or in `forward` a grid of another
+            shape.
     """
 
     offsets: Tensor

@@ -40,6 +40,9 @@ class Trunk(Tabulated):
         width: hidden width of the MLP of the invariants (default: max(2 * fields, 32)).
         norms: also feed the squared norms of the mixed covariants to the MLP.
         first_is_one: whether the first feature is 1 throughout, as that of harmonics is.
+
+    Raises:
+        ValueError: fewer than 1 layer or field, or an unknown nonlinearity or activation.
     """
 
     spread: Tensor

@@ -42,6 +42,9 @@ class MLP(nn.Module):
         sizes: widths from input to output; the activation stands between layers only.
         activation: name of the activation.
         bias: without biases (and an activation with f(0) = 0), zero in gives zero out.
+
+    Raises:
+        ValueError: an unknown activation.
     """
 
     def __init__(self, sizes: list[int], activation: str = "silu", bias: bool = True) -> None:

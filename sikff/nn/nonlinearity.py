@@ -55,6 +55,9 @@ class Gate(Tabulated):
 
     Attributes:
         spread: gives every component the gate of its field, [n_fields, d].
+
+    Raises:
+        ValueError: a type that is not canonical.
     """
 
     spread: Tensor
