@@ -199,7 +199,9 @@ class TrainConfig(Section):
         model = values.get("model") if isinstance(values, dict) else None
         if not isinstance(model, dict):
             return values
-        missing: dict[str, Any] = {"elements": tuple(model.get("atomic_energies", {})) or ("H",)}
+        energies = model.get("atomic_energies")
+        named = tuple(energies) if isinstance(energies, dict) else ()
+        missing: dict[str, Any] = {"elements": named or ("H",)}
         if values.get("start") is not None:
             missing["group"] = "C1"  # that of its file is still to come; this one fits all frames
         try:

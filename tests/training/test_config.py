@@ -44,6 +44,7 @@ def test_valid_is_a_fraction_a_number_or_a_file(path: Path, valid: str, read: ob
 @pytest.mark.parametrize(
     ("override", "message"),
     [
+        ("model.atomic_energies=3", "model: atomic_energies: input should be a valid dictionary"),
         ("modl=1", r"unknown key modl; did you mean model\?"),
         ("model.chanels=1", r"unknown key model.chanels; did you mean model.channels\?"),
         ("model.frame.plane_orign=1", "did you mean model.frame.plane_origin"),
