@@ -37,7 +37,6 @@ from sikff.training.start import model_settings
 from sikff.training.statistics import complete_model, isolated_energies, with_surfaces
 from sikff.training.structures import leads_across
 
-ACROSS = 1e-3  # Å along the normal of a plane; less is rounding
 PARTIAL = ("stress",)  # labels that structures may lack
 
 

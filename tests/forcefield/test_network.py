@@ -106,7 +106,7 @@ def test_groups_that_are_refused_would_be_larger_ones(group: str, max_frequency:
     atoms = ethanol()
     energies = [energy(model, moved(atoms, g.numpy())) for g in outside(larger, model.group)]
     change = np.abs(np.array(energies) - energy(model, atoms)).max()
-    assert change < LIMITS.invariance if refused else change > 1e-6
+    assert change < LIMITS.invariance if refused else change > 1e-4
 
 
 @pytest.mark.parametrize("group", ["O(3)", "C_inf_v", "C1"])

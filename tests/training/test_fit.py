@@ -180,6 +180,28 @@ def test_weights_keep_their_type(config: TrainConfig) -> None:
     assert np.isfinite(rows(config)[0]["valid_loss"])
 
 
+def test_the_validation_loss_does_not_depend_on_batches(config: TrainConfig) -> None:
+    frames = read_frames(config.data.train).atoms[:4]
+    doubled = [atoms.repeat((2, 1, 1)) for atoms in frames[:2]]
+    for atoms, one in zip(doubled, frames, strict=False):
+        found = {
+            "energy": 2 * one.get_potential_energy(),
+            "forces": np.tile(one.get_forces(), (2, 1)),
+        }
+        atoms.calc = SinglePointCalculator(atoms, **found)
+    path = config.output.with_name("sizes.xyz")
+    ase.io.write(path, [*doubled, *frames[2:]])
+    losses = []
+    for size in (1, 3):
+        still = {"lr": 1e-30, "max_epochs": 1, "warm_up": 0, "batch_size": size}
+        output = config.output.with_name(f"batches_of_{size}")
+        data = {"train": config.data.train, "valid": path}
+        run = changed(config, **still, data=data, output=output, loss={"energy": 1, "forces": 1})
+        fit(run)
+        losses.append(rows(run)[0]["valid_loss"])
+    assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+
+
 def test_the_learning_rate_falls_on_plateaus() -> None:
     patience = Patience()
     kept, factors = [], []
