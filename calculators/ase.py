@@ -23,11 +23,11 @@ from sikff.calculators.models import (
     reach,
     replayed,
 )
-from sikff.conditions import KEYS, Conditions
 from sikff.forcefield import EnergyModel
 from sikff.forcefield.files import chosen_dtype
 from sikff.graph import AtomicGraph, has_volume
-from sikff.skin import SkinList
+from sikff.graph.conditions import KEYS, Conditions
+from sikff.graph.neighbour_list import SkinList
 
 MADE_WITH = ("model", "device", "dtype", "skin", "compile", "replay_after")
 READ = ("positions", "numbers", "pbc")  # of the atoms, and their cell

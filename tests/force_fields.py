@@ -9,9 +9,9 @@ import torch
 from ase.build import bulk, fcc111, molecule
 
 from sikff import ForceField, ForceFieldConfig, SymmetryGroup
-from sikff.conditions import Conditions
 from sikff.forcefield import EnergyModel, Prediction
 from sikff.graph import AtomicGraph
+from sikff.graph.conditions import Conditions
 
 ELEMENTS = ("H", "C", "O", "Al")
 SMALL = {

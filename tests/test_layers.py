@@ -14,11 +14,9 @@ FOLDERS = {"sikff": "sikff", "sikff.calculators": "calculators", "sikff.training
 
 # A module may import from its own floor and from those below it.
 FLOORS = {
-    "sikff.conditions": 0,
-    "sikff.files": 0,
+    "sikff.atomic_write": 0,
     "sikff.graph": 0,
     "sikff.operations": 0,
-    "sikff.skin": 0,
     "sikff.groups": 1,
     "sikff.e3nn": 1,
     "sikff.fields": 2,

@@ -12,9 +12,9 @@ import numpy as np
 from ase.data import atomic_numbers, covalent_radii
 from ase.units import Hartree
 
-from sikff.conditions import FIELDS
 from sikff.forcefield import ForceFieldConfig
 from sikff.graph import find_edges
+from sikff.graph.conditions import FIELDS
 from sikff.training.data import Frames, Labels, elements_of, structure_key, systems
 from sikff.training.statistics import atomic_energies, compositions
 from sikff.training.strain import wrong_strain_work

@@ -16,11 +16,11 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers
 
-from sikff.conditions import KEYS as CONDITIONS
-from sikff.conditions import VACUUM, Conditions
 from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.frame import Frame
 from sikff.graph import AtomicGraph, check_finite, has_volume
+from sikff.graph.conditions import KEYS as CONDITIONS
+from sikff.graph.conditions import VACUUM, Conditions
 from sikff.training.batches import Sample
 from sikff.training.config import DataConfig
 from sikff.training.labels import KEYS, SHAPES, Label, find_label, suggestions

@@ -9,8 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from sikff.conditions import FIELD
 from sikff.forcefield import ForceFieldConfig
+from sikff.graph.conditions import FIELD
 from sikff.training.batches import Sample
 from sikff.training.checks import (
     check_atomic_energies,

@@ -12,8 +12,8 @@ import ase
 import numpy as np
 import torch
 
+from sikff.atomic_write import complete
 from sikff.calculators.models import check_committee
-from sikff.files import complete
 from sikff.forcefield import ForceField
 from sikff.training.checks import check_fields
 from sikff.training.config import DataConfig

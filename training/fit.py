@@ -13,7 +13,7 @@ import torch
 import yaml
 from torch.multiprocessing import ProcessRaisedException
 
-from sikff.files import clear_unfinished, complete
+from sikff.atomic_write import clear_unfinished, complete
 from sikff.forcefield import ForceField, load
 from sikff.forcefield.padding import Room
 from sikff.forcefield.parts import are_small

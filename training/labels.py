@@ -11,9 +11,9 @@ import numpy as np
 from ase.geometry import find_mic
 from ase.stress import voigt_6_to_full_3x3_stress
 
-from sikff.conditions import FIELDS
-from sikff.conditions import KEYS as CONDITIONS
 from sikff.graph import has_volume
+from sikff.graph.conditions import FIELDS
+from sikff.graph.conditions import KEYS as CONDITIONS
 
 # In the order in which they are tried.
 KEYS = {

@@ -7,7 +7,7 @@ import importlib.util
 from collections.abc import Mapping
 from pathlib import Path
 
-from sikff.files import complete
+from sikff.atomic_write import complete
 
 
 class RunLog:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 import sikff
-from sikff.files import complete
+from sikff.atomic_write import complete
 from sikff.forcefield import ForceField
 from sikff.forcefield.padding import Room
 from sikff.forcefield.parts import keep_freed_memory

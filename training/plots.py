@@ -12,7 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
-from sikff.files import complete
+from sikff.atomic_write import complete
 from sikff.training.evaluate import Evaluation
 
 BLUE, ORANGE, GREY = "#2f6fb0", "#d9772b", "#888888"

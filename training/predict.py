@@ -15,9 +15,9 @@ from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
 from sikff.calculators.models import check_committee, reach
-from sikff.conditions import Conditions
 from sikff.forcefield import ForceField, Prediction
 from sikff.graph import AtomicGraph, has_volume
+from sikff.graph.conditions import Conditions
 from sikff.training.batches import Batches, Sample
 from sikff.training.data import Frames, make_samples
 from sikff.training.labels import without_labels

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sikff.files import complete
+from sikff.atomic_write import complete
 from sikff.forcefield import ForceField, ForceFieldConfig, load
 from sikff.forcefield.files import read_header
 from sikff.forcefield.restrict import check_correction, corrected, restricted, restricted_config

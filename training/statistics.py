@@ -9,10 +9,10 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 
-from sikff.conditions import VACUUM, Conditions
 from sikff.forcefield import ForceFieldConfig, FrameConfig
 from sikff.forcefield.frame import Frame
 from sikff.graph import AtomicGraph
+from sikff.graph.conditions import VACUUM, Conditions
 from sikff.nn import PolynomialEnvelope
 from sikff.training.batches import Sample
 from sikff.training.config import DataConfig

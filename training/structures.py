@@ -13,7 +13,7 @@ import numpy as np
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from ase.io.trajectory import Trajectory
 
-from sikff.files import complete
+from sikff.atomic_write import complete
 from sikff.groups.group import unit_vector
 
 ACROSS = 1e-3  # Å; less is no component of a cell vector

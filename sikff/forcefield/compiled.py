@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.conditions import Conditions
 from sikff.forcefield.energy import EnergyModel, Prediction, strained, stresses
 from sikff.forcefield.network import ForceField
 from sikff.forcefield.padding import FIXED, MOVING, OF_EDGES, Room, Rows, joined, padded
 from sikff.forcefield.parts import are_small
 from sikff.graph import AtomicGraph
+from sikff.graph.conditions import Conditions
 from sikff.nn.neighbours import neighbour_layout
 from sikff.operations import (
     Backend,

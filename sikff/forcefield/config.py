@@ -16,7 +16,7 @@ from pydantic import (
     model_validator,
 )
 
-from sikff.conditions import NO_FIELD, VACUUM, Conditions
+from sikff.graph.conditions import NO_FIELD, VACUUM, Conditions
 from sikff.groups import SymmetryGroup
 from sikff.groups.group import unit_vector
 from sikff.groups.resolution import mistaken_for
@@ -29,8 +29,8 @@ Vector = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 class FrameConfig(BaseModel):
     """What stands outside the molecules and breaks their symmetry, for all structures of a model.
 
-    What may differ between structures, :class:`~sikff.conditions.Conditions`, comes with each of
-    them: the strength of the field, the place of the surface, which surface it is.
+    What may differ between structures, :class:`~sikff.graph.conditions.Conditions`, comes with each
+    of them: the strength of the field, the place of the surface, which surface it is.
 
     Attributes:
         plane_origin: a point (Å) of a plane whose normal is the group's axis. Each atom's height

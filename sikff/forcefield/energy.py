@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.conditions import Conditions
 from sikff.graph import FLAT, AtomicGraph
+from sikff.graph.conditions import Conditions
 from sikff.nn.frozen import freeze, thaw
 
 

@@ -13,7 +13,7 @@ from pydantic import BaseModel, FiniteFloat, ValidationError
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as serialised
 
-from sikff.files import complete
+from sikff.atomic_write import complete
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.forcefield.network import ForceField
 from sikff.nn.tables import Tabulated

@@ -4,10 +4,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.conditions import VACUUM, Conditions
 from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.graph import AtomicGraph
+from sikff.graph.conditions import VACUUM, Conditions
 from sikff.nn.tables import Tabulated
 
 HEIGHT_FUNCTIONS = 8

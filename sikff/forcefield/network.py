@@ -10,7 +10,6 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sikff.conditions import Conditions
 from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig, FrameConfig
 from sikff.forcefield.edges import edge_attr, seen_of_edges, tabulate
@@ -20,6 +19,7 @@ from sikff.forcefield.interaction import Interaction
 from sikff.forcefield.parts import Parts, in_parts
 from sikff.forcefield.reference import ZBL
 from sikff.graph import AtomicGraph
+from sikff.graph.conditions import Conditions
 from sikff.groups import SymmetryGroup
 from sikff.nn import (
     MLP,

@@ -24,7 +24,7 @@ from matscipy.neighbours import neighbour_list
 from speed import milliseconds, water_box
 
 from sikff.graph import find_edges
-from sikff.skin import SkinList
+from sikff.graph.neighbour_list import SkinList
 
 try:
     from vesin import NeighborList

@@ -8,9 +8,9 @@ import torch
 from force_fields import elements_of, ethanol, force_field, moved, predict, slope
 from force_fields import graph_of as model_graph
 from pair_model import PairModel, structures
-from sikff.conditions import Conditions
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
+from sikff.graph.conditions import Conditions
 from tolerances import TOLERANCES, Tolerance
 
 LIMITS = TOLERANCES[torch.float64]

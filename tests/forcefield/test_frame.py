@@ -9,9 +9,9 @@ import torch
 
 from force_fields import elements_of, ethanol, force_field, graph_of, moved, predict, slope
 from sikff import SymmetryGroup
-from sikff.conditions import Conditions
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
+from sikff.graph.conditions import Conditions
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]

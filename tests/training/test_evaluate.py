@@ -9,8 +9,8 @@ import pytest
 import torch
 
 from sikff import ForceField, ForceFieldConfig
+from sikff.atomic_write import complete
 from sikff.calculators import SIKFFCalculator
-from sikff.files import complete
 from sikff.forcefield import FrameConfig
 from sikff.graph import AtomicGraph
 from sikff.training.data import Frames

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import numpy as np
 
-from sikff.files import complete
+from sikff.atomic_write import complete
 from sikff.training.evaluate import write_json
 
 Results = Sequence[dict[str, Any]]

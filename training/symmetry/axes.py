@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sikff.conditions import Conditions
+from sikff.graph.conditions import Conditions
 from sikff.groups.classify import positive_direction
 from sikff.training.data import Frames
 from sikff.training.symmetry.lie import LieMatrix

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.conditions import KEYS as CONDITIONS
 from sikff.forcefield import load
+from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.groups import SymmetryGroup
 from sikff.groups.resolution import mistaken_for
 from sikff.training.config import TrainConfig

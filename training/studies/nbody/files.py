@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.files import complete
+from sikff.atomic_write import complete
 from sikff.groups.group import unit_vector
 from sikff.training.data import Frames
 from sikff.training.studies.nbody.graphs import MEAN_SPRING, Graphs

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sikff.files import complete
+from sikff.atomic_write import complete
 
 Array = np.ndarray
 

@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 
 from pair_model import structures
 from random_atoms import edges, random_atoms
-from sikff.conditions import Conditions
 from sikff.graph import AtomicGraph
-from sikff.skin import SkinList
+from sikff.graph.conditions import Conditions
+from sikff.graph.neighbour_list import SkinList
 
 ELEMENTS = ("H", "Cu")
 PBC = list(itertools.product([False, True], repeat=3))

@@ -7,8 +7,8 @@ import ase.io
 import numpy as np
 import pytest
 
-from sikff.conditions import Conditions
 from sikff.graph import AtomicGraph
+from sikff.graph.conditions import Conditions
 
 
 def test_they_are_values_whatever_they_were_read_from(tmp_path) -> None:

@@ -21,7 +21,7 @@ from ase.data import chemical_symbols
 from matscipy.neighbours import neighbour_list
 from torch import Tensor
 
-from sikff.conditions import Conditions
+from sikff.graph.conditions import Conditions
 
 FLAT = 1e-6  # cells of so little volume, against the product of their lengths, have none
 CLOSEST = 0.1  # Å; atoms nearer than this are a mistake in the input, or dynamics that blew up

@@ -7,7 +7,7 @@ from tempfile import TemporaryDirectory
 import pytest
 
 from disk import full_disk, unprivileged
-from sikff.files import complete
+from sikff.atomic_write import complete
 
 
 def write(path: Path, text: str) -> None:

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import ase
 import numpy as np
 
-from sikff.conditions import Conditions
-from sikff.graph import AtomicGraph, Edges, check_finite, find_edges
+from sikff.graph.atomic_graph import AtomicGraph, Edges, check_finite, find_edges
+from sikff.graph.conditions import Conditions
 
 
 class _Last(NamedTuple):

@@ -12,8 +12,8 @@ from hypothesis import strategies as st
 
 from pair_model import structures
 from random_atoms import edges, random_atoms, reference
-from sikff.conditions import Conditions
 from sikff.graph import AtomicGraph
+from sikff.graph.conditions import Conditions
 from tolerances import TOLERANCES, Tolerance
 
 ELEMENTS = ("H", "Cu")
