@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 from sikff.groups import Irrep, SymmetryGroup
+from sikff.groups.couplings import branching, clebsch_gordan, restriction
 from sikff.groups.group import Matrices, as_matrices
-from sikff.groups.intertwiners import branching, clebsch_gordan, restriction
 
 Array = np.ndarray
 

@@ -11,7 +11,7 @@ import sys
 import numpy as np
 
 from sikff.groups import SymmetryGroup
-from sikff.groups.intertwiners import clebsch_gordan, endomorphisms, restriction
+from sikff.groups.couplings import clebsch_gordan, endomorphisms, restriction
 
 NAMES = (
     "O(3)", "SO(3)", "SO(2)", "C_inf_v", "C_inf_h", "D_inf", "D_inf_h",

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from sikff.e3nn import harmonic_basis, parse_irreps
+from sikff.groups.couplings import clebsch_gordan
 from sikff.groups.harmonics import evaluate_harmonics, sphere_points, wigner_d
-from sikff.groups.intertwiners import clebsch_gordan
 from sikff.nn import Harmonics
 from symmetry_cases import group
 from tolerances import TOLERANCES

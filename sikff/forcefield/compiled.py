@@ -25,7 +25,7 @@ from sikff.forcefield.padding import FIXED, MOVING, OF_EDGES, Room, Rows, joined
 from sikff.forcefield.parts import are_small
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
-from sikff.nn.neighbours import neighbour_layout
+from sikff.nn.neighbour_table import neighbour_layout
 from sikff.operations import (
     Backend,
     NotReplayableError,

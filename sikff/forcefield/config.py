@@ -18,8 +18,8 @@ from pydantic import (
 
 from sikff.graph.conditions import NO_FIELD, VACUUM, Conditions
 from sikff.groups import SymmetryGroup
+from sikff.groups.aliasing import mistaken_for
 from sikff.groups.group import unit_vector
-from sikff.groups.resolution import mistaken_for
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]

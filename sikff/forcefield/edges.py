@@ -19,7 +19,7 @@ from sikff.nn import (
     SplineTable,
     TabulatedBasis,
 )
-from sikff.nn.frozen import keep
+from sikff.nn.weight_cache import keep
 
 INTERVALS = 48  # of splines, for each half wave of the fastest radial function
 MOST_SPECIES = 12  # pairs of more make large tables: 50 kB for a pair, with the default settings

@@ -12,7 +12,7 @@ from torch import Tensor
 
 from sikff.graph import FLAT, AtomicGraph
 from sikff.graph.conditions import Conditions
-from sikff.nn.frozen import freeze, thaw
+from sikff.nn.weight_cache import freeze, thaw
 
 
 class Prediction(NamedTuple):

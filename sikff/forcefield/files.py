@@ -16,7 +16,7 @@ from safetensors.torch import save as serialised
 from sikff.atomic_write import complete
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.forcefield.network import ForceField
-from sikff.nn.tables import Tabulated
+from sikff.nn.constants import Tabulated
 
 FORMAT = "sikff-forcefield"
 FORMAT_VERSION = 1

@@ -8,7 +8,7 @@ from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import VACUUM, Conditions
-from sikff.nn.tables import Tabulated
+from sikff.nn.constants import Tabulated
 
 HEIGHT_FUNCTIONS = 8
 

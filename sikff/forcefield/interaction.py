@@ -13,8 +13,8 @@ from sikff.nn import (
     PointConv,
     TabulatedBasis,
 )
-from sikff.nn.frozen import of_weights
 from sikff.nn.kernel import restricted_irreps
+from sikff.nn.weight_cache import of_weights
 
 
 class Interaction(nn.Module):

@@ -6,8 +6,8 @@ from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor
 
 from sikff.graph import AtomicGraph
+from sikff.nn.constants import Tabulated
 from sikff.nn.radial import PolynomialEnvelope
-from sikff.nn.tables import Tabulated
 
 COULOMB = 14.399645  # e^2 / (4 pi eps0), eV Å
 _COEFFICIENTS = (0.1818, 0.5099, 0.2802, 0.02817)

@@ -11,8 +11,8 @@ import numpy as np
 import torch
 
 from sikff.groups import classify, names
-from sikff.groups.linear_algebra import canonical_basis
 from sikff.groups.names import rotation
+from sikff.groups.null_space import canonical_basis
 
 if TYPE_CHECKING:
     from sikff.groups.irreps import Irrep

@@ -14,7 +14,7 @@ import numpy as np
 
 from sikff.groups.group import Matrices, SymmetryGroup, _standard, as_matrices
 from sikff.groups.harmonics import wigner_d
-from sikff.groups.linear_algebra import (
+from sikff.groups.null_space import (
     canonical_basis,
     embeddings,
     hom_basis,

@@ -9,7 +9,7 @@ from sikff.nn.harmonics import Harmonics
 from sikff.nn.kernel import EdgeBasis, ImplicitKernel, TabulatedBasis
 from sikff.nn.linear import ChannelLinear, Linear
 from sikff.nn.mlp import MLP
-from sikff.nn.neighbours import NeighbourLayout, neighbour_layout
+from sikff.nn.neighbour_table import NeighbourLayout, neighbour_layout
 from sikff.nn.nonlinearity import Gate, Gated, RMSNorm, Sampled, SquaredNorms
 from sikff.nn.point_conv import PointConv
 from sikff.nn.radial import BesselBasis, GaussianBasis, GaussianShell, PolynomialEnvelope

@@ -8,10 +8,10 @@ import torch
 from torch import Tensor, nn
 
 from sikff.fields import Block, FieldType
+from sikff.nn.constants import Tabulated
 from sikff.nn.contraction import equivariant_maps
-from sikff.nn.frozen import of_weights
-from sikff.nn.neighbours import NeighbourLayout, sum_outer_products
-from sikff.nn.tables import Tabulated
+from sikff.nn.neighbour_table import NeighbourLayout, sum_outer_products
+from sikff.nn.weight_cache import of_weights
 
 Array = np.ndarray
 

@@ -13,10 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from sikff.fields import Block, FieldType
-from sikff.groups.intertwiners import clebsch_gordan
-from sikff.nn.frozen import of_weights
-from sikff.nn.neighbours import NeighbourLayout, sum_outer_products
-from sikff.nn.tables import Tabulated
+from sikff.groups.couplings import clebsch_gordan
+from sikff.nn.constants import Tabulated
+from sikff.nn.neighbour_table import NeighbourLayout, sum_outer_products
+from sikff.nn.weight_cache import of_weights
 
 Array = np.ndarray
 LARGEST = 18  # products of components that one table couples: larger ones are mostly zeros

@@ -8,8 +8,8 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sikff.fields import FieldType
+from sikff.nn.constants import Tabulated
 from sikff.nn.kernel import ImplicitKernel
-from sikff.nn.tables import Tabulated
 
 
 class DenseConv(Tabulated):

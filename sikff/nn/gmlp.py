@@ -9,11 +9,11 @@ from torch.nn import functional as F
 
 from sikff.fields import FieldType
 from sikff.groups import Irrep, SymmetryGroup
-from sikff.nn.frozen import of_weights
+from sikff.nn.constants import Tabulated, ToCanonical, check_size
 from sikff.nn.linear import Linear
 from sikff.nn.mlp import MLP
 from sikff.nn.nonlinearity import Gate, Sampled, SquaredNorms
-from sikff.nn.tables import Tabulated, ToCanonical, check_size
+from sikff.nn.weight_cache import of_weights
 
 NONLINEARITIES = ("gated", "sampled")
 NARROW = 32  # features: for so few one product with a matrix of zeros too is faster than by irrep

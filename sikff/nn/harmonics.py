@@ -7,9 +7,9 @@ from torch.nn import functional as F
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
+from sikff.groups.couplings import restriction
 from sikff.groups.harmonics import evaluate_harmonics, monomial_exponents, sphere_points
-from sikff.groups.intertwiners import restriction
-from sikff.nn.tables import Tabulated
+from sikff.nn.constants import Tabulated
 
 
 class Harmonics(Tabulated):

@@ -9,15 +9,15 @@ from torch import Tensor, nn
 
 from sikff.fields import FieldType
 from sikff.groups import Irrep, SymmetryGroup
-from sikff.groups.intertwiners import clebsch_gordan
+from sikff.groups.couplings import clebsch_gordan
 from sikff.nn.channel_product import ChannelProduct
+from sikff.nn.constants import Tabulated, ToCanonical, check_size
 from sikff.nn.contraction import Contraction
-from sikff.nn.frozen import kept
 from sikff.nn.gmlp import Trunk, default_nonlinearity
 from sikff.nn.harmonics import Harmonics
 from sikff.nn.radial import BesselBasis, GaussianBasis, GaussianShell, PolynomialEnvelope
 from sikff.nn.spline import SplineTable
-from sikff.nn.tables import Tabulated, ToCanonical, check_size
+from sikff.nn.weight_cache import kept
 
 TINY = 1e-12  # added to |x|^2: the direction of x = 0 is the zero vector
 

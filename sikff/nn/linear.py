@@ -9,9 +9,9 @@ import torch
 from torch import Tensor, nn
 
 from sikff.fields import Block, FieldType
-from sikff.groups.intertwiners import endomorphisms
-from sikff.nn.frozen import of_weights
-from sikff.nn.tables import Tabulated, ToCanonical, check_size
+from sikff.groups.couplings import endomorphisms
+from sikff.nn.constants import Tabulated, ToCanonical, check_size
+from sikff.nn.weight_cache import of_weights
 
 
 class _Batch(NamedTuple):

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sikff.nn.frozen import of_weights
+from sikff.nn.weight_cache import of_weights
 
 Activation = Callable[[Tensor], Tensor]
 

@@ -10,8 +10,8 @@ from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.groups.classify import minimal_rotation
 from sikff.groups.names import rotation
+from sikff.nn.constants import Tabulated, ToCanonical, check_size
 from sikff.nn.mlp import activation_scale, find_activation
-from sikff.nn.tables import Tabulated, ToCanonical, check_size
 
 Array = np.ndarray
 

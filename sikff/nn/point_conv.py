@@ -14,9 +14,9 @@ from typing import Any
 from torch import Tensor, nn
 
 from sikff.fields import FieldType
+from sikff.nn.constants import check_size
 from sikff.nn.kernel import EdgeBasis, ImplicitKernel, TabulatedBasis
-from sikff.nn.neighbours import NeighbourLayout, neighbour_layout
-from sikff.nn.tables import check_size
+from sikff.nn.neighbour_table import NeighbourLayout, neighbour_layout
 
 
 class PointConv(nn.Module):

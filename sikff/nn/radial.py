@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sikff.nn.tables import Tabulated
+from sikff.nn.constants import Tabulated
 
 
 class BesselBasis(Tabulated):

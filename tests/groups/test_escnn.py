@@ -15,7 +15,7 @@ import torch
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
-from sikff.groups.intertwiners import clebsch_gordan
+from sikff.groups.couplings import clebsch_gordan
 from symmetry_cases import turn_about
 from tolerances import TOLERANCES
 

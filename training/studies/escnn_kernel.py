@@ -20,11 +20,11 @@ from torch import Tensor, nn
 from sikff.fields import FieldType
 from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.harmonics import sphere_points
-from sikff.groups.linear_algebra import hom_basis
+from sikff.groups.null_space import hom_basis
 from sikff.nn import GaussianBasis, Harmonics, NeighbourLayout, neighbour_layout
+from sikff.nn.constants import Tabulated, ToCanonical, check_size
 from sikff.nn.kernel import TINY, default_degree
-from sikff.nn.neighbours import sum_outer_products
-from sikff.nn.tables import Tabulated, ToCanonical, check_size
+from sikff.nn.neighbour_table import sum_outer_products
 
 Array = np.ndarray
 

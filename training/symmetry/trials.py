@@ -16,7 +16,7 @@ from torch import Tensor
 from sikff.forcefield import load
 from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.groups import SymmetryGroup
-from sikff.groups.resolution import mistaken_for
+from sikff.groups.aliasing import mistaken_for
 from sikff.training.config import TrainConfig
 from sikff.training.data import Frames, Labels, make_samples, split_validation
 from sikff.training.fit import fit

@@ -12,7 +12,7 @@ import torch
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
-from sikff.groups.intertwiners import clebsch_gordan
+from sikff.groups.couplings import clebsch_gordan
 from sikff.nn import SquaredNorms, neighbour_layout
 from sikff.training.studies.escnn_kernel import SPACES, AnalyticConvolution
 from sikff.training.studies.molecules.graphs import graphs_of

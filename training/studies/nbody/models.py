@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
-from sikff.groups.resolution import same_invariants
+from sikff.groups.aliasing import same_invariants
 from sikff.training.studies.nbody.graphs import Graphs
 from sikff.training.studies.nbody.kernel_network import KernelNetwork
 from sikff.training.studies.nbody.linear import Features, LinearMotion

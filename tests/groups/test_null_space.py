@@ -6,7 +6,7 @@ import torch
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
-from sikff.groups.linear_algebra import canonical_basis, hom_basis, hom_projector
+from sikff.groups.null_space import canonical_basis, hom_basis, hom_projector
 from tolerances import TOLERANCES
 
 EXACT = TOLERANCES[torch.float64].algebra

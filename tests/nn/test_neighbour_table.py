@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sikff.nn import neighbour_layout
-from sikff.nn.neighbours import sum_outer_products
+from sikff.nn.neighbour_table import sum_outer_products
 from symmetry_cases import randn, relative_error
 from tolerances import TOLERANCES
 

@@ -6,7 +6,7 @@ import pytest
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
-from sikff.groups.resolution import mistaken_for
+from sikff.groups.aliasing import mistaken_for
 from symmetry_cases import class_average
 
 AXIS = (1.0, -2.0, 0.5)

@@ -10,7 +10,7 @@ import numpy as np
 from sikff.groups.group import SymmetryGroup, _standard
 from sikff.groups.harmonics import wigner_d
 from sikff.groups.irreps import Irrep, _standard_irreps, irreps_up_to
-from sikff.groups.linear_algebra import canonical_basis, embeddings, hom_basis
+from sikff.groups.null_space import canonical_basis, embeddings, hom_basis
 
 Array = np.ndarray
 Key = tuple[str, int, int]  # group name, frequency to list up to, index in that list

@@ -9,7 +9,7 @@ import torch
 
 from sikff.fields import FieldType
 from sikff.nn import Harmonics, ImplicitKernel, Linear, equivariance_error
-from sikff.nn.tables import Tabulated, ToCanonical
+from sikff.nn.constants import Tabulated, ToCanonical
 from symmetry_cases import NAMES, every_irrep, group, randn, random_type, relative_error, seeded
 from tolerances import TOLERANCES
 

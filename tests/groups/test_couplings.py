@@ -5,8 +5,8 @@ import pytest
 import torch
 
 from sikff.fields import FieldType
+from sikff.groups.couplings import clebsch_gordan, endomorphisms, restriction
 from sikff.groups.harmonics import wigner_d
-from sikff.groups.intertwiners import clebsch_gordan, endomorphisms, restriction
 from symmetry_cases import NAMES, class_average, elements, group
 from tolerances import TOLERANCES
 
