@@ -24,7 +24,7 @@ from sikff.calculators.models import (
     replayed,
 )
 from sikff.forcefield import EnergyModel
-from sikff.forcefield.files import chosen_dtype
+from sikff.forcefield.model_file import chosen_dtype
 from sikff.graph import AtomicGraph, has_volume
 from sikff.graph.conditions import KEYS, Conditions
 from sikff.graph.neighbour_list import SkinList

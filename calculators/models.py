@@ -13,7 +13,7 @@ from ase.calculators.calculator import CalculationFailed
 from ase.stress import full_3x3_to_voigt_6_stress
 
 from sikff.forcefield import Compiled, EnergyModel, ForceField, Replayed, load
-from sikff.forcefield.parts import keep_freed_memory
+from sikff.forcefield.chunks import keep_freed_memory
 from sikff.graph import AtomicGraph
 from sikff.groups.group import unit_vector
 

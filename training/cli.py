@@ -98,7 +98,7 @@ def _train(options: Namespace) -> None:
 
     import torch
 
-    from sikff.forcefield.files import read_header
+    from sikff.forcefield.model_file import read_header
     from sikff.training.fit import fit
 
     if config.threads is not None:
@@ -211,7 +211,7 @@ def _info(options: Namespace) -> None:
     import yaml
 
     from sikff.forcefield import load
-    from sikff.forcefield.files import read_header
+    from sikff.forcefield.model_file import read_header
 
     model = load(options.model)
     config, weights = model.config, sum(weight.numel() for weight in model.parameters())

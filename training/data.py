@@ -17,7 +17,7 @@ import torch
 from ase.data import atomic_numbers
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.forcefield.frame import Frame
+from sikff.forcefield.environment import Frame
 from sikff.graph import AtomicGraph, check_finite, has_volume
 from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.graph.conditions import VACUUM, Conditions

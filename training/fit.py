@@ -15,8 +15,8 @@ from torch.multiprocessing import ProcessRaisedException
 
 from sikff.atomic_write import clear_unfinished, complete
 from sikff.forcefield import ForceField, load
+from sikff.forcefield.chunks import are_small
 from sikff.forcefield.padding import Room
-from sikff.forcefield.parts import are_small
 from sikff.training.compiled import room_for
 from sikff.training.config import TrainConfig, read_config
 from sikff.training.dataset import Dataset

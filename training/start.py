@@ -13,7 +13,7 @@ import torch
 
 from sikff.atomic_write import complete
 from sikff.forcefield import ForceField, ForceFieldConfig, load
-from sikff.forcefield.files import read_header
+from sikff.forcefield.model_file import read_header
 from sikff.forcefield.restrict import check_correction, corrected, restricted, restricted_config
 from sikff.graph import AtomicGraph
 from sikff.training.batches import Sample, collate

@@ -10,7 +10,7 @@ import torch
 from ase.data import atomic_numbers, chemical_symbols
 
 from sikff.forcefield import ForceFieldConfig, FrameConfig
-from sikff.forcefield.frame import Frame
+from sikff.forcefield.environment import Frame
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import VACUUM, Conditions
 from sikff.nn import PolynomialEnvelope

@@ -3,7 +3,7 @@
 from sikff.forcefield.compiled import Compiled, Replayed
 from sikff.forcefield.config import ForceFieldConfig, FrameConfig
 from sikff.forcefield.energy import EnergyModel, Prediction
-from sikff.forcefield.files import load
+from sikff.forcefield.model_file import load
 from sikff.forcefield.network import ForceField
 
 __all__ = [

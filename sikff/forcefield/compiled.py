@@ -19,10 +19,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sikff.forcefield.chunks import are_small
 from sikff.forcefield.energy import EnergyModel, Prediction, strained, stresses
 from sikff.forcefield.network import ForceField
 from sikff.forcefield.padding import FIXED, MOVING, OF_EDGES, Room, Rows, joined, padded
-from sikff.forcefield.parts import are_small
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from sikff.nn.neighbour_table import neighbour_layout

@@ -11,13 +11,13 @@ import torch
 from torch import Tensor, nn
 
 from sikff.fields import FieldType
+from sikff.forcefield.chunks import Parts, in_parts
 from sikff.forcefield.config import ForceFieldConfig, FrameConfig
-from sikff.forcefield.edges import edge_attr, seen_of_edges, tabulate
+from sikff.forcefield.edge_features import edge_attr, seen_of_edges, tabulate
 from sikff.forcefield.energy import EnergyModel
-from sikff.forcefield.frame import Frame
+from sikff.forcefield.environment import Frame
 from sikff.forcefield.interaction import Interaction
-from sikff.forcefield.parts import Parts, in_parts
-from sikff.forcefield.reference import ZBL
+from sikff.forcefield.zbl import ZBL
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from sikff.groups import SymmetryGroup
@@ -268,8 +268,8 @@ class ForceField(EnergyModel):
         return restrict(self, group, axis, frame)
 
     def save(self, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
-        """Write the model to one file; see :func:`sikff.forcefield.files.save`."""
-        from sikff.forcefield.files import save
+        """Write the model to one file; see :func:`sikff.forcefield.model_file.save`."""
+        from sikff.forcefield.model_file import save
 
         save(self, path, provenance)
 

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from sikff.forcefield.config import ForceFieldConfig, FrameConfig
-from sikff.forcefield.frame import HEIGHT_FUNCTIONS, Frame
+from sikff.forcefield.environment import HEIGHT_FUNCTIONS, Frame
 from sikff.forcefield.interaction import Interaction
 from sikff.forcefield.network import ForceField, Network
 from sikff.groups import SymmetryGroup

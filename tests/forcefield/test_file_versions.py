@@ -11,7 +11,7 @@ from safetensors.torch import load_file, save_file
 
 from force_fields import ethanol, force_field, predict
 from sikff import load
-from sikff.forcefield import files
+from sikff.forcefield import model_file as files
 from tolerances import TOLERANCES
 
 DATA = Path(__file__).parents[1] / "data"

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.forcefield.reference import ZBL
+from sikff.forcefield.zbl import ZBL
 from sikff.graph import AtomicGraph
 from tolerances import TOLERANCES
 

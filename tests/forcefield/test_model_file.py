@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save_file
 from disk import full_disk, unprivileged
 from force_fields import GROUPS, elements_of, ethanol, force_field, moved, predict
 from sikff import load
-from sikff.forcefield import files
+from sikff.forcefield import model_file as files
 from tolerances import TOLERANCES
 
 

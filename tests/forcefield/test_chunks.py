@@ -10,8 +10,8 @@ from ase.build import molecule
 
 from force_fields import crystal, force_field, graph_of
 from sikff.forcefield import network
+from sikff.forcefield.chunks import BYTES_AT_ONCE, BYTES_KEPT, Parts, in_parts
 from sikff.forcefield.interaction import Interaction
-from sikff.forcefield.parts import BYTES_AT_ONCE, BYTES_KEPT, Parts, in_parts
 from sikff.nn import NeighbourLayout, neighbour_layout
 from symmetry_cases import relative_error
 from tolerances import TOLERANCES, Tolerance

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.forcefield.parts import Parts
+from sikff.forcefield.chunks import Parts
 from sikff.nn import (
     BesselBasis,
     EdgeBasis,
