@@ -12,7 +12,8 @@ import torch
 from ase.calculators.calculator import CalculationFailed
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from sikff.forcefield import Compiled, EnergyModel, ForceField, Replayed, load
+from sikff.engines import Compiled, Replayed
+from sikff.forcefield import EnergyModel, ForceField, load
 from sikff.forcefield.chunks import keep_freed_memory
 from sikff.graph import AtomicGraph
 from sikff.groups.group import unit_vector

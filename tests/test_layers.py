@@ -16,15 +16,15 @@ FOLDERS = {"sikff": "sikff", "sikff.calculators": "calculators", "sikff.training
 FLOORS = {
     "sikff.atomic_write": 0,
     "sikff.graph": 0,
-    "sikff.operations": 0,
     "sikff.groups": 1,
     "sikff.e3nn": 1,
     "sikff.fields": 2,
     "sikff.nn": 3,
     "sikff.forcefield": 4,
     "sikff": 4,  # the front page, re-exporting from the floors below it
-    "sikff.calculators": 5,
-    "sikff.training": 6,
+    "sikff.engines": 5,
+    "sikff.calculators": 6,
+    "sikff.training": 7,
 }
 HEAVY = ("lightning", "pytorch_lightning", "matplotlib", "e3nn", "scipy", "sikff.training")
 MOST_LINES = 500

@@ -8,18 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 import torch
 from torch import Tensor
 
-from sikff.forcefield import ForceField, Prediction
-from sikff.forcefield.compiled import Slopes, energies_and_slopes, not_replayed
-from sikff.forcefield.energy import stresses, total
-from sikff.forcefield.padding import Room, Rows, padded
-from sikff.graph import AtomicGraph
-from sikff.operations import (
+from sikff.engines import (
     Backend,
     NotReplayableError,
     Replay,
     compiled_by_torch,
     flattened,
 )
+from sikff.engines.padding import Room, Rows, padded
+from sikff.engines.static import Slopes, energies_and_slopes, not_replayed
+from sikff.forcefield import ForceField, Prediction
+from sikff.forcefield.energy import stresses, total
+from sikff.graph import AtomicGraph
 from sikff.training.batches import Sample
 
 
@@ -34,7 +34,7 @@ class CompiledTraining:
         model: the force field.
         room: for the largest batch.
         backend: of ``torch.compile``; None: steps are replayed, see
-            :class:`~sikff.operations.replay.Replay`, which needs no compiler.
+            :class:`~sikff.engines.replay.Replay`, which needs no compiler.
     """
 
     def __init__(self, model: ForceField, room: Room, backend: Backend | None = "inductor") -> None:

@@ -14,9 +14,9 @@ import yaml
 from torch.multiprocessing import ProcessRaisedException
 
 from sikff.atomic_write import clear_unfinished, complete
+from sikff.engines.padding import Room
 from sikff.forcefield import ForceField, load
 from sikff.forcefield.chunks import are_small
-from sikff.forcefield.padding import Room
 from sikff.training.compiled import room_for
 from sikff.training.config import TrainConfig, read_config
 from sikff.training.dataset import Dataset

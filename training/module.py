@@ -15,9 +15,9 @@ from torch import Tensor
 
 import sikff
 from sikff.atomic_write import complete
+from sikff.engines.padding import Room
 from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import keep_freed_memory
-from sikff.forcefield.padding import Room
 from sikff.training.batches import Batch
 from sikff.training.compiled import CompiledTraining
 from sikff.training.config import TrainConfig

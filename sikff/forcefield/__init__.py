@@ -1,18 +1,15 @@
 """The force field and its files."""
 
-from sikff.forcefield.compiled import Compiled, Replayed
 from sikff.forcefield.config import ForceFieldConfig, FrameConfig
 from sikff.forcefield.energy import EnergyModel, Prediction
 from sikff.forcefield.model_file import load
 from sikff.forcefield.network import ForceField
 
 __all__ = [
-    "Compiled",
     "EnergyModel",
     "ForceField",
     "ForceFieldConfig",
     "FrameConfig",
     "Prediction",
-    "Replayed",
     "load",
 ]

@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from force_fields import crystal, ethanol, force_field, graph_of
-from sikff.forcefield import ForceField, edges
+from sikff.forcefield import ForceField, edge_features
 from sikff.graph import AtomicGraph
 from sikff.nn import ImplicitKernel, SplineTable
 from symmetry_cases import relative_error
@@ -58,8 +58,8 @@ def test_its_error_without_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     graph = graph_of(model, ethanol())
     expected = results(model, graph)
     errors = []
-    for intervals in (edges.INTERVALS // 4, edges.INTERVALS):
-        monkeypatch.setattr(edges, "INTERVALS", intervals)
+    for intervals in (edge_features.INTERVALS // 4, edge_features.INTERVALS):
+        monkeypatch.setattr(edge_features, "INTERVALS", intervals)
         frozen = copy.deepcopy(model).to(SINGLE).freeze()
         found = table(frozen)
         assert found is not None
@@ -84,7 +84,7 @@ def test_float64_many_species_and_frames_have_none(monkeypatch: pytest.MonkeyPat
     assert table(framed) is None
     assert framed.vacuum is not None
     assert framed.vacuum.interactions[0].conv.kernel.table is not None
-    monkeypatch.setattr(edges, "MOST_SPECIES", 3)
+    monkeypatch.setattr(edge_features, "MOST_SPECIES", 3)
     assert table(single("O(3)").freeze()) is None
 
 

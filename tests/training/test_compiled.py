@@ -16,8 +16,8 @@ from torch.fx import GraphModule
 from force_fields import crystal, ethanol, force_field, graph_of, slab
 from runs import changed, rows
 from sikff import ForceField
+from sikff.engines.padding import Room
 from sikff.forcefield import Prediction
-from sikff.forcefield.padding import Room
 from sikff.graph import AtomicGraph
 from sikff.training import module
 from sikff.training.batches import Sample

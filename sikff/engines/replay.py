@@ -9,8 +9,8 @@ import torch
 from torch import Tensor
 from torch.autograd.function import once_differentiable
 
-from sikff.operations.plan import Plan
-from sikff.operations.recorder import Operation, Placed, Recorder
+from sikff.engines.plan import Plan
+from sikff.engines.recorder import Operation, Placed, Recorder
 
 
 class Replay:

@@ -19,21 +19,16 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from sikff.engines.inductor import Backend, compiled_by_torch, flattened, with_constants_folded
+from sikff.engines.padding import FIXED, MOVING, OF_EDGES, Room, Rows, joined, padded
+from sikff.engines.recorder import NotReplayableError
+from sikff.engines.replay import Replay
 from sikff.forcefield.chunks import are_small
 from sikff.forcefield.energy import EnergyModel, Prediction, strained, stresses
 from sikff.forcefield.network import ForceField
-from sikff.forcefield.padding import FIXED, MOVING, OF_EDGES, Room, Rows, joined, padded
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from sikff.nn.neighbour_table import neighbour_layout
-from sikff.operations import (
-    Backend,
-    NotReplayableError,
-    Replay,
-    compiled_by_torch,
-    flattened,
-    with_constants_folded,
-)
 
 STEP = 4  # neighbours; the room for them grows by whole steps, by two where compiling takes minutes
 MOST_PLACES = 2  # for each neighbour: with more, as around a few crowded atoms, replaying is slower

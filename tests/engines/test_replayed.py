@@ -9,9 +9,9 @@ import pytest
 import torch
 
 from force_fields import crystal, ethanol, force_field, graph_of
-from sikff.forcefield import Replayed, compiled
+from sikff.engines import Replayed, static
+from sikff.engines.padding import Rows
 from sikff.forcefield.network import ForceField
-from sikff.forcefield.padding import Rows
 from sikff.graph import AtomicGraph
 from symmetry_cases import relative_error
 from tolerances import TOLERANCES
@@ -51,7 +51,7 @@ def test_the_same_atoms_are_replayed_when_they_come_often(monkeypatch: pytest.Mo
 
 
 def test_without_what_this_torch_has_the_model_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sikff.operations.recorder.OF_MANY", ())
+    monkeypatch.setattr("sikff.engines.recorder.OF_MANY", ())
     model = force_field().float().freeze()
     replayed, graph = Replayed(model, patience=1), graph_of(model, ethanol())
     expected = model(graph).forces
@@ -99,7 +99,7 @@ def test_batches_and_large_systems_are_not_replayed(monkeypatch: pytest.MonkeyPa
     assert len(calls) == 1
     replayed(graph)
     assert len(calls) == 1 and replayed.compilations == 1
-    monkeypatch.setattr(compiled, "are_small", lambda *_: False)
+    monkeypatch.setattr(static, "are_small", lambda *_: False)
     replayed(graph)
     assert len(calls) == 2
 
@@ -123,5 +123,5 @@ def test_where_there_was_too_little_room_there_is_more() -> None:
     replayed(graph)
     most = Rows.of(graph).longest
     assert room < most
-    assert replayed.room.neighbours - most > compiled.STEP // 2
-    assert replayed.room.neighbours - most <= 3 * compiled.STEP // 2
+    assert replayed.room.neighbours - most > static.STEP // 2
+    assert replayed.room.neighbours - most <= 3 * static.STEP // 2

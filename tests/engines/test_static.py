@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from force_fields import crystal, ethanol, force_field, graph_of, slab
-from sikff.forcefield.compiled import Compiled
-from sikff.forcefield.padding import Room, Rows, joined, padded
+from sikff.engines.padding import Room, Rows, joined, padded
+from sikff.engines.static import Compiled
 from sikff.graph import AtomicGraph
 from tolerances import TOLERANCES, Tolerance
 

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sikff.operations.recorder import OF_MANY, PARTLY_ZERO, Operation, Place, Placed
+from sikff.engines.recorder import OF_MANY, PARTLY_ZERO, Operation, Place, Placed
 
 ALIGNMENT = 64  # bytes
 aten = torch.ops.aten

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sikff.operations.replay import Replay
+from sikff.engines.replay import Replay
 
 
 def example(n: int, generator: torch.Generator) -> tuple[Tensor, Tensor]:
