@@ -23,10 +23,10 @@ from ase import Atoms
 
 from sikff.calculators import SIKFFCalculator
 from sikff.training.config import TrainConfig
-from sikff.training.data import label, read_frames
+from sikff.training.console import progress_bar
+from sikff.training.data.structures import label, read_frames
 from sikff.training.fit import fit
 from sikff.training.plots import BLUE, GREY, ORANGE, new_figure, plain_numbers, save_figure
-from sikff.training.terminal import progress_bar
 
 DATA = Path(__file__).parent / "data" / "methanol_field.xyz"
 

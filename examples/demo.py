@@ -25,7 +25,7 @@ from side_by_side import train as train_all
 
 from sikff import load
 from sikff.calculators import SIKFFCalculator
-from sikff.training.data import read_frames
+from sikff.training.data.structures import read_frames
 from sikff.training.evaluate import evaluate
 from sikff.training.md import MDSettings
 from sikff.training.plots import (

@@ -24,7 +24,7 @@ import numpy as np
 from side_by_side import folder, train
 
 from sikff import load
-from sikff.training.data import read_frames
+from sikff.training.data.structures import read_frames
 from sikff.training.evaluate import evaluate
 from sikff.training.plots import new_figure, plain_numbers, save_figure
 

@@ -25,7 +25,7 @@ from side_by_side import folder, report, train
 
 from sikff import ForceField, load
 from sikff.calculators import SIKFFCalculator
-from sikff.training.data import read_frames
+from sikff.training.data.structures import read_frames
 from sikff.training.evaluate import evaluate
 from sikff.training.plots import BLUE, ORANGE, new_figure, save_figure
 

@@ -30,7 +30,7 @@ from side_by_side import dynamics, folder, fresh, report, train
 from sikff import ForceField, load
 from sikff.calculators import SIKFFCalculator
 from sikff.graph import AtomicGraph
-from sikff.training.data import read_frames
+from sikff.training.data.structures import read_frames
 from sikff.training.evaluate import evaluate
 from sikff.training.md import MDSettings
 from sikff.training.plots import (

@@ -21,7 +21,7 @@ from sikff import load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.cli import main
 from sikff.training.config import TrainConfig, read_config
-from sikff.training.dataset import Dataset, load_dataset
+from sikff.training.data.dataset import Dataset, load_dataset
 
 MODEL = Path(__file__).parent / "data" / "format_1" / "O3.sikff"
 CONFIG = {

@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING
 
 from sikff.training import simulate
 from sikff.training.arguments import KEYS, parse
-from sikff.training.studies.molecules import command as molecules
-from sikff.training.studies.nbody import command as nbody
-from sikff.training.studies.shapes import command as shapes
-from sikff.training.symmetry import command as symmetry
-from sikff.training.terminal import (
+from sikff.training.console import (
     plain_warnings,
     print_table,
     progress_bar,
     refuse_to_replace,
 )
+from sikff.training.studies.molecules import command as molecules
+from sikff.training.studies.nbody import command as nbody
+from sikff.training.studies.shapes import command as shapes
+from sikff.training.symmetry import command as symmetry
 
 if TYPE_CHECKING:
     from sikff.training.config import DataConfig
@@ -127,11 +127,11 @@ def _start_overrides(options: Namespace) -> list[str]:
 
 
 def _data(options: Namespace) -> None:
-    from sikff.training.checks import check_labels, check_units
-    from sikff.training.data import read_labels
-    from sikff.training.dataset import PARTIAL, read_structures
-    from sikff.training.report import describe
-    from sikff.training.statistics import isolated_energies
+    from sikff.training.data.baselines import isolated_energies
+    from sikff.training.data.check_labels import check_labels, check_units
+    from sikff.training.data.dataset import PARTIAL, read_structures
+    from sikff.training.data.report import describe
+    from sikff.training.data.structures import read_labels
 
     data = _data_config(options)
     structures, isolated = read_structures(options.data)
@@ -161,7 +161,7 @@ def _data_config(options: Namespace) -> DataConfig:
 def _evaluate(options: Namespace) -> None:
     from sikff.calculators.models import chosen_device
     from sikff.forcefield import load
-    from sikff.training.data import read_frames
+    from sikff.training.data.structures import read_frames
     from sikff.training.evaluate import evaluate, write_json
     from sikff.training.plots import parity, save_figure
 
@@ -182,8 +182,8 @@ def _evaluate(options: Namespace) -> None:
 def _predict(options: Namespace) -> None:
     from sikff.calculators.models import chosen_device
     from sikff.forcefield import load
-    from sikff.training.data import read_frames
-    from sikff.training.labels import add_names
+    from sikff.training.data.labels import add_names
+    from sikff.training.data.structures import read_frames
     from sikff.training.predict import predict, spread
     from sikff.training.structures import write_structures
 

@@ -20,7 +20,7 @@ from sikff.engines.static import Slopes, energies_and_slopes, not_replayed
 from sikff.forcefield import ForceField, Prediction
 from sikff.forcefield.energy import stresses, total
 from sikff.graph import AtomicGraph
-from sikff.training.batches import Sample
+from sikff.training.data.batches import Sample
 
 
 class CompiledTraining:

@@ -15,9 +15,9 @@ import torch
 from sikff.atomic_write import complete
 from sikff.calculators.models import check_committee
 from sikff.forcefield import ForceField
-from sikff.training.checks import check_fields
 from sikff.training.config import DataConfig
-from sikff.training.data import (
+from sikff.training.data.check_labels import check_fields
+from sikff.training.data.structures import (
     Frames,
     Labels,
     config_types,

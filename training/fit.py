@@ -19,7 +19,7 @@ from sikff.forcefield import ForceField, load
 from sikff.forcefield.chunks import are_small
 from sikff.training.compiled import room_for
 from sikff.training.config import TrainConfig, read_config
-from sikff.training.dataset import Dataset
+from sikff.training.data.dataset import Dataset
 from sikff.training.evaluate import evaluate
 from sikff.training.loaders import Loaders
 from sikff.training.module import FitModule

@@ -18,9 +18,9 @@ from sikff.atomic_write import complete
 from sikff.engines.padding import Room
 from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import keep_freed_memory
-from sikff.training.batches import Batch
 from sikff.training.compiled import CompiledTraining
 from sikff.training.config import TrainConfig
+from sikff.training.data.batches import Batch
 from sikff.training.log import RunLog
 from sikff.training.losses import errors, loss
 from sikff.training.metrics import Metrics

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sikff.training.terminal import print_table, progress_bar, refuse_to_replace
+from sikff.training.console import print_table, progress_bar, refuse_to_replace
 
 if TYPE_CHECKING:
     import ase
@@ -88,7 +88,7 @@ def _start(options: Namespace, models: list[Path]) -> ase.Atoms:
     """The structure to move, with its constraints, what acts on it and the calculator."""
     from sikff.calculators import SIKFFCalculator
     from sikff.training.constraints import constrain
-    from sikff.training.labels import without_labels
+    from sikff.training.data.labels import without_labels
     from sikff.training.structures import read_structure
 
     atoms = without_labels(read_structure(options.structure))  # atoms move, labels would not

@@ -18,9 +18,9 @@ import numpy as np
 import torch
 
 from sikff.forcefield import ForceField
-from sikff.training.batches import Batch
 from sikff.training.compiled import CompiledTraining, room_for
 from sikff.training.config import TrainConfig, read_config
+from sikff.training.data.batches import Batch
 from sikff.training.loaders import Loaders
 from sikff.training.losses import errors, loss
 from sikff.training.soap import SOAP

@@ -20,9 +20,9 @@ from sikff.engines.padding import Room
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 from sikff.training import module
-from sikff.training.batches import Sample
 from sikff.training.compiled import CompiledTraining, room_for
 from sikff.training.config import TrainConfig
+from sikff.training.data.batches import Sample
 from sikff.training.fit import fit
 from sikff.training.losses import Targets
 from tolerances import TOLERANCES

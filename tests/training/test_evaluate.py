@@ -13,7 +13,7 @@ from sikff.atomic_write import complete
 from sikff.calculators import SIKFFCalculator
 from sikff.forcefield import FrameConfig
 from sikff.graph import AtomicGraph
-from sikff.training.data import Frames
+from sikff.training.data.structures import Frames
 from sikff.training.evaluate import evaluate, write_json
 from sikff.training.losses import Errors, Targets
 from sikff.training.metrics import Metrics

@@ -12,7 +12,7 @@ from runs import changed, rows, weights
 from sikff import load
 from sikff.training import module
 from sikff.training.config import TrainConfig
-from sikff.training.data import read_frames
+from sikff.training.data.structures import read_frames
 from sikff.training.evaluate import evaluate
 from sikff.training.fit import fit
 from sikff.training.module import FitModule

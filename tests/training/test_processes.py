@@ -12,7 +12,7 @@ import yaml
 
 from runs import changed, rows, weights
 from sikff.training.config import TrainConfig
-from sikff.training.data import read_frames
+from sikff.training.data.structures import read_frames
 from sikff.training.fit import fit
 from tolerances import TOLERANCES
 

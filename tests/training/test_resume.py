@@ -15,7 +15,7 @@ import yaml
 from runs import changed, fit_two_epochs, rows, weights
 from sikff import load
 from sikff.training.config import TrainConfig
-from sikff.training.dataset import load_dataset
+from sikff.training.data.dataset import load_dataset
 from sikff.training.fit import fit
 from sikff.training.log import RunLog
 from sikff.training.module import FitModule

@@ -14,7 +14,7 @@ from sikff import load
 from sikff.forcefield import ForceField, ForceFieldConfig, FrameConfig
 from sikff.graph import AtomicGraph
 from sikff.training.config import TrainConfig
-from sikff.training.dataset import load_dataset
+from sikff.training.data.dataset import load_dataset
 from sikff.training.fit import fit
 from sikff.training.scales import ATOMS, set_scales
 from tolerances import TOLERANCES

@@ -19,7 +19,7 @@ from sikff import ForceField, ForceFieldConfig, load
 from sikff.calculators import SIKFFCalculator
 from sikff.training import cli
 from sikff.training.config import TrainConfig
-from sikff.training.data import read_frames
+from sikff.training.data.structures import read_frames
 from sikff.training.fit import fit
 from tolerances import TOLERANCES
 

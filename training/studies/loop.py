@@ -12,8 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
+from sikff.training.console import progress_bar
 from sikff.training.schedule import cosine_factor, warm_up_factor
-from sikff.training.terminal import progress_bar
 
 M = TypeVar("M", bound=nn.Module)
 

@@ -8,7 +8,7 @@ import numpy as np
 
 from sikff.graph.conditions import Conditions
 from sikff.groups.classify import positive_direction
-from sikff.training.data import Frames
+from sikff.training.data.structures import Frames
 from sikff.training.symmetry.lie import LieMatrix
 
 Array = np.ndarray

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from sikff.groups import SymmetryGroup
-from sikff.training.data import Frames, system_key
+from sikff.training.data.structures import Frames, system_key
 from sikff.training.symmetry.lie import Defect
 
 Array = np.ndarray

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from sikff.forcefield import ForceField, load
 from sikff.training.config import DataConfig
-from sikff.training.data import Frames, read_frames, split_isolated
+from sikff.training.data.structures import Frames, read_frames, split_isolated
 from sikff.training.studies.nbody.files import holds_particles, particles
 from sikff.training.symmetry.findings import Findings
 from sikff.training.symmetry.labels import of_labels

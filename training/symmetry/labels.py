@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from sikff.training.config import DataConfig
-from sikff.training.data import Frames, read_labels
+from sikff.training.data.structures import Frames, read_labels
 from sikff.training.symmetry.axes import NEAR, Z, angle, electric_fields, field_directions
 from sikff.training.symmetry.candidates import OF_DATA, TRIVIAL, about, by_size, keeps
 from sikff.training.symmetry.copies import Copy, copies, defect_of_copies

@@ -14,7 +14,7 @@ from sikff.forcefield import ForceField
 from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
 from sikff.groups.group import unit_vector
-from sikff.training.data import Frames, seen_graph
+from sikff.training.data.structures import Frames, seen_graph
 from sikff.training.symmetry.axes import nearest
 from sikff.training.symmetry.candidates import OF_MODELS, about, by_size, elements
 from sikff.training.symmetry.findings import Candidate, Findings, findings

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sikff import SymmetryGroup
-from sikff.training.data import Frames, read_frames, split_isolated
+from sikff.training.data.structures import Frames, read_frames, split_isolated
 from sikff.training.symmetry.axes import angle
 from sikff.training.symmetry.copies import copies, defect_of_copies
 from sikff.training.symmetry.labels import of_labels

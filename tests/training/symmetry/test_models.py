@@ -7,7 +7,7 @@ from ase.build import bulk
 
 from force_fields import ethanol, force_field
 from sikff.groups import SymmetryGroup
-from sikff.training.data import Frames
+from sikff.training.data.structures import Frames
 from sikff.training.symmetry.axes import angle
 from sikff.training.symmetry.find import find_symmetry
 from sikff.training.symmetry.models import Measured, of_model

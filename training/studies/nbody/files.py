@@ -19,7 +19,7 @@ from torch import Tensor
 
 from sikff.atomic_write import complete
 from sikff.groups.group import unit_vector
-from sikff.training.data import Frames
+from sikff.training.data.structures import Frames
 from sikff.training.studies.nbody.graphs import MEAN_SPRING, Graphs
 from sikff.training.studies.nbody.simulate import Trajectories
 

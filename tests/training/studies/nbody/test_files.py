@@ -6,7 +6,7 @@ import ase.io
 import pytest
 import torch
 
-from sikff.training.data import Frames, read_frames
+from sikff.training.data.structures import Frames, read_frames
 from sikff.training.studies.nbody.files import holds_particles, particles, write_particles
 from sikff.training.studies.nbody.graphs import displacements, graphs_of
 from sikff.training.studies.nbody.simulate import Charged, Springs, Trajectories, simulate

@@ -11,15 +11,18 @@ import numpy as np
 
 from sikff.forcefield import ForceFieldConfig
 from sikff.graph.conditions import FIELD
-from sikff.training.batches import Sample
-from sikff.training.checks import (
+from sikff.training.config import DataConfig, TrainConfig
+from sikff.training.data.baselines import complete_model, isolated_energies, with_surfaces
+from sikff.training.data.batches import Sample
+from sikff.training.data.check_labels import (
     check_atomic_energies,
     check_fields,
     check_labels,
     check_units,
 )
-from sikff.training.config import DataConfig, TrainConfig
-from sikff.training.data import (
+from sikff.training.data.labels import has_label
+from sikff.training.data.report import describe
+from sikff.training.data.structures import (
     Frames,
     config_types,
     elements_of,
@@ -30,11 +33,8 @@ from sikff.training.data import (
     split_validation,
     unread_conditions,
 )
-from sikff.training.labels import has_label
 from sikff.training.losses import Targets
-from sikff.training.report import describe
 from sikff.training.start import model_settings
-from sikff.training.statistics import complete_model, isolated_energies, with_surfaces
 from sikff.training.structures import leads_across
 
 PARTIAL = ("stress",)  # labels that structures may lack

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sikff.graph import AtomicGraph
-from sikff.training.batches import Batches, Sample
+from sikff.training.data.batches import Batches, Sample
 from sikff.training.losses import Targets
 
 

@@ -9,9 +9,9 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.units import GPa
 
-from sikff.training.checks import check_units
-from sikff.training.data import Frames, Labels
-from sikff.training.strain import wrong_strain_work
+from sikff.training.data.check_labels import check_units
+from sikff.training.data.check_stress import wrong_strain_work
+from sikff.training.data.structures import Frames, Labels
 
 
 def strained(

@@ -16,9 +16,16 @@ from hypothesis import strategies as st
 
 from sikff.forcefield import ForceFieldConfig
 from sikff.graph import AtomicGraph
-from sikff.training.checks import check_fields
 from sikff.training.config import DataConfig
-from sikff.training.data import (
+from sikff.training.data.baselines import (
+    atomic_energies,
+    average_neighbours,
+    complete_model,
+    compositions,
+    energy_scale,
+)
+from sikff.training.data.check_labels import check_fields
+from sikff.training.data.structures import (
     Frames,
     label,
     make_samples,
@@ -28,13 +35,6 @@ from sikff.training.data import (
     split_validation,
     systems,
     unread_conditions,
-)
-from sikff.training.statistics import (
-    atomic_energies,
-    average_neighbours,
-    complete_model,
-    compositions,
-    energy_scale,
 )
 from tolerances import TOLERANCES, WRITTEN
 

@@ -10,8 +10,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from runs import changed
 from sikff.training.config import DataConfig, TrainConfig
-from sikff.training.data import read_frames
-from sikff.training.dataset import load_dataset
+from sikff.training.data.dataset import load_dataset
+from sikff.training.data.structures import read_frames
 
 
 def free(symbol: str, energy: float) -> ase.Atoms:

@@ -5,7 +5,7 @@ import sys
 
 import pytest
 
-from sikff.training.terminal import progress_bar
+from sikff.training.console import progress_bar
 
 
 @pytest.mark.parametrize("terminal", [True, False])

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 
 from sikff.forcefield import ForceFieldConfig
 from sikff.training.config import DataConfig, TrainConfig
-from sikff.training.data import Frames, make_samples
-from sikff.training.dataset import load_dataset
-from sikff.training.report import Report, describe
+from sikff.training.data.dataset import load_dataset
+from sikff.training.data.report import Report, describe
+from sikff.training.data.structures import Frames, make_samples
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]

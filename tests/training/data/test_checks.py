@@ -20,7 +20,8 @@ from ase.units import Bohr, GPa, Hartree, Rydberg, kcal, kJ, mol
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sikff.training.checks import (
+from sikff.training.config import DataConfig, TrainConfig
+from sikff.training.data.check_labels import (
     check_labels,
     check_units,
     thomas_fermi,
@@ -29,12 +30,11 @@ from sikff.training.checks import (
     wrong_stress,
     wrong_totals,
 )
-from sikff.training.config import DataConfig, TrainConfig
-from sikff.training.data import Frames, Labels, read_frames, read_labels, split_isolated
-from sikff.training.dataset import load_dataset
-from sikff.training.work import wrong_work
+from sikff.training.data.check_units import wrong_work
+from sikff.training.data.dataset import load_dataset
+from sikff.training.data.structures import Frames, Labels, read_frames, read_labels, split_isolated
 
-METHANOL = Path(__file__).parents[2] / "examples" / "data" / "methanol_field.xyz"
+METHANOL = Path(__file__).parents[3] / "examples" / "data" / "methanol_field.xyz"
 
 
 def stretched(atoms: ase.Atoms, factor: float) -> ase.Atoms:

@@ -21,9 +21,9 @@ from sikff.forcefield.environment import Frame
 from sikff.graph import AtomicGraph, check_finite, has_volume
 from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.graph.conditions import VACUUM, Conditions
-from sikff.training.batches import Sample
 from sikff.training.config import DataConfig
-from sikff.training.labels import KEYS, SHAPES, Label, find_label, suggestions
+from sikff.training.data.batches import Sample
+from sikff.training.data.labels import KEYS, SHAPES, Label, find_label, suggestions
 from sikff.training.losses import Targets
 
 ISOLATED = ("IsolatedAtom", "isolated_atom")

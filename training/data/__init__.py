@@ -1,0 +1,1 @@
+"""Labelled structures: read, checked, described, and put into batches."""
