@@ -25,8 +25,15 @@ from sikff.calculators import SIKFFCalculator
 from sikff.training.config import TrainConfig
 from sikff.training.console import progress_bar
 from sikff.training.data.structures import label, read_frames
+from sikff.training.evaluation.plots import (
+    BLUE,
+    GREY,
+    ORANGE,
+    new_figure,
+    plain_numbers,
+    save_figure,
+)
 from sikff.training.fit import fit
-from sikff.training.plots import BLUE, GREY, ORANGE, new_figure, plain_numbers, save_figure
 
 DATA = Path(__file__).parent / "data" / "methanol_field.xyz"
 

@@ -26,9 +26,8 @@ from side_by_side import train as train_all
 from sikff import load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.data.structures import read_frames
-from sikff.training.evaluate import evaluate
-from sikff.training.md import MDSettings
-from sikff.training.plots import (
+from sikff.training.evaluation.evaluate import evaluate
+from sikff.training.evaluation.plots import (
     BLUE,
     GREY,
     energy_drift,
@@ -36,6 +35,7 @@ from sikff.training.plots import (
     read_log,
     save_figure,
 )
+from sikff.training.md import MDSettings
 
 HERE = Path(__file__).parent
 DATA = HERE / "data" / "methanol_field.xyz"

@@ -29,7 +29,7 @@ from stark_shift import along_z
 
 from sikff import ForceField, load
 from sikff.calculators import SIKFFCalculator
-from sikff.training.plots import BLUE, ORANGE, new_figure, save_figure
+from sikff.training.evaluation.plots import BLUE, ORANGE, new_figure, save_figure
 
 KT = units.kB * TEMPERATURE
 STRENGTHS = (0.025, 0.05, 0.1, 0.2)  # V/Å

@@ -25,8 +25,8 @@ from side_by_side import folder, train
 
 from sikff import load
 from sikff.training.data.structures import read_frames
-from sikff.training.evaluate import evaluate
-from sikff.training.plots import new_figure, plain_numbers, save_figure
+from sikff.training.evaluation.evaluate import evaluate
+from sikff.training.evaluation.plots import new_figure, plain_numbers, save_figure
 
 DATA = Path(__file__).parent / "data" / "molecules_field.xyz"
 SIZES = (10, 30, 100, 300)

@@ -16,9 +16,9 @@ import yaml
 from ase import Atoms
 
 from sikff.training.console import progress_bar
-from sikff.training.evaluate import Evaluation
+from sikff.training.evaluation.evaluate import Evaluation
+from sikff.training.evaluation.plots import learning_curves, parity, read_log, save_figure
 from sikff.training.md import MDSettings, run_md
-from sikff.training.plots import learning_curves, parity, read_log, save_figure
 
 BAR = "{desc} {percentage:3.0f}% |{bar:30}| {n}/{total} {unit} [{elapsed}<{remaining}{postfix}]"
 

@@ -26,8 +26,8 @@ from side_by_side import folder, report, train
 from sikff import ForceField, load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.data.structures import read_frames
-from sikff.training.evaluate import evaluate
-from sikff.training.plots import BLUE, ORANGE, new_figure, save_figure
+from sikff.training.evaluation.evaluate import evaluate
+from sikff.training.evaluation.plots import BLUE, ORANGE, new_figure, save_figure
 
 DATA = Path(__file__).parent / "data"
 FRAMES, STARK = DATA / "molecules_field.xyz", DATA / "acetonitrile_stark.csv"

@@ -31,9 +31,8 @@ from sikff import ForceField, load
 from sikff.calculators import SIKFFCalculator
 from sikff.graph import AtomicGraph
 from sikff.training.data.structures import read_frames
-from sikff.training.evaluate import evaluate
-from sikff.training.md import MDSettings
-from sikff.training.plots import (
+from sikff.training.evaluation.evaluate import evaluate
+from sikff.training.evaluation.plots import (
     BLUE,
     GREY,
     ORANGE,
@@ -42,6 +41,7 @@ from sikff.training.plots import (
     read_log,
     save_figure,
 )
+from sikff.training.md import MDSettings
 
 DATA = Path(__file__).parent / "data"
 FRAMES, COPIES = DATA / "water_graphene.xyz", DATA / "water_graphene_copies.xyz"

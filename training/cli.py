@@ -162,8 +162,8 @@ def _evaluate(options: Namespace) -> None:
     from sikff.calculators.models import chosen_device
     from sikff.forcefield import load
     from sikff.training.data.structures import read_frames
-    from sikff.training.evaluate import evaluate, write_json
-    from sikff.training.plots import parity, save_figure
+    from sikff.training.evaluation.evaluate import evaluate, write_json
+    from sikff.training.evaluation.plots import parity, save_figure
 
     device, data = chosen_device(options.device), _data_config(options)
     paths = [options.model, *options.committee]
@@ -184,7 +184,7 @@ def _predict(options: Namespace) -> None:
     from sikff.forcefield import load
     from sikff.training.data.labels import add_names
     from sikff.training.data.structures import read_frames
-    from sikff.training.predict import predict, spread
+    from sikff.training.evaluation.predict import predict, spread
     from sikff.training.structures import write_structures
 
     if options.output.suffix not in (".xyz", ".extxyz"):  # others drop what belongs to atoms

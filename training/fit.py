@@ -20,10 +20,10 @@ from sikff.forcefield.chunks import are_small
 from sikff.training.compiled import room_for
 from sikff.training.config import TrainConfig, read_config
 from sikff.training.data.dataset import Dataset
-from sikff.training.evaluate import evaluate
+from sikff.training.evaluation.evaluate import evaluate
+from sikff.training.evaluation.plots import learning_curves, parity, read_log, save_figure
 from sikff.training.loaders import Loaders
 from sikff.training.module import FitModule
-from sikff.training.plots import learning_curves, parity, read_log, save_figure
 from sikff.training.progress import RunProgress
 from sikff.training.start import errors_at_start, initial_model, keep_start
 

@@ -21,9 +21,9 @@ from sikff.forcefield.chunks import keep_freed_memory
 from sikff.training.compiled import CompiledTraining
 from sikff.training.config import TrainConfig
 from sikff.training.data.batches import Batch
+from sikff.training.evaluation.metrics import Metrics
 from sikff.training.log import RunLog
 from sikff.training.losses import errors, loss
-from sikff.training.metrics import Metrics
 from sikff.training.schedule import Patience, cosine_factor, warm_up_factor
 from sikff.training.soap import SOAP
 

@@ -20,8 +20,8 @@ RELAXATION = ("fmax", "steps", "optimiser", "cell", "pressure")
 
 def md(options: Namespace) -> None:
     """``sikff md``: writes a log, its plot and a trajectory."""
+    from sikff.training.evaluation.plots import energy_drift, read_log, save_figure
     from sikff.training.md import MDSettings, run_md
-    from sikff.training.plots import energy_drift, read_log, save_figure
 
     settings = MDSettings(**{name: getattr(options, name) for name in MDSettings.model_fields})
     log = options.log

@@ -14,7 +14,7 @@ import csv
 import json
 from pathlib import Path
 
-from sikff.training.plots import BLUE, ORANGE, new_figure, plain_numbers, save_figure
+from sikff.training.evaluation.plots import BLUE, ORANGE, new_figure, plain_numbers, save_figure
 
 # package of train_budget: model of md_step, label, colour, where the label is
 SHOWN = {

@@ -284,7 +284,7 @@ def write(rows: Sequence[dict[str, Any]], path: Path) -> None:
 
 def draw(rows: Sequence[dict[str, Any]], path: Path) -> None:
     """Force error against training time."""
-    from sikff.training.plots import new_figure, save_figure
+    from sikff.training.evaluation.plots import new_figure, save_figure
 
     figure, (ax,) = new_figure(1)
     for package in dict.fromkeys(row["package"] for row in rows):

@@ -14,7 +14,7 @@ import yaml
 import sikff
 from sikff.training.cli import main
 from sikff.training.config import TrainConfig
-from sikff.training.plots import read_log
+from sikff.training.evaluation.plots import read_log
 
 MODEL = Path(__file__).parents[1] / "data" / "format_1" / "O3.sikff"
 
@@ -163,7 +163,7 @@ def test_ctrl_c_in_predictions(
     def interrupted(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sikff.training.predict.predict", interrupted)
+    monkeypatch.setattr("sikff.training.evaluation.predict.predict", interrupted)
     assert main(["predict", str(MODEL), "train.xyz", "--output", "o.xyz"]) == 130
     assert "sikff: interrupted; nothing was written" in capsys.readouterr().err
     assert not Path("o.xyz").exists()
@@ -175,7 +175,7 @@ def test_memory_that_does_not_suffice(
     def too_large(*_: object, **__: object) -> None:
         raise torch.OutOfMemoryError("tried to allocate\n7 EiB")
 
-    monkeypatch.setattr("sikff.training.evaluate.evaluate", too_large)
+    monkeypatch.setattr("sikff.training.evaluation.evaluate.evaluate", too_large)
     assert main(["evaluate", str(MODEL), "train.xyz"]) == 2
     assert "smaller batches or structures: tried to allocate 7 EiB\n" in capsys.readouterr().err
 

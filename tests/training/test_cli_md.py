@@ -23,8 +23,8 @@ from force_fields import force_field
 from sikff import load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.cli import main
+from sikff.training.evaluation.plots import read_log
 from sikff.training.md import thermal_momenta
-from sikff.training.plots import read_log
 from sikff.training.structures import read_structure
 from tolerances import TOLERANCES, WRITTEN
 

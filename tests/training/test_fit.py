@@ -13,7 +13,7 @@ from sikff import load
 from sikff.training import module
 from sikff.training.config import TrainConfig
 from sikff.training.data.structures import read_frames
-from sikff.training.evaluate import evaluate
+from sikff.training.evaluation.evaluate import evaluate
 from sikff.training.fit import fit
 from sikff.training.module import FitModule
 from sikff.training.schedule import Patience, cosine_factor, warm_up_factor

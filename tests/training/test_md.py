@@ -16,8 +16,8 @@ from ase.constraints import FixAtoms, FixBondLengths, FixCom
 from disk import full_disk
 from pair_model import PairModel
 from sikff.calculators import SIKFFCalculator
+from sikff.training.evaluation.plots import read_log
 from sikff.training.md import MDSettings, relax, run_md, thermal_momenta
-from sikff.training.plots import read_log
 from sikff.training.structures import read_structure, write_structures
 from tolerances import TOLERANCES, WRITTEN
 

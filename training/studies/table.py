@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sikff.atomic_write import complete
-from sikff.training.evaluate import write_json
+from sikff.training.evaluation.evaluate import write_json
 
 Results = Sequence[dict[str, Any]]
 S = TypeVar("S")

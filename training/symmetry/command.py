@@ -87,8 +87,8 @@ def run(options: argparse.Namespace) -> None:
     import logging
 
     from sikff.training.config import DataConfig
-    from sikff.training.evaluate import write_json
-    from sikff.training.plots import save_figure
+    from sikff.training.evaluation.evaluate import write_json
+    from sikff.training.evaluation.plots import save_figure
     from sikff.training.symmetry.find import find_symmetry
     from sikff.training.symmetry.findings import draw
     from sikff.training.symmetry.settings import Search

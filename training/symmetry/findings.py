@@ -11,7 +11,7 @@ import yaml
 from matplotlib.figure import Figure
 
 from sikff.groups import SymmetryGroup
-from sikff.training.plots import BLUE, GREY, ORANGE, new_figure
+from sikff.training.evaluation.plots import BLUE, GREY, ORANGE, new_figure
 from sikff.training.symmetry.lie import LieMatrix
 
 Array = np.ndarray

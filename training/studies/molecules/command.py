@@ -58,7 +58,7 @@ def run(options: argparse.Namespace) -> None:
 
 def run_one(options: argparse.Namespace) -> None:
     """One training."""
-    from sikff.training.evaluate import write_json
+    from sikff.training.evaluation.evaluate import write_json
     from sikff.training.studies.molecules.study import run
 
     study = _study(options, target=options.target, variant=options.variant, seed=options.seed)
@@ -75,7 +75,7 @@ def run_one(options: argparse.Namespace) -> None:
 
 def run_table(options: argparse.Namespace) -> None:
     """Many trainings, a figure and a table."""
-    from sikff.training.plots import save_figure
+    from sikff.training.evaluation.plots import save_figure
     from sikff.training.studies.molecules import table
     from sikff.training.studies.table import write_text
 

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sikff.training.plots import BLUE, ORANGE, new_figure
+from sikff.training.evaluation.plots import BLUE, ORANGE, new_figure
 from sikff.training.studies import table
 from sikff.training.studies.molecules.dataset import Dataset
 from sikff.training.studies.molecules.study import Study, run

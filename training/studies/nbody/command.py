@@ -103,7 +103,7 @@ def run(options: argparse.Namespace) -> None:
 
 def run_one(options: argparse.Namespace) -> None:
     """One training."""
-    from sikff.training.evaluate import write_json
+    from sikff.training.evaluation.evaluate import write_json
     from sikff.training.studies.nbody.study import run
 
     study = _study(
@@ -128,7 +128,7 @@ def run_one(options: argparse.Namespace) -> None:
 
 def run_table(options: argparse.Namespace) -> None:
     """Many trainings, figures and a table."""
-    from sikff.training.plots import save_figure
+    from sikff.training.evaluation.plots import save_figure
     from sikff.training.studies.nbody import table
     from sikff.training.studies.nbody.study import STRENGTH
     from sikff.training.studies.table import write_text

@@ -13,7 +13,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sikff.training.plots import BLUE, GREY, ORANGE, new_figure
+from sikff.training.evaluation.plots import BLUE, GREY, ORANGE, new_figure
 from sikff.training.studies import table
 from sikff.training.studies.nbody.models import KINDS
 from sikff.training.studies.nbody.study import STRENGTH, Study, run

@@ -64,7 +64,7 @@ def run(options: argparse.Namespace) -> None:
 
 def run_one(options: argparse.Namespace) -> None:
     """One training."""
-    from sikff.training.evaluate import write_json
+    from sikff.training.evaluation.evaluate import write_json
     from sikff.training.studies.shapes.study import run
 
     study = study_of(options, group=options.group, kernel=options.kernel, seed=options.seed)
@@ -84,7 +84,7 @@ def run_one(options: argparse.Namespace) -> None:
 
 def run_table(options: argparse.Namespace) -> None:
     """Many trainings, a figure and a table."""
-    from sikff.training.plots import save_figure
+    from sikff.training.evaluation.plots import save_figure
     from sikff.training.studies.shapes import table
     from sikff.training.studies.table import write_text
 

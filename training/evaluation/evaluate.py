@@ -26,9 +26,9 @@ from sikff.training.data.structures import (
     read_labels,
     split_isolated,
 )
+from sikff.training.evaluation.metrics import Metrics
+from sikff.training.evaluation.predict import answers, reader
 from sikff.training.losses import Targets, errors, labelled
-from sikff.training.metrics import Metrics
-from sikff.training.predict import answers, reader
 
 
 @dataclass(frozen=True)

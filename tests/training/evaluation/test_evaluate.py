@@ -14,10 +14,16 @@ from sikff.calculators import SIKFFCalculator
 from sikff.forcefield import FrameConfig
 from sikff.graph import AtomicGraph
 from sikff.training.data.structures import Frames
-from sikff.training.evaluate import evaluate, write_json
+from sikff.training.evaluation.evaluate import evaluate, write_json
+from sikff.training.evaluation.metrics import Metrics
+from sikff.training.evaluation.plots import (
+    energy_drift,
+    learning_curves,
+    parity,
+    read_log,
+    save_figure,
+)
 from sikff.training.losses import Errors, Targets
-from sikff.training.metrics import Metrics
-from sikff.training.plots import energy_drift, learning_curves, parity, read_log, save_figure
 from tolerances import TOLERANCES
 
 LIMIT = TOLERANCES[torch.float64].parity
