@@ -33,7 +33,7 @@ from sikff.training.evaluation.plots import (
     plain_numbers,
     save_figure,
 )
-from sikff.training.fit import fit
+from sikff.training.fitting.fit import fit
 
 DATA = Path(__file__).parent / "data" / "methanol_field.xyz"
 

@@ -8,8 +8,8 @@ import torch
 
 from sikff import load
 from sikff.training.config import TrainConfig
-from sikff.training.fit import fit
-from sikff.training.module import FitModule
+from sikff.training.fitting.fit import fit
+from sikff.training.fitting.module import FitModule
 
 
 def rows(config: TrainConfig) -> list[dict[str, float]]:

@@ -82,7 +82,7 @@ def test_a_climbing_import_is_seen(tmp_path: Path) -> None:
     """The reader of imports knows every way of writing one."""
     path = tmp_path / "linear.py"
     path.write_text(
-        "import torch, sikff.training.fit\n"
+        "import torch, sikff.training.fitting.fit\n"
         "from sikff.calculators import ase\n"
         "from sikff import graph, load\n"
         "from ..forcefield.energy import EnergyModel\n"

@@ -99,7 +99,7 @@ def _train(options: Namespace) -> None:
     import torch
 
     from sikff.forcefield.model_file import read_header
-    from sikff.training.fit import fit
+    from sikff.training.fitting.fit import fit
 
     if config.threads is not None:
         torch.set_num_threads(config.threads)

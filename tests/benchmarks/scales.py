@@ -22,7 +22,7 @@ from sikff.forcefield import ForceField, ForceFieldConfig
 from sikff.forcefield.interaction import Interaction
 from sikff.graph import AtomicGraph
 from sikff.training.data.baselines import average_neighbours
-from sikff.training.scales import set_scales
+from sikff.training.fitting.init_scales import set_scales
 
 GROUPS = ("O(3)", "SO(3)", "C_inf_v", "SO(2)", "D_inf_h", "C6v", "C4", "Ci", "C1", "Oh", "Ih")
 ELEMENTS, CUTOFF, DRAWS = ("C", "H"), 5.0, 8

@@ -18,13 +18,13 @@ import numpy as np
 import torch
 
 from sikff.forcefield import ForceField
-from sikff.training.compiled import CompiledTraining, room_for
 from sikff.training.config import TrainConfig, read_config
 from sikff.training.data.batches import Batch
-from sikff.training.loaders import Loaders
-from sikff.training.losses import errors, loss
-from sikff.training.soap import SOAP
-from sikff.training.start import initial_model
+from sikff.training.fitting.finetune import initial_model
+from sikff.training.fitting.loaders import Loaders
+from sikff.training.fitting.losses import errors, loss
+from sikff.training.fitting.soap import SOAP
+from sikff.training.fitting.static import CompiledTraining, room_for
 
 TURNS = 40
 

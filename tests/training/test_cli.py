@@ -152,7 +152,7 @@ def test_ctrl_c_in_a_training_run(
     def interrupted(*_: object, **__: object) -> None:
         raise SystemExit(1)
 
-    monkeypatch.setattr("sikff.training.fit.fit", interrupted)
+    monkeypatch.setattr("sikff.training.fitting.fit.fit", interrupted)
     assert main(["train", "config.yaml"]) == 130
     assert "sikff: interrupted; --resume goes on" in capsys.readouterr().err
 

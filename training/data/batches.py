@@ -12,7 +12,7 @@ import torch
 from torch import Tensor
 
 from sikff.graph import AtomicGraph
-from sikff.training.losses import Targets
+from sikff.training.fitting.losses import Targets
 
 
 @dataclass(frozen=True)

@@ -33,8 +33,8 @@ from sikff.training.data.structures import (
     split_validation,
     unread_conditions,
 )
-from sikff.training.losses import Targets
-from sikff.training.start import model_settings
+from sikff.training.fitting.finetune import model_settings
+from sikff.training.fitting.losses import Targets
 from sikff.training.structures import leads_across
 
 PARTIAL = ("stress",)  # labels that structures may lack

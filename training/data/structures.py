@@ -24,7 +24,7 @@ from sikff.graph.conditions import VACUUM, Conditions
 from sikff.training.config import DataConfig
 from sikff.training.data.batches import Sample
 from sikff.training.data.labels import KEYS, SHAPES, Label, find_label, suggestions
-from sikff.training.losses import Targets
+from sikff.training.fitting.losses import Targets
 
 ISOLATED = ("IsolatedAtom", "isolated_atom")
 DATABASES = (".db", ".json")

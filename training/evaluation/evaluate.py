@@ -28,7 +28,7 @@ from sikff.training.data.structures import (
 )
 from sikff.training.evaluation.metrics import Metrics
 from sikff.training.evaluation.predict import answers, reader
-from sikff.training.losses import Targets, errors, labelled
+from sikff.training.fitting.losses import Targets, errors, labelled
 
 
 @dataclass(frozen=True)

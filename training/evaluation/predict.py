@@ -21,7 +21,7 @@ from sikff.graph.conditions import Conditions
 from sikff.training.data.batches import Batches, Sample
 from sikff.training.data.labels import without_labels
 from sikff.training.data.structures import Frames, make_samples
-from sikff.training.losses import Targets
+from sikff.training.fitting.losses import Targets
 
 Reader = tuple[Any, ...]
 

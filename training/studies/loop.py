@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from sikff.training.console import progress_bar
-from sikff.training.schedule import cosine_factor, warm_up_factor
+from sikff.training.fitting.schedule import cosine_factor, warm_up_factor
 
 M = TypeVar("M", bound=nn.Module)
 

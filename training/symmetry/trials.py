@@ -19,7 +19,7 @@ from sikff.groups import SymmetryGroup
 from sikff.groups.aliasing import mistaken_for
 from sikff.training.config import TrainConfig
 from sikff.training.data.structures import Frames, Labels, make_samples, split_validation
-from sikff.training.fit import fit
+from sikff.training.fitting.fit import fit
 from sikff.training.studies.loop import Recipe
 from sikff.training.studies.nbody.graphs import Graphs
 from sikff.training.studies.nbody.models import build

@@ -23,7 +23,7 @@ from sikff.training.evaluation.plots import (
     read_log,
     save_figure,
 )
-from sikff.training.losses import Errors, Targets
+from sikff.training.fitting.losses import Errors, Targets
 from tolerances import TOLERANCES
 
 LIMIT = TOLERANCES[torch.float64].parity

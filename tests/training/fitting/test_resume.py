@@ -16,10 +16,10 @@ from runs import changed, fit_two_epochs, rows, weights
 from sikff import load
 from sikff.training.config import TrainConfig
 from sikff.training.data.dataset import load_dataset
-from sikff.training.fit import fit
-from sikff.training.log import RunLog
-from sikff.training.module import FitModule
-from sikff.training.schedule import Patience
+from sikff.training.fitting.fit import fit
+from sikff.training.fitting.log import RunLog
+from sikff.training.fitting.module import FitModule
+from sikff.training.fitting.schedule import Patience
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "valid_loss")
 KILLS = 20
@@ -116,7 +116,7 @@ def _run(config: TrainConfig) -> None:
 def test_killed_at_random_moments(config: TrainConfig) -> None:
     """Twenty runs, each killed once while it reads, trains or writes, and resumed."""
     context = multiprocessing.get_context("forkserver")  # imports once, forks fast
-    context.set_forkserver_preload(["sikff.training.fit"])
+    context.set_forkserver_preload(["sikff.training.fitting.fit"])
 
     def started(config: TrainConfig) -> multiprocessing.process.BaseProcess:
         process = context.Process(target=_run, args=(config,))

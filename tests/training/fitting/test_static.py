@@ -19,12 +19,12 @@ from sikff import ForceField
 from sikff.engines.padding import Room
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
-from sikff.training import module
-from sikff.training.compiled import CompiledTraining, room_for
 from sikff.training.config import TrainConfig
 from sikff.training.data.batches import Sample
-from sikff.training.fit import fit
-from sikff.training.losses import Targets
+from sikff.training.fitting import module
+from sikff.training.fitting.fit import fit
+from sikff.training.fitting.losses import Targets
+from sikff.training.fitting.static import CompiledTraining, room_for
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]
@@ -161,7 +161,7 @@ def test_structures_of_different_size_are_not_replayed(
 def test_large_batches_are_not_replayed(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sikff.training.fit.are_small", lambda *_: False)
+    monkeypatch.setattr("sikff.training.fitting.fit.are_small", lambda *_: False)
     lines: list[str] = []
     fit(config, report=lines.append)
     assert len(lines) > 3 and not any("replayed" in line for line in lines)

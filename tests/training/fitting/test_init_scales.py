@@ -15,8 +15,8 @@ from sikff.forcefield import ForceField, ForceFieldConfig, FrameConfig
 from sikff.graph import AtomicGraph
 from sikff.training.config import TrainConfig
 from sikff.training.data.dataset import load_dataset
-from sikff.training.fit import fit
-from sikff.training.scales import ATOMS, set_scales
+from sikff.training.fitting.fit import fit
+from sikff.training.fitting.init_scales import ATOMS, set_scales
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]

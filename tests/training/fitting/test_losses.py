@@ -8,7 +8,7 @@ from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 from sikff.training.config import LossConfig
 from sikff.training.evaluation.metrics import Metrics
-from sikff.training.losses import Errors, Targets, errors, loss
+from sikff.training.fitting.losses import Errors, Targets, errors, loss
 from tolerances import TOLERANCES
 
 LIMIT = TOLERANCES[torch.float64].parity

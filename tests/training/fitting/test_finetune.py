@@ -20,7 +20,7 @@ from sikff.calculators import SIKFFCalculator
 from sikff.training import cli
 from sikff.training.config import TrainConfig
 from sikff.training.data.structures import read_frames
-from sikff.training.fit import fit
+from sikff.training.fitting.fit import fit
 from tolerances import TOLERANCES
 
 EXACT = TOLERANCES[torch.float64]

@@ -10,13 +10,13 @@ from ase.calculators.singlepoint import SinglePointCalculator
 
 from runs import changed, rows, weights
 from sikff import load
-from sikff.training import module
 from sikff.training.config import TrainConfig
 from sikff.training.data.structures import read_frames
 from sikff.training.evaluation.evaluate import evaluate
-from sikff.training.fit import fit
-from sikff.training.module import FitModule
-from sikff.training.schedule import Patience, cosine_factor, warm_up_factor
+from sikff.training.fitting import module
+from sikff.training.fitting.fit import fit
+from sikff.training.fitting.module import FitModule
+from sikff.training.fitting.schedule import Patience, cosine_factor, warm_up_factor
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]

@@ -18,14 +18,14 @@ from sikff.atomic_write import complete
 from sikff.engines.padding import Room
 from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import keep_freed_memory
-from sikff.training.compiled import CompiledTraining
 from sikff.training.config import TrainConfig
 from sikff.training.data.batches import Batch
 from sikff.training.evaluation.metrics import Metrics
-from sikff.training.log import RunLog
-from sikff.training.losses import errors, loss
-from sikff.training.schedule import Patience, cosine_factor, warm_up_factor
-from sikff.training.soap import SOAP
+from sikff.training.fitting.log import RunLog
+from sikff.training.fitting.losses import errors, loss
+from sikff.training.fitting.schedule import Patience, cosine_factor, warm_up_factor
+from sikff.training.fitting.soap import SOAP
+from sikff.training.fitting.static import CompiledTraining
 
 SHOWN = 8  # structures listed in an error
 

@@ -13,7 +13,7 @@ import yaml
 from runs import changed, rows, weights
 from sikff.training.config import TrainConfig
 from sikff.training.data.structures import read_frames
-from sikff.training.fit import fit
+from sikff.training.fitting.fit import fit
 from tolerances import TOLERANCES
 
 

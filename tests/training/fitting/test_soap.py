@@ -5,7 +5,7 @@ import torch
 from torch import Tensor, nn
 
 from sikff.forcefield import ForceField, ForceFieldConfig
-from sikff.training.soap import SOAP, pieces
+from sikff.training.fitting.soap import SOAP, pieces
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]

@@ -19,7 +19,7 @@ from sikff.graph import AtomicGraph
 from sikff.training.config import TrainConfig
 from sikff.training.data.baselines import SAME_ENERGY, atomic_energies
 from sikff.training.data.batches import Sample, collate
-from sikff.training.scales import set_scales
+from sikff.training.fitting.init_scales import set_scales
 
 CHANGES = ("group", "axis", "frame", "vacuum_group", "atomic_energies")
 LOOKED_AT = 32  # structures, before training

@@ -1,0 +1,1 @@
+"""The fit of a force field: loop, optimiser, losses, initial weights, log."""
