@@ -35,7 +35,7 @@ from sikff.training.evaluation.plots import (
     read_log,
     save_figure,
 )
-from sikff.training.md import MDSettings
+from sikff.training.simulation.md import MDSettings
 
 HERE = Path(__file__).parent
 DATA = HERE / "data" / "methanol_field.xyz"

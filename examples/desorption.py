@@ -25,7 +25,7 @@ from water_on_graphene import heights_of, potential_of_mean_force, relaxed, repl
 from sikff import ForceField, load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.evaluation.plots import BLUE, ORANGE, new_figure, save_figure
-from sikff.training.md import MDSettings
+from sikff.training.simulation.md import MDSettings
 
 TEMPERATURES = (300.0, 450.0)  # K
 GONE = 7.0  # Å

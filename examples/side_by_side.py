@@ -18,7 +18,7 @@ from ase import Atoms
 from sikff.training.console import progress_bar
 from sikff.training.evaluation.evaluate import Evaluation
 from sikff.training.evaluation.plots import learning_curves, parity, read_log, save_figure
-from sikff.training.md import MDSettings, run_md
+from sikff.training.simulation.md import MDSettings, run_md
 
 BAR = "{desc} {percentage:3.0f}% |{bar:30}| {n}/{total} {unit} [{elapsed}<{remaining}{postfix}]"
 

@@ -41,7 +41,7 @@ from sikff.training.evaluation.plots import (
     read_log,
     save_figure,
 )
-from sikff.training.md import MDSettings
+from sikff.training.simulation.md import MDSettings
 
 DATA = Path(__file__).parent / "data"
 FRAMES, COPIES = DATA / "water_graphene.xyz", DATA / "water_graphene_copies.xyz"

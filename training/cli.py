@@ -185,7 +185,7 @@ def _predict(options: Namespace) -> None:
     from sikff.training.data.labels import add_names
     from sikff.training.data.structures import read_frames
     from sikff.training.evaluation.predict import predict, spread
-    from sikff.training.structures import write_structures
+    from sikff.training.simulation.structure_files import write_structures
 
     if options.output.suffix not in (".xyz", ".extxyz"):  # others drop what belongs to atoms
         raise ValueError(f"{str(options.output)!r}: expected a name in .xyz or .extxyz")

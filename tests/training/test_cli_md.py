@@ -24,8 +24,8 @@ from sikff import load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.cli import main
 from sikff.training.evaluation.plots import read_log
-from sikff.training.md import thermal_momenta
-from sikff.training.structures import read_structure
+from sikff.training.simulation.md import thermal_momenta
+from sikff.training.simulation.structure_files import read_structure
 from tolerances import TOLERANCES, WRITTEN
 
 LIMITS = TOLERANCES[torch.float64]
@@ -339,7 +339,7 @@ def test_ctrl_c_in_a_relaxation(
         atoms.positions += 1.0
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("sikff.training.md.relax", interrupted)
+    monkeypatch.setattr("sikff.training.simulation.md.relax", interrupted)
     assert main(["relax", O3, "start.xyz", *QUICK]) == 130
     assert capsys.readouterr().err == "sikff: interrupted; what was written so far is kept\n"
     assert read_structure("relaxed.extxyz").positions[0, 0] > 0.5

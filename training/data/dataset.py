@@ -35,7 +35,7 @@ from sikff.training.data.structures import (
 )
 from sikff.training.fitting.finetune import model_settings
 from sikff.training.fitting.losses import Targets
-from sikff.training.structures import leads_across
+from sikff.training.simulation.structure_files import leads_across
 
 PARTIAL = ("stress",)  # labels that structures may lack
 

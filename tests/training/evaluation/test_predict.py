@@ -16,7 +16,7 @@ from sikff.training.config import DataConfig
 from sikff.training.data.labels import without_labels
 from sikff.training.data.structures import Frames, read_frames, read_labels
 from sikff.training.evaluation.predict import predict, spread
-from sikff.training.structures import write_structures
+from sikff.training.simulation.structure_files import write_structures
 from tolerances import TOLERANCES, WRITTEN
 
 LIMIT = TOLERANCES[torch.float64].parity

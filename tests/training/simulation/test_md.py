@@ -17,8 +17,8 @@ from disk import full_disk
 from pair_model import PairModel
 from sikff.calculators import SIKFFCalculator
 from sikff.training.evaluation.plots import read_log
-from sikff.training.md import MDSettings, relax, run_md, thermal_momenta
-from sikff.training.structures import read_structure, write_structures
+from sikff.training.simulation.md import MDSettings, relax, run_md, thermal_momenta
+from sikff.training.simulation.structure_files import read_structure, write_structures
 from tolerances import TOLERANCES, WRITTEN
 
 LIMITS = TOLERANCES[torch.float64]

@@ -5,7 +5,7 @@ import pytest
 from ase.build import molecule
 from ase.constraints import FixAtoms, FixBondLengths, FixCartesian, FixCom
 
-from sikff.training.constraints import constrain
+from sikff.training.simulation.constraints import constrain
 
 
 @pytest.fixture

@@ -1,0 +1,1 @@
+"""Structures that move: molecular dynamics and relaxation."""
