@@ -17,7 +17,7 @@ from force_fields import predict
 from runs import changed, fit_two_epochs, rows, weights
 from sikff import ForceField, ForceFieldConfig, load
 from sikff.calculators import SIKFFCalculator
-from sikff.training import cli
+from sikff.training.cli import main as cli
 from sikff.training.config import TrainConfig
 from sikff.training.data.structures import read_frames
 from sikff.training.fitting.fit import fit

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 import torch
 
+from sikff.training.cli.molecules import VARIANTS as OFFERED
+from sikff.training.cli.molecules import add_parser
+from sikff.training.cli.molecules import run as run_command
 from sikff.training.studies.loop import Recipe
 from sikff.training.studies.molecules import table
-from sikff.training.studies.molecules.command import VARIANTS as OFFERED
-from sikff.training.studies.molecules.command import add_parser
-from sikff.training.studies.molecules.command import run as run_command
 from sikff.training.studies.molecules.dataset import Dataset, split
 from sikff.training.studies.molecules.graphs import graphs_of
 from sikff.training.studies.molecules.model import VARIANTS

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import torch
 
+from sikff.training.cli.nbody import add_parser
+from sikff.training.cli.nbody import run as run_command
 from sikff.training.studies.loop import Recipe
 from sikff.training.studies.nbody import table
-from sikff.training.studies.nbody.command import add_parser
-from sikff.training.studies.nbody.command import run as run_command
 from sikff.training.studies.nbody.floor import bayes_prediction, squared_errors
 from sikff.training.studies.nbody.simulate import Springs, simulate
 from sikff.training.studies.nbody.study import TEST_SEED, Study, run

@@ -4,8 +4,8 @@ import pytest
 import torch
 
 from sikff.groups import SymmetryGroup
+from sikff.training.cli.shapes import GROUPS
 from sikff.training.studies.shapes.clouds import Clouds, stand_in
-from sikff.training.studies.shapes.command import GROUPS
 from sikff.training.studies.shapes.network import ShapeNetwork, build, coarser_graph, spacings_of
 from sikff.training.studies.shapes.study import Study
 from symmetry_cases import elements, outside, randn, relative_error

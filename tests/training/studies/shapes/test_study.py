@@ -10,8 +10,9 @@ import pytest
 import torch
 
 from sikff.groups import SymmetryGroup
+from sikff.training.cli import shapes as command
 from sikff.training.studies.loop import Recipe
-from sikff.training.studies.shapes import command, table
+from sikff.training.studies.shapes import table
 from sikff.training.studies.shapes.classes import CLASSES, bound
 from sikff.training.studies.shapes.mesh import write_off
 from sikff.training.studies.shapes.network import KERNELS

@@ -9,9 +9,9 @@ import ase.io
 import pytest
 
 from force_fields import ethanol, force_field
+from sikff.training.cli.symmetry import add_parser, run
 from sikff.training.studies.nbody.files import write_particles
 from sikff.training.studies.nbody.simulate import Springs, simulate
-from sikff.training.symmetry.command import add_parser, run
 
 
 def symmetry(*arguments: object) -> None:

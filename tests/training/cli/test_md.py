@@ -29,7 +29,7 @@ from sikff.training.simulation.structure_files import read_structure
 from tolerances import TOLERANCES, WRITTEN
 
 LIMITS = TOLERANCES[torch.float64]
-MODELS = Path(__file__).parents[1] / "data" / "format_1"
+MODELS = Path(__file__).parents[2] / "data" / "format_1"
 O3, AXIAL = str(MODELS / "O3.sikff"), str(MODELS / "C_inf_v.sikff")
 QUICK = ["--device", "cpu", "--quiet", "--dtype", "float64"]
 

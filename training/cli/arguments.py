@@ -10,10 +10,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from sikff import __version__
-from sikff.training.studies.molecules import command as molecules
-from sikff.training.studies.nbody import command as nbody
-from sikff.training.studies.shapes import command as shapes
-from sikff.training.symmetry import command as symmetry
+from sikff.training.cli import molecules, nbody, shapes, symmetry
 
 DESCRIPTION = """\
 Molecular-dynamics force fields, equivariant under any compact group G <= O(3).

@@ -16,7 +16,7 @@ from sikff.training.cli import main
 from sikff.training.config import TrainConfig
 from sikff.training.evaluation.plots import read_log
 
-MODEL = Path(__file__).parents[1] / "data" / "format_1" / "O3.sikff"
+MODEL = Path(__file__).parents[2] / "data" / "format_1" / "O3.sikff"
 
 
 def code(arguments: str) -> object:

@@ -10,18 +10,14 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sikff.training import simulate
-from sikff.training.arguments import KEYS, parse
+from sikff.training.cli import molecules, nbody, shapes, simulate, symmetry
+from sikff.training.cli.arguments import KEYS, parse
 from sikff.training.console import (
     plain_warnings,
     print_table,
     progress_bar,
     refuse_to_replace,
 )
-from sikff.training.studies.molecules import command as molecules
-from sikff.training.studies.nbody import command as nbody
-from sikff.training.studies.shapes import command as shapes
-from sikff.training.symmetry import command as symmetry
 
 if TYPE_CHECKING:
     from sikff.training.config import DataConfig
