@@ -1,5 +1,5 @@
 """Thin adapters between force fields and simulation programs."""
 
-from sikff.calculators.ase import SIKFFCalculator
+from .ase import SIKFFCalculator
 
 __all__ = ["SIKFFCalculator"]

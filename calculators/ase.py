@@ -12,7 +12,13 @@ import numpy as np
 import torch
 from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
 
-from sikff.calculators.models import (
+from sikff.forcefield import EnergyModel
+from sikff.forcefield.model_file import chosen_dtype
+from sikff.graph import AtomicGraph, has_volume
+from sikff.graph.conditions import KEYS, Conditions
+from sikff.graph.neighbour_list import SkinList
+
+from .models import (
     FieldResponse,
     answer,
     check_committee,
@@ -23,11 +29,6 @@ from sikff.calculators.models import (
     reach,
     replayed,
 )
-from sikff.forcefield import EnergyModel
-from sikff.forcefield.model_file import chosen_dtype
-from sikff.graph import AtomicGraph, has_volume
-from sikff.graph.conditions import KEYS, Conditions
-from sikff.graph.neighbour_list import SkinList
 
 MADE_WITH = ("model", "device", "dtype", "skin", "compile", "replay_after")
 READ = ("positions", "numbers", "pbc")  # of the atoms, and their cell

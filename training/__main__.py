@@ -1,5 +1,5 @@
 """``python -m sikff.training`` is the ``sikff`` command."""
 
-from sikff.training.cli import main
+from .cli import main
 
 raise SystemExit(main())

@@ -1,5 +1,5 @@
 """The ``sikff`` command: one file for each kind of subcommand."""
 
-from sikff.training.cli.main import main
+from .main import main
 
 __all__ = ["main"]

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from sikff import __version__
-from sikff.training.cli import molecules, nbody, shapes, symmetry
+
+from . import molecules, nbody, shapes, symmetry
 
 DESCRIPTION = """\
 Molecular-dynamics force fields, equivariant under any compact group G <= O(3).

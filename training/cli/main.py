@@ -10,17 +10,17 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sikff.training.cli import molecules, nbody, shapes, simulate, symmetry
-from sikff.training.cli.arguments import KEYS, parse
-from sikff.training.console import (
+from ..console import (
     plain_warnings,
     print_table,
     progress_bar,
     refuse_to_replace,
 )
+from . import molecules, nbody, shapes, simulate, symmetry
+from .arguments import KEYS, parse
 
 if TYPE_CHECKING:
-    from sikff.training.config import DataConfig
+    from ..config import DataConfig
 
 INTERRUPTED = 130  # as shells count Ctrl-C
 UNREAD = 141  # as shells count a reader that went away: sikff info model.sikff | head -1
@@ -68,7 +68,7 @@ def _run(options: Namespace) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in it
         return UNREAD
     except ValidationError as error:
-        from sikff.training.config import sentence
+        from ..config import sentence
 
         problem = sentence(error)
     except (
@@ -86,7 +86,7 @@ def _run(options: Namespace) -> int:
 
 
 def _train(options: Namespace) -> None:
-    from sikff.training.config import read_config
+    from ..config import read_config
 
     config = read_config(options.config, [*options.overrides, *_start_overrides(options)])
     if options.restrict is not None and config.start is None:
@@ -95,7 +95,8 @@ def _train(options: Namespace) -> None:
     import torch
 
     from sikff.forcefield.model_file import read_header
-    from sikff.training.fitting.fit import fit
+
+    from ..fitting.fit import fit
 
     if config.threads is not None:
         torch.set_num_threads(config.threads)
@@ -123,11 +124,11 @@ def _start_overrides(options: Namespace) -> list[str]:
 
 
 def _data(options: Namespace) -> None:
-    from sikff.training.data.baselines import isolated_energies
-    from sikff.training.data.check_labels import check_labels, check_units
-    from sikff.training.data.dataset import PARTIAL, read_structures
-    from sikff.training.data.report import describe
-    from sikff.training.data.structures import read_labels
+    from ..data.baselines import isolated_energies
+    from ..data.check_labels import check_labels, check_units
+    from ..data.dataset import PARTIAL, read_structures
+    from ..data.report import describe
+    from ..data.structures import read_labels
 
     data = _data_config(options)
     structures, isolated = read_structures(options.data)
@@ -144,7 +145,7 @@ def _data(options: Namespace) -> None:
 
 
 def _data_config(options: Namespace) -> DataConfig:
-    from sikff.training.config import DataConfig
+    from ..config import DataConfig
 
     return DataConfig(
         train=tuple(options.data),
@@ -157,9 +158,10 @@ def _data_config(options: Namespace) -> DataConfig:
 def _evaluate(options: Namespace) -> None:
     from sikff.calculators.models import chosen_device
     from sikff.forcefield import load
-    from sikff.training.data.structures import read_frames
-    from sikff.training.evaluation.evaluate import evaluate, write_json
-    from sikff.training.evaluation.plots import parity, save_figure
+
+    from ..data.structures import read_frames
+    from ..evaluation.evaluate import evaluate, write_json
+    from ..evaluation.plots import parity, save_figure
 
     device, data = chosen_device(options.device), _data_config(options)
     paths = [options.model, *options.committee]
@@ -178,10 +180,11 @@ def _evaluate(options: Namespace) -> None:
 def _predict(options: Namespace) -> None:
     from sikff.calculators.models import chosen_device
     from sikff.forcefield import load
-    from sikff.training.data.labels import add_names
-    from sikff.training.data.structures import read_frames
-    from sikff.training.evaluation.predict import predict, spread
-    from sikff.training.simulation.structure_files import write_structures
+
+    from ..data.labels import add_names
+    from ..data.structures import read_frames
+    from ..evaluation.predict import predict, spread
+    from ..simulation.structure_files import write_structures
 
     if options.output.suffix not in (".xyz", ".extxyz"):  # others drop what belongs to atoms
         raise ValueError(f"{str(options.output)!r}: expected a name in .xyz or .extxyz")

@@ -58,8 +58,8 @@ def run(options: argparse.Namespace) -> None:
 
 def run_one(options: argparse.Namespace) -> None:
     """One training."""
-    from sikff.training.evaluation.evaluate import write_json
-    from sikff.training.studies.molecules.study import run
+    from ..evaluation.evaluate import write_json
+    from ..studies.molecules.study import run
 
     study = _study(options, target=options.target, variant=options.variant, seed=options.seed)
     outcome = run(study, _dataset(options), device=options.device, progress=not options.quiet)
@@ -75,9 +75,9 @@ def run_one(options: argparse.Namespace) -> None:
 
 def run_table(options: argparse.Namespace) -> None:
     """Many trainings, a figure and a table."""
-    from sikff.training.evaluation.plots import save_figure
-    from sikff.training.studies.molecules import table
-    from sikff.training.studies.table import write_text
+    from ..evaluation.plots import save_figure
+    from ..studies.molecules import table
+    from ..studies.table import write_text
 
     studies = table.grid(_study(options), options.variants, options.targets, options.seeds)
     folder = options.output
@@ -99,7 +99,7 @@ def _show(name: str, value: Any) -> None:
 
 
 def _dataset(options: argparse.Namespace) -> Any:
-    from sikff.training.studies.molecules.dataset import SOURCE, read_dataset
+    from ..studies.molecules.dataset import SOURCE, read_dataset
 
     if options.data is None:
         raise ValueError(
@@ -111,7 +111,7 @@ def _dataset(options: argparse.Namespace) -> Any:
 
 def _study(options: argparse.Namespace, **settings: Any) -> Any:
     """The settings that both commands have, and others."""
-    from sikff.training.studies.molecules.study import Study
+    from ..studies.molecules.study import Study
 
     return Study(
         group=options.group,

@@ -103,8 +103,8 @@ def run(options: argparse.Namespace) -> None:
 
 def run_one(options: argparse.Namespace) -> None:
     """One training."""
-    from sikff.training.evaluation.evaluate import write_json
-    from sikff.training.studies.nbody.study import run
+    from ..evaluation.evaluate import write_json
+    from ..studies.nbody.study import run
 
     study = _study(
         options,
@@ -128,10 +128,10 @@ def run_one(options: argparse.Namespace) -> None:
 
 def run_table(options: argparse.Namespace) -> None:
     """Many trainings, figures and a table."""
-    from sikff.training.evaluation.plots import save_figure
-    from sikff.training.studies.nbody import table
-    from sikff.training.studies.nbody.study import STRENGTH
-    from sikff.training.studies.table import write_text
+    from ..evaluation.plots import save_figure
+    from ..studies.nbody import table
+    from ..studies.nbody.study import STRENGTH
+    from ..studies.table import write_text
 
     base = _study(options)
     strengths = options.stiffness if options.system == "springs" else options.field
@@ -150,8 +150,8 @@ def run_table(options: argparse.Namespace) -> None:
 
 def run_data(options: argparse.Namespace) -> None:
     """Trajectories as a file."""
-    from sikff.training.studies.nbody.files import write_particles
-    from sikff.training.studies.nbody.study import trajectories
+    from ..studies.nbody.files import write_particles
+    from ..studies.nbody.study import trajectories
 
     study = _study(options, stiffness=options.stiffness, field=options.field, seed=options.seed)
     drawn = trajectories(study, options.train, options.seed)
@@ -161,7 +161,7 @@ def run_data(options: argparse.Namespace) -> None:
 
 def _study(options: argparse.Namespace, **settings: Any) -> Any:
     """The settings that all commands have, and others."""
-    from sikff.training.studies.nbody.study import Study
+    from ..studies.nbody.study import Study
 
     return Study(
         system=options.system,

@@ -64,8 +64,8 @@ def run(options: argparse.Namespace) -> None:
 
 def run_one(options: argparse.Namespace) -> None:
     """One training."""
-    from sikff.training.evaluation.evaluate import write_json
-    from sikff.training.studies.shapes.study import run
+    from ..evaluation.evaluate import write_json
+    from ..studies.shapes.study import run
 
     study = study_of(options, group=options.group, kernel=options.kernel, seed=options.seed)
     result = run(study, device=options.device, progress=not options.quiet).result
@@ -84,9 +84,9 @@ def run_one(options: argparse.Namespace) -> None:
 
 def run_table(options: argparse.Namespace) -> None:
     """Many trainings, a figure and a table."""
-    from sikff.training.evaluation.plots import save_figure
-    from sikff.training.studies.shapes import table
-    from sikff.training.studies.table import write_text
+    from ..evaluation.plots import save_figure
+    from ..studies.shapes import table
+    from ..studies.table import write_text
 
     studies = table.grid(study_of(options), options.groups, options.kernels, options.seeds)
     folder = options.output
@@ -101,7 +101,7 @@ def run_table(options: argparse.Namespace) -> None:
 
 def study_of(options: argparse.Namespace, **settings: Any) -> Any:
     """The settings that both commands have, and others."""
-    from sikff.training.studies.shapes.study import Study
+    from ..studies.shapes.study import Study
 
     return Study(
         data=options.data,

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sikff.training.console import print_table, progress_bar, refuse_to_replace
+from ..console import print_table, progress_bar, refuse_to_replace
 
 if TYPE_CHECKING:
     import ase
@@ -20,8 +20,8 @@ RELAXATION = ("fmax", "steps", "optimiser", "cell", "pressure")
 
 def md(options: Namespace) -> None:
     """``sikff md``: writes a log, its plot and a trajectory."""
-    from sikff.training.evaluation.plots import energy_drift, read_log, save_figure
-    from sikff.training.simulation.md import MDSettings, run_md
+    from ..evaluation.plots import energy_drift, read_log, save_figure
+    from ..simulation.md import MDSettings, run_md
 
     settings = MDSettings(**{name: getattr(options, name) for name in MDSettings.model_fields})
     log = options.log
@@ -56,8 +56,8 @@ def md(options: Namespace) -> None:
 
 def relax(options: Namespace) -> None:
     """``sikff relax``: writes the structure, reached or not."""
-    from sikff.training.simulation import md as dynamics
-    from sikff.training.simulation.structure_files import check_format, write_structures
+    from ..simulation import md as dynamics
+    from ..simulation.structure_files import check_format, write_structures
 
     models = [options.model, *options.committee]
     refuse_to_replace([options.output], options.overwrite, read=models)
@@ -87,9 +87,10 @@ def relax(options: Namespace) -> None:
 def _start(options: Namespace, models: list[Path]) -> ase.Atoms:
     """The structure to move, with its constraints, what acts on it and the calculator."""
     from sikff.calculators import SIKFFCalculator
-    from sikff.training.data.labels import without_labels
-    from sikff.training.simulation.constraints import constrain
-    from sikff.training.simulation.structure_files import read_structure
+
+    from ..data.labels import without_labels
+    from ..simulation.constraints import constrain
+    from ..simulation.structure_files import read_structure
 
     atoms = without_labels(read_structure(options.structure))  # atoms move, labels would not
     constrain(atoms, options.constraints)
@@ -105,7 +106,7 @@ def _start(options: Namespace, models: list[Path]) -> ase.Atoms:
 
 def _refuse_to_strain(atoms: ase.Atoms) -> None:
     """Refuses to strain a cell across a plane, which would stay where it is."""
-    from sikff.training.simulation.structure_files import leads_across
+    from ..simulation.structure_files import leads_across
 
     for config in (model.config for model in atoms.calc.models):
         if config.frame.plane_origin is not None and leads_across(atoms, config.axis):

@@ -86,12 +86,12 @@ def run(options: argparse.Namespace) -> None:
     """
     import logging
 
-    from sikff.training.config import DataConfig
-    from sikff.training.evaluation.evaluate import write_json
-    from sikff.training.evaluation.plots import save_figure
-    from sikff.training.symmetry.find import find_symmetry
-    from sikff.training.symmetry.findings import draw
-    from sikff.training.symmetry.settings import Search
+    from ..config import DataConfig
+    from ..evaluation.evaluate import write_json
+    from ..evaluation.plots import save_figure
+    from ..symmetry.find import find_symmetry
+    from ..symmetry.findings import draw
+    from ..symmetry.settings import Search
 
     search = Search(
         groups=tuple(options.groups) if options.groups else None,

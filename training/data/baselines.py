@@ -14,9 +14,10 @@ from sikff.forcefield.environment import Frame
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import VACUUM, Conditions
 from sikff.nn import PolynomialEnvelope
-from sikff.training.config import DataConfig
-from sikff.training.data.batches import Sample
-from sikff.training.data.structures import Frames, Labels, read_labels
+
+from ..config import DataConfig
+from .batches import Sample
+from .structures import Frames, Labels, read_labels
 
 NO_FORCE = 1e-3  # eV/Å
 NO_ENERGY = 1e-6  # eV per atom

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from sikff.graph import AtomicGraph
-from sikff.training.fitting.losses import Targets
+
+from ..fitting.losses import Targets
 
 
 @dataclass(frozen=True)

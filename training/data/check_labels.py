@@ -15,10 +15,11 @@ from ase.units import Hartree
 from sikff.forcefield import ForceFieldConfig
 from sikff.graph import find_edges
 from sikff.graph.conditions import FIELDS
-from sikff.training.data.baselines import atomic_energies, compositions
-from sikff.training.data.check_stress import wrong_strain_work
-from sikff.training.data.check_units import ENERGIES, LENGTHS, wrong_work
-from sikff.training.data.structures import Frames, Labels, elements_of, structure_key, systems
+
+from .baselines import atomic_energies, compositions
+from .check_stress import wrong_strain_work
+from .check_units import ENERGIES, LENGTHS, wrong_work
+from .structures import Frames, Labels, elements_of, structure_key, systems
 
 LOOKED_AT = 50  # frames whose distances are measured
 FURTHEST = 8.0  # Å

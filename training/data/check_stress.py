@@ -9,8 +9,8 @@ from typing import NamedTuple
 import numpy as np
 from ase.units import GPa
 
-from sikff.training.data.check_units import FIT, RIGHT
-from sikff.training.data.structures import Frames, Labels
+from .check_units import FIT, RIGHT
+from .structures import Frames, Labels
 
 UNITS = {"GPa": GPa, "kbar": GPa / 10}  # eV/Å^3
 MOST_FRAMES = 200  # of one kind, compared with each other

@@ -11,7 +11,7 @@ import numpy as np
 from ase.geometry import find_mic
 from ase.units import Bohr, Hartree, Rydberg, kcal, kJ, mol, nm
 
-from sikff.training.data.structures import Frames, Labels, systems
+from .structures import Frames, Labels, systems
 
 ENERGIES = {
     "eV": 1.0,

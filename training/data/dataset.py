@@ -11,18 +11,22 @@ import numpy as np
 
 from sikff.forcefield import ForceFieldConfig
 from sikff.graph.conditions import FIELD
-from sikff.training.config import DataConfig, TrainConfig
-from sikff.training.data.baselines import complete_model, isolated_energies, with_surfaces
-from sikff.training.data.batches import Sample
-from sikff.training.data.check_labels import (
+
+from ..config import DataConfig, TrainConfig
+from ..fitting.finetune import model_settings
+from ..fitting.losses import Targets
+from ..simulation.structure_files import leads_across
+from .baselines import complete_model, isolated_energies, with_surfaces
+from .batches import Sample
+from .check_labels import (
     check_atomic_energies,
     check_fields,
     check_labels,
     check_units,
 )
-from sikff.training.data.labels import has_label
-from sikff.training.data.report import describe
-from sikff.training.data.structures import (
+from .labels import has_label
+from .report import describe
+from .structures import (
     Frames,
     config_types,
     elements_of,
@@ -33,9 +37,6 @@ from sikff.training.data.structures import (
     split_validation,
     unread_conditions,
 )
-from sikff.training.fitting.finetune import model_settings
-from sikff.training.fitting.losses import Targets
-from sikff.training.simulation.structure_files import leads_across
 
 PARTIAL = ("stress",)  # labels that structures may lack
 

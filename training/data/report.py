@@ -8,12 +8,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sikff.training.config import DataConfig
-from sikff.training.data.baselines import atomic_energies, compositions
-from sikff.training.data.batches import Sample
-from sikff.training.data.labels import Label
-from sikff.training.data.structures import Frames, elements_of, find_labels, structure_key
-from sikff.training.fitting.losses import Targets
+from ..config import DataConfig
+from ..fitting.losses import Targets
+from .baselines import atomic_energies, compositions
+from .batches import Sample
+from .labels import Label
+from .structures import Frames, elements_of, find_labels, structure_key
 
 UNITS = {"energy": "eV per atom", "forces": "eV/Å", "stress": "eV/Å^3"}
 SAME = {"energy": 1e-3, "forces": 1e-2, "stress": 1e-3}  # how far labels of one structure agree

@@ -21,10 +21,11 @@ from sikff.forcefield.environment import Frame
 from sikff.graph import AtomicGraph, check_finite, has_volume
 from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.graph.conditions import VACUUM, Conditions
-from sikff.training.config import DataConfig
-from sikff.training.data.batches import Sample
-from sikff.training.data.labels import KEYS, SHAPES, Label, find_label, suggestions
-from sikff.training.fitting.losses import Targets
+
+from ..config import DataConfig
+from ..fitting.losses import Targets
+from .batches import Sample
+from .labels import KEYS, SHAPES, Label, find_label, suggestions
 
 ISOLATED = ("IsolatedAtom", "isolated_atom")
 DATABASES = (".db", ".json")

@@ -15,9 +15,10 @@ import torch
 from sikff.atomic_write import complete
 from sikff.calculators.models import check_committee
 from sikff.forcefield import ForceField
-from sikff.training.config import DataConfig
-from sikff.training.data.check_labels import check_fields
-from sikff.training.data.structures import (
+
+from ..config import DataConfig
+from ..data.check_labels import check_fields
+from ..data.structures import (
     Frames,
     Labels,
     config_types,
@@ -26,9 +27,9 @@ from sikff.training.data.structures import (
     read_labels,
     split_isolated,
 )
-from sikff.training.evaluation.metrics import Metrics
-from sikff.training.evaluation.predict import answers, reader
-from sikff.training.fitting.losses import Targets, errors, labelled
+from ..fitting.losses import Targets, errors, labelled
+from .metrics import Metrics
+from .predict import answers, reader
 
 
 @dataclass(frozen=True)

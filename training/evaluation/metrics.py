@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 
 from sikff.graph import AtomicGraph
-from sikff.training.fitting.losses import Errors, Targets, labelled
+
+from ..fitting.losses import Errors, Targets, labelled
 
 _NAMES = {
     "energy": "energy_{}_mev_per_atom",

@@ -13,7 +13,8 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter
 
 from sikff.atomic_write import complete
-from sikff.training.evaluation.evaluate import Evaluation
+
+from .evaluate import Evaluation
 
 BLUE, ORANGE, GREY = "#2f6fb0", "#d9772b", "#888888"
 _LABELS = {

@@ -18,10 +18,11 @@ from sikff.calculators.models import check_committee, reach
 from sikff.forcefield import ForceField, Prediction
 from sikff.graph import AtomicGraph, has_volume
 from sikff.graph.conditions import Conditions
-from sikff.training.data.batches import Batches, Sample
-from sikff.training.data.labels import without_labels
-from sikff.training.data.structures import Frames, make_samples
-from sikff.training.fitting.losses import Targets
+
+from ..data.batches import Batches, Sample
+from ..data.labels import without_labels
+from ..data.structures import Frames, make_samples
+from ..fitting.losses import Targets
 
 Reader = tuple[Any, ...]
 

@@ -16,10 +16,11 @@ from sikff.forcefield import ForceField, ForceFieldConfig, load
 from sikff.forcefield.model_file import read_header
 from sikff.forcefield.restrict import check_correction, corrected, restricted, restricted_config
 from sikff.graph import AtomicGraph
-from sikff.training.config import TrainConfig
-from sikff.training.data.baselines import SAME_ENERGY, atomic_energies
-from sikff.training.data.batches import Sample, collate
-from sikff.training.fitting.init_scales import set_scales
+
+from ..config import TrainConfig
+from ..data.baselines import SAME_ENERGY, atomic_energies
+from ..data.batches import Sample, collate
+from .init_scales import set_scales
 
 CHANGES = ("group", "axis", "frame", "vacuum_group", "atomic_energies")
 LOOKED_AT = 32  # structures, before training

@@ -17,15 +17,16 @@ from sikff.atomic_write import clear_unfinished, complete
 from sikff.engines.padding import Room
 from sikff.forcefield import ForceField, load
 from sikff.forcefield.chunks import are_small
-from sikff.training.config import TrainConfig, read_config
-from sikff.training.data.dataset import Dataset
-from sikff.training.evaluation.evaluate import evaluate
-from sikff.training.evaluation.plots import learning_curves, parity, read_log, save_figure
-from sikff.training.fitting.finetune import errors_at_start, initial_model, keep_start
-from sikff.training.fitting.loaders import Loaders
-from sikff.training.fitting.module import FitModule
-from sikff.training.fitting.progress import RunProgress
-from sikff.training.fitting.static import room_for
+
+from ..config import TrainConfig, read_config
+from ..data.dataset import Dataset
+from ..evaluation.evaluate import evaluate
+from ..evaluation.plots import learning_curves, parity, read_log, save_figure
+from .finetune import errors_at_start, initial_model, keep_start
+from .loaders import Loaders
+from .module import FitModule
+from .progress import RunProgress
+from .static import room_for
 
 FILLED = 0.5  # part of a compiled or replayed batch; where less is used, neither pays
 

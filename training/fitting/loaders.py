@@ -6,9 +6,9 @@ from typing import Any
 
 import lightning as L
 
-from sikff.training.config import TrainConfig
-from sikff.training.data.batches import Batches
-from sikff.training.data.dataset import Dataset, load_dataset
+from ..config import TrainConfig
+from ..data.batches import Batches
+from ..data.dataset import Dataset, load_dataset
 
 
 class Loaders(L.LightningDataModule):

@@ -9,7 +9,8 @@ from torch import Tensor
 
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
-from sikff.training.config import LossConfig
+
+from ..config import LossConfig
 
 
 class Targets(NamedTuple):

@@ -18,14 +18,15 @@ from sikff.atomic_write import complete
 from sikff.engines.padding import Room
 from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import keep_freed_memory
-from sikff.training.config import TrainConfig
-from sikff.training.data.batches import Batch
-from sikff.training.evaluation.metrics import Metrics
-from sikff.training.fitting.log import RunLog
-from sikff.training.fitting.losses import errors, loss
-from sikff.training.fitting.schedule import Patience, cosine_factor, warm_up_factor
-from sikff.training.fitting.soap import SOAP
-from sikff.training.fitting.static import CompiledTraining
+
+from ..config import TrainConfig
+from ..data.batches import Batch
+from ..evaluation.metrics import Metrics
+from .log import RunLog
+from .losses import errors, loss
+from .schedule import Patience, cosine_factor, warm_up_factor
+from .soap import SOAP
+from .static import CompiledTraining
 
 SHOWN = 8  # structures listed in an error
 

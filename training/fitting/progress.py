@@ -6,7 +6,7 @@ from typing import Any
 
 import lightning as L
 
-from sikff.training.console import progress_bar
+from ..console import progress_bar
 
 
 class RunProgress(L.Callback):

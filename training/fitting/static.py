@@ -20,7 +20,8 @@ from sikff.engines.static import Slopes, energies_and_slopes, not_replayed
 from sikff.forcefield import ForceField, Prediction
 from sikff.forcefield.energy import stresses, total
 from sikff.graph import AtomicGraph
-from sikff.training.data.batches import Sample
+
+from ..data.batches import Sample
 
 
 class CompiledTraining:

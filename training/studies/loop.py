@@ -12,8 +12,8 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from sikff.training.console import progress_bar
-from sikff.training.fitting.schedule import cosine_factor, warm_up_factor
+from ..console import progress_bar
+from ..fitting.schedule import cosine_factor, warm_up_factor
 
 M = TypeVar("M", bound=nn.Module)
 

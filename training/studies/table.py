@@ -10,7 +10,8 @@ from typing import Any, TypeVar
 import numpy as np
 
 from sikff.atomic_write import complete
-from sikff.training.evaluation.evaluate import write_json
+
+from ..evaluation.evaluate import write_json
 
 Results = Sequence[dict[str, Any]]
 S = TypeVar("S")

@@ -8,8 +8,9 @@ import numpy as np
 
 from sikff.graph.conditions import Conditions
 from sikff.groups.classify import positive_direction
-from sikff.training.data.structures import Frames
-from sikff.training.symmetry.lie import LieMatrix
+
+from ..data.structures import Frames
+from .lie import LieMatrix
 
 Array = np.ndarray
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from sikff.groups import SymmetryGroup
-from sikff.training.data.structures import Frames, system_key
-from sikff.training.symmetry.lie import Defect
+
+from ..data.structures import Frames, system_key
+from .lie import Defect
 
 Array = np.ndarray
 

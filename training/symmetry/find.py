@@ -8,14 +8,15 @@ from dataclasses import replace
 from pathlib import Path
 
 from sikff.forcefield import ForceField, load
-from sikff.training.config import DataConfig
-from sikff.training.data.structures import Frames, read_frames, split_isolated
-from sikff.training.studies.nbody.files import holds_particles, particles
-from sikff.training.symmetry.findings import Findings
-from sikff.training.symmetry.labels import of_labels
-from sikff.training.symmetry.models import of_model
-from sikff.training.symmetry.particles import of_particles
-from sikff.training.symmetry.settings import Search
+
+from ..config import DataConfig
+from ..data.structures import Frames, read_frames, split_isolated
+from ..studies.nbody.files import holds_particles, particles
+from .findings import Findings
+from .labels import of_labels
+from .models import of_model
+from .particles import of_particles
+from .settings import Search
 
 
 def find_symmetry(

@@ -11,8 +11,9 @@ import yaml
 from matplotlib.figure import Figure
 
 from sikff.groups import SymmetryGroup
-from sikff.training.evaluation.plots import BLUE, GREY, ORANGE, new_figure
-from sikff.training.symmetry.lie import LieMatrix
+
+from ..evaluation.plots import BLUE, GREY, ORANGE, new_figure
+from .lie import LieMatrix
 
 Array = np.ndarray
 

@@ -8,12 +8,13 @@ import numpy as np
 
 from sikff.groups import SymmetryGroup
 from sikff.groups.group import unit_vector
-from sikff.training.symmetry.axes import Z, angle, distinct, nearest
-from sikff.training.symmetry.candidates import about, compare
-from sikff.training.symmetry.copies import SAME_ELEMENT, Copy
-from sikff.training.symmetry.findings import Candidate
-from sikff.training.symmetry.lie import Defect, LieMatrix
-from sikff.training.symmetry.settings import Search
+
+from .axes import Z, angle, distinct, nearest
+from .candidates import about, compare
+from .copies import SAME_ELEMENT, Copy
+from .findings import Candidate
+from .lie import Defect, LieMatrix
+from .settings import Search
 
 Array = np.ndarray
 Report = Callable[[str], None]

@@ -13,16 +13,16 @@ from typing import Any
 
 import numpy as np
 
-from sikff.training.config import DataConfig
-from sikff.training.data.structures import Frames, read_labels
-from sikff.training.symmetry.axes import NEAR, Z, angle, electric_fields, field_directions
-from sikff.training.symmetry.candidates import OF_DATA, TRIVIAL, about, by_size, keeps
-from sikff.training.symmetry.copies import Copy, copies, defect_of_copies
-from sikff.training.symmetry.findings import Candidate, Findings, findings
-from sikff.training.symmetry.judge import Report, find_axis, judge, notes_on_axis, notes_on_groups
-from sikff.training.symmetry.lie import LieMatrix, lie_matrix
-from sikff.training.symmetry.settings import Search
-from sikff.training.symmetry.trials import check_trainable, force_field_trainings
+from ..config import DataConfig
+from ..data.structures import Frames, read_labels
+from .axes import NEAR, Z, angle, electric_fields, field_directions
+from .candidates import OF_DATA, TRIVIAL, about, by_size, keeps
+from .copies import Copy, copies, defect_of_copies
+from .findings import Candidate, Findings, findings
+from .judge import Report, find_axis, judge, notes_on_axis, notes_on_groups
+from .lie import LieMatrix, lie_matrix
+from .settings import Search
+from .trials import check_trainable, force_field_trainings
 
 Array = np.ndarray
 

@@ -14,13 +14,14 @@ from sikff.forcefield import ForceField
 from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
 from sikff.groups.group import unit_vector
-from sikff.training.data.structures import Frames, seen_graph
-from sikff.training.symmetry.axes import nearest
-from sikff.training.symmetry.candidates import OF_MODELS, about, by_size, elements
-from sikff.training.symmetry.findings import Candidate, Findings, findings
-from sikff.training.symmetry.judge import verdict
-from sikff.training.symmetry.lie import LieMatrix, lie_matrix
-from sikff.training.symmetry.settings import Search
+
+from ..data.structures import Frames, seen_graph
+from .axes import nearest
+from .candidates import OF_MODELS, about, by_size, elements
+from .findings import Candidate, Findings, findings
+from .judge import verdict
+from .lie import LieMatrix, lie_matrix
+from .settings import Search
 
 N_TURNED = 24  # of few structures, each several times
 

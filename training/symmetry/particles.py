@@ -11,14 +11,15 @@ from torch import Tensor
 from torch.func import jvp
 
 from sikff.groups import SymmetryGroup
-from sikff.training.studies.nbody.graphs import Graphs
-from sikff.training.studies.nbody.models import checked
-from sikff.training.symmetry.candidates import OF_DATA, about, by_size, elements
-from sikff.training.symmetry.findings import Findings, findings
-from sikff.training.symmetry.judge import Report, find_axis, judge, notes_on_axis
-from sikff.training.symmetry.lie import Defect, LieMatrix, defect, lie_matrix
-from sikff.training.symmetry.settings import Search
-from sikff.training.symmetry.trials import particle_trainings
+
+from ..studies.nbody.graphs import Graphs
+from ..studies.nbody.models import checked
+from .candidates import OF_DATA, about, by_size, elements
+from .findings import Findings, findings
+from .judge import Report, find_axis, judge, notes_on_axis
+from .lie import Defect, LieMatrix, defect, lie_matrix
+from .settings import Search
+from .trials import particle_trainings
 
 Motion = Callable[[Tensor], Tensor]  # vectors [T, n, k, 3] -> displacements [T, n, 3]
 

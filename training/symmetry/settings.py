@@ -6,7 +6,8 @@ import math
 from dataclasses import dataclass
 
 from sikff.groups.group import unit_vector
-from sikff.training.symmetry.candidates import by_size
+
+from .candidates import by_size
 
 Vector = tuple[float, float, float]
 

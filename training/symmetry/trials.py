@@ -17,14 +17,15 @@ from sikff.forcefield import load
 from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.groups import SymmetryGroup
 from sikff.groups.aliasing import mistaken_for
-from sikff.training.config import TrainConfig
-from sikff.training.data.structures import Frames, Labels, make_samples, split_validation
-from sikff.training.fitting.fit import fit
-from sikff.training.studies.loop import Recipe
-from sikff.training.studies.nbody.graphs import Graphs
-from sikff.training.studies.nbody.models import build
-from sikff.training.studies.nbody.study import train_parts
-from sikff.training.symmetry.judge import Train
+
+from ..config import TrainConfig
+from ..data.structures import Frames, Labels, make_samples, split_validation
+from ..fitting.fit import fit
+from ..studies.loop import Recipe
+from ..studies.nbody.graphs import Graphs
+from ..studies.nbody.models import build
+from ..studies.nbody.study import train_parts
+from .judge import Train
 
 Array = np.ndarray
 

@@ -16,10 +16,10 @@ from pathlib import Path
 
 import numpy as np
 
-from sikff.training.studies.molecules.molecule import Molecule, open_text, read_number
-from sikff.training.studies.molecules.sdf import read_sdf
-from sikff.training.studies.molecules.targets import TARGETS, find_target
-from sikff.training.studies.molecules.xyz import TAR, read_xyz
+from .molecule import Molecule, open_text, read_number
+from .sdf import read_sdf
+from .targets import TARGETS, find_target
+from .xyz import TAR, read_xyz
 
 SOURCE = "https://doi.org/10.6084/m9.figshare.c.978904"
 UNCHARACTERISED = "uncharacterized.txt"  # as it is spelt there

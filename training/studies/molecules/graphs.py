@@ -12,7 +12,8 @@ import torch
 from torch import Tensor
 
 from sikff.graph import AtomicGraph, Edges
-from sikff.training.studies.molecules.molecule import Molecule
+
+from .molecule import Molecule
 
 ELEMENTS = ("H", "C", "N", "O", "F")
 BOND_TYPES = 5  # none, single, double, triple, aromatic

@@ -13,9 +13,10 @@ from torch.nn import functional as F
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, Linear, neighbour_layout
-from sikff.training.studies.escnn_kernel import AnalyticConvolution
-from sikff.training.studies.molecules.graphs import BOND_TYPES, ELEMENTS, Graphs
-from sikff.training.studies.residual import ResidualConvolution
+
+from ..escnn_kernel import AnalyticConvolution
+from ..residual import ResidualConvolution
+from .graphs import BOND_TYPES, ELEMENTS, Graphs
 
 SIGMA = 1.0  # Å, initial width of the shell of kernels on covalent graphs
 

@@ -9,7 +9,7 @@ from typing import TextIO
 import numpy as np
 from ase.data import atomic_numbers
 
-from sikff.training.studies.molecules.molecule import Molecule, open_text
+from .molecule import Molecule, open_text
 
 ORDERS = (1, 2, 3, 4)  # single, double, triple, aromatic
 

@@ -10,12 +10,13 @@ import torch
 from torch import Tensor
 
 from sikff.groups import SymmetryGroup
-from sikff.training.studies.escnn_kernel import escnn_space
-from sikff.training.studies.loop import History, Recipe, fit
-from sikff.training.studies.molecules.dataset import Dataset, split
-from sikff.training.studies.molecules.graphs import ELEMENTS, Graphs, graphs_of
-from sikff.training.studies.molecules.model import VARIANTS, PropertyModel
-from sikff.training.studies.molecules.targets import Target, element_energies, find_target
+
+from ..escnn_kernel import escnn_space
+from ..loop import History, Recipe, fit
+from .dataset import Dataset, split
+from .graphs import ELEMENTS, Graphs, graphs_of
+from .model import VARIANTS, PropertyModel
+from .targets import Target, element_energies, find_target
 
 GRAPHS = ("covalent", "radius")
 AT_ONCE = 500  # molecules of an evaluation

@@ -11,11 +11,11 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sikff.training.evaluation.plots import BLUE, ORANGE, new_figure
-from sikff.training.studies import table
-from sikff.training.studies.molecules.dataset import Dataset
-from sikff.training.studies.molecules.study import Study, run
-from sikff.training.studies.table import Results, values
+from ...evaluation.plots import BLUE, ORANGE, new_figure
+from .. import table
+from ..table import Results, values
+from .dataset import Dataset
+from .study import Study, run
 
 
 def grid(

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from ase.data import atomic_numbers
 
-from sikff.training.studies.molecules.molecule import Molecule, read_number
+from .molecule import Molecule, read_number
 
 TAR = (".tar", ".tar.bz2", ".tar.gz")
 COLUMNS = (

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from sikff.training.studies.nbody.simulate import SPRING_CONSTANT
+from .simulate import SPRING_CONSTANT
 
 Array = np.ndarray
 

@@ -19,9 +19,10 @@ from torch import Tensor
 
 from sikff.atomic_write import complete
 from sikff.groups.group import unit_vector
-from sikff.training.data.structures import Frames
-from sikff.training.studies.nbody.graphs import MEAN_SPRING, Graphs
-from sikff.training.studies.nbody.simulate import Trajectories
+
+from ...data.structures import Frames
+from .graphs import MEAN_SPRING, Graphs
+from .simulate import Trajectories
 
 COLUMNS = {"velocities": (3,), "displacements": (3,), "lengths": (), "initial_charges": ()}
 

@@ -19,8 +19,9 @@ from functools import partial
 import numpy as np
 
 from sikff.groups.classify import minimal_rotation
-from sikff.training.studies.nbody.exact import HarmonicMotion, hessians
-from sikff.training.studies.nbody.simulate import (
+
+from .exact import HarmonicMotion, hessians
+from .simulate import (
     INITIAL_SPEED,
     Springs,
     Trajectories,

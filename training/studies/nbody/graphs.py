@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from sikff.nn import NeighbourLayout, neighbour_layout
-from sikff.training.studies.nbody.simulate import Charged, Trajectories
+
+from .simulate import Charged, Trajectories
 
 MEAN_SPRING = 0.5  # half of the pairs are joined
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from sikff.fields import FieldType
 from sikff.nn import Linear, PointConv, RMSNorm
 from sikff.nn.gmlp import Trunk
-from sikff.training.studies.nbody.graphs import Pairs
+
+from .graphs import Pairs
 
 BLOCKS = 2
 MAX_FREQUENCY = 1

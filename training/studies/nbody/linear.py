@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import Linear
-from sikff.training.studies.nbody.graphs import Graphs
+
+from .graphs import Graphs
 
 ORDER = 2  # powers of the springs' Laplacian, at most
 

@@ -8,7 +8,8 @@ from torch import Tensor, nn
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, RMSNorm
-from sikff.training.studies.nbody.graphs import Pairs
+
+from .graphs import Pairs
 
 LAYERS = 4
 

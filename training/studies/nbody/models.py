@@ -18,12 +18,13 @@ from torch import Tensor, nn
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.groups.aliasing import same_invariants
-from sikff.training.studies.nbody.graphs import Graphs
-from sikff.training.studies.nbody.kernel_network import KernelNetwork
-from sikff.training.studies.nbody.linear import Features, LinearMotion
-from sikff.training.studies.nbody.message_passing import EGNN, MessagePassing
-from sikff.training.studies.nbody.own_motion import OwnMotion
-from sikff.training.studies.nbody.steerable import SEGNN, TFN
+
+from .graphs import Graphs
+from .kernel_network import KernelNetwork
+from .linear import Features, LinearMotion
+from .message_passing import EGNN, MessagePassing
+from .own_motion import OwnMotion
+from .steerable import SEGNN, TFN
 
 N_PARAMETERS = 60_000
 WIDTHS = range(1, 513)

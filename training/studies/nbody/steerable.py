@@ -12,7 +12,8 @@ from sikff.e3nn import e3nn_o3
 from sikff.fields import FieldType
 from sikff.nn import MLP, GaussianBasis, RMSNorm
 from sikff.nn.mlp import activation_scale
-from sikff.training.studies.nbody.graphs import Pairs
+
+from .graphs import Pairs
 
 LAYERS = 3
 HARMONICS = "1x0e + 1x1o"

@@ -12,10 +12,11 @@ import torch
 from torch import Tensor
 
 from sikff.groups import SymmetryGroup
-from sikff.training.studies.loop import History, Recipe, fit
-from sikff.training.studies.nbody.floor import MOST_PARTICLES, bayes_prediction, squared_errors
-from sikff.training.studies.nbody.graphs import Graphs, displacements, graphs_of
-from sikff.training.studies.nbody.models import (
+
+from ..loop import History, Recipe, fit
+from .floor import MOST_PARTICLES, bayes_prediction, squared_errors
+from .graphs import Graphs, displacements, graphs_of
+from .models import (
     KINDS,
     N_PARAMETERS,
     Model,
@@ -23,7 +24,7 @@ from sikff.training.studies.nbody.models import (
     build,
     checked,
 )
-from sikff.training.studies.nbody.simulate import Charged, Springs, Trajectories, simulate
+from .simulate import Charged, Springs, Trajectories, simulate
 
 VALID_SEED, TEST_SEED = 10**6, 10**6 + 1  # training seeds are smaller
 AT_ONCE = 500  # trajectories of an evaluation

@@ -13,11 +13,11 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from sikff.training.evaluation.plots import BLUE, GREY, ORANGE, new_figure
-from sikff.training.studies import table
-from sikff.training.studies.nbody.models import KINDS
-from sikff.training.studies.nbody.study import STRENGTH, Study, run
-from sikff.training.studies.table import Results, values
+from ...evaluation.plots import BLUE, GREY, ORANGE, new_figure
+from .. import table
+from ..table import Results, values
+from .models import KINDS
+from .study import STRENGTH, Study, run
 
 COLOURS = (
     *(BLUE, ORANGE, "#3a9a5b", "#8c5fb0", "#c2485a", "#5f6b75", "#b59a2f", "#2fa6a0"),

@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from sikff.groups import SymmetryGroup
-from sikff.training.studies.shapes.mesh import Array, Mesh
+
+from .mesh import Array, Mesh
 
 Z = np.array([0.0, 0.0, 1.0])
 UPRIGHT = np.eye(3)

@@ -12,8 +12,9 @@ import torch
 from torch import Tensor
 
 from sikff.groups.names import rotation
-from sikff.training.studies.shapes.classes import CLASSES, Z
-from sikff.training.studies.shapes.mesh import Array, Mesh, read_off, sample_surface
+
+from .classes import CLASSES, Z
+from .mesh import Array, Mesh, read_off, sample_surface
 
 NOISE = 0.02  # of the points of procedural shapes; all clouds have a radius of 1
 

@@ -12,8 +12,9 @@ from torch import Tensor, nn
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, Linear, RMSNorm, SquaredNorms, neighbour_layout
-from sikff.training.studies.escnn_kernel import AnalyticConvolution
-from sikff.training.studies.residual import ResidualConvolution
+
+from ..escnn_kernel import AnalyticConvolution
+from ..residual import ResidualConvolution
 
 KERNELS: dict[str, dict[str, Any]] = {  # options of the convolutions; the neighbours are within 1
     "implicit": {"layers": 2, "hidden_fields": 8, "sigma": 0.5},

@@ -11,11 +11,12 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from sikff.groups import SymmetryGroup
-from sikff.training.studies.escnn_kernel import escnn_space
-from sikff.training.studies.loop import History, Recipe, fit
-from sikff.training.studies.shapes.classes import Z, bound
-from sikff.training.studies.shapes.clouds import Clouds, read_folder, split_clouds, stand_in
-from sikff.training.studies.shapes.network import (
+
+from ..escnn_kernel import escnn_space
+from ..loop import History, Recipe, fit
+from .classes import Z, bound
+from .clouds import Clouds, read_folder, split_clouds, stand_in
+from .network import (
     KERNELS,
     MAX_FREQUENCY,
     ShapeNetwork,

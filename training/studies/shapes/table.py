@@ -11,10 +11,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from sikff.training.evaluation.plots import BLUE, GREY, ORANGE, new_figure
-from sikff.training.studies import table
-from sikff.training.studies.shapes.study import Study, run
-from sikff.training.studies.table import Results, values
+from ...evaluation.plots import BLUE, GREY, ORANGE, new_figure
+from .. import table
+from ..table import Results, values
+from .study import Study, run
 
 COLOURS = {"implicit": BLUE, "analytic": ORANGE, "escnn": "#3f8f5f"}
 
