@@ -272,7 +272,7 @@ class SIKFFCalculator(Calculator):
             raise PropertyNotImplementedError(
                 "the model reads no electric field, or those of the committee read it along "
                 "different directions, so dipole and polarizability are not known; train models of "
-                "one group with frame.field: true"
+                "one group with environment.field: true"
             )
         questions = self._questions(atoms, self._conditions(atoms))
         found = [field_response(*each) for each in questions]

@@ -156,14 +156,16 @@ def _surroundings(model: EnergyModel) -> str:
     if not isinstance(model, ForceField):
         return ""
     config = model.config
-    field = "reads the electric field" if config.frame.field else "reads no electric field"
-    if config.frame.plane_origin is None:
+    field = "reads the electric field" if config.environment.field else "reads no electric field"
+    if config.environment.plane_origin is None:
         return f"{field} and sees no plane"
     normal = unit_vector(config.axis)
-    nearest = normal * (normal @ config.frame.plane_origin)  # the same for all points of the plane
+    nearest = normal * (
+        normal @ config.environment.plane_origin
+    )  # the same for all points of the plane
     numbers = [[round(float(x), 6) + 0.0 for x in vector] for vector in (nearest, normal)]
     plane = "a plane through {} normal to {}".format(*numbers)
-    slit = config.frame.slit_width
+    slit = config.environment.slit_width
     plane += "" if slit is None else f" with another {slit:g} Å above it"
-    known = ", ".join(config.frame.surfaces)
+    known = ", ".join(config.environment.surfaces)
     return f"{field} and sees {plane}{f', one of {known}' if known else ''}"

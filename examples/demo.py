@@ -44,7 +44,7 @@ STRENGTH = 0.01 * units.Hartree / units.Bohr  # V/Å, the strongest field of the
 TEMPERATURE = 300.0  # K
 REPLICAS = 12  # molecules too far apart to feel each other: one trajectory samples many
 SIZE = {"max_frequency": 2, "channels": 32}
-IN_FIELD = {"group": "C_inf_v", "vacuum_group": "O(3)", "frame": {"field": True}}
+IN_FIELD = {"group": "C_inf_v", "vacuum_group": "O(3)", "environment": {"field": True}}
 MODELS = {
     "C_inf_v, reads the field": {**IN_FIELD, **SIZE},
     "O(3), blind to the field": {"group": "O(3)", **SIZE},

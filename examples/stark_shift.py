@@ -33,7 +33,7 @@ DATA = Path(__file__).parent / "data"
 FRAMES, STARK = DATA / "molecules_field.xyz", DATA / "acetonitrile_stark.csv"
 N_TEST = 90
 BOND = (1, 2)  # C and N in ase.build.molecule("CH3CN")
-SIZE = {"max_frequency": 2, "channels": 32, "frame": {"field": True}}
+SIZE = {"max_frequency": 2, "channels": 32, "environment": {"field": True}}
 MODELS = {
     "C_inf_v, reads the field": {"group": "C_inf_v", "vacuum_group": "O(3)", **SIZE},
     "O(3), given the field": {"group": "O(3)", **SIZE},

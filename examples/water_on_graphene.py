@@ -53,7 +53,7 @@ SIZE = {"max_frequency": 2, "channels": 32}
 SURFACE = {"plane_origin": [0.0, 0.0, 0.0], "plane_range": RANGE, "surfaces": ["graphene"]}
 AXIAL, BLIND = "C_inf_v, sees the height", "O(3), blind to the surface"
 MODELS = {
-    AXIAL: {"group": "C_inf_v", "vacuum_group": "O(3)", "frame": SURFACE, **SIZE},
+    AXIAL: {"group": "C_inf_v", "vacuum_group": "O(3)", "environment": SURFACE, **SIZE},
     BLIND: {"group": "O(3)", **SIZE},
 }
 TURNS = {  # degrees, axis: from both hydrogens down in the yz plane, as in data/surface.py

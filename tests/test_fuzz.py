@@ -26,7 +26,7 @@ from sikff.training.data.dataset import Dataset, load_dataset
 MODEL = Path(__file__).parent / "data" / "format_1" / "O3.sikff"
 CONFIG = {
     "data": {"train": "a.xyz", "valid": 0.2, "energy_key": "E"},
-    "model": {"group": "C_inf_v", "axis": [0, 0, 1], "frame": {"field": True}, "channels": 4},
+    "model": {"group": "C_inf_v", "axis": [0, 0, 1], "environment": {"field": True}, "channels": 4},
     "loss": {"forces": 10.0, "kind": "huber"},
     "batch_size": 4,
     "max_epochs": 3,
@@ -136,7 +136,17 @@ def test_configuration_values(folder: Path, tree: Any) -> None:
     readable(path)
 
 
-KEYS = ["lr", "data", "data.valid", "model", "model.axis", "model.frame.field", "a.b", "", "."]
+KEYS = [
+    "lr",
+    "data",
+    "data.valid",
+    "model",
+    "model.axis",
+    "model.environment.field",
+    "a.b",
+    "",
+    ".",
+]
 
 
 @settings(max_examples=200)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import difflib
 import reprlib
+import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -12,6 +13,8 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sikff.forcefield import ForceFieldConfig
+
+RENAMED = {"frame": "environment"}  # keys of `model` in older configurations
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -106,8 +109,8 @@ class StartConfig(Section):
     """A trained model that a run goes on from.
 
     Elements, E0s, scales and sizes come from its file; what the run says of them must agree. With
-    another ``model.group`` it is restricted to that subgroup, and ``model.frame`` gives a model
-    without a frame one: neither changes what it predicts at first. With ``model.vacuum_group`` it
+    another ``model.group`` it is restricted to that subgroup, and ``model.environment`` gives one
+    to a model without: neither changes what it predicts at first. With ``model.vacuum_group`` it
     becomes the vacuum network of the new model, whose other network starts from zero.
 
     Attributes:
@@ -199,6 +202,7 @@ class TrainConfig(Section):
         model = values.get("model") if isinstance(values, dict) else None
         if not isinstance(model, dict):
             return values
+        model = present_names(model)
         energies = model.get("atomic_energies")
         named = tuple(energies) if isinstance(energies, dict) else ()
         missing: dict[str, Any] = {"elements": named or ("H",)}
@@ -245,11 +249,30 @@ def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
         raise ValueError(f"{str(path)!r} holds {_SHORT.repr(settings)}; expected keys and values")
     for override in overrides:
         _override(settings, override)
+    if isinstance(settings.get("model"), dict):
+        settings["model"] = present_names(settings["model"])
     _check_keys(settings, TrainConfig)
     try:
         return TrainConfig.model_validate(settings)
     except ValidationError as error:
         raise ValueError(f"{str(path)!r}: {sentence(error)}") from error
+
+
+def present_names(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a force field under their present names; older names are read with a warning.
+
+    Raises:
+        ValueError: if a setting is given under both names.
+    """
+    for old, new in RENAMED.items():
+        if old in settings and new in settings:
+            raise ValueError(
+                f"model.{old} is now called model.{new}; got both, expected the latter"
+            )
+        if old in settings:
+            warnings.warn(f"model.{old} is now called model.{new}; read as that", stacklevel=2)
+            settings = {RENAMED.get(key, key): value for key, value in settings.items()}
+    return settings
 
 
 def sentence(error: ValidationError) -> str:

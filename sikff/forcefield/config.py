@@ -26,7 +26,7 @@ Count = Annotated[int, Field(ge=1)]
 Vector = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
 
 
-class FrameConfig(BaseModel):
+class EnvironmentConfig(BaseModel):
     """What stands outside the molecules and breaks their symmetry, for all structures of a model.
 
     What may differ between structures, :class:`~sikff.graph.conditions.Conditions`, comes with each
@@ -69,7 +69,7 @@ class FrameConfig(BaseModel):
         return surfaces
 
     @model_validator(mode="after")
-    def _consistent(self) -> FrameConfig:
+    def _consistent(self) -> EnvironmentConfig:
         of_plane = ("plane_range", "slit_width", "surfaces", "height_limit")
         for needed, names in (
             ("plane_origin", of_plane),
@@ -93,7 +93,7 @@ class FrameConfig(BaseModel):
         limit = math.inf if self.field_limit is None else self.field_limit
         return -limit if self.field_least is None else self.field_least
 
-    def without_limits(self) -> FrameConfig:
+    def without_limits(self) -> EnvironmentConfig:
         """The same, but for the range of the training data."""
         return self.model_copy(update=dict.fromkeys(("field_least", "field_limit", "height_limit")))
 
@@ -119,10 +119,10 @@ class ForceFieldConfig(BaseModel):
         type_group: a larger group, whose irreps up to max_frequency the features have as far as
             ``group`` tells them apart: each irrep of ``group`` with all copies that are in them.
             Models that :meth:`ForceField.restrict` made have one. None: the group itself.
-        frame: external frame (plane, slit, field).
+        environment: what acts from outside (plane, slit, field).
         vacuum_group: a larger group, usually O(3), for a second network that does not see the
-            frame; the network of ``group`` then describes only what the frame changes. None: one
-            network.
+            environment; the network of ``group`` then describes only what the environment
+            changes. None: one network.
         cutoff: Å.
         layers: interaction layers.
         channels: copies of each irrep in features and messages.
@@ -150,7 +150,7 @@ class ForceFieldConfig(BaseModel):
     group: str = "O(3)"
     axis: Vector = (0.0, 0.0, 1.0)
     type_group: str | None = None
-    frame: FrameConfig = FrameConfig()
+    environment: EnvironmentConfig = EnvironmentConfig()
     vacuum_group: str | None = None
     cutoff: Positive = 5.0
     layers: Count = 2
@@ -217,25 +217,26 @@ class ForceFieldConfig(BaseModel):
                 f"{continuous.name}, or raise max_frequency"
             )
         n = unit_vector(self.axis)
-        if self.frame.plane_origin is not None:
+        if self.environment.plane_origin is not None:
             turned = group.generators @ n
             kept = abs(turned - n).max(axis=1) < 1e-8
-            if self.frame.slit_width is not None:  # the two planes may change places
+            if self.environment.slit_width is not None:  # the two planes may change places
                 kept |= abs(turned + n).max(axis=1) < 1e-8
             if not kept.all():
                 raise ValueError(
                     f"a plane needs a group that keeps its normal, such as C_inf_v, SO(2) or Cnv, "
                     f"a slit one that keeps it or turns it round, such as D_inf_h; {group} does "
-                    "not. Remove frame.plane_origin or choose another group"
+                    "not. Remove environment.plane_origin or choose another group"
                 )
         if self.vacuum_group is not None:
             larger = SymmetryGroup(self.vacuum_group, self.axis)
-            plane = self.frame.plane_origin is not None
-            field = self.frame.field and len(group.kept_vectors) > 0
+            plane = self.environment.plane_origin is not None
+            field = self.environment.field and len(group.kept_vectors) > 0
             if not group <= larger or not (plane or field):
                 raise ValueError(
-                    f"vacuum_group ({larger}) must contain group ({group}) and needs a frame: a "
-                    "plane, or a field along a direction that the group keeps. Set frame, or "
+                    f"vacuum_group ({larger}) must contain group ({group}) and needs an "
+                    "environment: a plane, or a field along a direction that the group keeps. Set "
+                    "environment, or "
                     "remove vacuum_group"
                 )
         return self

@@ -141,7 +141,7 @@ class EnergyModel(torch.nn.Module):
         if not len(self.field_directions):
             raise ValueError(
                 "dipoles and polarizabilities are slopes of the energy in an electric field, which "
-                "the model does not read; train a model with frame.field: true"
+                "the model does not read; train a model with environment.field: true"
             )
 
     def _slopes(self, energy: Tensor, inputs: list[Tensor], again: bool = False) -> list[Tensor]:

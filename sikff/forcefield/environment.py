@@ -1,4 +1,4 @@
-"""The external frame: what is outside the molecules, as attributes of atoms."""
+"""The environment: what is outside the molecules, as attributes of atoms."""
 
 import numpy as np
 import torch
@@ -13,7 +13,7 @@ from sikff.nn.constants import Tabulated
 HEIGHT_FUNCTIONS = 8
 
 
-class Frame(Tabulated):
+class Environment(Tabulated):
     """Attributes that the plane and the field give each atom.
 
     Heights h enter through Gaussians, for a range R and k = 1 ... 8:
@@ -45,23 +45,23 @@ class Frame(Tabulated):
 
     def __init__(self, config: ForceFieldConfig) -> None:
         super().__init__()
-        group, frame = config.symmetry_group, config.frame
-        self.config = frame
-        self.has_plane, self.range = frame.plane_origin is not None, frame.plane_range
+        group, environment = config.symmetry_group, config.environment
+        self.config = environment
+        self.has_plane, self.range = environment.plane_origin is not None, environment.plane_range
         kept = group.kept_vectors.T
         axis = np.asarray(config.axis) / np.linalg.norm(config.axis)
         if kept.shape[1] == 1:  # the sign of a field is that along the axis as the user gave it
             kept = kept * np.sign(kept[:, 0] @ axis or 1.0)
-        self.register_table("directions", kept if frame.field else kept[:, :0])
+        self.register_table("directions", kept if environment.field else kept[:, :0])
         self.vector_type = None
-        if frame.field and kept.shape[1] == 0:
+        if environment.field and kept.shape[1] == 0:
             self.vector_type = FieldType.vector(group)
         self.register_table("normal", axis)
-        self.register_table("origin", np.asarray(frame.plane_origin or (0, 0, 0)))
+        self.register_table("origin", np.asarray(environment.plane_origin or (0, 0, 0)))
         self.register_table("centres", np.linspace(0, 0.75 * self.range, HEIGHT_FUNCTIONS))
         self.exchanged = bool(np.linalg.norm(axis @ kept) < 0.5)  # G turns the axis round
-        planes = 1 if frame.slit_width is None or self.exchanged else 2
-        n_heights = HEIGHT_FUNCTIONS * planes * max(len(frame.surfaces), 1)
+        planes = 1 if environment.slit_width is None or self.exchanged else 2
+        n_heights = HEIGHT_FUNCTIONS * planes * max(len(environment.surfaces), 1)
         self.n_scalars = self.directions.shape[1] + (n_heights if self.has_plane else 0)
 
     @property
@@ -84,12 +84,12 @@ class Frame(Tabulated):
         if conditions.origin is not None:
             raise ValueError(
                 f"surface_origin is {list(conditions.origin)} Å but the model sees no plane; "
-                "remove it, or train a model with frame.plane_origin"
+                "remove it, or train a model with environment.plane_origin"
             )
         if conditions.surface not in (None, VACUUM):
             raise ValueError(
                 f"surface is {conditions.surface!r} but the model sees no plane; remove it, or "
-                "train a model with frame.plane_origin and frame.surfaces"
+                "train a model with environment.plane_origin and environment.surfaces"
             )
 
     def _check_field(self, field: np.ndarray) -> None:
@@ -99,7 +99,7 @@ class Frame(Tabulated):
         if not self.config.field:
             raise ValueError(
                 f"electric_field is {field.tolist()} V/Å but the model reads no field; remove the "
-                "field, or train a model with frame.field: true"
+                "field, or train a model with environment.field: true"
             )
         kept = self.originals["directions"]
         if np.linalg.norm(field - kept @ (kept.T @ field)) > 1e-6 * magnitude:

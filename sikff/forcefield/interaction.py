@@ -24,7 +24,7 @@ class Interaction(nn.Module):
         B_i = L1 A_i + L2 (A_i * A'_i) + L3 (A_i * A'_i * A''_i)     (* Clebsch-Gordan, by channel)
         f_i <- L0 f_i + B_i
 
-    with A gated by the species and the external frame of the centre, and A', A'' linear mixtures of
+    with A gated by the species and the environment of the centre, and A', A'' linear mixtures of
     A. Without neighbours A = B = 0.
 
     Args:

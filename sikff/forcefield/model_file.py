@@ -19,7 +19,7 @@ from sikff.forcefield.network import ForceField
 from sikff.nn.constants import Tabulated
 
 FORMAT = "sikff-forcefield"
-FORMAT_VERSION = 1
+FORMAT_VERSION = 2
 UNITS = {"energy": "eV", "length": "Å", "field": "V/Å"}
 CONVENTIONS = {
     "irreps": "z polar; components m = 0, cos 1, sin 1, ...; features [dim, copies]",
@@ -30,7 +30,14 @@ CONVENTIONS = {
 JSON = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
 
-UPGRADES: dict[int, Callable[[JSON, Tensors], tuple[JSON, Tensors]]] = {}
+
+def _frame_is_environment(header: JSON, tensors: Tensors) -> tuple[JSON, Tensors]:
+    """1 to 2: the config says "environment" where it said "frame"."""
+    config = {"environment" if k == "frame" else k: v for k, v in header["config"].items()}
+    return header | {"config": config}, tensors
+
+
+UPGRADES: dict[int, Callable[[JSON, Tensors], tuple[JSON, Tensors]]] = {1: _frame_is_environment}
 """The header and tensors of a format version, made into those of the next one.
 
 Whoever raises FORMAT_VERSION adds the step from the version before, and a sample of that version to

@@ -12,10 +12,10 @@ from torch import Tensor, nn
 
 from sikff.fields import FieldType
 from sikff.forcefield.chunks import Parts, in_parts
-from sikff.forcefield.config import ForceFieldConfig, FrameConfig
+from sikff.forcefield.config import EnvironmentConfig, ForceFieldConfig
 from sikff.forcefield.edge_features import edge_attr, seen_of_edges, tabulate
 from sikff.forcefield.energy import EnergyModel
-from sikff.forcefield.environment import Frame
+from sikff.forcefield.environment import Environment
 from sikff.forcefield.interaction import Interaction
 from sikff.forcefield.zbl import ZBL
 from sikff.graph import AtomicGraph
@@ -38,7 +38,7 @@ class Network(nn.Module):
         config: sizes.
         group: symmetry group of the network.
         type_group: the group itself, or a larger one whose types are restricted to it.
-        n_scalars: number of invariant attributes of an atom (external frame).
+        n_scalars: number of invariant attributes of an atom (environment).
         vector_type: type of its covariant attribute, or None.
         n_out: numbers read out.
     """
@@ -133,10 +133,10 @@ class ForceField(EnergyModel):
     """An interatomic potential, equivariant under the group that its config names.
 
     E = sum_i [ E0(z_i) + energy_scale * e_i ] (+ ZBL), with e_i from a :class:`Network` of G and,
-    in an external frame, a one-body energy. With ``vacuum_group`` there are two networks: one of
-    the larger group that does not see the frame, and one of G that is multiplied by the frame's
-    attributes, so that without them the model is exactly the vacuum model. An atom without
-    neighbours or frame has exactly its E0.
+    in an environment, a one-body energy. With ``vacuum_group`` there are two networks: one of
+    the larger group that does not see the environment, and one of G that is multiplied by
+    the environment's attributes, so that without them the model is exactly the vacuum model.
+    An atom without neighbours or environment has exactly its E0.
 
     Called as ``model(graph, forces=True, stress=False)``; see :class:`EnergyModel` for the result.
     Positions may be float64 whatever the dtype of the weights: vectors are taken first and then
@@ -150,10 +150,10 @@ class ForceField(EnergyModel):
         super().__init__()
         self.config = config
         self.cutoff, self.elements = config.cutoff, config.elements
-        self.surfaces = config.frame.surfaces
+        self.surfaces = config.environment.surfaces
         self.provenance: dict[str, Any] = {}
-        self.frame = Frame(config)
-        n_scalars = self.frame.n_scalars
+        self.environment = Environment(config)
+        n_scalars = self.environment.n_scalars
         self.vacuum = None
         if config.vacuum_group is not None:
             larger = SymmetryGroup(config.vacuum_group, config.axis)
@@ -163,7 +163,7 @@ class ForceField(EnergyModel):
             config.symmetry_group,
             config.symmetry_group_of_types,
             n_scalars,
-            self.frame.vector_type,
+            self.environment.vector_type,
             n_out=1 if self.vacuum is None else n_scalars,
         )
         self.one_body = None
@@ -209,18 +209,20 @@ class ForceField(EnergyModel):
             if not self.training:
                 parts = in_parts(layout, self.row, vectors.device)
         inputs = (species, vectors.to(self.dtype), edge_index, layout)
-        scalars = self.frame.scalars(graph) if self.frame.n_scalars else None
-        covariant = None if self.frame.vector_type is None else self.frame.vectors(graph)
+        scalars = self.environment.scalars(graph) if self.environment.n_scalars else None
+        covariant = (
+            None if self.environment.vector_type is None else self.environment.vectors(graph)
+        )
 
         e = self.network(*inputs, scalars, covariant, parts)
         if self.one_body is not None and scalars is not None:
             one_hot = _one_hot(species, len(self.elements), self.dtype)
-            in_frame = self.one_body(torch.cat([one_hot, scalars], dim=-1))
+            of_environment = self.one_body(torch.cat([one_hot, scalars], dim=-1))
             if self.vacuum is None:
-                e = e + (in_frame * scalars).sum(-1, keepdim=True)
+                e = e + (of_environment * scalars).sum(-1, keepdim=True)
             else:
                 of_vacuum = self.vacuum(*inputs, parts=parts)
-                e = ((e + in_frame) * scalars).sum(-1, keepdim=True) + of_vacuum
+                e = ((e + of_environment) * scalars).sum(-1, keepdim=True) + of_vacuum
 
         e0 = torch.from_numpy(self._e0).to(e.device)[species]
         total = e0 + self.config.energy_scale * e[:, 0].double()
@@ -231,41 +233,41 @@ class ForceField(EnergyModel):
     @property
     def field_directions(self) -> np.ndarray:
         """Orthonormal directions [k, 3] along which it reads the electric field; k = 0: none."""
-        return self.frame.field_directions
+        return self.environment.field_directions
 
     def check_conditions(self, conditions: Conditions) -> None:
         """Raise ValueError if the model cannot answer for what acts from outside."""
-        self.frame.check(conditions)
+        self.environment.check(conditions)
 
     def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
         """What lies outside the range of the training data, in words, by kind."""
-        return self.frame.beyond_training(graph)
+        return self.environment.beyond_training(graph)
 
     def restrict(
         self,
         group: str,
         axis: Sequence[float] | None = None,
-        frame: FrameConfig | None = None,
+        environment: EnvironmentConfig | None = None,
     ) -> ForceField:
         """A model of a subgroup that predicts the same, with all weights that the subgroup allows.
 
         Every equivariant layer of G is one of the subgroup H whose weights are tied; in the new
         model they are not, so that it can learn what breaks the symmetry G. What is new has the
         weight zero at first. Models of H can be restricted again. With ``vacuum_group`` the
-        network in the frame is restricted.
+        network in the environment is restricted.
 
         Args:
             group: name of H.
             axis: of H, if this model is one of O(3) or SO(3) (default: the axis of this model).
-            frame: for a model without one: what the new one sees. Energies do not depend on it
-                until it is trained (default: the frame of this model).
+            environment: of a model without one. Energies do not depend on it until it is trained
+                (default: the environment of this model).
 
         Raises:
-            ValueError: H is unknown or no subgroup, or the axis or frame cannot change so.
+            ValueError: H is unknown or no subgroup, or the axis or environment cannot change so.
         """
         from sikff.forcefield.restrict import restrict
 
-        return restrict(self, group, axis, frame)
+        return restrict(self, group, axis, environment)
 
     def save(self, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
         """Write the model to one file; see :func:`sikff.forcefield.model_file.save`."""

@@ -9,8 +9,8 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from sikff.forcefield.config import ForceFieldConfig, FrameConfig
-from sikff.forcefield.environment import HEIGHT_FUNCTIONS, Frame
+from sikff.forcefield.config import EnvironmentConfig, ForceFieldConfig
+from sikff.forcefield.environment import HEIGHT_FUNCTIONS, Environment
 from sikff.forcefield.interaction import Interaction
 from sikff.forcefield.network import ForceField, Network
 from sikff.groups import SymmetryGroup
@@ -26,17 +26,17 @@ from sikff.nn.restriction import (
     restrict_product,
 )
 
-CORRECTED = {"group", "axis", "frame", "vacuum_group", "type_group", "atomic_energies"}
+CORRECTED = {"group", "axis", "environment", "vacuum_group", "type_group", "atomic_energies"}
 
 
 def restrict(
     model: ForceField,
     group: str,
     axis: Sequence[float] | None = None,
-    frame: FrameConfig | None = None,
+    environment: EnvironmentConfig | None = None,
 ) -> ForceField:
     """See :meth:`ForceField.restrict`."""
-    return restricted(model, restricted_config(model.config, group, axis, frame))
+    return restricted(model, restricted_config(model.config, group, axis, environment))
 
 
 def restricted(model: ForceField, config: ForceFieldConfig) -> ForceField:
@@ -45,7 +45,7 @@ def restricted(model: ForceField, config: ForceFieldConfig) -> ForceField:
     with torch.random.fork_rng(devices=[]):
         new = ForceField(config).double()
     same = config.symmetry_group == old.config.symmetry_group
-    if same and new.frame.n_scalars == old.frame.n_scalars:
+    if same and new.environment.n_scalars == old.environment.n_scalars:
         new.load_state_dict(old.state_dict())
         new.provenance = model.provenance
     else:
@@ -59,7 +59,7 @@ def restricted_config(
     config: ForceFieldConfig,
     group: str,
     axis: Sequence[float] | None = None,
-    frame: FrameConfig | None = None,
+    environment: EnvironmentConfig | None = None,
 ) -> ForceFieldConfig:
     """The description of the model that :meth:`ForceField.restrict` makes.
 
@@ -82,23 +82,23 @@ def restricted_config(
             f"{part} is not a subgroup of the model's group {whole}; expected a smaller group, "
             "about the same axis, such as C_inf_v, C6v or C1 for a model of O(3)"
         )
-    frame = config.frame if frame is None else frame
-    same_frame = frame.without_limits() == config.frame.without_limits()
-    if not same_frame and config.frame != FrameConfig():
+    environment = config.environment if environment is None else environment
+    same_environment = environment.without_limits() == config.environment.without_limits()
+    if not same_environment and config.environment != EnvironmentConfig():
         raise ValueError(
-            f"the model has the frame ({config.frame}), which cannot become ({frame}); leave the "
-            "frame as it is, or restrict a model without one"
+            f"the model has the environment ({config.environment}), which cannot become "
+            f"({environment}); leave the environment as it is, or restrict a model without one"
         )
-    new = {"group": group, "axis": direction, "frame": frame}
+    new = {"group": group, "axis": direction, "environment": environment}
     if part != whole:
         new["type_group"] = config.type_group or config.group
     changed = ForceFieldConfig.model_validate(dict(config) | new)
-    turned = any(Frame(each).vector_type for each in (config, changed))
-    if turned and not (part == whole and same_frame):
+    turned = any(Environment(each).vector_type for each in (config, changed))
+    if turned and not (part == whole and same_environment):
         raise ValueError(
             f"a model of {whole} cannot become one of {part} where either reads a field that the "
-            "group turns; restrict a model without frame.field to a group that keeps the field's "
-            "direction, such as C_inf_v"
+            "group turns; restrict a model without environment.field to a group that keeps the "
+            "field's direction, such as C_inf_v"
         )
     return changed
 
@@ -106,12 +106,13 @@ def restricted_config(
 def corrected(vacuum: ForceField, config: ForceFieldConfig) -> ForceField:
     """A model with ``vacuum_group`` that starts from a trained model of that group.
 
-    The vacuum network is that of the trained model; the network in the frame returns zero until it
-    is trained, so that the new model predicts what the trained one does.
+    The vacuum network is that of the trained model; the network in the environment returns zero
+    until it is trained, so that the new model predicts what the trained one does.
 
     Args:
         vacuum: the trained model.
-        config: as that of the trained model, but for group, axis, frame, vacuum_group and E0s.
+        config: as that of the trained model, but for group, axis, environment, vacuum_group
+            and E0s.
 
     Raises:
         ValueError: see :func:`check_correction`.
@@ -132,16 +133,16 @@ def check_correction(vacuum: ForceFieldConfig, config: ForceFieldConfig) -> None
     """Refuses a trained model that cannot be the vacuum network of a model.
 
     Raises:
-        ValueError: if it is not one of exactly ``vacuum_group``, or sees a frame.
+        ValueError: if it is not one of exactly ``vacuum_group``, or sees an environment.
     """
     expected = SymmetryGroup(config.vacuum_group or config.group, config.axis)
-    framed = vacuum.frame != FrameConfig()
+    framed = vacuum.environment != EnvironmentConfig()
     if vacuum.symmetry_group != expected or vacuum.type_group is not None or framed:
-        kind = f"of {vacuum.symmetry_group}{' in a frame' if framed else ''}"
+        kind = f"of {vacuum.symmetry_group}{' in an environment' if framed else ''}"
         raise ValueError(
             f"the trained model is one {kind}, which cannot be the vacuum network where "
             f"vacuum_group is {config.vacuum_group}; expected a model of vacuum_group, without a "
-            "frame and never restricted"
+            "environment and never restricted"
         )
     kept = set(ForceFieldConfig.model_fields) - CORRECTED
     different = [key for key in sorted(kept) if getattr(vacuum, key) != getattr(config, key)]
@@ -159,11 +160,13 @@ def _silence(mlp: MLP) -> None:
         mlp.biases[-1].data.zero_()
 
 
-def _attributes(old: Frame, new: Frame) -> Tensor:
-    """Takes the invariant attributes of the new frame (rows) to those of the old one."""
+def _attributes(old: Environment, new: Environment) -> Tensor:
+    """Takes the invariant attributes of the new environment (rows) to those of the old one."""
     if not old.n_scalars:
         return torch.zeros(new.n_scalars, 0, dtype=torch.float64)
-    of_new, of_old = (torch.from_numpy(frame.originals["directions"]) for frame in (new, old))
+    of_new, of_old = (
+        torch.from_numpy(environment.originals["directions"]) for environment in (new, old)
+    )
     n_new, n_old = new.n_scalars - of_new.shape[1], old.n_scalars - of_old.shape[1]
     heights = torch.eye(n_old, dtype=torch.float64).unflatten(0, (-1, 1, HEIGHT_FUNCTIONS))
     planes = n_new // max(n_old, 1)  # a group that exchanges two planes sees only their sum
@@ -174,7 +177,7 @@ def _attributes(old: Frame, new: Frame) -> Tensor:
 
 def _fill(old: ForceField, new: ForceField) -> None:
     """Gives ``new`` the weights with which it predicts what ``old`` does; both float64."""
-    attributes = _attributes(old.frame, new.frame)
+    attributes = _attributes(old.environment, new.environment)
     _restrict_network(old.network, new.network, attributes, old.vacuum is not None)
     if old.vacuum is not None and new.vacuum is not None:
         new.vacuum.load_state_dict(old.vacuum.state_dict())

@@ -19,7 +19,7 @@ class Conditions(NamedTuple):
     """What acts on one structure from outside, as far as it varies between structures.
 
     What all structures of a model have in common, its axis for example, is in its
-    :class:`~sikff.forcefield.FrameConfig`.
+    :class:`~sikff.forcefield.EnvironmentConfig`.
     """
 
     field: Vector = NO_FIELD  # uniform electric field, V/Å
@@ -63,7 +63,7 @@ class Conditions(NamedTuple):
                 return index
         said = "no surface is named" if self.surface is None else f"{SURFACE} is {self.surface!r}"
         known = f"one of {', '.join((*surfaces, VACUUM))}" if surfaces else "no name"
-        raise ValueError(f"{said}; the model expects {known} (its frame.surfaces)")
+        raise ValueError(f"{said}; the model expects {known} (its environment.surfaces)")
 
 
 def _checked(values: Mapping[str, Any]) -> dict[str, Any]:

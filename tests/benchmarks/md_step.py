@@ -39,7 +39,7 @@ ENVIRONMENT = os.environ | {"TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD": "1"}
 SIKFF: dict[str, dict[str, Any]] = {
     f"sikff {group}": {"group": group} for group in ("SO(2)", "C_inf_v", "O(3)")
 }
-PLANE = {"group": "C_inf_v", "frame": {"plane_origin": (0, 0, 0), "plane_range": 12.0}}
+PLANE = {"group": "C_inf_v", "environment": {"plane_origin": (0, 0, 0), "plane_range": 12.0}}
 SIKFF |= {"sikff on a plane": PLANE, "sikff on a plane, vacuum": PLANE | {"vacuum_group": "O(3)"}}
 SMALL = {"channels": 16, "correlation": 2}
 SIKFF_SMALL = {f"{name} small": options | SMALL for name, options in SIKFF.items()}

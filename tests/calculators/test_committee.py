@@ -121,13 +121,14 @@ def test_one_plane_can_be_written_in_several_ways() -> None:
     atoms = ethanol()
     ways = (((0, 0, 1), (0, 0, -2.0)), ((0, 0, 3), (5.0, 1.0, -2.0)))
     models = [
-        force_field("C_inf_v", axis=axis, frame={"plane_origin": origin}) for axis, origin in ways
+        force_field("C_inf_v", axis=axis, environment={"plane_origin": origin})
+        for axis, origin in ways
     ]
     both = SIKFFCalculator(models, device="cpu")
     one = SIKFFCalculator(models[0], device="cpu")
     difference = both.get_potential_energy(atoms) - one.get_potential_energy(atoms)
     assert abs(difference) < LIMITS.invariance * len(atoms)
-    turned = force_field("C_inf_v", axis=(0, 0, -1), frame={"plane_origin": (0, 0, -2.0)})
+    turned = force_field("C_inf_v", axis=(0, 0, -1), environment={"plane_origin": (0, 0, -2.0)})
     with pytest.raises(ValueError, match="the models of the committee disagree"):
         SIKFFCalculator([models[0], turned], device="cpu")
 
@@ -141,11 +142,11 @@ def test_one_plane_can_be_written_in_several_ways() -> None:
             "model 1 knows the elements H, O, model 0 knows the elements Cu, H; expected the same",
         ),
         (
-            [PairModel(ELEMENTS), force_field(frame={"field": True}), force_field()],
+            [PairModel(ELEMENTS), force_field(environment={"field": True}), force_field()],
             "model 2 reads no electric field and sees no plane, model 1 reads the electric field",
         ),
         (
-            [force_field("SO(2)", frame={"plane_origin": (0, 0, z)}) for z in (1.0, 2.0)],
+            [force_field("SO(2)", environment={"plane_origin": (0, 0, z)}) for z in (1.0, 2.0)],
             r"model 1 .* sees a plane through \[0.0, 0.0, 2.0\] normal to",
         ),
     ],

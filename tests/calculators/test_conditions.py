@@ -23,10 +23,12 @@ BLIND: dict[str, Any] = {}
 FIELD = {"field": True}
 
 
-def held(group: str, frame: dict[str, Any], **conditions: Any) -> ase.Atoms:
+def held(group: str, environment: dict[str, Any], **conditions: Any) -> ase.Atoms:
     """A molecule in a field force or at a surface."""
     atoms = ethanol()
-    atoms.calc = SIKFFCalculator(force_field(group, frame=frame), device="cpu", **conditions)
+    atoms.calc = SIKFFCalculator(
+        force_field(group, environment=environment), device="cpu", **conditions
+    )
     return atoms
 
 
@@ -63,7 +65,7 @@ def test_a_changed_surface_is_noticed_however_it_was_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "frame", "info", "message"),
+    ("group", "environment", "info", "message"),
     [
         ("C_inf_v", FIELD, {"electric_field": [0.1, 0, 0]}, r"is not along \[\[0.0, 0.0, 1.0\]\]"),
         ("C_inf_v", FIELD, {"surface_origin": [0, 0, 1]}, "the model sees no plane"),
@@ -77,9 +79,9 @@ def test_a_changed_surface_is_noticed_however_it_was_changed() -> None:
     ],
 )
 def test_conditions_that_the_model_cannot_answer_for_are_refused(
-    group: str, frame: dict[str, Any], info: dict[str, Any], message: str
+    group: str, environment: dict[str, Any], info: dict[str, Any], message: str
 ) -> None:
-    atoms = held(group, frame)
+    atoms = held(group, environment)
     atoms.info |= info
     with pytest.raises(ValueError, match=message):
         atoms.get_forces()
@@ -95,8 +97,14 @@ def test_two_different_surfaces_are_refused() -> None:
 
 
 def test_what_training_has_not_seen_gets_one_warning() -> None:
-    frame = {**PLANE, "field": True, "field_least": 0.0, "field_limit": 0.5, "height_limit": 0.0}
-    atoms = held("C_inf_v", frame, electric_field=[0, 0, 0.5])
+    environment = {
+        **PLANE,
+        "field": True,
+        "field_least": 0.0,
+        "field_limit": 0.5,
+        "height_limit": 0.0,
+    }
+    atoms = held("C_inf_v", environment, electric_field=[0, 0, 0.5])
     atoms.get_forces()
     atoms.calc.set(electric_field=[0, 0, 0.7])
     with pytest.warns(UserWarning, match=r"0.7 V/Å is beyond the training data .* 0 to 0.5 V/Å"):
@@ -114,8 +122,8 @@ def test_a_committee_stands_on_one_surface() -> None:
     with pytest.raises(ValueError, match=r"another 20 Å above it, one of .* expected the same"):
         SIKFFCalculator(
             [
-                force_field("C_inf_v", frame=SURFACES),
-                force_field("C_inf_v", frame={**SURFACES, "slit_width": 20.0}),
+                force_field("C_inf_v", environment=SURFACES),
+                force_field("C_inf_v", environment={**SURFACES, "slit_width": 20.0}),
             ],
             device="cpu",
         )
@@ -140,7 +148,7 @@ def test_the_dipole_of_ase_is_that_of_a_model_that_knows_it() -> None:
 
 def test_an_axial_model_knows_the_dipole_along_its_axis_only() -> None:
     axis = (1.0, 2.0, 2.0)
-    model = force_field("C_inf_v", axis=axis, frame=FIELD)
+    model = force_field("C_inf_v", axis=axis, environment=FIELD)
     atoms = ethanol()
     atoms.calc = SIKFFCalculator(model, device="cpu")
     with pytest.raises(PropertyNotImplementedError, match=r"three components, .* get_field_resp"):
@@ -169,7 +177,7 @@ def test_models_without_field_have_no_response() -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "frame", "conditions", "conserved"),
+    ("group", "environment", "conditions", "conserved"),
     [
         ("O(3)", BLIND, {}, "momentum xyz, angular momentum xyz"),
         ("C_inf_v", PLANE, {}, "momentum xy, angular momentum z"),
@@ -178,12 +186,14 @@ def test_models_without_field_have_no_response() -> None:
     ],
 )
 def test_what_is_conserved_is_what_the_frame_leaves(
-    group: str, frame: dict[str, Any], conditions: dict[str, Any], conserved: str
+    group: str, environment: dict[str, Any], conditions: dict[str, Any], conserved: str
 ) -> None:
     """A free molecule with a random force field, pushed and spun: a short NVE run."""
     atoms = molecule("H2O")
     atoms.rattle(0.05, seed=1)
-    atoms.calc = SIKFFCalculator(force_field(group, frame=frame), device="cpu", **conditions)
+    atoms.calc = SIKFFCalculator(
+        force_field(group, environment=environment), device="cpu", **conditions
+    )
     rng = np.random.default_rng(0)
     atoms.set_momenta(rng.standard_normal((3, 3)) * np.sqrt(atoms.get_masses() * 0.03)[:, None])
 
@@ -207,14 +217,16 @@ def test_what_is_conserved_is_what_the_frame_leaves(
 
 def test_a_committee_that_reads_fields_along_different_directions_has_no_response() -> None:
     atoms = ethanol()
-    models = [force_field("O(3)", frame=FIELD), force_field("C_inf_v", frame=FIELD)]
+    models = [force_field("O(3)", environment=FIELD), force_field("C_inf_v", environment=FIELD)]
     atoms.calc = SIKFFCalculator(models, device="cpu")
     atoms.get_forces()
     with pytest.raises(PropertyNotImplementedError, match="along different directions"):
         atoms.calc.get_field_response(atoms)
     with pytest.raises(PropertyNotImplementedError, match="along 1 directions"):
         atoms.get_dipole_moment()
-    atoms.calc = SIKFFCalculator([models[0], force_field("O(3)", 1, frame=FIELD)], device="cpu")
+    atoms.calc = SIKFFCalculator(
+        [models[0], force_field("O(3)", 1, environment=FIELD)], device="cpu"
+    )
     dipoles = [
         SIKFFCalculator(model, device="cpu").get_dipole_moment(atoms) for model in atoms.calc.models
     ]

@@ -16,8 +16,8 @@ from tolerances import TOLERANCES, Tolerance
 LIMITS = TOLERANCES[torch.float64]
 FRAMES: dict[str, dict[str, Any]] = {
     "O(3)": {},
-    "C_inf_v": {"frame": {"field": True}},
-    "SO(2)": {"frame": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
+    "C_inf_v": {"environment": {"field": True}},
+    "SO(2)": {"environment": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
     "C6v": {"zbl": True},
 }
 CONDITIONS = {"C_inf_v": {"field": (0, 0, 0.3)}}
@@ -52,7 +52,7 @@ def test_a_compiled_model_says_what_the_model_says(
 
 
 def test_it_follows_the_field_and_the_origin_of_the_surface() -> None:
-    model = force_field("C_inf_v", frame={"field": True, "plane_origin": (0, 0, -2.0)})
+    model = force_field("C_inf_v", environment={"field": True, "plane_origin": (0, 0, -2.0)})
     compiled, forces = Compiled(model, backend=None), []
     for conditions in ({}, {"field": (0, 0, 0.5)}, {"origin": (0.0, 0.0, -2.5)}):
         graph = graph_of(model, ethanol(), **conditions)
@@ -63,8 +63,8 @@ def test_it_follows_the_field_and_the_origin_of_the_surface() -> None:
 
 
 def test_another_surface_is_another_list() -> None:
-    frame = {"plane_origin": (0, 0, -2.0), "surfaces": ("gold", "silver")}
-    model = force_field("C_inf_v", frame=frame)
+    environment = {"plane_origin": (0, 0, -2.0), "surfaces": ("gold", "silver")}
+    model = force_field("C_inf_v", environment=environment)
     compiled, forces = Compiled(model, backend=None), []
     for number, surface in enumerate(("gold", "silver", "vacuum"), start=1):
         graph = graph_of(model, ethanol(), surface=surface)
@@ -111,7 +111,7 @@ def test_ghosts_have_the_neighbours_that_are_missing() -> None:
 
 
 def test_a_dipole_comes_from_the_model() -> None:
-    model = force_field("O(3)", frame={"field": True})
+    model = force_field("O(3)", environment={"field": True})
     graph = graph_of(model, ethanol(), field=(0.1, 0.0, 0.2))
     found = Compiled(model, backend=None)(graph, dipole=True).dipole
     assert found.abs().max() > 1e-3

@@ -54,10 +54,10 @@ def interactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
     ("group", "settings", "conditions", "structure"),
     [
         ("O(3)", {}, {}, crystal),
-        ("C_inf_v", {"frame": {"field": True}}, {"field": (0, 0, 0.3)}, crystal),
+        ("C_inf_v", {"environment": {"field": True}}, {"field": (0, 0, 0.3)}, crystal),
         (
             "SO(2)",
-            {"frame": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
+            {"environment": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
             {},
             crowded,
         ),
@@ -95,7 +95,7 @@ def test_parts_say_what_the_whole_says(
 @pytest.mark.parametrize("keep", [1, 0.5, 0])
 @pytest.mark.parametrize("frozen", [True, False])
 def test_second_derivatives_too(frozen: bool, keep: float, monkeypatch: pytest.MonkeyPatch) -> None:
-    model = force_field("C_inf_v", frame={"field": True}).requires_grad_(not frozen)
+    model = force_field("C_inf_v", environment={"field": True}).requires_grad_(not frozen)
     graph = graph_of(model, molecule("CH3CH2OH"), field=(0, 0, 0.3))
     whole = model.polarizability(graph)
     cut(monkeypatch, 10, keep)

@@ -20,26 +20,41 @@ from sikff import ForceFieldConfig, SymmetryGroup
         ({"chanels": 3}, "chanels"),
         ({"elements": (1, "H")}, "distinct"),
         ({"atomic_energies": {"H": float("nan")}}, "finite"),
-        ({"frame": {"plane_origin": (0, 0, float("inf"))}, "group": "C6v"}, "finite"),
+        ({"environment": {"plane_origin": (0, 0, float("inf"))}, "group": "C6v"}, "finite"),
         ({"elements": (0, 119)}, "chemical symbols"),
         ({"elements": "HO"}, "tuple"),
         ({"atomic_energies": {"He": 1.0}}, "name He"),
         ({"atomic_energies": {2: 1.0}}, "name He"),
         ({"atomic_energies": {"H": 1.0, 1: 1.0}}, "expected each element once"),
-        ({"frame": {"plane_origin": (0, 0, 0)}, "group": "O(3)"}, "keeps its normal"),
-        ({"frame": {"plane_origin": (0, 0, 0)}, "group": "D_inf_h"}, "keeps its normal"),
-        ({"frame": {"plane_origin": (0, 0, 0), "slit_width": 9}, "group": "Oh"}, "round, such as"),
-        ({"frame": {"slit_width": 9.0}}, "slit_width without plane_origin; set plane_or"),
-        ({"frame": {"surfaces": ("Au",)}}, "surfaces without plane_origin; set plane_or"),
-        ({"frame": {"plane_origin": (0, 0, 0), "surfaces": ("Au", "Au")}}, "different names"),
-        ({"frame": {"plane_origin": (0, 0, 0), "surfaces": ("vacuum",)}}, "may name anyway"),
-        ({"frame": {"field": True, "field_least": 1.0, "field_limit": 0.0}}, "than field_least"),
-        ({"frame": {"field": True, "field_limit": -1.0}}, r"than field_least \(1.0\)"),
-        ({"frame": {"field_limit": 1.0}}, "field_limit without field; set field"),
-        ({"frame": {"plane_range": 6.0, "height_limit": 1.0}}, "height_limit without plane_or"),
-        ({"vacuum_group": "O(3)"}, "needs a frame"),
-        ({"vacuum_group": "O(3)", "group": "Td", "frame": {"field": True}}, "needs a frame"),
-        ({"group": "C_inf_v", "frame": {"field": True}, "vacuum_group": "C4"}, "must contain"),
+        ({"environment": {"plane_origin": (0, 0, 0)}, "group": "O(3)"}, "keeps its normal"),
+        ({"environment": {"plane_origin": (0, 0, 0)}, "group": "D_inf_h"}, "keeps its normal"),
+        (
+            {"environment": {"plane_origin": (0, 0, 0), "slit_width": 9}, "group": "Oh"},
+            "round, such as",
+        ),
+        ({"environment": {"slit_width": 9.0}}, "slit_width without plane_origin; set plane_or"),
+        ({"environment": {"surfaces": ("Au",)}}, "surfaces without plane_origin; set plane_or"),
+        ({"environment": {"plane_origin": (0, 0, 0), "surfaces": ("Au", "Au")}}, "different names"),
+        ({"environment": {"plane_origin": (0, 0, 0), "surfaces": ("vacuum",)}}, "may name anyway"),
+        (
+            {"environment": {"field": True, "field_least": 1.0, "field_limit": 0.0}},
+            "than field_least",
+        ),
+        ({"environment": {"field": True, "field_limit": -1.0}}, r"than field_least \(1.0\)"),
+        ({"environment": {"field_limit": 1.0}}, "field_limit without field; set field"),
+        (
+            {"environment": {"plane_range": 6.0, "height_limit": 1.0}},
+            "height_limit without plane_or",
+        ),
+        ({"vacuum_group": "O(3)"}, "needs an environment"),
+        (
+            {"vacuum_group": "O(3)", "group": "Td", "environment": {"field": True}},
+            "needs an environment",
+        ),
+        (
+            {"group": "C_inf_v", "environment": {"field": True}, "vacuum_group": "C4"},
+            "must contain",
+        ),
     ],
 )
 def test_refusals(options: dict, message: str) -> None:
@@ -48,8 +63,10 @@ def test_refusals(options: dict, message: str) -> None:
 
 
 def test_a_field_in_a_mirror_plane_is_a_frame() -> None:
-    frame = {"field": True}
-    config = ForceFieldConfig(elements=("H",), group="Cs", frame=frame, vacuum_group="O(3)")
+    environment = {"field": True}
+    config = ForceFieldConfig(
+        elements=("H",), group="Cs", environment=environment, vacuum_group="O(3)"
+    )
     assert len(config.symmetry_group.kept_vectors) == 2
 
 

@@ -80,7 +80,7 @@ def test_kernels_that_see_directions_have_none(group: str) -> None:
 def test_float64_many_species_and_frames_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
     assert table(force_field("O(3)").freeze()) is None
     assert table(single("O(3)").freeze()) is not None
-    framed = single("C_inf_v", frame={"field": True}, vacuum_group="O(3)").freeze()
+    framed = single("C_inf_v", environment={"field": True}, vacuum_group="O(3)").freeze()
     assert table(framed) is None
     assert framed.vacuum is not None
     assert framed.vacuum.interactions[0].conv.kernel.table is not None

@@ -175,7 +175,7 @@ def test_evaluation_mode_leaves_no_graph(model: PairModel) -> None:
 @pytest.mark.parametrize("group", ["O(3)", "C_inf_v", "D_inf_h", "C1"])
 @pytest.mark.parametrize("strength", [0.0, 0.2])
 def test_dipole_and_polarizability_are_slopes_in_the_field(group: str, strength: float) -> None:
-    model = force_field(group, frame={"field": True})
+    model = force_field(group, environment={"field": True})
     along = model.field_directions
     assert len(along) == (1 if group == "C_inf_v" else 3)
     atoms, start = ethanol(), strength * along.sum(0)
@@ -204,7 +204,7 @@ def test_dipole_and_polarizability_are_slopes_in_the_field(group: str, strength:
 
 
 def test_a_dipole_turns_with_the_molecule() -> None:
-    model = force_field("O(3)", frame={"field": True})
+    model = force_field("O(3)", environment={"field": True})
     atoms = ethanol()
     dipole = predict(model, atoms, dipole=True).dipole[0].numpy()
     assert np.linalg.norm(dipole) > 1e-3

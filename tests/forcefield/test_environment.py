@@ -19,7 +19,7 @@ AXIS = np.array([1.0, 2.0, 2.0]) / 3
 
 
 def test_a_plane_breaks_translation_along_its_normal_only() -> None:
-    model = force_field("C_inf_v", axis=tuple(AXIS), frame={"plane_origin": (0.0, 0.0, -2.0)})
+    model = force_field("C_inf_v", axis=tuple(AXIS), environment={"plane_origin": (0.0, 0.0, -2.0)})
     atoms = ethanol()
     reference = predict(model, atoms)
     sideways, upwards, far, farther = (atoms.copy() for _ in range(4))
@@ -39,7 +39,7 @@ def test_a_plane_breaks_translation_along_its_normal_only() -> None:
 
 
 def test_forces_include_the_slope_of_the_plane() -> None:
-    model = force_field("SO(2)", frame={"plane_origin": (0.0, 0.0, -2.0)})
+    model = force_field("SO(2)", environment={"plane_origin": (0.0, 0.0, -2.0)})
     atoms = ethanol()
     net = float(predict(model, atoms).forces[:, 2].sum())
 
@@ -52,7 +52,7 @@ def test_forces_include_the_slope_of_the_plane() -> None:
 
 
 def test_a_single_atom_feels_the_plane() -> None:
-    model = force_field("C_inf_v", frame={"plane_origin": (0.0, 0.0, 0.0)})
+    model = force_field("C_inf_v", environment={"plane_origin": (0.0, 0.0, 0.0)})
     near = predict(model, ase.Atoms("O", positions=[[0, 0, 1.5]]))
     far = predict(model, ase.Atoms("O", positions=[[0, 0, 40.0]]))
     assert abs(float(near.energy - far.energy)) > 1e-3
@@ -61,7 +61,7 @@ def test_a_single_atom_feels_the_plane() -> None:
 
 
 def test_an_axial_model_reads_the_field_along_its_axis() -> None:
-    model = force_field("C_inf_v", axis=tuple(AXIS), frame={"field": True})
+    model = force_field("C_inf_v", axis=tuple(AXIS), environment={"field": True})
     atoms = ethanol()
     energies = [
         float(predict(model, atoms, field=tuple(f * AXIS)).energy) for f in (0.0, 0.3, -0.3)
@@ -76,7 +76,7 @@ def test_an_axial_model_reads_the_field_along_its_axis() -> None:
 
 
 def test_an_o3_model_turns_with_the_field() -> None:
-    model = force_field("O(3)", frame={"field": True})
+    model = force_field("O(3)", environment={"field": True})
     atoms, field = ethanol(), np.array([0.1, -0.2, 0.3])
     reference = predict(model, atoms, field=tuple(field))
     assert abs(float(reference.energy - predict(model, atoms).energy)) > 1e-3
@@ -95,10 +95,10 @@ def test_a_model_without_field_refuses_one() -> None:
 
 
 @pytest.mark.parametrize(
-    "frame", [{"field": True}, {"plane_origin": (0.0, 0.0, -2.0)}], ids=["field", "plane"]
+    "environment", [{"field": True}, {"plane_origin": (0.0, 0.0, -2.0)}], ids=["field", "plane"]
 )
-def test_with_a_vacuum_group_the_frame_alone_breaks_the_symmetry(frame: dict) -> None:
-    model = force_field("C_inf_v", vacuum_group="O(3)", frame=frame)
+def test_with_a_vacuum_group_the_frame_alone_breaks_the_symmetry(environment: dict) -> None:
+    model = force_field("C_inf_v", vacuum_group="O(3)", environment=environment)
     atoms = ethanol()
 
     def energy(g: np.ndarray, strength: float, height: float) -> float:
@@ -122,7 +122,7 @@ TWO_SURFACES = {**PLANE, "surfaces": ("graphene", "NaCl")}
 
 @pytest.mark.parametrize("vacuum_group", [None, "O(3)"])
 def test_beyond_its_range_a_plane_is_not_there(vacuum_group: str | None) -> None:
-    model = force_field("C_inf_v", frame=PLANE, vacuum_group=vacuum_group)
+    model = force_field("C_inf_v", environment=PLANE, vacuum_group=vacuum_group)
     atoms = ethanol()
     vacuum = predict(model, atoms, surface="vacuum")
 
@@ -140,14 +140,14 @@ def test_beyond_its_range_a_plane_is_not_there(vacuum_group: str | None) -> None
 
 def test_attributes_fade_without_a_jump() -> None:
     """Values, slopes and second slopes just below and just above the ends of the fading."""
-    model = force_field("C_inf_v", frame=PLANE)
+    model = force_field("C_inf_v", environment=PLANE)
 
     def slopes(height: float) -> torch.Tensor:
         graph = graph_of(model, ase.Atoms("H", positions=[[0, 0, height - 2.0]]))
 
         def attributes(z: torch.Tensor) -> torch.Tensor:
             positions = torch.stack([z, z, z], dim=-1)
-            return model.frame.scalars(dataclasses.replace(graph, positions=positions))
+            return model.environment.scalars(dataclasses.replace(graph, positions=positions))
 
         found = [attributes]
         for _ in range(2):
@@ -162,13 +162,13 @@ def test_attributes_fade_without_a_jump() -> None:
 
 
 def test_attributes_are_exactly_zero_where_nothing_acts() -> None:
-    model = force_field("C_inf_v", frame={**TWO_SURFACES, "field": True})
+    model = force_field("C_inf_v", environment={**TWO_SURFACES, "field": True})
     atoms = ase.Atoms("H3", positions=[[0, 0, -1.0], [0, 0, 3.999], [0, 3, 4.0]])
 
     def scalars(**conditions: object) -> torch.Tensor:
-        return model.frame.scalars(graph_of(model, atoms, **conditions))
+        return model.environment.scalars(graph_of(model, atoms, **conditions))
 
-    assert scalars(surface="vacuum").shape == (3, model.frame.n_scalars) == (3, 17)
+    assert scalars(surface="vacuum").shape == (3, model.environment.n_scalars) == (3, 17)
     assert not scalars(surface="vacuum").any()
     first, second = scalars(surface="graphene"), scalars(surface="NaCl")
     assert first.any(dim=1).tolist() == [True, True, False]
@@ -178,7 +178,7 @@ def test_attributes_are_exactly_zero_where_nothing_acts() -> None:
 
 
 def test_the_surface_may_stand_elsewhere() -> None:
-    model = force_field("C_inf_v", axis=tuple(AXIS), frame={"plane_origin": (0.0, 0.0, -2.0)})
+    model = force_field("C_inf_v", axis=tuple(AXIS), environment={"plane_origin": (0.0, 0.0, -2.0)})
     atoms = ethanol()
     reference = predict(model, atoms)
     shift = 0.7 * AXIS + np.cross(AXIS, [0.3, 4.0, -2.0])  # sideways is nothing
@@ -190,7 +190,7 @@ def test_the_surface_may_stand_elsewhere() -> None:
 
 
 def test_surfaces_differ_and_batches_mix_nothing() -> None:
-    model = force_field("C_inf_v", frame=TWO_SURFACES)
+    model = force_field("C_inf_v", environment=TWO_SURFACES)
     given: list[dict] = [{"surface": name} for name in ("graphene", "NaCl", "vacuum")]
     given.append({"surface": "NaCl", "origin": (0.0, 0.0, -1.5)})
     graphs = [graph_of(model, ethanol(), **conditions) for conditions in given]
@@ -206,7 +206,7 @@ def test_surfaces_differ_and_batches_mix_nothing() -> None:
 @pytest.mark.parametrize("group", ["C_inf_v", "D_inf_h"])
 @pytest.mark.parametrize("width", [7.0, 30.0])
 def test_a_slit_has_two_walls(group: str, width: float) -> None:
-    model = force_field(group, frame={**PLANE, "slit_width": width})
+    model = force_field(group, environment={**PLANE, "slit_width": width})
     atoms = ethanol()
 
     def energy(height: float, upside_down: bool = False) -> float:
@@ -232,7 +232,7 @@ def test_a_slit_has_two_walls(group: str, width: float) -> None:
 
 @pytest.mark.parametrize("height", [-1.0, 0.0, 0.8, 5.9, 6.0])
 def test_forces_are_exact_at_every_height(height: float) -> None:
-    model = force_field("C_inf_v", frame={**PLANE, "field": True}, vacuum_group="O(3)")
+    model = force_field("C_inf_v", environment={**PLANE, "field": True}, vacuum_group="O(3)")
     atoms = ase.Atoms("OH", positions=[[0.1, 0.2, 0.0], [0.9, 0.2, 0.6]])
     atoms.positions[:, 2] += height - 2.0
     conditions = {"field": (0.0, 0.0, 0.2), "origin": (5.0, 5.0, -2.0)}
@@ -249,7 +249,7 @@ def test_forces_are_exact_at_every_height(height: float) -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "frame", "conditions", "message"),
+    ("group", "environment", "conditions", "message"),
     [
         ("O(3)", {}, {"origin": (0, 0, 1)}, "surface_origin is .* the model sees no plane"),
         ("O(3)", {}, {"surface": "Pt"}, "surface is 'Pt' but the model sees no plane"),
@@ -265,15 +265,21 @@ def test_forces_are_exact_at_every_height(height: float) -> None:
     ],
 )
 def test_conditions_that_contradict_the_model_are_refused(
-    group: str, frame: dict, conditions: dict, message: str
+    group: str, environment: dict, conditions: dict, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
-        force_field(group, frame=frame).check_conditions(Conditions(**conditions))
+        force_field(group, environment=environment).check_conditions(Conditions(**conditions))
 
 
 def test_the_range_of_the_training_data_is_known() -> None:
-    frame = {**PLANE, "field": True, "field_least": -0.1, "field_limit": 0.5, "height_limit": 1.5}
-    model = force_field("C_inf_v", frame=frame)
+    environment = {
+        **PLANE,
+        "field": True,
+        "field_least": -0.1,
+        "field_limit": 0.5,
+        "height_limit": 1.5,
+    }
+    model = force_field("C_inf_v", environment=environment)
     atoms = ase.Atoms("OH", positions=[[0, 0, 1.0], [0, 0, 2.0]])
 
     def beyond(z: float = 0.0, **conditions: object) -> dict[str, str]:
@@ -289,7 +295,7 @@ def test_the_range_of_the_training_data_is_known() -> None:
     assert beyond(-1.6)["height"].startswith("an atom is 1.4 Å above the surface, lower than all")
     assert beyond(-1.6, surface="vacuum") == {}
     assert beyond(-1.6, origin=(0, 0, -2.2)) == {}
-    assert force_field("C_inf_v", frame=PLANE).beyond_training(graph_of(model, atoms)) == {}
+    assert force_field("C_inf_v", environment=PLANE).beyond_training(graph_of(model, atoms)) == {}
 
 
 @pytest.mark.parametrize(
@@ -304,7 +310,7 @@ def test_the_range_of_the_training_data_is_known() -> None:
 def test_the_range_of_fields_is_that_of_what_is_read(
     group: str, limits: dict, inside: tuple, outside: tuple
 ) -> None:
-    model = force_field(group, frame={"field": True, **limits})
+    model = force_field(group, environment={"field": True, **limits})
     atoms = ase.Atoms("OH", positions=[[0, 0, 1.0], [0, 0, 2.0]])
     assert model.beyond_training(graph_of(model, atoms, field=inside)) == {}
     assert "field" in model.beyond_training(graph_of(model, atoms, field=outside))

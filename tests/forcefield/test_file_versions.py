@@ -15,31 +15,38 @@ from sikff.forcefield import model_file as files
 from tolerances import TOLERANCES
 
 DATA = Path(__file__).parents[1] / "data"
-SAMPLES = json.loads((DATA / "format_1" / "samples.json").read_text())
+VERSIONS = range(1, files.FORMAT_VERSION + 1)
+SAMPLES = {v: json.loads((DATA / f"format_{v}" / "samples.json").read_text()) for v in VERSIONS}
+NOW = files.FORMAT_VERSION
 
 
-@pytest.mark.parametrize("name", SAMPLES["models"])
-def test_format_1_loads_and_says_what_it_said(name: str, dtype: torch.dtype) -> None:
-    atoms = ase.Atoms(SAMPLES["symbols"], SAMPLES["positions"], cell=SAMPLES["cell"], pbc=True)
-    path = DATA / "format_1" / f"{name}.sikff"
-    assert files.read_header(path)["format_version"] == 1
+@pytest.mark.parametrize(
+    ("version", "name"), [(v, n) for v in VERSIONS for n in SAMPLES[v]["models"]]
+)
+def test_every_format_loads_and_predicts_what_it_did(
+    version: int, name: str, dtype: torch.dtype
+) -> None:
+    samples = SAMPLES[version]
+    atoms = ase.Atoms(samples["symbols"], samples["positions"], cell=samples["cell"], pbc=True)
+    path = DATA / f"format_{version}" / f"{name}.sikff"
+    assert files.read_header(path)["format_version"] == version
     assert load(path).dtype == torch.float32
     model = load(path, dtype=dtype)
-    field = SAMPLES["field"] if model.config.frame.field else [0.0, 0.0, 0.0]
+    field = samples["field"] if model.config.environment.field else [0.0, 0.0, 0.0]
     prediction = predict(model, atoms, stress=True, field=field)
     limit = TOLERANCES[dtype].parity
-    for key, expected in SAMPLES["models"][name].items():
+    for key, expected in samples["models"][name].items():
         error = np.abs(getattr(prediction, key).squeeze(0).numpy() - expected).max()
         assert error <= limit * np.abs(expected).max(), key
 
 
 def old_file(path: Path, version: int) -> None:
-    """A file as versions before might have written it: 1 had other names for a key and a tensor."""
+    """A file as versions before might have written it: NOW had other names than NOW + 2."""
     force_field().save(path)
     header, tensors = files.read_header(path), load_file(path)
     header["format_version"] = version
     tensors["network.elements"] = tensors.pop("network.embedding")
-    if version == 1:
+    if version == NOW:
         header["config"]["copies"] = header["config"].pop("channels")
     save_file(tensors, path, {"sikff": json.dumps(header)})
 
@@ -54,19 +61,19 @@ def renamed_tensor(header: files.JSON, tensors: files.Tensors) -> tuple[files.JS
     return header, {k.replace("elements", "embedding"): v for k, v in tensors.items()}
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [NOW, NOW + 1])
 def test_upgrades_follow_each_other(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
     old_file(tmp_path / "old.sikff", version)
     with pytest.raises(ValueError, match=r"old\.sikff"):
         load(tmp_path / "old.sikff")
-    monkeypatch.setattr(files, "FORMAT_VERSION", 3)
-    monkeypatch.setattr(files, "UPGRADES", {1: renamed_key, 2: renamed_tensor})
+    monkeypatch.setattr(files, "FORMAT_VERSION", NOW + 2)
+    monkeypatch.setattr(files, "UPGRADES", {NOW: renamed_key, NOW + 1: renamed_tensor})
     old = load(tmp_path / "old.sikff")
     assert torch.equal(predict(old, ethanol()).forces, predict(force_field(), ethanol()).forces)
     old.save(tmp_path / "new.sikff")
-    assert files.read_header(tmp_path / "new.sikff")["format_version"] == 3
+    assert files.read_header(tmp_path / "new.sikff")["format_version"] == NOW + 2
     monkeypatch.setattr(files, "UPGRADES", {})
     assert load(tmp_path / "new.sikff").config == old.config
 
@@ -74,17 +81,19 @@ def test_upgrades_follow_each_other(
 def test_a_format_without_a_step_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    old_file(tmp_path / "old.sikff", 1)
-    monkeypatch.setattr(files, "FORMAT_VERSION", 3)
-    monkeypatch.setattr(files, "UPGRADES", {1: renamed_key})
-    with pytest.raises(ValueError, match=r"old\.sikff' has format version 1, which .* not read"):
+    old_file(tmp_path / "old.sikff", NOW)
+    monkeypatch.setattr(files, "FORMAT_VERSION", NOW + 2)
+    monkeypatch.setattr(files, "UPGRADES", {NOW: renamed_key})
+    with pytest.raises(
+        ValueError, match=rf"old\.sikff' has format version {NOW}, which .* not read"
+    ):
         load(tmp_path / "old.sikff")
 
 
 def test_an_upgrade_meets_a_damaged_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    old_file(tmp_path / "old.sikff", 2)
-    monkeypatch.setattr(files, "FORMAT_VERSION", 3)
-    monkeypatch.setattr(files, "UPGRADES", {2: renamed_key})
+    old_file(tmp_path / "old.sikff", NOW + 1)
+    monkeypatch.setattr(files, "FORMAT_VERSION", NOW + 2)
+    monkeypatch.setattr(files, "UPGRADES", {NOW + 1: renamed_key})
     with pytest.raises(ValueError, match=r"old\.sikff' .* damaged \(KeyError\('copies'\)\)"):
         load(tmp_path / "old.sikff")
 

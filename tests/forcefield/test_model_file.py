@@ -19,7 +19,7 @@ from tolerances import TOLERANCES
 
 @pytest.mark.parametrize("group", ["O(3)", "C_inf_v", "Oh"])
 def test_round_trip(group: str, tmp_path: Path) -> None:
-    model = force_field(group, frame={"field": True})
+    model = force_field(group, environment={"field": True})
     model.save(tmp_path / "m.sikff", {"trained_on": "nothing"})
     assert os.listdir(tmp_path) == ["m.sikff"]
     again = load(tmp_path / "m.sikff")

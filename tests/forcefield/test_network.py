@@ -240,7 +240,7 @@ def test_angular_momentum_is_kept_about_the_axes_of_symmetry(group: str, kept: l
 
 
 def test_gradients_reach_every_weight() -> None:
-    model = force_field("SO(2)", frame={"field": True, "plane_origin": (0, 0, -3)}).train()
+    model = force_field("SO(2)", environment={"field": True, "plane_origin": (0, 0, -3)}).train()
     result = predict(model, ethanol(), field=[0, 0, 0.3])
     (result.energy.sum() + result.forces.square().sum()).backward()
     # the species embedding reaches absent elements never, all other weights always

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 
 from force_fields import ELEMENTS, crystal, elements_of, ethanol, force_field, moved, predict
 from sikff import ForceField, ForceFieldConfig, SymmetryGroup, load
-from sikff.forcefield import FrameConfig
+from sikff.forcefield import EnvironmentConfig
 from sikff.forcefield.restrict import corrected
 from tolerances import TOLERANCES
 
@@ -132,7 +132,7 @@ def test_training_uses_the_new_weights() -> None:
 
 def test_a_frame_does_nothing_until_it_is_trained() -> None:
     model = force_field("O(3)", **ONE_LAYER)
-    framed = model.restrict("C_inf_v", frame=FrameConfig(field=True, **HIGH))
+    framed = model.restrict("C_inf_v", environment=EnvironmentConfig(field=True, **HIGH))
     plain, inside = predict(model, ethanol()), predict(framed, ethanol(), **FIELD)
     assert (plain.energies - inside.energies).abs().max() < EXACT.parity
     assert (plain.forces - inside.forces).abs().max() < EXACT.parity
@@ -144,7 +144,7 @@ def test_a_frame_does_nothing_until_it_is_trained() -> None:
 
 
 @pytest.mark.parametrize(
-    ("group", "smaller", "frame"),
+    ("group", "smaller", "environment"),
     [
         ("C_inf_v", "C3v", {"field": True, **HIGH, "surfaces": ("a", "b")}),
         ("C_inf_v", "C1", {"field": True}),
@@ -153,10 +153,10 @@ def test_a_frame_does_nothing_until_it_is_trained() -> None:
 )
 @pytest.mark.parametrize("vacuum", [None, "O(3)"])
 def test_models_in_a_frame(
-    group: str, smaller: str, frame: dict[str, Any], vacuum: str | None
+    group: str, smaller: str, environment: dict[str, Any], vacuum: str | None
 ) -> None:
-    model = force_field(group, frame=frame, vacuum_group=vacuum, **ONE_LAYER)
-    conditions: dict[str, Any] = FIELD if model.config.frame.field else {}
+    model = force_field(group, environment=environment, vacuum_group=vacuum, **ONE_LAYER)
+    conditions: dict[str, Any] = FIELD if model.config.environment.field else {}
     if model.surfaces:
         conditions = {**conditions, "surface": "b"}
     restricted = model.restrict(smaller)
@@ -165,22 +165,22 @@ def test_models_in_a_frame(
 
 
 def test_limits_of_the_training_data_may_change() -> None:
-    model = force_field("C_inf_v", frame={"field": True}, **ONE_LAYER)
-    framed = model.restrict("C_inf_v", frame=FrameConfig(field=True, field_limit=0.5))
-    assert framed.config.frame.field_limit == 0.5
+    model = force_field("C_inf_v", environment={"field": True}, **ONE_LAYER)
+    framed = model.restrict("C_inf_v", environment=EnvironmentConfig(field=True, field_limit=0.5))
+    assert framed.config.environment.field_limit == 0.5
     assert framed.config.type_group is None
     assert_same(model, framed, ethanol(), **FIELD)
 
 
 def test_a_field_that_the_group_turns_stays() -> None:
-    model, limited = _turning_field(), FrameConfig(field=True, field_limit=0.5)
-    assert_same(model, model.restrict("O(3)", frame=limited), ethanol(), **FIELD)
+    model, limited = _turning_field(), EnvironmentConfig(field=True, field_limit=0.5)
+    assert_same(model, model.restrict("O(3)", environment=limited), ethanol(), **FIELD)
 
 
 def test_a_correction_is_zero_until_it_is_trained() -> None:
     vacuum = force_field("O(3)", **ONE_LAYER)
-    frame = FrameConfig(field=True, **HIGH)
-    new = {"group": "C3v", "vacuum_group": "O(3)", "frame": frame}
+    environment = EnvironmentConfig(field=True, **HIGH)
+    new = {"group": "C3v", "vacuum_group": "O(3)", "environment": environment}
     config = vacuum.config.model_copy(update=new)
     model = corrected(vacuum, config)
     plain, inside = predict(vacuum, ethanol()), predict(model, ethanol(), **FIELD)
@@ -209,7 +209,7 @@ def test_the_same_axis_may_be_of_any_length() -> None:
 
 def test_what_cannot_be_restricted() -> None:
     model = force_field("O(3)", **ONE_LAYER)
-    axial = force_field("C_inf_v", frame={"field": True}, **ONE_LAYER)
+    axial = force_field("C_inf_v", environment={"field": True}, **ONE_LAYER)
     with pytest.raises(ValueError, match=r"O\(3\) is not a subgroup of the model's group C_inf_v"):
         axial.restrict("O(3)")
     with pytest.raises(ValueError, match=r"C4 is not a subgroup of the model's group C6v"):
@@ -221,15 +221,15 @@ def test_what_cannot_be_restricted() -> None:
     with pytest.raises(ValueError, match="three finite numbers"):
         model.restrict("C3v", axis=(0, 0, 0))
     with pytest.raises(ValueError, match="which cannot become"):
-        axial.restrict("C3v", frame=FrameConfig(**HIGH))
+        axial.restrict("C3v", environment=EnvironmentConfig(**HIGH))
     with pytest.raises(ValueError, match="a plane needs a group that keeps its normal"):
-        model.restrict("D_inf_h", frame=FrameConfig(**HIGH))
-    for start, frame in ((model, FrameConfig(field=True)), (_turning_field(), None)):
+        model.restrict("D_inf_h", environment=EnvironmentConfig(**HIGH))
+    for start, environment in ((model, EnvironmentConfig(field=True)), (_turning_field(), None)):
         with pytest.raises(ValueError, match="reads a field that the group turns"):
-            start.restrict("D_inf_h", frame=frame)
+            start.restrict("D_inf_h", environment=environment)
     with pytest.raises(ValueError, match=r"type_group \(C6v\) must contain group \(C4v\)"):
         ForceFieldConfig(elements=ELEMENTS, group="C4v", type_group="C6v")
 
 
 def _turning_field() -> ForceField:
-    return force_field("O(3)", frame={"field": True}, **ONE_LAYER)
+    return force_field("O(3)", environment={"field": True}, **ONE_LAYER)

@@ -9,7 +9,7 @@ from force_fields import ethanol, force_field, graph_of
 from sikff.forcefield import ForceField
 from sikff.nn import Linear
 
-SETTINGS = {"group": "C_inf_v", "frame": {"field": True}, "vacuum_group": "O(3)"}
+SETTINGS = {"group": "C_inf_v", "environment": {"field": True}, "vacuum_group": "O(3)"}
 
 
 def energies(model: ForceField) -> torch.Tensor:

@@ -47,7 +47,7 @@ def test_valid_is_a_fraction_a_number_or_a_file(path: Path, valid: str, read: ob
         ("model.atomic_energies=3", "model: atomic_energies: input should be a valid dictionary"),
         ("modl=1", r"unknown key modl; did you mean model\?"),
         ("model.chanels=1", r"unknown key model.chanels; did you mean model.channels\?"),
-        ("model.frame.plane_orign=1", "did you mean model.frame.plane_origin"),
+        ("model.environment.plane_orign=1", "did you mean model.environment.plane_origin"),
         ("data.energykey=1", "did you mean data.energy_key"),
         ("data=a.xyz", "data is 'a.xyz'; expected keys and values"),
         ("lr=-1", "lr: input should be greater than 0, got -1"),
@@ -87,3 +87,15 @@ def test_a_missing_file_is_refused(tmp_path: Path) -> None:
 
 def test_survives_a_round_trip(config: TrainConfig) -> None:
     assert TrainConfig.model_validate(config.model_dump(mode="json")) == config
+
+
+def test_keys_of_older_configurations_are_read_with_a_note(tmp_path: Path) -> None:
+    path = tmp_path / "old.yaml"
+    path.write_text(
+        "data: {train: a.xyz}\nmax_epochs: 1\nmodel: {group: C_inf_v, frame: {field: true}}\n"
+    )
+    with pytest.warns(UserWarning, match=r"model\.frame is now called model\.environment"):
+        config = read_config(path)
+    assert config.model["environment"] == {"field": True}
+    with pytest.raises(ValueError, match=r"got both"):
+        read_config(path, ["model.environment.field=false"])

@@ -214,11 +214,11 @@ def _info(options: Namespace) -> None:
 
     model = load(options.model)
     config, weights = model.config, sum(weight.numel() for weight in model.parameters())
-    origin = config.frame.plane_origin
-    plane = "plane" if config.frame.slit_width is None else "slit"
-    surfaces = f" ({', '.join(config.frame.surfaces)})" if config.frame.surfaces else ""
+    origin = config.environment.plane_origin
+    plane = "plane" if config.environment.slit_width is None else "slit"
+    surfaces = f" ({', '.join(config.environment.surfaces)})" if config.environment.surfaces else ""
     frame = [
-        "a uniform electric field" if config.frame.field else "",
+        "a uniform electric field" if config.environment.field else "",
         f"a {plane} through {list(origin)} Å{surfaces}" if origin else "",
     ]
     types = f", restricted from {config.type_group}" if config.type_group else ""
@@ -227,7 +227,7 @@ def _info(options: Namespace) -> None:
     print_table(
         {
             "group": f"{config.group} about {list(config.axis)}{types}{vacuum}",
-            "frame": " and ".join(filter(None, frame)) or "none",
+            "environment": " and ".join(filter(None, frame)) or "none",
             "cutoff": f"{config.cutoff:g} Å",
             "weights": f"{weights} in {str(model.dtype).removeprefix('torch.')}",
             "file format": f"version {read_header(options.model)['format_version']}",

@@ -109,7 +109,7 @@ def _refuse_to_strain(atoms: ase.Atoms) -> None:
     from ..simulation.structure_files import leads_across
 
     for config in (model.config for model in atoms.calc.models):
-        if config.frame.plane_origin is not None and leads_across(atoms, config.axis):
+        if config.environment.plane_origin is not None and leads_across(atoms, config.axis):
             raise ValueError(
                 "the model sees a plane, which no pressure moves; expected a structure that is not "
                 "periodic across it, or a cell that stays as it is"

@@ -9,8 +9,8 @@ import numpy as np
 import torch
 from ase.data import atomic_numbers, chemical_symbols
 
-from sikff.forcefield import ForceFieldConfig, FrameConfig
-from sikff.forcefield.environment import Frame
+from sikff.forcefield import EnvironmentConfig, ForceFieldConfig
+from sikff.forcefield.environment import Environment
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import VACUUM, Conditions
 from sikff.nn import PolynomialEnvelope
@@ -31,7 +31,7 @@ def complete_model(
     samples: Sequence[Sample],
     isolated: Mapping[str, float],
 ) -> tuple[ForceFieldConfig, list[str]]:
-    """Fills in atomic_energies, energy_scale, average_neighbours and the range of the frame
+    """Fills in atomic_energies, energy_scale, average_neighbours and the range of the environment
     (field_least, field_limit, height_limit) unless they are given.
 
     Args:
@@ -55,8 +55,8 @@ def complete_model(
         "atomic_energies": energies,
     }
     model = ForceFieldConfig(**filled)
-    frame, limits = frame_range(model, samples)
-    model = model.model_copy(update={"frame": frame})
+    environment, limits = environment_range(model, samples)
+    model = model.model_copy(update={"environment": environment})
     sources = [f"{e} {energies[e]:.4f}{'' if e in known else ' (fitted)'}" for e in elements]
     notes = [
         f"E0 (eV): {', '.join(sources)}",
@@ -74,42 +74,46 @@ def complete_model(
 
 
 def with_surfaces(settings: dict[str, Any], frames: Frames) -> dict[str, Any]:
-    """Adds the names of the surfaces in the training set to a frame with a plane that names none.
+    """Adds the names of the surfaces in the training set where a plane is given but no names.
 
     Args:
         settings: keys of ForceFieldConfig.
         frames: the training set.
     """
-    frame = FrameConfig.model_validate(settings.get("frame", {}))
-    if frame.plane_origin is None or frame.surfaces:
+    environment = EnvironmentConfig.model_validate(settings.get("environment", {}))
+    if environment.plane_origin is None or environment.surfaces:
         return settings
     named = {Conditions.of(atoms.info).surface for atoms in frames.atoms} - {None, VACUUM}
-    return settings | {"frame": frame.model_copy(update={"surfaces": tuple(sorted(named))})}
+    return settings | {
+        "environment": environment.model_copy(update={"surfaces": tuple(sorted(named))})
+    }
 
 
-def frame_range(
+def environment_range(
     model: ForceFieldConfig, samples: Sequence[Sample]
-) -> tuple[FrameConfig, list[str]]:
-    """The model's frame with the range of the fields and the lowest height of the samples, unless
-    they are given; and the two in words."""
-    frame, graphs = model.frame, [sample.graph for sample in samples]
-    seen = Frame(model).double()
+) -> tuple[EnvironmentConfig, list[str]]:
+    """The model's environment with the range of fields and the lowest height of the samples,
+    unless they are given; and the two in words."""
+    environment, graphs = model.environment, [sample.graph for sample in samples]
+    seen = Environment(model).double()
     found: dict[str, float] = {}
-    if frame.field and None in (frame.field_least, frame.field_limit):
+    if environment.field and None in (environment.field_least, environment.field_limit):
         strengths = torch.cat([seen.field_strengths(graph) for graph in graphs])
         found |= {"field_least": float(strengths.min()), "field_limit": float(strengths.max())}
-        found = {name: value for name, value in found.items() if getattr(frame, name) is None}
-    if frame.plane_origin is not None and frame.height_limit is None:
+        found = {name: value for name, value in found.items() if getattr(environment, name) is None}
+    if environment.plane_origin is not None and environment.height_limit is None:
         lowest = min(map(seen.lowest, graphs))
         if np.isfinite(lowest):
             found["height_limit"] = lowest
-    frame = frame.model_copy(update=found)
+    environment = environment.model_copy(update=found)
     words = []
     if found.keys() & {"field_least", "field_limit"}:
-        words.append(f"fields from {frame.field_least:.3g} to {frame.field_limit:.3g} V/Å")
+        words.append(
+            f"fields from {environment.field_least:.3g} to {environment.field_limit:.3g} V/Å"
+        )
     if "height_limit" in found:
-        words.append(f"heights from {frame.height_limit:.3g} Å")
-    return frame, words
+        words.append(f"heights from {environment.height_limit:.3g} Å")
+    return environment, words
 
 
 def isolated_energies(
@@ -122,7 +126,7 @@ def isolated_energies(
 
     Raises:
         ValueError: naming frames that are not single atoms, have no energy, or have another one
-            than an earlier frame of the element.
+            than an earlier structure of the element.
     """
     found: dict[str, float] = {}
     weakest: dict[str, float] = {}

@@ -61,9 +61,9 @@ def check_fields(frames: Frames, model: ForceFieldConfig) -> None:
     Raises:
         ValueError: naming the frames that have no electric field although the model reads it.
     """
-    if model.frame.field:
+    if model.environment.field:
         lacking = [p for p, a in enumerate(frames.atoms) if not a.info.keys() & set(FIELDS)]
-        frames.refuse(lacking, "model.frame.field is true but there is no electric_field")
+        frames.refuse(lacking, "model.environment.field is true but there is no electric_field")
 
 
 def check_units(frames: Frames, labels: Labels, isolated: Mapping[str, float]) -> None:

@@ -116,7 +116,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
         notes.append(f"note: no two atoms are within the cutoff ({model.cutoff:g} Å)")
     for key in unread_conditions(train, model):
         setting = "field" if key == FIELD else "plane_origin"
-        notes.append(f"structures have {key}; the model ignores it (model.frame.{setting})")
+        notes.append(f"structures have {key}; the model ignores it (model.environment.{setting})")
     counted = f"{len(train.atoms)} training and {len(valid.atoms)} validation structures"
     described = describe(train, data, needed, samples, valid)
     return Dataset(
@@ -176,7 +176,7 @@ def _unused(frames: Frames, data: DataConfig, needed: Sequence[str]) -> list[str
 
 def _through_plane(frames: Frames, model: ForceFieldConfig) -> list[str]:
     """Structures whose heights above the plane of a model change when their atoms are wrapped."""
-    if model.frame.plane_origin is None:
+    if model.environment.plane_origin is None:
         return []
     across = (leads_across(atoms, model.axis) for atoms in frames.atoms)
     places = [place for place, leads in enumerate(across) if leads]

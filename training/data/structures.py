@@ -17,7 +17,7 @@ import torch
 from ase.data import atomic_numbers
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.forcefield.environment import Frame
+from sikff.forcefield.environment import Environment
 from sikff.graph import AtomicGraph, check_finite, has_volume
 from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.graph.conditions import VACUUM, Conditions
@@ -240,7 +240,7 @@ def make_samples(frames: Frames, model: ForceFieldConfig, labels: Labels) -> lis
         ValueError: naming a frame that holds an unknown element or is under conditions that the
             model cannot answer for.
     """
-    frame = Frame(model)
+    frame = Environment(model)
     samples = []
     for place, atoms in enumerate(frames.atoms):
         with frames.naming(place):
@@ -251,7 +251,7 @@ def make_samples(frames: Frames, model: ForceFieldConfig, labels: Labels) -> lis
     return samples
 
 
-def seen_graph(atoms: ase.Atoms, model: ForceFieldConfig, frame: Frame) -> AtomicGraph:
+def seen_graph(atoms: ase.Atoms, model: ForceFieldConfig, frame: Environment) -> AtomicGraph:
     """The graph of a structure under the conditions in its `info` that the model reads.
 
     Args:
@@ -260,21 +260,21 @@ def seen_graph(atoms: ase.Atoms, model: ForceFieldConfig, frame: Frame) -> Atomi
     Raises:
         ValueError: for an unknown element, or conditions that the model cannot answer for.
     """
-    conditions = model.frame.seen(atoms.info)
+    conditions = model.environment.seen(atoms.info)
     frame.check(conditions)
     return AtomicGraph.from_atoms(
         atoms,
         model.cutoff,
         model.elements,
         conditions=conditions,
-        surfaces=model.frame.surfaces,
+        surfaces=model.environment.surfaces,
     )
 
 
 def unread_conditions(frames: Frames, model: ForceFieldConfig) -> list[str]:
     """Keys of conditions that some frames name and the model does not read."""
-    plane = model.frame.plane_origin is not None
-    read = dict(zip(CONDITIONS, (model.frame.field, plane, plane), strict=True))
+    plane = model.environment.plane_origin is not None
+    read = dict(zip(CONDITIONS, (model.environment.field, plane, plane), strict=True))
     named = {
         key
         for atoms in frames.atoms

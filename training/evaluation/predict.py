@@ -54,7 +54,7 @@ class Answer(NamedTuple):
 def reader(model: ForceField) -> Reader:
     """Models for which this is the same read the same graphs and refuse the same conditions."""
     config = model.config
-    return (*reach(model), config.frame.without_limits(), config.axis, config.group)
+    return (*reach(model), config.environment.without_limits(), config.axis, config.group)
 
 
 def answers(

@@ -22,7 +22,7 @@ from ..data.baselines import SAME_ENERGY, atomic_energies
 from ..data.batches import Sample, collate
 from .init_scales import set_scales
 
-CHANGES = ("group", "axis", "frame", "vacuum_group", "atomic_energies")
+CHANGES = ("group", "axis", "environment", "vacuum_group", "atomic_energies")
 LOOKED_AT = 32  # structures, before training
 FAR_OFF = 0.1  # eV per atom
 
@@ -90,14 +90,14 @@ def model_settings(
 
 
 def _target(trained: ForceFieldConfig, changes: Mapping[str, Any]) -> ForceFieldConfig:
-    """The model that a run makes of a trained one; the range of a frame is that of its data."""
+    """The model that a run makes of a trained one; its data tell the range of an environment."""
     energies = trained.atomic_energies | changes.get("atomic_energies", {})
-    frame = changes.get("frame", trained.frame.without_limits())
+    environment = changes.get("environment", trained.environment.without_limits())
     if changes.get("vacuum_group", trained.vacuum_group) == trained.vacuum_group:
         group = changes.get("group", trained.group)
-        target = restricted_config(trained, group, changes.get("axis"), frame)
+        target = restricted_config(trained, group, changes.get("axis"), environment)
         return target.model_copy(update={"atomic_energies": energies})
-    new = {**dict(trained), **changes, "frame": frame, "atomic_energies": energies}
+    new = {**dict(trained), **changes, "environment": environment, "atomic_energies": energies}
     target = ForceFieldConfig(**new)
     check_correction(trained, target)
     return target

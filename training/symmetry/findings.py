@@ -50,7 +50,7 @@ class Findings:
         source: what was looked at.
         group: the group to use.
         axis: of all axial and finite candidates, a unit vector.
-        frame: what models are to be told of the surroundings, as in ``model.frame`` of a training.
+        environment: as in ``model.environment`` of a training.
         candidates: the largest first.
         quantity: what the errors are of.
         axes: unit eigenvectors of the Lie matrix, as rows; empty if there is none.
@@ -63,7 +63,7 @@ class Findings:
     source: str
     group: str
     axis: tuple[float, float, float]
-    frame: dict[str, Any]
+    environment: dict[str, Any]
     candidates: tuple[Candidate, ...]
     quantity: str
     axes: tuple[tuple[float, ...], ...]
@@ -77,9 +77,9 @@ class Findings:
         """As under ``model`` of a training configuration."""
         group = SymmetryGroup(self.group, self.axis)
         settings: dict[str, Any] = {"group": self.group}
-        if self.frame or (group.order > 1 and group.lie_dimension < 3):
+        if self.environment or (group.order > 1 and group.lie_dimension < 3):
             settings["axis"] = list(self.axis)
-        return {**settings, "frame": self.frame} if self.frame else settings
+        return {**settings, "environment": self.environment} if self.environment else settings
 
     @property
     def recommendation(self) -> str:
@@ -122,7 +122,7 @@ def findings(
     source: str,
     group: str,
     axis: Array,
-    frame: dict[str, Any],
+    environment: dict[str, Any],
     candidates: tuple[Candidate, ...],
     lie: LieMatrix | None,
     notes: Sequence[str] = (),
@@ -133,7 +133,7 @@ def findings(
         source=source,
         group=group,
         axis=tuple(axis.tolist()),
-        frame=frame,
+        environment=environment,
         candidates=candidates,
         quantity=quantity,
         axes=() if lie is None else tuple(map(tuple, lie.axes.tolist())),

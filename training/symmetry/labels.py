@@ -59,17 +59,17 @@ def of_labels(
     axis, names = find_axis(lie, search, directions), by_size(search.groups or OF_DATA)
     if search.minutes:
         check_trainable(names)
-    frame: dict[str, Any] = {}
+    environment: dict[str, Any] = {}
     if len(directions) and angle(axis, directions[0]) < NEAR:
-        frame["field"] = True
+        environment["field"] = True
     if search.plane_origin is not None:
-        frame["plane_origin"] = list(search.plane_origin)
+        environment["plane_origin"] = list(search.plane_origin)
     train = None
     if search.minutes:
         train = force_field_trainings(
             frames,
             read_labels(frames, data, ["energy", "forces"]),
-            lambda name: _settings(name, axis, frame),
+            lambda name: _settings(name, axis, environment),
             minutes=search.minutes,
             seed=search.seed,
         )
@@ -91,10 +91,10 @@ def of_labels(
     chosen, candidates = judge(names, defects, train, report, on_copies)
     notes = [
         *notes_on_axis(lie, axis),
-        *_notes(pull, directions, frame, turned),
+        *_notes(pull, directions, environment, turned),
         *notes_on_groups(candidates, chosen, axis, turned),
     ]
-    told = _settings(chosen, axis, frame).get("frame", {})
+    told = _settings(chosen, axis, environment).get("environment", {})
     quantity = "mean absolute force error (meV/Å)"
     return findings(source, chosen, axis, told, candidates, lie, notes, quantity)
 
@@ -127,10 +127,10 @@ def lie_matrix_of_labels(frames: Frames, forces: Sequence[Array], threshold: flo
     return lie_matrix(found.T, size, threshold)
 
 
-def _settings(name: str, axis: Array, frame: Mapping[str, Any]) -> dict[str, Any]:
+def _settings(name: str, axis: Array, environment: Mapping[str, Any]) -> dict[str, Any]:
     """Of a model; it is told of the surroundings if its group keeps the axis."""
     settings = {"group": name, "axis": axis.tolist()}
-    return {**settings, "frame": frame} if keeps(about(name, axis), axis) else settings
+    return {**settings, "environment": environment} if keeps(about(name, axis), axis) else settings
 
 
 def _of_fields_apart(
@@ -166,16 +166,16 @@ def _pull(forces: Sequence[Array]) -> float:
 def _notes(
     pull: float,
     directions: Array,
-    frame: Mapping[str, Any],
+    environment: Mapping[str, Any],
     turned: Sequence[Copy],
 ) -> list[str]:
     """What the user should know of the surroundings."""
     notes = []
     if len(directions):
         shown = ", ".join(f"{x:.4f}" for x in directions[0])
-        known = "axial models read it" if "field" in frame else "that is not the axis"
+        known = "axial models read it" if "field" in environment else "that is not the axis"
         notes.append(f"there is an electric field along [{shown}]: {known}")
-    if pull > NET_FORCE and "plane_origin" not in frame:
+    if pull > NET_FORCE and "plane_origin" not in environment:
         notes.append(
             f"forces do not sum to zero ({pull:.1e} of their size), so something outside holds the "
             "atoms; if that is a plane, give a point of it (--plane-origin)"

@@ -55,8 +55,8 @@ def of_model(model: ForceField, frames: Frames, search: Search) -> Findings:
         f"force field of group {model.config.group}, measured on {len(frames.atoms)} structures of "
         f"{frames.source}; the surroundings stay as they are while atoms are turned"
     )
-    frame = model.config.frame.model_dump(mode="json", exclude_defaults=True)
-    return findings(source, chosen, axis, frame, candidates, lie)
+    environment = model.config.environment.model_dump(mode="json", exclude_defaults=True)
+    return findings(source, chosen, axis, environment, candidates, lie)
 
 
 class Measured:
@@ -72,7 +72,7 @@ class Measured:
         seed: of the turns.
 
     Raises:
-        ValueError: naming a frame that the model cannot answer for.
+        ValueError: naming an environment that the model cannot answer for.
     """
 
     def __init__(self, model: ForceField, frames: Frames, seed: int = 0) -> None:
@@ -84,7 +84,7 @@ class Measured:
         for place, turn in zip((int(p) % n for p in places), turns, strict=True):
             atoms = frames.atoms[place]
             with frames.naming(place):
-                graph = seen_graph(atoms, model.config, model.frame)
+                graph = seen_graph(atoms, model.config, model.environment)
             graphs.append(_turned(graph, turn, graph.positions.mean(dim=0)))
         self.graph = AtomicGraph.batch_of(graphs)
         self.forces = self._forces(self.graph)
@@ -123,15 +123,15 @@ class Measured:
 
     def _pivots(self) -> Tensor:
         """The points [B, 3] about which structures are turned."""
-        graph, frame = self.graph, self.model.frame
+        graph, environment = self.graph, self.model.environment
         counts = torch.bincount(graph.batch).unsqueeze(1)
         sums = torch.zeros(graph.n_graphs, 3, dtype=graph.positions.dtype)
         centres = sums.index_add(0, graph.batch, graph.positions) / counts
-        if not frame.has_plane:
+        if not environment.has_plane:
             return centres
-        heights = (centres - frame.origins(graph)) @ frame.normal
-        heights = heights - (frame.config.slit_width or 0.0) / 2
-        return centres - heights[:, None] * frame.normal
+        heights = (centres - environment.origins(graph)) @ environment.normal
+        heights = heights - (environment.config.slit_width or 0.0) / 2
+        return centres - heights[:, None] * environment.normal
 
 
 def best_axis(

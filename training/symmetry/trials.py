@@ -99,7 +99,7 @@ def force_field_trainings(
     Args:
         frames: structures.
         labels: their energies and forces.
-        settings: group, axis and frame of the model for a group.
+        settings: group, axis and environment of the model for a group.
         minutes: of each training.
         seed: of the split and the weights.
 

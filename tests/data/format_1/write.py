@@ -12,9 +12,9 @@ import torch
 from ase.build import molecule
 
 from sikff import ForceField, ForceFieldConfig, load
+from sikff.conditions import Conditions
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
-from sikff.graph.conditions import Conditions
 
 HERE = Path(__file__).parent
 SMALL = {

@@ -120,7 +120,7 @@ def test_one_number_is_a_field_along_the_axis(options: str) -> None:
 
 
 def test_a_free_axis_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) -> None:
-    force_field("O(3)", frame={"field": True}).save("field.sikff")
+    force_field("O(3)", environment={"field": True}).save("field.sikff")
     relax = ["relax", "field.sikff", "start.xyz", "--fmax", "1e3", *QUICK]
     assert main([*relax, "--field", "0.6", "--axis", "1,2,2"]) == 0
     assert read_structure("relaxed.extxyz").info["electric_field"] == pytest.approx([0.2, 0.4, 0.4])
@@ -129,8 +129,8 @@ def test_a_free_axis_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) 
 
 
 def test_the_surface_acts(capsys: pytest.CaptureFixture[str]) -> None:
-    frame = {"plane_origin": (0.0, 0.0, -2.0), "surfaces": ("graphene", "NaCl")}
-    model = force_field("C_inf_v", frame=frame)
+    environment = {"plane_origin": (0.0, 0.0, -2.0), "surfaces": ("graphene", "NaCl")}
+    model = force_field("C_inf_v", environment=environment)
     model.save("surface.sikff")
     given = ["--surface-origin", "0", "0", "-2.5", "--surface", "NaCl"]
     assert md(*given, "--trajectory", "a.traj", model="surface.sikff") == 0
@@ -159,9 +159,9 @@ def test_the_surface_acts(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_field_beyond_the_training_data_gets_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    force_field("C_inf_v", frame={"field": True, "field_least": 0.0, "field_limit": 0.5}).save(
-        "weak.sikff"
-    )
+    force_field(
+        "C_inf_v", environment={"field": True, "field_least": 0.0, "field_limit": 0.5}
+    ).save("weak.sikff")
     assert md("--field", "0.6", model="weak.sikff") == 0
     assert capsys.readouterr().err == (
         "sikff: warning: the electric field of 0.6 V/Å is beyond the training data of the model, "

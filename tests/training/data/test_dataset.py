@@ -85,9 +85,9 @@ def test_surfaces_are_those_that_the_frames_name(tmp_path: Path, config: TrainCo
     data = DataConfig(train=tmp_path / "at.xyz", valid=3, check_units=False)
 
     def named(**frame: object) -> tuple[str, ...]:
-        model = {"group": "C_inf_v", "frame": {"plane_origin": [0, 0, 0], **frame}}
+        model = {"group": "C_inf_v", "environment": {"plane_origin": [0, 0, 0], **frame}}
         run = config.model_copy(update={"data": data, "model": model})
-        return load_dataset(run).model.frame.surfaces
+        return load_dataset(run).model.environment.surfaces
 
     assert named() == ("Au", "Pt")
     assert named(surfaces=["Pt", "Cu", "Au"]) == ("Pt", "Cu", "Au")
@@ -142,7 +142,7 @@ def test_a_period_through_the_plane_is_said(config: TrainConfig) -> None:
         atoms.cell[0] += [0.0, 0.1, 0.0]
     path = config.output.with_name("slabs.xyz")
     ase.io.write(path, frames)
-    plane = {**config.model, "group": "C_inf_v", "frame": {"plane_origin": [0, 0, -3]}}
+    plane = {**config.model, "group": "C_inf_v", "environment": {"plane_origin": [0, 0, -3]}}
     for model, said in ((plane, True), (config.model, False)):
         run = changed(config, data={"train": path, "valid": path}, model=model)
         notes = [line for line in load_dataset(run).report if "through the plane" in line]

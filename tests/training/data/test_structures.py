@@ -247,7 +247,9 @@ def test_unknown_elements_and_missing_fields_name_their_frames(frames: list[ase.
     frames[4].calc.atoms = frames[4].copy()
     with pytest.raises(ValueError, match=r"holds Au, which the model does not know.* in frame 4"):
         sampled(frames)
-    model = ForceFieldConfig(elements=("Ni", "Cu", "Au"), group="SO(2)", frame={"field": True})
+    model = ForceFieldConfig(
+        elements=("Ni", "Cu", "Au"), group="SO(2)", environment={"field": True}
+    )
     for atoms in frames[1:]:
         atoms.info["electric_field"] = [0, 0, 1]
     with pytest.raises(ValueError, match="no electric_field in frame 0"):
@@ -266,7 +268,7 @@ def at_a_surface(number: int, **info: object) -> ase.Atoms:
 AXIAL = ForceFieldConfig(
     elements=("Ni", "Cu"),
     group="C_inf_v",
-    frame={"plane_origin": (0, 0, 0), "surfaces": ("Au", "NaCl"), "field": True},
+    environment={"plane_origin": (0, 0, 0), "surfaces": ("Au", "NaCl"), "field": True},
 )
 NONE = [0, 0, 0]
 
@@ -310,20 +312,20 @@ def test_the_range_of_the_data_is_kept_with_the_model() -> None:
     ]
     labels = labels_of(frames, ("energy",))
     samples = make_samples(Frames.of(frames), AXIAL, labels)
-    settings = AXIAL.model_dump(include={"elements", "group", "frame"})
+    settings = AXIAL.model_dump(include={"elements", "group", "environment"})
     model, notes = complete_model(settings, Frames.of(frames), labels, samples, {})
-    assert model.frame.field_least == pytest.approx(-0.4)
-    assert model.frame.field_limit == pytest.approx(0.2)
-    assert model.frame.height_limit == pytest.approx(2.0)
+    assert model.environment.field_least == pytest.approx(-0.4)
+    assert model.environment.field_limit == pytest.approx(0.2)
+    assert model.environment.height_limit == pytest.approx(2.0)
     assert "training data: fields from -0.4 to 0.2 V/Å, heights from 2 Å" in notes
-    settings["frame"] |= {"field_limit": 1.0, "height_limit": 0.0}
+    settings["environment"] |= {"field_limit": 1.0, "height_limit": 0.0}
     model, _ = complete_model(settings, Frames.of(frames), labels, samples, {})
-    assert (model.frame.field_limit, model.frame.height_limit) == (1.0, 0.0)
-    assert model.frame.field_least == pytest.approx(-0.4)
-    settings["frame"] |= {"field_limit": None, "field_least": -1.0}
+    assert (model.environment.field_limit, model.environment.height_limit) == (1.0, 0.0)
+    assert model.environment.field_least == pytest.approx(-0.4)
+    settings["environment"] |= {"field_limit": None, "field_least": -1.0}
     model, _ = complete_model(settings, Frames.of(frames), labels, samples, {})
-    assert model.frame.field_limit == pytest.approx(0.2)
-    assert model.frame.field_least == -1.0
+    assert model.environment.field_limit == pytest.approx(0.2)
+    assert model.environment.field_least == -1.0
 
 
 @pytest.mark.parametrize("origin", [[0, 0, 0], [0, 0, 1]])

@@ -11,7 +11,7 @@ import torch
 from sikff import ForceField, ForceFieldConfig
 from sikff.atomic_write import complete
 from sikff.calculators import SIKFFCalculator
-from sikff.forcefield import FrameConfig
+from sikff.forcefield import EnvironmentConfig
 from sikff.graph import AtomicGraph
 from sikff.training.data.structures import Frames
 from sikff.training.evaluation.evaluate import evaluate, write_json
@@ -101,7 +101,7 @@ def test_a_committee_is_compared_by_its_mean(model: ForceField, frames: list[ase
 def test_every_model_of_a_committee_must_answer_for_the_field(
     model: ForceField, frames: list[ase.Atoms]
 ) -> None:
-    settings = {"group": "C_inf_v", "frame": FrameConfig(field=True)}
+    settings = {"group": "C_inf_v", "environment": EnvironmentConfig(field=True)}
     upright, lying = (
         ForceField(model.config.model_copy(update={**settings, "axis": axis})).double()
         for axis in ((0.0, 0.0, 1.0), (1.0, 0.0, 0.0))

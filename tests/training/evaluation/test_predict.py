@@ -10,7 +10,7 @@ import torch
 
 from sikff import ForceField, ForceFieldConfig
 from sikff.calculators import SIKFFCalculator
-from sikff.forcefield import FrameConfig
+from sikff.forcefield import EnvironmentConfig
 from sikff.training.cli import main
 from sikff.training.config import DataConfig
 from sikff.training.data.labels import without_labels
@@ -130,7 +130,7 @@ def test_nothing_wrong_is_written(mixed: list[ase.Atoms]) -> None:
 
 
 def test_beyond_the_training_data_one_is_warned_once(mixed: list[ase.Atoms]) -> None:
-    model = model_of(0, frame=FrameConfig(field=True, field_limit=0.1))
+    model = model_of(0, environment=EnvironmentConfig(field=True, field_limit=0.1))
     for atoms in mixed:
         atoms.info["electric_field"] = [0.0, 0.0, 0.2]
         del atoms.info["REF_electric_field"]
@@ -140,9 +140,9 @@ def test_beyond_the_training_data_one_is_warned_once(mixed: list[ase.Atoms]) -> 
 
 
 def test_every_model_of_a_committee_must_answer_for_the_field(mixed: list[ase.Atoms]) -> None:
-    frame = FrameConfig(field=True)
+    frame = EnvironmentConfig(field=True)
     upright, lying = (
-        model_of(0, group="C_inf_v", axis=a, frame=frame) for a in ([0, 0, 1], [1, 0, 0])
+        model_of(0, group="C_inf_v", axis=a, environment=frame) for a in ([0, 0, 1], [1, 0, 0])
     )
     for atoms in mixed:
         del atoms.info["REF_electric_field"]

@@ -81,8 +81,8 @@ def assert_same(one: ForceField, other: ForceField, **conditions: Any) -> None:
     [
         {},
         {"group": "C_inf_v", "axis": (1, 2, 2)},
-        {"group": "C_inf_v", "frame": FIELD},
-        {"group": "SO(2)", "frame": FIELD, "vacuum_group": "O(3)"},
+        {"group": "C_inf_v", "environment": FIELD},
+        {"group": "SO(2)", "environment": FIELD, "vacuum_group": "O(3)"},
     ],
     ids=["as it is", "restricted", "in a field", "corrected"],
 )
@@ -93,15 +93,15 @@ def test_a_run_begins_with_the_trained_model(
     assert after.config.group == model.get("group", "O(3)")
     assert after.config.atomic_energies == before.config.atomic_energies
     assert after.provenance["before"]["made"] == "by hand"
-    conditions = {"field": (0.0, 0.0, 0.2)} if "frame" in model else {}
+    conditions = {"field": (0.0, 0.0, 0.2)} if "environment" in model else {}
     assert_same(before, after, **conditions)
 
 
 def test_it_learns_the_field(trained: Path, started: Started) -> None:
-    config = started(model={"group": "C_inf_v", "frame": FIELD}, lr=1e-3)
+    config = started(model={"group": "C_inf_v", "environment": FIELD}, lr=1e-3)
     model = load(fit(config))
     assert model.config.type_group == "O(3)"
-    assert model.config.frame.field_limit == pytest.approx(0.2)
+    assert model.config.environment.field_limit == pytest.approx(0.2)
     up, down = (predict(model, copper(), field=(0, 0, z)).energy for z in (0.2, -0.2))
     assert abs(float(up - down)) > 1e-6
     assert rows(config)[-1]["train_loss"] < rows(config)[0]["train_loss"]
@@ -109,7 +109,7 @@ def test_it_learns_the_field(trained: Path, started: Started) -> None:
 
 @pytest.mark.parametrize("freeze", [True, False])
 def test_a_frozen_vacuum_network_stays(trained: Path, started: Started, freeze: bool) -> None:
-    model = {"group": "C_inf_v", "frame": FIELD, "vacuum_group": "O(3)"}
+    model = {"group": "C_inf_v", "environment": FIELD, "vacuum_group": "O(3)"}
     path = fit(started(freeze, model, lr=1e-3, max_epochs=1))
     before, after = weights(trained), weights(path)
     same = [torch.equal(w, after[n.replace("network", "vacuum", 1)]) for n, w in before.items()]
@@ -123,10 +123,10 @@ def test_a_frame_needs_the_group_of_the_file_only() -> None:
     given = {
         "data": {"train": "a.xyz", "valid": 3},
         "max_epochs": 1,
-        "model": {"frame": {"field": True}},
+        "model": {"environment": {"field": True}},
     }
     assert TrainConfig(**given, start={"model": "a.sikff"}).model == given["model"]
-    plane = given | {"model": {"frame": {"plane_origin": [0, 0, 0]}}}
+    plane = given | {"model": {"environment": {"plane_origin": [0, 0, 0]}}}
     assert TrainConfig(**plane, start={"model": "a.sikff"}).model == plane["model"]
     with pytest.raises(ValidationError, match="keeps its normal"):
         TrainConfig(**plane)
@@ -181,7 +181,7 @@ def test_how_far_off_it_is_at_first(config: TrainConfig, trained: Path, started:
 def test_a_resumed_run_needs_the_first_file_no_more(
     trained: Path, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    model = {"group": "C_inf_v", "frame": FIELD}
+    model = {"group": "C_inf_v", "environment": FIELD}
     whole = weights(fit(started(model=model)))
     halved = started(model=model, output=trained.with_name("halved"))
     fit_two_epochs(halved, monkeypatch)
@@ -193,8 +193,11 @@ def test_a_resumed_run_needs_the_first_file_no_more(
 def test_what_cannot_be_started(trained: Path, started: Started, tmp_path: Path) -> None:
     for model, message in (
         ({"channels": 8}, r"model.channels is 8, but .*trained.sikff', where it is 2; leave"),
-        ({"group": "C3", "vacuum_group": "SO(3)", "frame": FIELD}, "cannot be the vacuum network"),
-        ({"group": "D_inf_h", "frame": FIELD}, "reads a field that the group turns"),
+        (
+            {"group": "C3", "vacuum_group": "SO(3)", "environment": FIELD},
+            "cannot be the vacuum network",
+        ),
+        ({"group": "D_inf_h", "environment": FIELD}, "reads a field that the group turns"),
         ({"elements": ("Cu",)}, r"model.elements is \('Cu',\), but"),
     ):
         with pytest.raises(ValueError, match=message):
@@ -226,12 +229,12 @@ def test_the_command(
     path = tmp_path / "train.yaml"
     path.write_text(f"data: {{train: {started().data.train}, valid: 3}}\nmax_epochs: 1\n")
     settings = [str(path), f"output={tmp_path / 'tuned'}", "dtype=float64", "--quiet"]
-    assert cli.main(["train", *settings, "--restrict", "C_inf_v"]) == 2
+    assert cli(["train", *settings, "--restrict", "C_inf_v"]) == 2
     assert "name it with --from MODEL" in capsys.readouterr().err
-    options = ["--from", str(trained), "--restrict", "C_inf_v", "model.frame.field=true"]
-    assert cli.main(["train", *settings, *options]) == 0
+    options = ["--from", str(trained), "--restrict", "C_inf_v", "model.environment.field=true"]
+    assert cli(["train", *settings, *options]) == 0
     model = load(tmp_path / "tuned" / "model.sikff")
     assert (model.config.group, model.config.type_group) == ("C_inf_v", "O(3)")
-    assert cli.main(["info", str(tmp_path / "tuned" / "model.sikff")]) == 0
+    assert cli(["info", str(tmp_path / "tuned" / "model.sikff")]) == 0
     assert "C_inf_v about [0.0, 0.0, 1.0], restricted from O(3)" in capsys.readouterr().out
-    np.testing.assert_allclose(model.frame.field_directions, [[0, 0, 1]])
+    np.testing.assert_allclose(model.environment.field_directions, [[0, 0, 1]])

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 
 from runs import changed
 from sikff import load
-from sikff.forcefield import ForceField, ForceFieldConfig, FrameConfig
+from sikff.forcefield import EnvironmentConfig, ForceField, ForceFieldConfig
 from sikff.graph import AtomicGraph
 from sikff.training.config import TrainConfig
 from sikff.training.data.dataset import load_dataset
@@ -69,8 +69,8 @@ def test_messages_and_products_are_of_order_one(group: str) -> None:
 
 
 def test_only_networks_that_are_named_are_scaled() -> None:
-    frame = FrameConfig(plane_origin=(0, 0, 0))
-    model = built("C_inf_v", vacuum_group="O(3)", frame=frame)
+    environment = EnvironmentConfig(plane_origin=(0, 0, 0))
+    model = built("C_inf_v", vacuum_group="O(3)", environment=environment)
     assert model.vacuum is not None
     before = sizes(model, crystal(0))
     set_scales(model, [model.network], [crystal(0)])

@@ -30,8 +30,8 @@ from tolerances import TOLERANCES
 LIMITS = TOLERANCES[torch.float64]
 MODELS: dict[str, dict[str, Any]] = {
     "O(3)": {},
-    "C_inf_v": {"frame": {"field": True}},
-    "SO(2)": {"frame": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
+    "C_inf_v": {"environment": {"field": True}},
+    "SO(2)": {"environment": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
     "C6v": {"zbl": True},
 }
 STRUCTURES = {

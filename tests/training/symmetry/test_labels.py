@@ -49,14 +49,14 @@ def test_a_field_along_a_hidden_axis() -> None:
     found = of_labels(methanol(0.257, TURN), NO_TRAINING)
     assert found.group == "C_inf_v"
     assert angle(np.array(found.axis), TURN[:, 2]) < 0.5
-    assert "frame" not in found.settings
+    assert "environment" not in found.settings
 
 
 def test_a_field_that_is_told() -> None:
     """Models are to read it, and the axis is exactly its direction."""
     found = of_labels(methanol(0.514), NO_TRAINING)
     assert found.recommendation == (
-        "model: {group: C_inf_v, axis: [0.0, 0.0, 1.0], frame: {field: true}}"
+        "model: {group: C_inf_v, axis: [0.0, 0.0, 1.0], environment: {field: true}}"
     )
 
 
@@ -75,7 +75,11 @@ def test_fields_along_several_lines_are_a_vector() -> None:
         atoms.info["electric_field"] = TURN @ atoms.info["electric_field"]
     both = Frames.of(frames.atoms + other.atoms)
     found = of_labels(both, NO_TRAINING)
-    assert found.settings == {"group": "O(3)", "axis": [0.0, 0.0, 1.0], "frame": {"field": True}}
+    assert found.settings == {
+        "group": "O(3)",
+        "axis": [0.0, 0.0, 1.0],
+        "environment": {"field": True},
+    }
     for atoms in other.atoms:
         atoms.info["electric_field"] = atoms.info["electric_field"][[1, 2, 0]]
     assert of_labels(both, NO_TRAINING).group == "C1"

@@ -51,13 +51,13 @@ def test_derivatives_are_torques() -> None:
 
 
 def test_a_plane_and_a_field_stay_where_they_are() -> None:
-    plane = force_field("C_inf_v", frame={"plane_origin": (0.0, 0.0, -3.0)})
+    plane = force_field("C_inf_v", environment={"plane_origin": (0.0, 0.0, -3.0)})
     found = of_model(plane, FRAMES, Search(groups=("O(3)", "C_inf_v", "SO(2)")))
     assert found.group == "C_inf_v"
-    assert found.settings["frame"] == {"plane_origin": [0.0, 0.0, -3.0]}
+    assert found.settings["environment"] == {"plane_origin": [0.0, 0.0, -3.0]}
     frames = Frames.of([ethanol(0)])
     frames.atoms[0].info["electric_field"] = (0.2 * UNIT).tolist()
-    vector = force_field("O(3)", frame={"field": True})
+    vector = force_field("O(3)", environment={"field": True})
     found = of_model(vector, frames, Search(groups=("O(3)", "C_inf_v", "SO(2)")))
     assert found.group == "C_inf_v" and angle(np.array(found.axis), UNIT) < 0.01
 
@@ -65,7 +65,7 @@ def test_a_plane_and_a_field_stay_where_they_are() -> None:
 @pytest.mark.parametrize("sign", [1, -1])
 def test_a_slit_is_turned_about_its_middle(sign: int) -> None:
     slit = {"plane_origin": (0.0, 0.0, -sign * 4.0), "slit_width": 8.0}
-    model = force_field("D_inf_h", axis=(0, 0, sign), frame=slit)
+    model = force_field("D_inf_h", axis=(0, 0, sign), environment=slit)
     measured = Measured(model, FRAMES)
     assert measured.defect(model.group) < TOLERANCES[model.dtype].equivariance
     assert measured.defect(SymmetryGroup("SO(3)")) > 1e-3
