@@ -25,7 +25,7 @@ from sikff.engines.recorder import NotReplayableError
 from sikff.engines.replay import Replay
 from sikff.forcefield.chunks import are_small
 from sikff.forcefield.energy import EnergyModel, Prediction, strained, stresses
-from sikff.forcefield.network import ForceField
+from sikff.forcefield.force_field import ForceField
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from sikff.nn.neighbour_table import neighbour_layout

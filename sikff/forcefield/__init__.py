@@ -2,8 +2,7 @@
 
 from sikff.forcefield.config import EnvironmentConfig, ForceFieldConfig
 from sikff.forcefield.energy import EnergyModel, Prediction
-from sikff.forcefield.model_file import load
-from sikff.forcefield.network import ForceField
+from sikff.forcefield.force_field import ForceField, load
 
 __all__ = [
     "EnergyModel",

@@ -1,5 +1,8 @@
 """The environment: what is outside the molecules, as attributes of atoms."""
 
+from collections.abc import Sequence
+
+import ase
 import numpy as np
 import torch
 from torch import Tensor
@@ -8,9 +11,11 @@ from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import VACUUM, Conditions
+from sikff.groups.group import unit_vector
 from sikff.nn.constants import Tabulated
 
 HEIGHT_FUNCTIONS = 8
+ACROSS = 1e-3  # Å; less is no component of a cell vector
 
 
 class Environment(Tabulated):
@@ -174,3 +179,8 @@ class Environment(Tabulated):
     def vectors(self, graph: AtomicGraph) -> Tensor:
         """The covariant attribute [N, 3]: the field of each atom's structure."""
         return graph.field.to(self.directions.dtype)[graph.batch]
+
+
+def leads_across(atoms: ase.Atoms, axis: Sequence[float] | np.ndarray) -> bool:
+    """Whether a periodic direction leads through planes across this axis."""
+    return bool((abs(atoms.cell.array[atoms.pbc] @ unit_vector(axis)) > ACROSS).any())

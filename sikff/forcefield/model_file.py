@@ -15,7 +15,6 @@ from safetensors.torch import save as serialised
 
 from sikff.atomic_write import complete
 from sikff.forcefield.config import ForceFieldConfig
-from sikff.forcefield.network import ForceField
 from sikff.nn.constants import Tabulated
 
 FORMAT = "sikff-forcefield"
@@ -64,29 +63,36 @@ def fingerprint(model: torch.nn.Module) -> dict[str, float]:
     }
 
 
-def save(model: ForceField, path: str | Path, provenance: JSON | None = None) -> None:
+def save(
+    module: torch.nn.Module,
+    path: str | Path,
+    config: ForceFieldConfig,
+    dtype: torch.dtype,
+    provenance: JSON,
+) -> None:
     """Write a model file. It appears under its name only when complete.
 
     Args:
-        model: the force field.
+        module: the weights.
         path: the file, usually ``*.sikff``.
-        provenance: anything JSON that says where the model comes from (kept if None).
+        config: from which the model can be built.
+        dtype: of the weights.
+        provenance: anything JSON that says where the model comes from.
 
     Raises:
         OSError: if it cannot be written; a file that was there before is kept.
     """
-    path = Path(path)
     header = {
         "format": FORMAT,
         "format_version": FORMAT_VERSION,
-        "dtype": str(model.dtype).removeprefix("torch."),
-        "config": model.config.model_dump(mode="json"),
+        "dtype": str(dtype).removeprefix("torch."),
+        "config": config.model_dump(mode="json"),
         "units": UNITS,
         "conventions": CONVENTIONS,
-        "tables": fingerprint(model),
-        "provenance": model.provenance if provenance is None else provenance,
+        "tables": fingerprint(module),
+        "provenance": provenance,
     }
-    tensors = {k: v.detach().cpu().contiguous() for k, v in model.state_dict().items()}
+    tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     content = serialised(tensors, metadata={"sikff": json.dumps(header)})
     with complete(path) as temporary:
         temporary.write_bytes(content)
@@ -135,44 +141,22 @@ def chosen_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
     return torch.float32 if name == "float32" else torch.float64
 
 
-def load(
-    path: str | Path, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None
-) -> ForceField:
-    """Read a model file.
-
-    Args:
-        path: a file written by ``model.save``, of this version of sikff or an older one.
-        device: where the model goes.
-        dtype: "float32", "float64" or the torch dtype; None: as stored.
-
-    Returns:
-        The model, in evaluation mode.
+def load_weights(module: torch.nn.Module, path: Path, header: Header, tensors: Tensors) -> None:
+    """Give a module that was built from a file's config, in its dtype, the weights of the file.
 
     Raises:
-        FileNotFoundError, PermissionError: no such file, or not for this user.
-        ValueError: not a model file, damaged, newer than this version of sikff, or built on other
-            tables than this version makes; another dtype.
+        ValueError: if this version of sikff builds other tables than the file was made with, or the
+            weights do not fit.
     """
-    path = Path(path)
-    header, tensors = _read(path)
-    stored = getattr(torch, header.dtype)
-    wanted = chosen_dtype(dtype) or stored
-    if sum(tensor.numel() for tensor in tensors.values()) < fewest_weights(header.config):
-        raise _damaged(path, "fewer weights than its config asks for")
-    with torch.random.fork_rng(devices=[]):
-        model = ForceField(header.config)
-    model.to(stored)
-    built, known = fingerprint(model), header.tables
+    built, known = fingerprint(module), header.tables
     common = built.keys() & known.keys()  # layers of two versions may arrange theirs differently
     if not common or any(abs(built[k] - known[k]) > 1e-6 * (1 + abs(known[k])) for k in common):
         raise ValueError(
             f"{str(path)!r} was made with other group-theoretical tables than this version of "
             "sikff builds; load it with the version that wrote it"
         )
-    _check_weights(path, tensors, model.state_dict())
-    model.load_state_dict(tensors)
-    model.provenance = header.provenance
-    return model.to(device, wanted).eval()
+    _check_weights(path, tensors, module.state_dict())
+    module.load_state_dict(tensors)
 
 
 def fewest_weights(config: ForceFieldConfig) -> int:
@@ -184,8 +168,12 @@ def fewest_weights(config: ForceFieldConfig) -> int:
     return config.layers * (kernel + update)
 
 
-def _read(path: Path) -> tuple[Header, Tensors]:
-    """Header and weights in the present format, whatever the format of the file."""
+def read(path: Path) -> tuple[Header, Tensors]:
+    """Header and weights in the present format, whatever the format of the file.
+
+    Raises:
+        FileNotFoundError, PermissionError, ValueError: see :func:`sikff.load`.
+    """
     header = read_header(path)
     steps = range(header["format_version"], FORMAT_VERSION)
     if not all(version in UPGRADES for version in steps):
@@ -198,13 +186,16 @@ def _read(path: Path) -> tuple[Header, Tensors]:
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         for version in steps:
             header, tensors = UPGRADES[version](header, tensors)
-        return Header.model_validate(header), tensors
+        valid = Header.model_validate(header)
     except ValidationError as error:
         first = error.errors()[0]
         place = ".".join(map(str, first["loc"]))
         raise _damaged(path, f"{place}: {first['msg']}") from error
     except (SafetensorError, LookupError, TypeError, ValueError, AttributeError) as error:
         raise _damaged(path, repr(error)) from error
+    if sum(tensor.numel() for tensor in tensors.values()) < fewest_weights(valid.config):
+        raise _damaged(path, "fewer weights than its config asks for")
+    return valid, tensors
 
 
 def _check_weights(path: Path, stored: Tensors, built: Tensors) -> None:

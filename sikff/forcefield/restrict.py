@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import copy
 from collections.abc import Sequence
 from typing import cast
 
@@ -12,7 +11,7 @@ from torch import Tensor
 from sikff.forcefield.config import EnvironmentConfig, ForceFieldConfig
 from sikff.forcefield.environment import HEIGHT_FUNCTIONS, Environment
 from sikff.forcefield.interaction import Interaction
-from sikff.forcefield.network import ForceField, Network
+from sikff.forcefield.network import Network
 from sikff.groups import SymmetryGroup
 from sikff.groups.classify import SAME
 from sikff.groups.group import unit_vector
@@ -27,32 +26,6 @@ from sikff.nn.restriction import (
 )
 
 CORRECTED = {"group", "axis", "environment", "vacuum_group", "type_group", "atomic_energies"}
-
-
-def restrict(
-    model: ForceField,
-    group: str,
-    axis: Sequence[float] | None = None,
-    environment: EnvironmentConfig | None = None,
-) -> ForceField:
-    """See :meth:`ForceField.restrict`."""
-    return restricted(model, restricted_config(model.config, group, axis, environment))
-
-
-def restricted(model: ForceField, config: ForceFieldConfig) -> ForceField:
-    """The same, for the result of :func:`restricted_config`, in which the E0s may be others."""
-    old = copy.deepcopy(model).cpu().double().requires_grad_(False)
-    with torch.random.fork_rng(devices=[]):
-        new = ForceField(config).double()
-    same = config.symmetry_group == old.config.symmetry_group
-    if same and new.environment.n_scalars == old.environment.n_scalars:
-        new.load_state_dict(old.state_dict())
-        new.provenance = model.provenance
-    else:
-        _fill(old, new)
-        before = model.provenance.get("restricted_from", [])
-        new.provenance = {**model.provenance, "restricted_from": [*before, model.config.group]}
-    return new.to(next(model.parameters()).device, model.dtype).train(model.training)
 
 
 def restricted_config(
@@ -103,32 +76,6 @@ def restricted_config(
     return changed
 
 
-def corrected(vacuum: ForceField, config: ForceFieldConfig) -> ForceField:
-    """A model with ``vacuum_group`` that starts from a trained model of that group.
-
-    The vacuum network is that of the trained model; the network in the environment returns zero
-    until it is trained, so that the new model predicts what the trained one does.
-
-    Args:
-        vacuum: the trained model.
-        config: as that of the trained model, but for group, axis, environment, vacuum_group
-            and E0s.
-
-    Raises:
-        ValueError: see :func:`check_correction`.
-    """
-    check_correction(vacuum.config, config)
-    model = ForceField(config).double()
-    if model.vacuum is not None:
-        model.vacuum.load_state_dict(vacuum.network.state_dict())
-    for readout in model.network.readouts:
-        _silence(cast(MLP, readout))
-    if model.one_body is not None:
-        _silence(model.one_body)
-    model.provenance = vacuum.provenance
-    return model.to(next(vacuum.parameters()).device, vacuum.dtype).train(vacuum.training)
-
-
 def check_correction(vacuum: ForceFieldConfig, config: ForceFieldConfig) -> None:
     """Refuses a trained model that cannot be the vacuum network of a model.
 
@@ -153,14 +100,14 @@ def check_correction(vacuum: ForceFieldConfig, config: ForceFieldConfig) -> None
         )
 
 
-def _silence(mlp: MLP) -> None:
+def silence(mlp: MLP) -> None:
     """Makes a network return zeros until it is trained."""
     mlp.weights[-1].data.zero_()
     if mlp.biases is not None:
         mlp.biases[-1].data.zero_()
 
 
-def _attributes(old: Environment, new: Environment) -> Tensor:
+def attribute_map(old: Environment, new: Environment) -> Tensor:
     """Takes the invariant attributes of the new environment (rows) to those of the old one."""
     if not old.n_scalars:
         return torch.zeros(new.n_scalars, 0, dtype=torch.float64)
@@ -175,24 +122,11 @@ def _attributes(old: Environment, new: Environment) -> Tensor:
     )
 
 
-def _fill(old: ForceField, new: ForceField) -> None:
-    """Gives ``new`` the weights with which it predicts what ``old`` does; both float64."""
-    attributes = _attributes(old.environment, new.environment)
-    _restrict_network(old.network, new.network, attributes, old.vacuum is not None)
-    if old.vacuum is not None and new.vacuum is not None:
-        new.vacuum.load_state_dict(old.vacuum.state_dict())
-    if old.one_body is not None and new.one_body is not None:
-        inputs = _and_species(len(old.elements), attributes)
-        restrict_mlp(old.one_body, new.one_body, inputs, attributes.T)
-    elif new.one_body is not None:
-        _silence(new.one_body)
-
-
-def _and_species(n_species: int, attributes: Tensor) -> Tensor:
+def and_species(n_species: int, attributes: Tensor) -> Tensor:
     return torch.block_diag(torch.eye(n_species, dtype=torch.float64), attributes)
 
 
-def _restrict_network(old: Network, new: Network, attributes: Tensor, one_each: bool) -> None:
+def restrict_network(old: Network, new: Network, attributes: Tensor, one_each: bool) -> None:
     """Gives ``new`` the weights with which it returns what ``old`` does.
 
     Args:
@@ -200,11 +134,11 @@ def _restrict_network(old: Network, new: Network, attributes: Tensor, one_each: 
         one_each: whether the networks return a factor for each attribute.
     """
     n_species, s = old.embedding.shape
-    node = _and_species(n_species, attributes)
+    node = and_species(n_species, attributes)
     new.embedding.data.copy_(old.embedding)
     restrict_mlp(old.start, new.start, node)
     for before, after in zip(old.interactions, new.interactions, strict=True):
-        edge = _and_species(2 * s, attributes)
+        edge = and_species(2 * s, attributes)
         _restrict_interaction(cast(Interaction, before), cast(Interaction, after), node, edge)
     layers = zip(old.interactions, old.readouts, new.readouts, strict=True)
     for interaction, before, after in layers:

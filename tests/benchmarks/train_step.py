@@ -20,9 +20,10 @@ import torch
 from sikff.forcefield import ForceField
 from sikff.training.config import TrainConfig, read_config
 from sikff.training.data.batches import Batch
+from sikff.training.evaluation.metrics import errors
 from sikff.training.fitting.finetune import initial_model
 from sikff.training.fitting.loaders import Loaders
-from sikff.training.fitting.losses import errors, loss
+from sikff.training.fitting.losses import loss
 from sikff.training.fitting.soap import SOAP
 from sikff.training.fitting.static import CompiledTraining, room_for
 

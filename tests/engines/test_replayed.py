@@ -11,7 +11,7 @@ import torch
 from force_fields import crystal, ethanol, force_field, graph_of
 from sikff.engines import Replayed, static
 from sikff.engines.padding import Rows
-from sikff.forcefield.network import ForceField
+from sikff.forcefield.force_field import ForceField
 from sikff.graph import AtomicGraph
 from symmetry_cases import relative_error
 from tolerances import TOLERANCES

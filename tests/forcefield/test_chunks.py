@@ -9,7 +9,7 @@ import torch
 from ase.build import molecule
 
 from force_fields import crystal, force_field, graph_of
-from sikff.forcefield import network
+from sikff.forcefield import force_field as force_field_module
 from sikff.forcefield.chunks import BYTES_AT_ONCE, BYTES_KEPT, Parts, in_parts
 from sikff.forcefield.interaction import Interaction
 from sikff.nn import NeighbourLayout, neighbour_layout
@@ -33,7 +33,7 @@ def cut(monkeypatch: pytest.MonkeyPatch, places: int, keep: float) -> None:
     def in_so_many(layout: NeighbourLayout, *_: object) -> Parts:
         return Parts(layout, places, kept=int(keep * layout.n_places))
 
-    monkeypatch.setattr(network, "in_parts", in_so_many)
+    monkeypatch.setattr(force_field_module, "in_parts", in_so_many)
 
 
 def interactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:

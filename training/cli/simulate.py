@@ -106,7 +106,7 @@ def _start(options: Namespace, models: list[Path]) -> ase.Atoms:
 
 def _refuse_to_strain(atoms: ase.Atoms) -> None:
     """Refuses to strain a cell across a plane, which would stay where it is."""
-    from ..simulation.structure_files import leads_across
+    from sikff.forcefield.environment import leads_across
 
     for config in (model.config for model in atoms.calc.models):
         if config.environment.plane_origin is not None and leads_across(atoms, config.axis):

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from sikff.graph import AtomicGraph
 
-from ..fitting.losses import Targets
+from .targets import Targets
 
 
 @dataclass(frozen=True)

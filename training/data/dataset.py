@@ -10,12 +10,10 @@ from pathlib import Path
 import numpy as np
 
 from sikff.forcefield import ForceFieldConfig
+from sikff.forcefield.environment import leads_across
 from sikff.graph.conditions import FIELD
 
 from ..config import DataConfig, TrainConfig
-from ..fitting.finetune import model_settings
-from ..fitting.losses import Targets
-from ..simulation.structure_files import leads_across
 from .baselines import complete_model, isolated_energies, with_surfaces
 from .batches import Sample
 from .check_labels import (
@@ -25,6 +23,7 @@ from .check_labels import (
     check_units,
 )
 from .labels import has_label
+from .model_settings import model_settings
 from .report import describe
 from .structures import (
     Frames,
@@ -37,6 +36,7 @@ from .structures import (
     split_validation,
     unread_conditions,
 )
+from .targets import Targets
 
 PARTIAL = ("stress",)  # labels that structures may lack
 

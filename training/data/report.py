@@ -9,11 +9,11 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..config import DataConfig
-from ..fitting.losses import Targets
 from .baselines import atomic_energies, compositions
 from .batches import Sample
 from .labels import Label
 from .structures import Frames, elements_of, find_labels, structure_key
+from .targets import Targets
 
 UNITS = {"energy": "eV per atom", "forces": "eV/Å", "stress": "eV/Å^3"}
 SAME = {"energy": 1e-3, "forces": 1e-2, "stress": 1e-3}  # how far labels of one structure agree

@@ -23,9 +23,9 @@ from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.graph.conditions import VACUUM, Conditions
 
 from ..config import DataConfig
-from ..fitting.losses import Targets
 from .batches import Sample
 from .labels import KEYS, SHAPES, Label, find_label, suggestions
+from .targets import Targets
 
 ISOLATED = ("IsolatedAtom", "isolated_atom")
 DATABASES = (".db", ".json")

@@ -27,8 +27,8 @@ from ..data.structures import (
     read_labels,
     split_isolated,
 )
-from ..fitting.losses import Targets, errors, labelled
-from .metrics import Metrics
+from ..data.targets import Targets, labelled
+from .metrics import Metrics, errors
 from .predict import answers, reader
 
 

@@ -3,19 +3,40 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 
-from ..fitting.losses import Errors, Targets, labelled
+from ..data.targets import Targets, labelled
 
 _NAMES = {
     "energy": "energy_{}_mev_per_atom",
     "forces": "force_{}_mev_per_a",
     "stress": "stress_{}_mev_per_a3",
 }
+
+
+class Errors(NamedTuple):
+    """Prediction - label; zero where there is no label."""
+
+    energy: Tensor | None  # [B] eV per atom
+    forces: Tensor | None  # [N, 3] eV/Å
+    stress: Tensor | None  # [B, 3, 3] eV/Å^3
+
+
+def errors(prediction: Prediction, targets: Targets, graph: AtomicGraph) -> Errors:
+    """Errors of everything that is predicted and has a label."""
+    atoms = torch.bincount(graph.batch, minlength=graph.n_graphs)
+    energy = _difference(prediction.energy, targets.energy)
+    return Errors(
+        None if energy is None else energy / atoms,
+        _difference(prediction.forces, targets.forces),
+        _difference(prediction.stress, targets.stress),
+    )
 
 
 class Metrics:
@@ -75,3 +96,9 @@ def _sums(error: Tensor) -> Tensor:
     flat = error.detach().double().reshape(len(error), -1)
     number = torch.full_like(flat[:, 0], flat.shape[1])
     return torch.stack([flat.abs().sum(1), flat.square().sum(1), number], dim=1)
+
+
+def _difference(said: Tensor | None, true: Tensor | None) -> Tensor | None:
+    if said is None or true is None:
+        return None
+    return torch.where(true.isnan(), 0.0, said - true)

@@ -22,7 +22,7 @@ from sikff.graph.conditions import Conditions
 from ..data.batches import Batches, Sample
 from ..data.labels import without_labels
 from ..data.structures import Frames, make_samples
-from ..fitting.losses import Targets
+from ..data.targets import Targets
 
 Reader = tuple[Any, ...]
 

@@ -20,9 +20,10 @@ from sikff.forcefield.chunks import are_small
 
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset
+from ..data.model_settings import keep_start
 from ..evaluation.evaluate import evaluate
 from ..evaluation.plots import learning_curves, parity, read_log, save_figure
-from .finetune import errors_at_start, initial_model, keep_start
+from .finetune import errors_at_start, initial_model
 from .loaders import Loaders
 from .module import FitModule
 from .progress import RunProgress

@@ -2,50 +2,11 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple
-
 import torch
 from torch import Tensor
 
-from sikff.forcefield import Prediction
-from sikff.graph import AtomicGraph
-
 from ..config import LossConfig
-
-
-class Targets(NamedTuple):
-    """Labels of B structures of N atoms in all; None where they are not needed.
-
-    A structure that lacks a label has NaN in its place.
-    """
-
-    energy: Tensor | None = None  # [B] eV, float64
-    forces: Tensor | None = None  # [N, 3] eV/Å
-    stress: Tensor | None = None  # [B, 3, 3] eV/Å^3
-
-
-class Errors(NamedTuple):
-    """Prediction - label; zero where there is no label."""
-
-    energy: Tensor | None  # [B] eV per atom
-    forces: Tensor | None  # [N, 3] eV/Å
-    stress: Tensor | None  # [B, 3, 3] eV/Å^3
-
-
-def labelled(target: Tensor) -> Tensor:
-    """Which of n rows have a label, bool [n]."""
-    return ~target.reshape(len(target), -1).isnan().any(dim=1)
-
-
-def errors(prediction: Prediction, targets: Targets, graph: AtomicGraph) -> Errors:
-    """Errors of everything that is predicted and has a label."""
-    atoms = torch.bincount(graph.batch, minlength=graph.n_graphs)
-    energy = _difference(prediction.energy, targets.energy)
-    return Errors(
-        None if energy is None else energy / atoms,
-        _difference(prediction.forces, targets.forces),
-        _difference(prediction.stress, targets.stress),
-    )
+from ..evaluation.metrics import Errors
 
 
 def loss(
@@ -76,12 +37,6 @@ def loss(
             summed = _summed_loss(error, config, getattr(counted, name))
             terms.append(weight * summed / sizes[name])
     return torch.stack(terms).sum()
-
-
-def _difference(said: Tensor | None, true: Tensor | None) -> Tensor | None:
-    if said is None or true is None:
-        return None
-    return torch.where(true.isnan(), 0.0, said - true)
 
 
 def _summed_loss(error: Tensor, config: LossConfig, weights: Tensor | None) -> Tensor:

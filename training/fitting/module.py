@@ -21,9 +21,9 @@ from sikff.forcefield.chunks import keep_freed_memory
 
 from ..config import TrainConfig
 from ..data.batches import Batch
-from ..evaluation.metrics import Metrics
+from ..evaluation.metrics import Metrics, errors
 from .log import RunLog
-from .losses import errors, loss
+from .losses import loss
 from .schedule import Patience, cosine_factor, warm_up_factor
 from .soap import SOAP
 from .static import CompiledTraining

@@ -20,8 +20,10 @@ from ase.md.verlet import VelocityVerlet
 from ase.optimize import BFGS, FIRE
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from sikff.forcefield.environment import ACROSS
+
 from ..config import Count, NonNegative, Positive
-from .structure_files import ACROSS, frame_writer
+from .structure_files import frame_writer
 
 COLUMNS = ("step", "time_fs", "temperature_K", "epot_eV", "ekin_eV", "etot_eV")
 OF_CELL = ("volume_A3", "pressure_GPa")

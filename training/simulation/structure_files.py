@@ -9,14 +9,10 @@ from pathlib import Path
 
 import ase
 import ase.io
-import numpy as np
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from ase.io.trajectory import Trajectory
 
 from sikff.atomic_write import complete
-from sikff.groups.group import unit_vector
-
-ACROSS = 1e-3  # Å; less is no component of a cell vector
 
 
 def read_structure(path: str | Path) -> ase.Atoms:
@@ -94,11 +90,6 @@ def frame_writer(atoms: ase.Atoms, path: str | Path | None) -> Iterator[Callable
                 file.flush()
 
             yield write
-
-
-def leads_across(atoms: ase.Atoms, axis: Sequence[float] | np.ndarray) -> bool:
-    """Whether a periodic direction leads through planes across this axis."""
-    return bool((abs(atoms.cell.array[atoms.pbc] @ unit_vector(axis)) > ACROSS).any())
 
 
 def _warn_of_loss(path: Path, atoms: ase.Atoms) -> None:

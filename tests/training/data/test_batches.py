@@ -8,7 +8,7 @@ import torch
 
 from sikff.graph import AtomicGraph
 from sikff.training.data.batches import Batches, Sample
-from sikff.training.fitting.losses import Targets
+from sikff.training.data.targets import Targets
 
 
 @pytest.fixture

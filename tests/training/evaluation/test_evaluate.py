@@ -14,8 +14,9 @@ from sikff.calculators import SIKFFCalculator
 from sikff.forcefield import EnvironmentConfig
 from sikff.graph import AtomicGraph
 from sikff.training.data.structures import Frames
+from sikff.training.data.targets import Targets
 from sikff.training.evaluation.evaluate import evaluate, write_json
-from sikff.training.evaluation.metrics import Metrics
+from sikff.training.evaluation.metrics import Errors, Metrics
 from sikff.training.evaluation.plots import (
     energy_drift,
     learning_curves,
@@ -23,7 +24,6 @@ from sikff.training.evaluation.plots import (
     read_log,
     save_figure,
 )
-from sikff.training.fitting.losses import Errors, Targets
 from tolerances import TOLERANCES
 
 LIMIT = TOLERANCES[torch.float64].parity

@@ -21,9 +21,9 @@ from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 from sikff.training.config import TrainConfig
 from sikff.training.data.batches import Sample
+from sikff.training.data.targets import Targets
 from sikff.training.fitting import module
 from sikff.training.fitting.fit import fit
-from sikff.training.fitting.losses import Targets
 from sikff.training.fitting.static import CompiledTraining, room_for
 from tolerances import TOLERANCES
 

@@ -1,0 +1,271 @@
+"""The force field: networks, what acts from outside, and energies of free atoms."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Self, cast
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sikff.forcefield import model_file
+from sikff.forcefield.chunks import in_parts
+from sikff.forcefield.config import EnvironmentConfig, ForceFieldConfig
+from sikff.forcefield.energy import EnergyModel
+from sikff.forcefield.environment import Environment
+from sikff.forcefield.model_file import chosen_dtype
+from sikff.forcefield.network import Network, one_hot
+from sikff.forcefield.restrict import (
+    and_species,
+    attribute_map,
+    check_correction,
+    restrict_network,
+    restricted_config,
+    silence,
+)
+from sikff.forcefield.zbl import ZBL
+from sikff.graph import AtomicGraph
+from sikff.graph.conditions import Conditions
+from sikff.groups import SymmetryGroup
+from sikff.nn import MLP, NeighbourLayout, neighbour_layout
+from sikff.nn.restriction import restrict_mlp
+
+
+class ForceField(EnergyModel):
+    """An interatomic potential, equivariant under the group that its config names.
+
+    E = sum_i [ E0(z_i) + energy_scale * e_i ] (+ ZBL), with e_i from a :class:`Network` of G and,
+    in an environment, a one-body energy. With ``vacuum_group`` there are two networks: one of
+    the larger group that does not see the environment, and one of G that is multiplied by
+    the environment's attributes, so that without them the model is exactly the vacuum model.
+    An atom without neighbours or environment has exactly its E0.
+
+    Called as ``model(graph, forces=True, stress=False)``; see :class:`EnergyModel` for the result.
+    Positions may be float64 whatever the dtype of the weights: vectors are taken first and then
+    cast; energies are summed in float64.
+
+    Args:
+        config: everything but the weights, which are drawn from torch's random generator.
+    """
+
+    def __init__(self, config: ForceFieldConfig) -> None:
+        super().__init__()
+        self.config = config
+        self.cutoff, self.elements = config.cutoff, config.elements
+        self.surfaces = config.environment.surfaces
+        self.provenance: dict[str, Any] = {}
+        self.environment = Environment(config)
+        n_scalars = self.environment.n_scalars
+        self.vacuum = None
+        if config.vacuum_group is not None:
+            larger = SymmetryGroup(config.vacuum_group, config.axis)
+            self.vacuum = Network(config, larger, larger)
+        self.network = Network(
+            config,
+            config.symmetry_group,
+            config.symmetry_group_of_types,
+            n_scalars,
+            self.environment.vector_type,
+            n_out=1 if self.vacuum is None else n_scalars,
+        )
+        self.one_body = None
+        if n_scalars:
+            self.one_body = MLP([len(self.elements) + n_scalars, config.readout_width, n_scalars])
+        self.zbl = ZBL(self.elements, config.cutoff) if config.zbl else None
+        self._widest = max(n.widest for n in (self.vacuum, self.network) if n is not None)
+        self._e0 = np.array([config.atomic_energies.get(e, 0.0) for e in self.elements])
+
+    def freeze(self) -> Self:
+        super().freeze()
+        for network in (self.network, self.vacuum):
+            if network is not None:
+                network.tabulate()
+        return self
+
+    @property
+    def group(self) -> SymmetryGroup:
+        """The symmetry group G."""
+        return self.config.symmetry_group
+
+    @property
+    def dtype(self) -> torch.dtype:
+        """Floating-point type of the weights."""
+        return self.network.embedding.dtype
+
+    @property
+    def row(self) -> int:
+        """Bytes of the largest features that a neighbour sends."""
+        return self._widest * self.dtype.itemsize
+
+    def atomic_energies(self, graph: AtomicGraph, layout: NeighbourLayout | None = None) -> Tensor:
+        """Energy [N] of each atom (eV, float64).
+
+        Args:
+            graph: atoms and their edges.
+            layout: of the edges, if it is known; they are then all evaluated at once.
+        """
+        species, edge_index, vectors = graph.species, graph.edge_index, graph.vectors()
+        parts = None
+        if layout is None:
+            layout = neighbour_layout(edge_index, graph.n_atoms, self.dtype)
+            if not self.training:
+                parts = in_parts(layout, self.row, vectors.device)
+        inputs = (species, vectors.to(self.dtype), edge_index, layout)
+        scalars = self.environment.scalars(graph) if self.environment.n_scalars else None
+        covariant = (
+            None if self.environment.vector_type is None else self.environment.vectors(graph)
+        )
+
+        e = self.network(*inputs, scalars, covariant, parts)
+        if self.one_body is not None and scalars is not None:
+            node = torch.cat([one_hot(species, len(self.elements), self.dtype), scalars], dim=-1)
+            in_environment = self.one_body(node)
+            if self.vacuum is None:
+                e = e + (in_environment * scalars).sum(-1, keepdim=True)
+            else:
+                of_vacuum = self.vacuum(*inputs, parts=parts)
+                e = ((e + in_environment) * scalars).sum(-1, keepdim=True) + of_vacuum
+
+        e0 = torch.from_numpy(self._e0).to(e.device)[species]
+        total = e0 + self.config.energy_scale * e[:, 0].double()
+        if self.zbl is not None:
+            total = total + self.zbl(vectors.norm(dim=-1), graph)
+        return total
+
+    @property
+    def field_directions(self) -> np.ndarray:
+        """Orthonormal directions [k, 3] along which it reads the electric field; k = 0: none."""
+        return self.environment.field_directions
+
+    def check_conditions(self, conditions: Conditions) -> None:
+        """Raise ValueError if the model cannot answer for what acts from outside."""
+        self.environment.check(conditions)
+
+    def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
+        """What lies outside the range of the training data, in words, by kind."""
+        return self.environment.beyond_training(graph)
+
+    def restrict(
+        self,
+        group: str,
+        axis: Sequence[float] | None = None,
+        environment: EnvironmentConfig | None = None,
+    ) -> ForceField:
+        """A model of a subgroup that predicts the same, with all weights that the subgroup allows.
+
+        Every equivariant layer of G is one of the subgroup H whose weights are tied; in the new
+        model they are not, so that it can learn what breaks the symmetry G. What is new has the
+        weight zero at first. Models of H can be restricted again. With ``vacuum_group`` the
+        network in the environment is restricted.
+
+        Args:
+            group: name of H.
+            axis: of H, if this model is one of O(3) or SO(3) (default: the axis of this model).
+            environment: of a model without one. Energies do not depend on it until it is trained
+                (default: the environment of this model).
+
+        Raises:
+            ValueError: H is unknown or no subgroup, or the axis or environment cannot change so.
+        """
+        return restricted(self, restricted_config(self.config, group, axis, environment))
+
+    def save(self, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
+        """Write the model to one file, which appears under its name only when complete.
+
+        Args:
+            path: the file, usually ``*.sikff``.
+            provenance: anything JSON that says where the model comes from (kept if None).
+
+        Raises:
+            OSError: if it cannot be written; a file that was there before is kept.
+        """
+        provenance = self.provenance if provenance is None else provenance
+        model_file.save(self, path, self.config, self.dtype, provenance)
+
+
+def load(
+    path: str | Path, device: str | torch.device = "cpu", dtype: str | torch.dtype | None = None
+) -> ForceField:
+    """Read a model file.
+
+    Args:
+        path: a file written by ``model.save``, of this version of sikff or an older one.
+        device: where the model goes.
+        dtype: "float32", "float64" or the torch dtype; None: as stored.
+
+    Returns:
+        The model, in evaluation mode.
+
+    Raises:
+        FileNotFoundError, PermissionError: no such file, or not for this user.
+        ValueError: not a model file, damaged, newer than this version of sikff, or built on other
+            tables than this version makes; another dtype.
+    """
+    path = Path(path)
+    header, tensors = model_file.read(path)
+    stored = getattr(torch, header.dtype)
+    wanted = chosen_dtype(dtype) or stored
+    with torch.random.fork_rng(devices=[]):
+        model = ForceField(header.config)
+    model.to(stored)
+    model_file.load_weights(model, path, header, tensors)
+    model.provenance = header.provenance
+    return model.to(device, wanted).eval()
+
+
+def restricted(model: ForceField, config: ForceFieldConfig) -> ForceField:
+    """The model that :func:`restricted_config` describes, with the same predictions."""
+    old = copy.deepcopy(model).cpu().double().requires_grad_(False)
+    with torch.random.fork_rng(devices=[]):
+        new = ForceField(config).double()
+    same = config.symmetry_group == old.config.symmetry_group
+    if same and new.environment.n_scalars == old.environment.n_scalars:
+        new.load_state_dict(old.state_dict())
+        new.provenance = model.provenance
+    else:
+        _fill(old, new)
+        before = model.provenance.get("restricted_from", [])
+        new.provenance = {**model.provenance, "restricted_from": [*before, model.config.group]}
+    return new.to(next(model.parameters()).device, model.dtype).train(model.training)
+
+
+def corrected(vacuum: ForceField, config: ForceFieldConfig) -> ForceField:
+    """A model with ``vacuum_group`` that starts from a trained model of that group.
+
+    The vacuum network is that of the trained model; the network in the environment returns zero
+    until it is trained, so that the new model predicts what the trained one does.
+
+    Args:
+        vacuum: the trained model.
+        config: as that of the trained model, but for group, axis, environment, vacuum_group
+            and E0s.
+
+    Raises:
+        ValueError: see :func:`check_correction`.
+    """
+    check_correction(vacuum.config, config)
+    model = ForceField(config).double()
+    if model.vacuum is not None:
+        model.vacuum.load_state_dict(vacuum.network.state_dict())
+    for readout in model.network.readouts:
+        silence(cast(MLP, readout))
+    if model.one_body is not None:
+        silence(model.one_body)
+    model.provenance = vacuum.provenance
+    return model.to(next(vacuum.parameters()).device, vacuum.dtype).train(vacuum.training)
+
+
+def _fill(old: ForceField, new: ForceField) -> None:
+    """Gives ``new`` the weights with which it predicts what ``old`` does; both float64."""
+    attributes = attribute_map(old.environment, new.environment)
+    restrict_network(old.network, new.network, attributes, old.vacuum is not None)
+    if old.vacuum is not None and new.vacuum is not None:
+        new.vacuum.load_state_dict(old.vacuum.state_dict())
+    if old.one_body is not None and new.one_body is not None:
+        inputs = and_species(len(old.elements), attributes)
+        restrict_mlp(old.one_body, new.one_body, inputs, attributes.T)
+    elif new.one_body is not None:
+        silence(new.one_body)
