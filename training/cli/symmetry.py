@@ -89,7 +89,9 @@ def run(options: argparse.Namespace) -> None:
     from ..config import DataConfig
     from ..evaluation.evaluate import write_json
     from ..evaluation.plots import save_figure
-    from ..symmetry.find import find_symmetry
+    from ..studies.nbody.files import holds_particles
+    from ..studies.nbody.symmetry import find_particle_symmetry
+    from ..symmetry.find import find_symmetry, read_structures
     from ..symmetry.findings import draw
     from ..symmetry.settings import Search
 
@@ -112,7 +114,13 @@ def run(options: argparse.Namespace) -> None:
         if not options.quiet:
             print(line, flush=True)
 
-    found = find_symmetry(options.source, options.structures, search, data, report)
+    source = options.source
+    if source.suffix != ".sikff":
+        source = read_structures(source)
+    if not isinstance(source, Path) and holds_particles(source):
+        found = find_particle_symmetry(source, search, report)
+    else:
+        found = find_symmetry(source, options.structures, search, data, report)
     picture = options.output / "symmetry.png"
     save_figure(draw(found), picture)
     if options.json is not None:
