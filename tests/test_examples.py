@@ -102,8 +102,8 @@ def test_restriction(tmp_path: Path) -> None:
 
 @pytest.mark.slow
 def test_stark_shift(tmp_path: Path) -> None:
-    size = ("--frames", 150, "--test", 15, "--fields", 3)
-    said = run("stark_shift.py", "--output", tmp_path, "--minutes", 0.1, *size)
+    size = ("--test", 15, "--fields", 2)
+    said = run("stark_shift.py", "--output", tmp_path, "--minutes", 0.15, *size)
     assert "dipoles off by" in said
     assert (tmp_path / "stark.png").stat().st_size > 10_000
 
