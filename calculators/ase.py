@@ -16,7 +16,7 @@ from sikff.forcefield import EnergyModel
 from sikff.forcefield.model_file import chosen_dtype
 from sikff.graph import AtomicGraph, has_volume
 from sikff.graph.conditions import KEYS, Conditions
-from sikff.graph.neighbour_list import SkinList
+from sikff.graph.neighbour_list import NeighbourList
 
 from .models import (
     FieldResponse,
@@ -123,7 +123,9 @@ class SIKFFCalculator(Calculator):
         elif replay_after is not None:
             self._evaluated = replayed(self.models, replay_after)
         self._lists = {
-            reach(each): SkinList(each.cutoff, skin, each.elements, each.surfaces)
+            reach(each): NeighbourList(
+                each.cutoff, each.elements, each.surfaces, skin=skin, device=self.device
+            )
             for each in self.models
         }
         self._calculated = Conditions()
@@ -285,8 +287,7 @@ class SIKFFCalculator(Calculator):
         for model in self.models:
             model.check_conditions(conditions)
         graphs = {
-            key: neighbours.graph(atoms, conditions).to(self.device)
-            for key, neighbours in self._lists.items()
+            key: neighbours.graph(atoms, conditions) for key, neighbours in self._lists.items()
         }
         questions = [(model, graphs[reach(model)]) for model in self.models]
         for model, graph in questions:

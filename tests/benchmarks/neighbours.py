@@ -24,7 +24,7 @@ from matscipy.neighbours import neighbour_list
 from speed import milliseconds, water_box
 
 from sikff.graph import find_edges
-from sikff.graph.neighbour_list import SkinList
+from sikff.graph.neighbour_list import NeighbourList
 
 try:
     from vesin import NeighborList
@@ -63,7 +63,7 @@ def searches() -> dict[str, Search]:
 
 def with_skin(skin: float) -> Search:
     """The graph of a structure that stays in place: with a skin, a step that needs no search."""
-    kept = SkinList(CUTOFF, skin, ("H", "C", "O"))
+    kept = NeighbourList(CUTOFF, ("H", "C", "O"), skin=skin)
     return lambda atoms, cutoff: kept.graph(atoms)
 
 
