@@ -57,13 +57,14 @@ def check_computable(
             f"stress needs a cell with a volume; got {atoms.cell.array.tolist()}, expected three "
             "independent cell vectors, also along directions without periodicity"
         )
-    directions = min(len(model.field_directions) for model in models)
-    if "dipole" in properties and directions < 3:
-        raise PropertyNotImplementedError(
-            f"the dipole has three components, but the model reads the electric field along "
-            f"{directions} directions; get_field_response() has the component along the axis of a "
-            "model that reads it there"
-        )
+    if "dipole" in properties:
+        directions = min(len(model.field_directions) for model in models)
+        if directions < 3:
+            raise PropertyNotImplementedError(
+                f"the dipole has three components, but the model reads the electric field along "
+                f"{directions} directions; get_field_response() has the component along the axis "
+                "of a model that reads it there"
+            )
 
 
 def check_deviations(models: Sequence[EnergyModel]) -> None:

@@ -39,7 +39,7 @@ class _Built(NamedTuple):
 
     graph: AtomicGraph
     numbers: np.ndarray
-    cell: np.ndarray
+    cell: bytes
     pairs: np.ndarray
     conditions: Conditions
 
@@ -109,25 +109,26 @@ class NeighbourList:
         if conditions is None:
             conditions = Conditions.of(atoms.info)
         last = self._built
-        if (
-            last is not None
-            and last.conditions == conditions
-            and np.array_equal(last.numbers, atoms.numbers)
-        ):
-            check_distances(atoms, edges)
-            graph = self._updated(last, atoms, edges)
-        else:
-            graph = AtomicGraph.from_edges(
-                atoms, edges, self.elements, conditions=conditions, surfaces=self.surfaces
-            ).to(self.device)
-        cell = atoms.cell.array.copy()
+        with torch.inference_mode(False):  # tensors of this graph are in later ones, outside it
+            if (
+                last is not None
+                and last.conditions == conditions
+                and np.array_equal(last.numbers, atoms.numbers)
+            ):
+                check_distances(atoms, edges)
+                graph = self._updated(last, atoms, edges)
+            else:
+                graph = AtomicGraph.from_edges(
+                    atoms, edges, self.elements, conditions=conditions, surfaces=self.surfaces
+                ).to(self.device)
+        cell = atoms.cell.array.tobytes()
         self._built = _Built(graph, atoms.numbers.copy(), cell, edges.pairs, conditions)
         return graph
 
     def _updated(self, last: _Built, atoms: ase.Atoms, edges: Edges) -> AtomicGraph:
         """The last graph with the present positions and, where they changed, cell and edges."""
         changed = {"positions": self._tensor(atoms.positions.copy())}
-        if not np.array_equal(atoms.cell.array, last.cell):
+        if atoms.cell.array.tobytes() != last.cell:
             changed["cell"] = self._tensor(atoms.cell.array[None].copy())
         if edges.pairs is not last.pairs:
             changed["edge_index"] = self._tensor(edges.pairs)

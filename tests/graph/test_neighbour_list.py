@@ -241,6 +241,17 @@ def test_successive_graphs_share_the_tensors_that_do_not_change(device: str) -> 
     assert "species" in replaced()
 
 
+def test_graphs_built_in_inference_mode_can_be_differentiated_outside() -> None:
+    atoms = structures()[0]
+    neighbours = NeighbourList(3.0, ELEMENTS, skin=0.5)
+    with torch.inference_mode():
+        first = neighbours.graph(atoms)
+    for graph in (first, neighbours.graph(atoms)):
+        positions = graph.positions.requires_grad_()
+        (gradient,) = torch.autograd.grad(graph.vectors().square().sum(), positions)
+        assert gradient.abs().max() > 1e-3
+
+
 def test_a_pair_in_another_cell_gets_other_shifts() -> None:
     atoms = ase.Atoms("H2", [(0.1, 0, 0), (1.0, 0, 0)], cell=[4.0, 9, 9], pbc=True)
     neighbours = NeighbourList(2.0, ELEMENTS, skin=0.5)
