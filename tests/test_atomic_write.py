@@ -1,4 +1,4 @@
-"""Files that appear when they are complete, and disks that do not let them."""
+"""Files that appear when they are complete, also on full disks and in threads."""
 
 import os
 import stat
@@ -138,7 +138,7 @@ def test_folders_that_cannot_be_synced_hold_complete_files(
     assert (tmp_path / "a.txt").read_text() == "all"
 
 
-def test_names_that_cannot_be_files(tmp_path: Path) -> None:
+def test_names_that_cannot_be_files_raise(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError, match=r"cannot write the file: Is a dir.*folder'"):
         write(tmp_path / "folder", "")
@@ -151,7 +151,7 @@ def test_names_that_cannot_be_files(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "folder"]
 
 
-def test_folders_of_somebody_else() -> None:
+def test_folders_of_other_users_raise() -> None:
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o555)
         with unprivileged(), pytest.raises(PermissionError, match=r"cannot write .*a\.txt'"):

@@ -51,11 +51,11 @@ def trajectory(
     calculator: SIKFFCalculator, atoms: ase.Atoms, read: Callable
 ) -> list[dict[str, np.ndarray]]:
     """What `read` returns at each step of a random walk that depends on the structure only."""
-    atoms, found = atoms.copy(), []
+    atoms, values = atoms.copy(), []
     for step in range(STEPS):
         atoms.rattle(0.02, seed=step)
-        found.append(read(calculator, atoms))
-    return found
+        values.append(read(calculator, atoms))
+    return values
 
 
 @pytest.mark.parametrize(
@@ -70,9 +70,9 @@ def test_threads_that_share_a_calculator_get_results_of_their_own_structures(
     walkers = structures()[:3]
     expected = [trajectory(c, a, read) for c, a in zip(alone, walkers, strict=True)]
     with ThreadPoolExecutor(3) as pool:
-        found = list(pool.map(lambda atoms: trajectory(shared, atoms, read), walkers))
-    for theirs, single in zip(found, expected, strict=True):
-        for one, other in zip(theirs, single, strict=True):
+        parallel = list(pool.map(lambda atoms: trajectory(shared, atoms, read), walkers))
+    for in_thread, single in zip(parallel, expected, strict=True):
+        for one, other in zip(in_thread, single, strict=True):
             assert one.keys() == other.keys()
             for name in one:
                 assert np.abs(one[name] - other[name]).max() < LIMIT, name
