@@ -52,7 +52,9 @@ def clear_unfinished(path: str | Path) -> None:
     Those of processes that are alive, or may be, stay.
     """
     path = Path(path)
-    name = re.compile(rf"\.{re.escape(path.stem)}\.(\d+)-[0-9a-f]{{8}}{re.escape(path.suffix)}")
+    stem, suffix = re.escape(path.stem), re.escape(path.suffix)
+    # the second part is missing in names of earlier versions
+    name = re.compile(rf"\.{stem}\.(\d+)(-[0-9a-f]{{8}})?{suffix}")
     for temporary in path.parent.glob(".*"):
         match = name.fullmatch(temporary.name)
         if match and not _may_be_in_progress(temporary.name, int(match[1])):

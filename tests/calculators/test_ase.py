@@ -95,6 +95,15 @@ def test_a_given_model_does_not_change() -> None:
     assert model.weight.dtype == torch.float32
 
 
+def test_results_do_not_depend_on_the_default_device() -> None:
+    atoms, other = ethanol(), ethanol()
+    for each in (atoms, other):
+        each.calc = SIKFFCalculator(force_field(), device="cpu")
+    with torch.device("meta"):
+        forces = atoms.get_forces()
+    assert np.array_equal(forces, other.get_forces())
+
+
 def test_nan_stops_the_calculation() -> None:
     atoms = with_calculator(molecule("H2"))
     with torch.no_grad():
