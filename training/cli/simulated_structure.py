@@ -77,16 +77,19 @@ class SimulatedStructure(Output, Models):
             include={"device", "dtype", "compile", "skin"}, exclude_unset=True
         )
         atoms.calc = SIKFFCalculator(self.models, **options)
-        given: dict[str, object] = {"surface_origin": self.surface_origin, "surface": self.surface}
-        given["electric_field"] = self._field_vector(atoms.calc.models[0].config)
+        given = {
+            "electric_field": self._field_vector(atoms.calc.models[0].config),
+            "surface_origin": self.surface_origin and list(self.surface_origin),
+            "surface": self.surface,
+        }
         atoms.info |= {key: value for key, value in given.items() if value is not None}
         return atoms
 
-    def _field_vector(self, config: ForceFieldConfig) -> Sequence[float] | None:
-        """Components [3] of the electric field, V/Å; a single number is along the axis."""
+    def _field_vector(self, config: ForceFieldConfig) -> list[float] | None:
+        """The electric field [3], V/Å; a single number is its component along the axis."""
         axis = self._field_axis(config)
         if self.field is None or len(self.field) == 3:
-            return self.field
+            return self.field and list(self.field)
         if len(self.field) != 1 or axis is None:
             raise ValueError(
                 f"--field is {' '.join(map(str, self.field))}; expected three components, or one "
