@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ..console import print_table, progress_bar, refuse_to_replace
+from ..console import check_output_paths, print_table, progress_bar
 from .arguments import Positional
 from .shared_settings import Batches, Key, Models, Output
 
@@ -36,7 +36,7 @@ def run(settings: PredictSettings) -> None:
     output = settings.output
     if output.suffix not in (".xyz", ".extxyz"):  # others drop what belongs to atoms
         raise ValueError(f"{str(output)!r}: expected a name in .xyz or .extxyz")
-    refuse_to_replace([output], settings.overwrite, read=settings.models)
+    check_output_paths([output], settings.overwrite, inputs=settings.models)
     models = [model.freeze() for model in settings.load()]
     structures = read_frames(settings.data)
     total = len(structures.atoms)

@@ -68,11 +68,11 @@ class SimulatedStructure(Output, Models):
         from sikff.calculators import SIKFFCalculator
 
         from ..data.labels import without_labels
-        from ..simulation.constraints import constrain
+        from ..simulation.constraints import add_constraints
         from ..simulation.structure_files import read_structure
 
         atoms = without_labels(read_structure(self.structure))  # atoms move, labels would not
-        constrain(atoms, self.constraints)
+        add_constraints(atoms, self.constraints)
         options = self.model_dump(
             include={"device", "dtype", "compile", "skin"}, exclude_unset=True
         )
