@@ -55,8 +55,8 @@ class Parser(argparse.ArgumentParser):
 
     def parse_settings(
         self, model: type[Settings], arguments: Sequence[str]
-    ) -> tuple[Settings, argparse.Namespace]:
-        """The settings given by arguments, and the values of arguments that are no settings.
+    ) -> tuple[Settings, bool]:
+        """The settings given by arguments, and whether --traceback is among them.
 
         A boolean field is a flag: ``--name``, or ``--no-name`` where the default is True; a tuple
         takes several values; anything else one. Positional arguments may stand between options.
@@ -67,12 +67,14 @@ class Parser(argparse.ArgumentParser):
         names = {field.alias or name: field for name, field in model.model_fields.items()}
         for name, field in names.items():
             _add_argument(self, name, field)
+        words = "show the traceback of an error, for bug reports"
+        self.add_argument("--traceback", action="store_true", help=words)
         if arguments.count("--") > 1:  # argparse takes a second one for an empty list
             self.error("-- may come once only")
         found = self.parse_intermixed_args(arguments)
         try:
             given = {name: vars(found).pop(name) for name in names if name in found}
-            return model.model_validate(given), found
+            return model.model_validate(given), found.traceback
         except ValidationError as error:
             self.error(sentence(error))
 

@@ -98,13 +98,10 @@ def parse_command(arguments: Sequence[str]) -> tuple[Callable[[], Any], bool]:
         name = top.parse_args(arguments[:1]).command
     words = COMMANDS[name]
     parser = Parser(f"sikff {name}", f"{words[0].upper()}{words[1:]}.", _listed(f"{name} "))
-    parser.add_argument(
-        "--traceback", action="store_true", help="show the traceback of an error, for bug reports"
-    )
     run, model = find_command(name)
-    settings, others = parser.parse_settings(model, arguments[len(name.split()) :])
+    settings, show_traceback = parser.parse_settings(model, arguments[len(name.split()) :])
     from_environment = os.environ.get(TRACEBACK, "0") not in ("", "0")
-    return partial(run, settings), others.traceback or from_environment
+    return partial(run, settings), show_traceback or from_environment
 
 
 def find_command(name: str) -> tuple[Callable[[Any], None], type[BaseModel]]:
