@@ -61,8 +61,8 @@ def run(settings: TrainSettings) -> None:
     report = (lambda line: None) if settings.quiet else print
     try:
         model = fit(config, resume=settings.resume, progress=not settings.quiet, report=report)
-    except (KeyboardInterrupt, SystemExit) as end:  # SystemExit: Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt("--resume continues after the last whole epoch") from end
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt("--resume continues after the last whole epoch") from interrupt
     found = read_header(model)["provenance"]["validation"]
     for key in ("energy_mae_mev_per_atom", "force_mae_mev_per_a"):
         if key in found:

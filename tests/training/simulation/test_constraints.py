@@ -66,13 +66,13 @@ def test_constraints_of_the_structure_stay_and_count_once(atoms: ase.Atoms) -> N
         ("bonds=H", "'H' is not understood"),
     ],
 )
-def test_mistakes_are_named(atoms: ase.Atoms, spec: str, message: str) -> None:
+def test_wrong_specs_raise_and_name_the_error(atoms: ase.Atoms, spec: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         add_constraints(atoms, ["fix=0", spec])
     assert not atoms.constraints
 
 
 @pytest.mark.parametrize("specs", [["fix=0", "com"], ["fix=0", "bonds=0-1"]])
-def test_what_cannot_be_held_at_once_is_refused(atoms: ase.Atoms, specs: list[str]) -> None:
+def test_constraints_that_exclude_each_other_raise(atoms: ase.Atoms, specs: list[str]) -> None:
     with pytest.raises(ValueError, match="fixed atom"):
         add_constraints(atoms, specs)
