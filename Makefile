@@ -6,10 +6,10 @@ INSTALLED := .venv/.installed
 TYPED := build/typed
 
 .DEFAULT_GOAL := help
-.PHONY: help install test demo lint format clean
+.PHONY: help install test test-quick test-lowest demo lint format clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
 install: $(INSTALLED) ## make .venv with sikff (editable) and the tools that test and check it
 
@@ -24,6 +24,17 @@ test: install ## run the tests; at least 90 % of sikff/ must be covered
 	$(BIN)/python -m pytest --durations=10 --cov --cov-report=
 	$(BIN)/python -m coverage report
 	$(BIN)/python -m coverage report --include='sikff/*' --fail-under=90 --format=total
+
+test-quick: install ## run the tests that are not marked slow, without coverage
+	$(BIN)/python -m pytest -m 'not slow'
+
+# PyPI has torch 2.5.0 with CUDA libraries only, some 3 GB, so this is not part of .ci/run.
+# ASE before 3.27 leaves files open, hence the two warnings that are no errors here.
+test-lowest: ## run the tests that are not marked slow with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install -c constraints-lowest.txt torch
+	build/lowest/bin/python -m pip install -c constraints-lowest.txt -e . pytest pytest-cov hypothesis tensorboard
+	build/lowest/bin/python -m pytest -m 'not slow' -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning
 
 demo: install ## run the demonstration
 	$(BIN)/python examples/demo.py

@@ -8,8 +8,8 @@ import torch
 
 from sikff.training.studies.nbody.graphs import Graphs, displacements, graphs_of
 from sikff.training.studies.nbody.simulate import Charged, Springs, simulate
+from sikff.training.studies.nbody.symmetry import FittedMotion, of_particles
 from sikff.training.symmetry.axes import angle
-from sikff.training.symmetry.particles import FittedMotion, of_particles
 from sikff.training.symmetry.settings import Search
 
 AXIS = np.array([1.0, 2.0, 2.0]) / 3
