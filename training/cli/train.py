@@ -38,7 +38,9 @@ class TrainSettings(CommandSettings):
             "start.freeze_vacuum": self.freeze_vacuum or None,
             "model.group": self.restrict,
         }
-        options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value]
+        options = [
+            f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None
+        ]
         return [*self.overrides, *options]
 
 
