@@ -58,16 +58,16 @@ def meanings(settings: type[BaseModel]) -> dict[str, str]:
     Raises:
         ValueError: if a field is described nowhere.
     """
-    found = {name: f.description for name, f in settings.model_fields.items() if f.description}
+    found: dict[str, str] = {}
     text = inspect.getdoc(settings) or ""
     text = " ".join(text.partition("Attributes:")[2].split())
     names = "|".join(settings.model_fields)
     entries = re.split(rf"(?:^|(?<=[.;)] ))((?:{names})(?:, (?:{names}))*): ", text)
     for keys, words in zip(entries[1::2], entries[2::2], strict=True):
-        said = ROLE.sub(r"`\1`", words.strip().rstrip(";.")).replace("``", "`") + "."
-        if not said.startswith("eV"):
-            said = said[0].upper() + said[1:]
-        found = {**dict.fromkeys(keys.split(", "), said), **found}
+        for name in keys.split(", "):
+            found.setdefault(name, words)
+    found |= {name: f.description for name, f in settings.model_fields.items() if f.description}
+    found = {name: as_sentence(words) for name, words in found.items()}
     for name in settings.model_fields.keys() - found.keys():
         for key in [key for key, words in found.items() if f"`{name}`" in words][:1]:
             found[name] = f"See `{key}`."
@@ -75,6 +75,12 @@ def meanings(settings: type[BaseModel]) -> dict[str, str]:
     if missing:
         raise ValueError(f"{settings.__name__} does not describe {', '.join(missing)}")
     return found
+
+
+def as_sentence(words: str) -> str:
+    """The words with a full stop, a capital unless they begin with a unit, and roles as code."""
+    words = ROLE.sub(r"`\1`", words.strip().rstrip(";.")).replace("``", "`") + "."
+    return words if words.startswith("eV") else words[0].upper() + words[1:]
 
 
 def kind(field: FieldInfo) -> str:

@@ -95,23 +95,31 @@ def with_block(language: str) -> list[Path]:
     return found
 
 
-@pytest.fixture
-def workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A folder with the files that pages name; runs in it have one epoch of a small network."""
-    (tmp_path / "examples").symlink_to(ROOT / "examples")
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the files that pages name."""
+    folder = tmp_path_factory.mktemp("files")
+    (folder / "examples").symlink_to(ROOT / "examples")
     frames = ase.io.read(ROOT / "examples/data/methanol_field.xyz", ":200")
     free = [a for a in frames if len(a) > 1 and not a.info["electric_field"].any()][:16]
-    ase.io.write(tmp_path / "train.xyz", free[:12])
+    ase.io.write(folder / "train.xyz", free[:12])
     for file in ("test.xyz", "valid.xyz", "new.xyz", "hartree.xyz"):
-        ase.io.write(tmp_path / file, free[12:])
-    ase.io.write(tmp_path / "start.xyz", molecule("CH3OH"))
+        ase.io.write(folder / file, free[12:])
+    ase.io.write(folder / "start.xyz", molecule("CH3OH"))
     water = molecule("H2O")
     water.translate([0.0, 0.0, 3.0])
-    ase.io.write(tmp_path / "water.xyz", water)
-    for folder, options in MODELS.items():
-        (tmp_path / folder).mkdir()
-        force_field(**options).save(tmp_path / folder / "model.sikff")
-    force_field().save(tmp_path / "vacuum.sikff")
+    ase.io.write(folder / "water.xyz", water)
+    for name, options in MODELS.items():
+        (folder / name).mkdir()
+        force_field(**options).save(folder / name / "model.sikff")
+    force_field().save(folder / "vacuum.sikff")
+    return folder
+
+
+@pytest.fixture
+def workspace(files: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A copy of these files to work in; runs have one epoch of a small network, or two steps."""
+    shutil.copytree(files, tmp_path, symlinks=True, dirs_exist_ok=True)
 
     def fit(config: TrainConfig, fit: Callable[..., Path] = fitting.fit, **options: Any) -> Path:
         shutil.rmtree(config.output, ignore_errors=True)
