@@ -115,13 +115,17 @@ def test_a_student_learns_from_the_dynamics_of_a_committee(
         ("info config.yaml", "'config.yaml' is not a sikff model file"),
         ("evaluate {model} train.xyz --device gpu", "device is 'gpu', which torch "),
         ("evaluate {model} train.xyz", "train.xyz"),
-        ("evaluate {model} train.xyz --batch-size 0", "'0' is not a whole number above 0"),
+        (
+            "evaluate {model} train.xyz --batch-size 0",
+            "batch_size: input should be greater",
+        ),
         ("info .", "no model file '.'"),
         ("train . ", "no configuration file '.'"),
         ("train config.yaml lr=1 --quiet --max_epochs=3", "unrecognized arguments: --max_epochs=3"),
         ("", "the following arguments are required: COMMAND; see sikff --help"),
-        ("trian", "invalid choice: 'trian'"),
+        ("trian", "argument COMMAND: invalid choice: 'trian'"),
         ("md m.sikff -- --", "-- may come once only"),
+        ("nbody table --seed x", "seeds: input should be a valid integer"),
     ],
 )
 def test_a_mistake_is_one_sentence(
@@ -134,11 +138,50 @@ def test_a_mistake_is_one_sentence(
     assert error.count("\n") == 1
 
 
+@pytest.mark.parametrize("variable", [False, True])
+def test_the_traceback_of_an_error_is_shown_on_request(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variable: bool
+) -> None:
+    sentence = "sikff: no model file 'absent.sikff'\n"
+    monkeypatch.setenv("SIKFF_TRACEBACK", "0")
+    assert main(["info", "absent.sikff"]) == 2
+    assert capsys.readouterr().err == sentence
+    if variable:
+        monkeypatch.setenv("SIKFF_TRACEBACK", "1")
+    assert main(["info", "absent.sikff", *([] if variable else ["--traceback"])]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback (most recent call last):\n")
+    assert "in read_header\n" in error or "model_file.py" in error
+    assert error.endswith(f"\n{sentence}")
+
+
+def test_errors_of_other_packages_point_to_the_traceback(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise ValueError("shapes do not match")
+
+    monkeypatch.setattr("sikff.training.evaluation.evaluate.evaluate", failing)
+    assert main(["evaluate", str(MODEL), "train.xyz"]) == 2
+    assert capsys.readouterr().err == "sikff: shapes do not match; --traceback shows where\n"
+
+
+def test_errors_that_no_input_explains_are_raised(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise KeyError("energy")
+
+    monkeypatch.setattr("sikff.training.evaluation.evaluate.evaluate", failing)
+    with pytest.raises(KeyError, match="energy"):
+        main(["evaluate", str(MODEL), "train.xyz"])
+
+
 def test_what_a_model_file_is(capsys: pytest.CaptureFixture[str]) -> None:
     folder = MODEL.parent
     assert main(["info", str(folder / "C_inf_v.sikff")]) == 0
     shown = capsys.readouterr().out
-    assert "C_inf_v about [0.0, 0.0, 1.0], O(3) without the frame" in shown
+    assert "C_inf_v about [0.0, 0.0, 1.0], O(3) without an environment" in shown
     assert "a uniform electric field" in shown
     assert main(["info", str(folder / "C6v.sikff")]) == 0
     assert "a plane through [0.0, 0.0, -2.0] Å" in capsys.readouterr().out
@@ -154,7 +197,7 @@ def test_ctrl_c_in_a_training_run(
 
     monkeypatch.setattr("sikff.training.fitting.fit.fit", interrupted)
     assert main(["train", "config.yaml"]) == 130
-    assert "sikff: interrupted; --resume goes on" in capsys.readouterr().err
+    assert "sikff: interrupted; --resume continues" in capsys.readouterr().err
 
 
 def test_ctrl_c_in_predictions(
@@ -210,16 +253,10 @@ def test_what_is_in_a_file(run_folder: Path, capsys: pytest.CaptureFixture[str])
     assert "not checked: that takes energies" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "name", ["train", "data", "evaluate", "predict", "info", "md", "relax", "nbody"]
-)
-def test_help_tells_defaults_and_units(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert code(f"{name} --help") == 0
+def test_help_shows_units_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert code("md --help") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"usage: sikff {name} " in shown
-    assert "None" not in shown
-    if name == "md":
-        assert "length of a step, fs (default: 0.5)" in shown
+    assert "length of a step, fs (default: 0.5)" in shown
 
 
 def test_version(capsys: pytest.CaptureFixture[str]) -> None:
