@@ -22,7 +22,6 @@ from pydantic.fields import FieldInfo
 ROLE = re.compile(r":\w+:`~?(?:[\w.]*\.)?(\w+)`")  # of Sphinx
 KEYS = re.compile(r"<!-- keys of ([\w.]+)\.(\w+) -->")
 HELP = "<!-- help of every command -->"
-NESTED = {"nbody": ("table", "data"), "qm9": ("table",), "shapes": ("table",)}
 COMPARED = {"gt": ">", "ge": "≥", "lt": "<", "le": "≤"}
 
 
@@ -78,9 +77,10 @@ def meanings(settings: type[BaseModel]) -> dict[str, str]:
 
 
 def as_sentence(words: str) -> str:
-    """The words with a full stop, a capital unless they begin with a unit, and roles as code."""
-    words = ROLE.sub(r"`\1`", words.strip().rstrip(";.")).replace("``", "`") + "."
-    return words if words.startswith("eV") else words[0].upper() + words[1:]
+    """The words on one line, with a full stop, and a capital if they begin with a plain word."""
+    words = " ".join(words.split()).rstrip(";.") + "."
+    words = ROLE.sub(r"`\1`", words).replace("``", "`")
+    return words[0].upper() + words[1:] if re.match("[a-z]+[ ,;(.]", words) else words
 
 
 def kind(field: FieldInfo) -> str:
@@ -126,12 +126,12 @@ def default(field: FieldInfo) -> str:
     )
 
 
-def commands() -> Iterator[tuple[str, ...]]:
-    """Every command, in the order of ``sikff --help``."""
-    yield ()
-    for name in re.findall(r"^ {4}(\w+) ", help_of(()), re.MULTILINE):
-        yield (name,)
-        yield from ((name, nested) for nested in NESTED.get(name, ()))
+def commands(before: tuple[str, ...] = ()) -> Iterator[tuple[str, ...]]:
+    """A command and those that begin with its words, in the order of its --help."""
+    text = help_of(before)
+    yield before
+    for name in re.findall(r"^  ([a-z0-9]+) +\S", text.partition("\ncommands:\n")[2], re.MULTILINE):
+        yield from commands((*before, name))
 
 
 def section(command: tuple[str, ...]) -> str:
