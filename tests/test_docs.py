@@ -20,6 +20,7 @@ from sikff.training.cli.main import parse_command
 from sikff.training.config import TrainConfig, read_config
 from sikff.training.fitting import fit as fitting
 from sikff.training.simulation import md
+from test_layers import FLOORS
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -302,6 +303,18 @@ def test_help_of_every_command_is_shown() -> None:
     assert {"train", "md", "relax", "symmetry", "nbody table", "qm9 table"} <= set(shown)
     assert page.count("usage: sikff") == len(shown)
     assert "  --temperature " in page
+
+
+def test_packages_stand_on_their_floors() -> None:
+    """The table of CONTRIBUTING has every package, on the floor that the layer test gives it."""
+    text = (ROOT / "CONTRIBUTING.md").read_text(encoding="utf-8")
+    shown = {}
+    for floor, paths in re.findall(r"^\| (\d+) \| (`.*?) \|", text, re.M):
+        for path in re.findall(r"`([\w/]+?)(?:\.py|/)`", paths):
+            module = path.replace("/", ".")
+            shown[module if module.startswith("sikff.") else f"sikff.{module}"] = int(floor)
+    plain = {"sikff", "sikff.training", "sikff.training.console", "sikff.training.__main__"}
+    assert shown == {room: floor for room, floor in FLOORS.items() if room not in plain}
 
 
 @pytest.mark.parametrize("page", ["README.md", "CONTRIBUTING.md"])
