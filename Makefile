@@ -3,10 +3,18 @@ PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo 
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+DOCUMENTING := .venv/.documenting
 TYPED := build/typed
 
+# mypy and mkdocstrings know no package-dir: links laid out as sikff is once installed
+define LINKS
+rm -rf $(TYPED)/sikff
+mkdir -p $(TYPED)/sikff
+ln -s $(CURDIR)/sikff/* $(CURDIR)/calculators $(CURDIR)/training $(TYPED)/sikff/
+endef
+
 .DEFAULT_GOAL := help
-.PHONY: help install test test-quick test-lowest demo lint format clean
+.PHONY: help install test test-quick test-lowest demo docs lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
@@ -39,13 +47,18 @@ test-lowest: ## run the tests that are not marked slow with the lowest versions 
 demo: install ## run the demonstration
 	$(BIN)/python examples/demo.py
 
-# mypy knows no package-dir, so it looks at a tree of links laid out as sikff is once installed
+docs: $(DOCUMENTING) ## build the documentation into build/docs; warnings are errors
+	$(LINKS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+$(DOCUMENTING): $(INSTALLED)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[docs]'
+	touch $@
+
 lint: install ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf $(TYPED)/sikff
-	mkdir -p $(TYPED)/sikff
-	ln -s $(CURDIR)/sikff/* $(CURDIR)/calculators $(CURDIR)/training $(TYPED)/sikff/
+	$(LINKS)
 	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p sikff
 
 format: install ## let ruff mend style and format
