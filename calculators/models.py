@@ -16,7 +16,7 @@ from sikff.engines import Compiled, Replayed
 from sikff.forcefield import EnergyModel, ForceField, load
 from sikff.forcefield.chunks import keep_freed_memory
 from sikff.graph import AtomicGraph
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import unit_vector
 
 
 def chosen_device(device: str | torch.device) -> torch.device:

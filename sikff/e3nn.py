@@ -10,7 +10,7 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from sikff.groups.harmonics import evaluate_harmonics, sphere_points
+from sikff.groups.harmonic_polynomials import evaluate_harmonics, sphere_points
 
 
 def e3nn_o3() -> ModuleType:

@@ -11,7 +11,7 @@ import torch
 
 from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.couplings import branching, clebsch_gordan, restriction
-from sikff.groups.group import Matrices, as_matrices
+from sikff.groups.matrices import Matrices, as_matrices
 
 Array = np.ndarray
 
@@ -72,7 +72,7 @@ class FieldType:
         """n vectors in Cartesian components, [x1, y1, z1, x2, ...]: rho(g) = g itself."""
         parts = restriction(group, 1, -1)
         one = cls(group, [(1, irrep) for irrep, _ in parts])
-        from_zxy = group.frame[:, [2, 0, 1]]
+        from_zxy = group.orientation[:, [2, 0, 1]]
         basis = from_zxy @ np.concatenate([t for _, t in parts], axis=1)
         one._freeze(group, one.fields, basis)
         cls(group, [(n, one.fields[0][1])])  # refuses what is no number of copies

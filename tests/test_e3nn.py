@@ -8,7 +8,7 @@ import torch
 
 from sikff.e3nn import harmonic_basis, parse_irreps
 from sikff.groups.couplings import clebsch_gordan
-from sikff.groups.harmonics import evaluate_harmonics, sphere_points, wigner_d
+from sikff.groups.harmonic_polynomials import evaluate_harmonics, sphere_points, wigner_d
 from sikff.nn import Harmonics
 from symmetry_cases import group
 from tolerances import TOLERANCES

@@ -19,7 +19,7 @@ from pydantic import (
 from sikff.graph.conditions import NO_FIELD, VACUUM, Conditions
 from sikff.groups import SymmetryGroup
 from sikff.groups.aliasing import mistaken_for
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import unit_vector
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
@@ -231,7 +231,7 @@ class ForceFieldConfig(BaseModel):
         if self.vacuum_group is not None:
             larger = SymmetryGroup(self.vacuum_group, self.axis)
             plane = self.environment.plane_origin is not None
-            field = self.environment.field and len(group.kept_vectors) > 0
+            field = self.environment.field and len(group.invariant_vectors) > 0
             if not group <= larger or not (plane or field):
                 raise ValueError(
                     f"vacuum_group ({larger}) must contain group ({group}) and needs an "

@@ -11,7 +11,7 @@ from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import VACUUM, Conditions
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import unit_vector
 from sikff.nn.constants import Tabulated
 
 HEIGHT_FUNCTIONS = 8
@@ -53,7 +53,7 @@ class Environment(Tabulated):
         group, environment = config.symmetry_group, config.environment
         self.config = environment
         self.has_plane, self.range = environment.plane_origin is not None, environment.plane_range
-        kept = group.kept_vectors.T
+        kept = group.invariant_vectors.T
         axis = np.asarray(config.axis) / np.linalg.norm(config.axis)
         if kept.shape[1] == 1:  # the sign of a field is that along the axis as the user gave it
             kept = kept * np.sign(kept[:, 0] @ axis or 1.0)

@@ -13,8 +13,7 @@ from sikff.forcefield.environment import HEIGHT_FUNCTIONS, Environment
 from sikff.forcefield.interaction import Interaction
 from sikff.forcefield.network import Network
 from sikff.groups import SymmetryGroup
-from sikff.groups.classify import SAME
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import SAME, unit_vector
 from sikff.nn import MLP, ChannelProduct, Linear
 from sikff.nn.restriction import (
     Restriction,

@@ -1,8 +1,11 @@
 """Group names (Schoenflies and continuous) and the generators they stand for, about the z axis."""
 
+import math
 import re
 
 import numpy as np
+
+from sikff.groups.matrices import rotation
 
 Array = np.ndarray
 
@@ -22,13 +25,6 @@ _CONTINUOUS = {  # normalised spelling -> (name, dimension, representatives of t
     "dinf": ("D_inf", 1, [HALF_TURN_X]),
     "dinfh": ("D_inf_h", 1, [HALF_TURN_X, INVERSION]),
 }
-
-
-def rotation(axis: Array, angle: float) -> Array:
-    """The 3x3 rotation by ``angle`` (radians) about ``axis``."""
-    x, y, z = np.asarray(axis, float) / np.linalg.norm(axis)
-    k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * (k @ k)
 
 
 def turn(n: int) -> Array:
@@ -90,6 +86,18 @@ def parse(name: str) -> tuple[int, list[Array]]:
         "C_inf_h, D_inf, D_inf_h, Ci, Cs, Cn, Cnv, Cnh, Dn, Dnh, Dnd, S2n (n a whole number up to "
         "1000), T, Td, Th, O, Oh, I, Ih; other groups: SymmetryGroup.from_generators(matrices)"
     )
+
+
+def generators(name: str) -> Array:
+    """Matrices [k, 3, 3] that generate a dense subgroup of a named group, about z."""
+    dimension, components = parse(name)
+    x, _, z = np.eye(3)
+    continuous = {
+        0: [],
+        1: [rotation(z, 1.0), rotation(z, math.sqrt(2))],
+        3: [rotation(z, 1.0), rotation(x, 1.0), rotation(z + x, math.sqrt(2))],
+    }[dimension]
+    return np.array([*continuous, *components] or [np.eye(3)])
 
 
 def continuous_name(dimension: int, components: frozenset[tuple[int, int]]) -> str:

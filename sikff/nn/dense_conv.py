@@ -15,10 +15,11 @@ from sikff.nn.kernel import ImplicitKernel
 class DenseConv(Tabulated):
     """Equivariant convolution on a grid; its filter bank is an implicit kernel.
 
-    Array axes 2, 3 (and 4) of the input run along the x, y (and z) axes of the group's frame; a 2D
-    grid is the plane through the origin perpendicular to the group's axis. Under the rotations and
-    reflections of G that map the grid to itself, the result is exactly equivariant; under others up
-    to sampling error, which the Gaussian shell keeps small by fading out the corners.
+    Array axes 2, 3 (and 4) of the input run along the x, y (and z) axes of the group's standard
+    orientation; a 2D grid is the plane through the origin perpendicular to the group's axis. Under
+    the rotations and reflections of G that map the grid to itself, the result is exactly
+    equivariant; under others up to sampling error, which the Gaussian shell keeps small by fading
+    out the corners.
 
     Args:
         in_type, out_type: types of the input and output fields (one group).
@@ -60,7 +61,7 @@ class DenseConv(Tabulated):
         grid = np.array(list(product(range(-half, half + 1), repeat=dimension)), float) * spacing
         points = np.zeros((len(grid), 3))
         points[:, :dimension] = grid
-        self.register_table("offsets", points @ in_type.group.frame.T)
+        self.register_table("offsets", points @ in_type.group.orientation.T)
         self.kernel = ImplicitKernel(in_type, out_type, **options)
         self.scale = 1 / len(grid) ** 0.5
 

@@ -8,15 +8,16 @@ from torch.nn import functional as F
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.groups.couplings import restriction
-from sikff.groups.harmonics import evaluate_harmonics, monomial_exponents, sphere_points
+from sikff.groups.harmonic_polynomials import evaluate_harmonics, monomial_exponents, sphere_points
 from sikff.nn.constants import Tabulated
 
 
 class Harmonics(Tabulated):
     """All harmonic polynomials H_l(x), l <= max_degree, in G's irreps: [..., 3] -> [..., d].
 
-    For unit vectors every component has unit variance over the sphere. The whole map is one table
-    of polynomial coefficients, in which frame, parity and the splitting into irreps are absorbed.
+    For unit vectors every component has unit variance over the sphere. The whole map is one matrix
+    of polynomial coefficients, which contains the group's orientation, the parity and the splitting
+    into irreps.
 
     Attributes:
         out_type: the (canonical) type of the result.
@@ -36,14 +37,14 @@ class Harmonics(Tabulated):
         for irrep, l, t in parts:
             copies.setdefault(irrep.index, []).append((l, t))
         points = sphere_points(16 * (max_degree + 1) ** 2)
-        in_frame = points @ group.frame
+        standard = points @ group.orientation
         exponents = [e for l in range(max_degree + 1) for e in monomial_exponents(l)]
         degree = np.array([sum(e) for e in exponents])
         monomials = np.prod(points[:, None, :] ** np.array(exponents), axis=-1)
         columns = np.zeros((len(exponents), self.out_type.size))
         for block in self.out_type.blocks:
             for k, (l, t) in enumerate(copies[block.irrep.index]):
-                values = evaluate_harmonics(l, in_frame) @ t
+                values = evaluate_harmonics(l, standard) @ t
                 fit = np.linalg.lstsq(monomials[:, degree == l], values, rcond=None)[0]
                 for c in range(block.irrep.dim):
                     columns[degree == l, block.start + c * block.copies + k] = fit[:, c]

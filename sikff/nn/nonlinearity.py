@@ -8,8 +8,7 @@ from torch import Tensor, nn
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
-from sikff.groups.classify import minimal_rotation
-from sikff.groups.names import rotation
+from sikff.groups.matrices import minimal_rotation, rotation
 from sikff.nn.constants import Tabulated, ToCanonical, check_size
 from sikff.nn.mlp import activation_scale, find_activation
 
@@ -173,7 +172,7 @@ class Sampled(Tabulated):
         elements, weights = _sample_points(group.standard, band, oversample)
         columns = []
         for irrep in self.in_type.irreps:
-            rho = irrep.representation(group.frame @ elements @ group.frame.T)
+            rho = irrep.representation(group.orientation @ elements @ group.orientation.T)
             if group.lie_dimension == 3:
                 direction = np.eye(irrep.dim)[0]  # m = 0: invariant under rotations about z
             else:

@@ -67,7 +67,7 @@ def test_a_field_in_a_mirror_plane_is_a_frame() -> None:
     config = ForceFieldConfig(
         elements=("H",), group="Cs", environment=environment, vacuum_group="O(3)"
     )
-    assert len(config.symmetry_group.kept_vectors) == 2
+    assert len(config.symmetry_group.invariant_vectors) == 2
 
 
 def test_elements_are_symbols_or_atomic_numbers() -> None:

@@ -6,7 +6,7 @@ import torch
 
 from sikff.fields import FieldType
 from sikff.groups.couplings import clebsch_gordan, endomorphisms, restriction
-from sikff.groups.harmonics import wigner_d
+from sikff.groups.harmonic_polynomials import wigner_d
 from symmetry_cases import NAMES, class_average, elements, group
 from tolerances import TOLERANCES
 
@@ -59,13 +59,13 @@ def test_clebsch_gordan(name: str) -> None:
 def test_restriction_of_o3(name: str) -> None:
     g = group(name)
     some = elements(g).numpy()
-    in_frame = g.frame.T @ some @ g.frame
+    standard = g.orientation.T @ some @ g.orientation
     for l in range(4):
         for parity in (1, -1):
             if parity != (-1) ** l and not g.has_improper:
                 continue  # proper groups do not see the parity
             parts = restriction(g, l, parity)
-            d = wigner_d(l, parity, in_frame)
+            d = wigner_d(l, parity, standard)
             basis = np.concatenate([t for _, t in parts], axis=1)
             np.testing.assert_allclose(basis.T @ basis, np.eye(2 * l + 1), atol=EXACT)
             for irrep, t in parts:

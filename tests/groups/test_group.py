@@ -30,8 +30,8 @@ def test_elements_are_orthogonal_and_closed(name: str) -> None:
     elements = g.elements
     identity = np.broadcast_to(np.eye(3), elements.shape)
     np.testing.assert_allclose(elements @ elements.swapaxes(1, 2), identity, atol=EXACT)
-    np.testing.assert_allclose(g.frame.T @ g.frame, np.eye(3), atol=EXACT)
-    assert np.linalg.det(g.frame) > 0
+    np.testing.assert_allclose(g.orientation.T @ g.orientation, np.eye(3), atol=EXACT)
+    assert np.linalg.det(g.orientation) > 0
     for h in [*elements[:3], *g.generators]:
         assert all(g.contains(h @ e, tolerance=EXACT) for e in elements)
         assert g.contains(h.T, tolerance=EXACT)
@@ -43,7 +43,7 @@ def test_generators_span_the_group(name: str) -> None:
     lie_axes = {0: [], 1: [g.axis], 3: [Z, [1, 0, 0]]}[g.lie_dimension]
     again = SymmetryGroup.from_generators(g.generators, lie_axes=lie_axes)
     assert again == g
-    np.testing.assert_allclose(again.frame, g.frame, atol=EXACT)
+    np.testing.assert_allclose(again.orientation, g.orientation, atol=EXACT)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -105,13 +105,13 @@ def test_groups_are_equal_by_content() -> None:
     [("C1", 3), ("Cs", 2), ("C3", 1), ("SO(2)", 1), ("C6v", 1)]
     + [(name, 0) for name in ("Ci", "S4", "D3", "C_inf_h", "D_inf", "Td", "SO(3)", "O(3)")],
 )
-def test_kept_vectors(name: str, dimension: int) -> None:
+def test_invariant_vectors(name: str, dimension: int) -> None:
     g = SymmetryGroup(name, axis=(1, -2, 0.5))
-    kept = g.kept_vectors
-    assert kept.shape == (dimension, 3)
-    assert np.allclose(kept @ kept.T, np.eye(dimension))
+    vectors = g.invariant_vectors
+    assert vectors.shape == (dimension, 3)
+    assert np.allclose(vectors @ vectors.T, np.eye(dimension))
     for element in g.sample(8, seed=0).numpy():
-        assert np.allclose(kept @ element.T, kept)
+        assert np.allclose(vectors @ element.T, vectors)
 
 
 def test_different_groups_differ() -> None:
@@ -144,16 +144,16 @@ def test_equal_groups_hash_and_pickle_alike(name: str) -> None:
     assert again.name == g.name
     assert {g: 1}[copy.deepcopy(g)] == 1
     np.testing.assert_allclose(again.elements, g.elements, atol=EXACT)
-    np.testing.assert_allclose(again.frame, g.frame, atol=EXACT)
+    np.testing.assert_allclose(again.orientation, g.orientation, atol=EXACT)
 
 
 @pytest.mark.parametrize("name", ["SO(2)", "Td"])
 def test_groups_are_immutable(name: str) -> None:
     g = SymmetryGroup(name)
-    for attribute in ("name", "frame", "axis", "elements", "order", "anything"):
+    for attribute in ("name", "orientation", "axis", "elements", "order", "anything"):
         with pytest.raises(AttributeError):
             setattr(g, attribute, None)
-    for array in (g.elements, g.frame):
+    for array in (g.elements, g.orientation):
         with pytest.raises(ValueError, match="read-only"):
             array[0] = 0.0
 
@@ -287,7 +287,7 @@ def test_an_axis_close_to_minus_z_is_as_good_as_any(name: str, tilt: float) -> N
     axis = np.array([tilt, tilt / 3, -1.0])
     g = SymmetryGroup(name, axis=axis)
     assert g.name == name
-    np.testing.assert_allclose(g.frame @ g.frame.T, np.eye(3), atol=EXACT)
+    np.testing.assert_allclose(g.orientation @ g.orientation.T, np.eye(3), atol=EXACT)
     identity = np.broadcast_to(np.eye(3), g.elements.shape)
     np.testing.assert_allclose(g.elements @ g.elements.swapaxes(1, 2), identity, atol=EXACT)
     if name in ("C3v", "C4", "D3", "C_inf_v"):

@@ -1,5 +1,6 @@
 """Irreps: representations indeed, irreducible, inequivalent, complete, of the declared type."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -120,7 +121,7 @@ def test_lists_extend_each_other(name: str) -> None:
 def test_a_turned_group_shares_the_tables() -> None:
     g = group("tilted S4")
     standard = SymmetryGroup("S4")
-    q = g.frame
+    q = g.orientation
     for mine, theirs in zip(g.irreps(2), standard.irreps(2), strict=True):
         some = standard.sample(4, seed=0).numpy()
         np.testing.assert_allclose(
@@ -169,3 +170,12 @@ def test_irreps_are_values() -> None:
 def test_bad_frequency(frequency: float) -> None:
     with pytest.raises(ValueError, match="whole number >= 0"):
         SymmetryGroup("SO(2)").irreps(frequency)
+
+
+def test_irreps_are_equal_by_group_and_index_alone() -> None:
+    first, second = SymmetryGroup("C3v").irreps(1)[:2]
+    renamed = dataclasses.replace(first, name="Gamma1")
+    assert renamed == first
+    assert hash(renamed) == hash(first)
+    assert second != first
+    assert SymmetryGroup("C4v").irreps(0)[0] != first

@@ -14,7 +14,7 @@ from tolerances import TOLERANCES, Tolerance
 D = torch.float64
 Z = np.array([0.0, 0.0, 1.0])
 
-# the same operation as a matrix (in the group's frame) and on an array [B, d, X, Y(, Z)]
+# the same operation as a matrix (in standard orientation) and on an array [B, d, X, Y(, Z)]
 QUARTER_Z = (turn_about(Z, np.pi / 2), lambda f: torch.rot90(f, 1, (2, 3)))
 HALF_Z = (turn_about(Z, np.pi), lambda f: torch.flip(f, (2, 3)))
 MIRROR_X = (np.diag([-1.0, 1.0, 1.0]), lambda f: torch.flip(f, (2,)))
@@ -44,8 +44,8 @@ def types(g: SymmetryGroup) -> tuple[FieldType, FieldType]:
 
 def transform(t: FieldType, matrix: np.ndarray, f: Tensor) -> Tensor:
     """rho(g) on the channels of [B, d, ...]."""
-    frame = t.group.frame
-    rho = t.representation(frame @ matrix @ frame.T).to(f.dtype)
+    q = t.group.orientation
+    rho = t.representation(q @ matrix @ q.T).to(f.dtype)
     return torch.einsum("cd,bd...->bc...", rho, f)
 
 

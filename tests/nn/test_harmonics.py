@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sikff.groups.harmonics import evaluate_harmonics
+from sikff.groups.harmonic_polynomials import evaluate_harmonics
 from sikff.nn import Harmonics
 from symmetry_cases import NAMES, elements, group, randn, relative_error
 from tolerances import TOLERANCES, Tolerance

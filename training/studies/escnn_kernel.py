@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from sikff.fields import FieldType
 from sikff.groups import Irrep, SymmetryGroup
-from sikff.groups.harmonics import sphere_points
+from sikff.groups.harmonic_polynomials import sphere_points
 from sikff.groups.null_space import hom_basis
 from sikff.nn import GaussianBasis, Harmonics, NeighbourLayout, neighbour_layout
 from sikff.nn.constants import Tabulated, ToCanonical, check_size
@@ -205,7 +205,7 @@ def _partner(irrep: Irrep, space: Any) -> tuple[Any, Array]:
 
 def _turn(group: SymmetryGroup) -> Array:
     """Orthogonal matrix from escnn's coordinates to ours."""
-    return group.frame @ CYCLE if group.name == "Cs" else group.frame
+    return group.orientation @ CYCLE if group.name == "Cs" else group.orientation
 
 
 def _escnn(module: str) -> ModuleType:
