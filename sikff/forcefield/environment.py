@@ -12,13 +12,13 @@ from sikff.forcefield.config import ForceFieldConfig
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import VACUUM, Conditions
 from sikff.groups.matrices import unit_vector
-from sikff.nn.constants import Tabulated
+from sikff.nn.constants import ConstantModule
 
 HEIGHT_FUNCTIONS = 8
 ACROSS = 1e-3  # Å; less is no component of a cell vector
 
 
-class Environment(Tabulated):
+class Environment(ConstantModule):
     """Attributes that the plane and the field give each atom.
 
     Heights h enter through Gaussians, for a range R and k = 1 ... 8:
@@ -57,13 +57,13 @@ class Environment(Tabulated):
         axis = np.asarray(config.axis) / np.linalg.norm(config.axis)
         if kept.shape[1] == 1:  # the sign of a field is that along the axis as the user gave it
             kept = kept * np.sign(kept[:, 0] @ axis or 1.0)
-        self.register_table("directions", kept if environment.field else kept[:, :0])
+        self.register_constant("directions", kept if environment.field else kept[:, :0])
         self.vector_type = None
         if environment.field and kept.shape[1] == 0:
             self.vector_type = FieldType.vector(group)
-        self.register_table("normal", axis)
-        self.register_table("origin", np.asarray(environment.plane_origin or (0, 0, 0)))
-        self.register_table("centres", np.linspace(0, 0.75 * self.range, HEIGHT_FUNCTIONS))
+        self.register_constant("normal", axis)
+        self.register_constant("origin", np.asarray(environment.plane_origin or (0, 0, 0)))
+        self.register_constant("centres", np.linspace(0, 0.75 * self.range, HEIGHT_FUNCTIONS))
         self.exchanged = bool(np.linalg.norm(axis @ kept) < 0.5)  # G turns the axis round
         planes = 1 if environment.slit_width is None or self.exchanged else 2
         n_heights = HEIGHT_FUNCTIONS * planes * max(len(environment.surfaces), 1)
@@ -72,7 +72,7 @@ class Environment(Tabulated):
     @property
     def field_directions(self) -> np.ndarray:
         """Unit vectors [k, 3] along which the model reads the field; k = 0: it does not."""
-        return np.eye(3) if self.vector_type is not None else self.originals["directions"].T
+        return np.eye(3) if self.vector_type is not None else self.constants["directions"].T
 
     def check(self, conditions: Conditions) -> None:
         """Refuse conditions that the model cannot answer for.
@@ -106,7 +106,7 @@ class Environment(Tabulated):
                 f"electric_field is {field.tolist()} V/Å but the model reads no field; remove the "
                 "field, or train a model with environment.field: true"
             )
-        kept = self.originals["directions"]
+        kept = self.constants["directions"]
         if np.linalg.norm(field - kept @ (kept.T @ field)) > 1e-6 * magnitude:
             raise ValueError(
                 f"electric_field {field.tolist()} V/Å is not along {kept.T.round(4).tolist()}, "

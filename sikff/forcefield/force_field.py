@@ -18,7 +18,7 @@ from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.environment import Environment
 from sikff.forcefield.model_file import chosen_dtype
 from sikff.forcefield.network import Network, one_hot
-from sikff.forcefield.restrict import (
+from sikff.forcefield.restrict_model import (
     and_species,
     attribute_map,
     check_correction,
@@ -31,7 +31,7 @@ from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, NeighbourLayout, neighbour_layout
-from sikff.nn.restriction import restrict_mlp
+from sikff.nn.restrict_layers import restrict_mlp
 
 
 class ForceField(EnergyModel):

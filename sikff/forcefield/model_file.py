@@ -15,7 +15,7 @@ from safetensors.torch import save as serialised
 
 from sikff.atomic_write import complete
 from sikff.forcefield.config import ForceFieldConfig
-from sikff.nn.constants import Tabulated
+from sikff.nn.constants import ConstantModule
 
 FORMAT = "sikff-forcefield"
 FORMAT_VERSION = 2
@@ -58,8 +58,8 @@ def fingerprint(model: torch.nn.Module) -> dict[str, float]:
     return {
         f"{name}.{key}": float(table.ravel() @ np.cos(1.0 + np.arange(table.size)))
         for name, module in model.named_modules()
-        if isinstance(module, Tabulated)
-        for key, table in module.originals.items()
+        if isinstance(module, ConstantModule)
+        for key, table in module.constants.items()
     }
 
 

@@ -6,7 +6,7 @@ from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor
 
 from sikff.graph import AtomicGraph
-from sikff.nn.constants import Tabulated
+from sikff.nn.constants import ConstantModule
 from sikff.nn.radial import PolynomialEnvelope
 
 COULOMB = 14.399645  # e^2 / (4 pi eps0), eV Å
@@ -14,7 +14,7 @@ _COEFFICIENTS = (0.1818, 0.5099, 0.2802, 0.02817)
 _EXPONENTS = (3.2, 0.9423, 0.4028, 0.2016)
 
 
-class ZBL(Tabulated):
+class ZBL(ConstantModule):
     """Screened nuclear repulsion of Ziegler, Biersack and Littmark (1985).
 
     Each pair fades out (C^3) at the sum of its covalent radii, or at the cutoff if that is less:
@@ -31,8 +31,8 @@ class ZBL(Tabulated):
     def __init__(self, elements: tuple[str, ...], cutoff: float) -> None:
         super().__init__()
         numbers = np.array([atomic_numbers[e] for e in elements])
-        self.register_table("charges", numbers)
-        self.register_table("radii", covalent_radii[numbers])
+        self.register_constant("charges", numbers)
+        self.register_constant("radii", covalent_radii[numbers])
         self.envelope, self.cutoff = PolynomialEnvelope(1.0), cutoff
 
     def forward(self, r: Tensor, graph: AtomicGraph) -> Tensor:

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sikff.fields import Block, FieldType
-from sikff.nn.constants import Tabulated
+from sikff.nn.constants import ConstantModule
 from sikff.nn.contraction import equivariant_maps
 from sikff.nn.neighbour_table import NeighbourLayout, sum_outer_products
 from sikff.nn.weight_cache import of_weights
@@ -16,7 +16,7 @@ from sikff.nn.weight_cache import of_weights
 Array = np.ndarray
 
 
-class ChannelProduct(Tabulated):
+class ChannelProduct(ConstantModule):
     """Equivariant products of two features, channel by channel, with one weight a path and channel.
 
     Features are handled as [D, C, N]: of N nodes, with C channels of a type of D components.
@@ -61,13 +61,13 @@ class ChannelProduct(Tabulated):
         n_paths, path, entry, value = self._tables()
         self.is_sparse = any(t.n_fields > len(t.irreps) * self.channels for t in types)
         if self.is_sparse:
-            self.register_table("values", value)
+            self.register_constant("values", value)
             self.register_buffer("paths", torch.from_numpy(path), persistent=False)
             self.register_buffer("entries", torch.from_numpy(entry), persistent=False)
         else:
             table = np.zeros((n_paths, prod(self._sizes)))
             table[path, entry] = value
-            self.register_table("cg", table.reshape(n_paths, *self._sizes))
+            self.register_constant("cg", table.reshape(n_paths, *self._sizes))
         self.weight = nn.Parameter(torch.randn(n_paths, self.channels))
 
     def _tables(self) -> tuple[int, Array, Array, Array]:

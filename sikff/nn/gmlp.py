@@ -9,7 +9,7 @@ from torch.nn import functional as F
 
 from sikff.fields import FieldType
 from sikff.groups import Irrep, SymmetryGroup
-from sikff.nn.constants import Tabulated, ToCanonical, check_size
+from sikff.nn.constants import ConstantModule, ToCanonical, check_size
 from sikff.nn.linear import Linear
 from sikff.nn.mlp import MLP
 from sikff.nn.nonlinearity import Gate, Sampled, SquaredNorms
@@ -19,7 +19,7 @@ NONLINEARITIES = ("gated", "sampled")
 NARROW = 32  # features: for so few one product with a matrix of zeros too is faster than by irrep
 
 
-class Trunk(Tabulated):
+class Trunk(ConstantModule):
     """All but the last layer of a G-MLP: features and invariants -> last hidden activation.
 
     The covariant channels are mixed linearly and multiplied by gates; the gates (and the hidden
@@ -76,10 +76,10 @@ class Trunk(Tabulated):
         self.mix = Linear(in_type.canonical, covariant)
         self.is_narrow = in_type.size <= NARROW
         gated = (FieldType.scalar(group, fields) + covariant).canonical
-        self.register_table("spread", Gate(gated).originals["spread"])
+        self.register_constant("spread", Gate(gated).constants["spread"])
         ones = np.repeat([1.0, 0.0], [fields, covariant.size])
         self.first_is_one = first_is_one
-        self.register_table(
+        self.register_constant(
             "ones", np.outer(np.arange(in_type.size) < 1, ones) if first_is_one else ones
         )
         self.norms = SquaredNorms(covariant) if norms and layers > 1 and covariant.size else None

@@ -9,10 +9,10 @@ from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.groups.couplings import restriction
 from sikff.groups.harmonic_polynomials import evaluate_harmonics, monomial_exponents, sphere_points
-from sikff.nn.constants import Tabulated
+from sikff.nn.constants import ConstantModule
 
 
-class Harmonics(Tabulated):
+class Harmonics(ConstantModule):
     """All harmonic polynomials H_l(x), l <= max_degree, in G's irreps: [..., 3] -> [..., d].
 
     For unit vectors every component has unit variance over the sphere. The whole map is one matrix
@@ -48,11 +48,11 @@ class Harmonics(Tabulated):
                 fit = np.linalg.lstsq(monomials[:, degree == l], values, rcond=None)[0]
                 for c in range(block.irrep.dim):
                     columns[degree == l, block.start + c * block.copies + k] = fit[:, c]
-        self.register_table("coefficients", columns)
+        self.register_constant("coefficients", columns)
         self.max_degree = max_degree
         for l, (parents, factors) in enumerate(_monomial_recursion(max_degree), start=2):
-            self.register_table(f"parents_{l}", np.eye(l * (l + 1) // 2)[parents])
-            self.register_table(f"factors_{l}", np.eye(3)[factors])
+            self.register_constant(f"parents_{l}", np.eye(l * (l + 1) // 2)[parents])
+            self.register_constant(f"factors_{l}", np.eye(3)[factors])
 
     def forward(self, x: Tensor) -> Tensor:
         constant, coefficients = self.coefficients[0], self.coefficients[1:]

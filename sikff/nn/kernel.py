@@ -11,7 +11,7 @@ from sikff.fields import FieldType
 from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.couplings import clebsch_gordan
 from sikff.nn.channel_product import ChannelProduct
-from sikff.nn.constants import Tabulated, ToCanonical, check_size
+from sikff.nn.constants import ConstantModule, ToCanonical, check_size
 from sikff.nn.contraction import Contraction
 from sikff.nn.gmlp import Trunk, default_nonlinearity
 from sikff.nn.harmonics import Harmonics
@@ -22,7 +22,7 @@ from sikff.nn.weight_cache import kept
 TINY = 1e-12  # added to |x|^2: the direction of x = 0 is the zero vector
 
 
-class TensorProduct(Tabulated):
+class TensorProduct(ConstantModule):
     """All equivariant products of two features, unweighted, in the wanted irreps.
 
     [..., d_left], [..., d_right] (canonical) -> [..., out_type.size].
@@ -46,7 +46,7 @@ class TensorProduct(Tabulated):
         self.out_type = FieldType(left.group, [(len(v), c) for c, v in columns.items()]).canonical
         stacked = [np.stack(columns[block.irrep], axis=1) for block in self.out_type.blocks]
         parts = [s.reshape(-1, left.size * right.size) for s in stacked]
-        self.register_table("table", np.concatenate(parts).T)
+        self.register_constant("table", np.concatenate(parts).T)
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         return (left.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2) @ self.table

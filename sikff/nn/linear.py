@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from sikff.fields import Block, FieldType
 from sikff.groups.couplings import endomorphisms
-from sikff.nn.constants import Tabulated, ToCanonical, check_size
+from sikff.nn.constants import ConstantModule, ToCanonical, check_size
 from sikff.nn.weight_cache import of_weights
 
 
@@ -28,7 +28,7 @@ class _Batch(NamedTuple):
     table: str  # real type: the irrep of each component; else the endomorphisms of each irrep
 
 
-class Linear(Tabulated):
+class Linear(ConstantModule):
     """Every equivariant linear map in_type -> out_type: its weights are coordinates of Hom_G.
 
     Weights start at unit variance and are scaled by 1/sqrt(fan-in) in ``forward``, so that
@@ -69,7 +69,7 @@ class Linear(Tabulated):
         self._cuts = _cuts([(b.start, b.n_products * b.rows) for b in self._batches], in_type.size)
         self.matrices = [batch.matrices for batch in self._batches]
         scales = [np.full(n * i * o, i**-0.5) for n, i, o in self.matrices]
-        self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
+        self.register_constant("scales", np.concatenate([np.zeros(0), *scales]))
         self.weight = nn.Parameter(torch.randn(len(self.scales)))
         self.bias = None
         if bias and out_type.n_invariants:
@@ -88,7 +88,7 @@ class Linear(Tabulated):
             irreps = torch.repeat_interleave(torch.tensor(dims))
             self.register_buffer(name, irreps, persistent=False)
             return _Batch(first.start, len(irreps), first.copies, matrices, name)
-        self.register_table(name, np.stack(bases))
+        self.register_constant(name, np.stack(bases))
         return _Batch(first.start, len(pairs), dims[0] * first.copies, matrices, name)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.groups.matrices import minimal_rotation, rotation
-from sikff.nn.constants import Tabulated, ToCanonical, check_size
+from sikff.nn.constants import ConstantModule, ToCanonical, check_size
 from sikff.nn.mlp import activation_scale, find_activation
 
 Array = np.ndarray
@@ -47,7 +47,7 @@ class RMSNorm(nn.Module):
         return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + self.eps)
 
 
-class Gate(Tabulated):
+class Gate(ConstantModule):
     """Multiply each irreducible field by its own invariant: exact for every group.
 
     Features [..., d] of a canonical type and gates [..., n_fields] -> features [..., d].
@@ -70,7 +70,7 @@ class Gate(Tabulated):
         for irrep, copies, start, stop in field_type.blocks:
             spread[n : n + copies, start:stop] = np.tile(np.eye(copies), irrep.dim)
             n += copies
-        self.register_table("spread", spread)
+        self.register_constant("spread", spread)
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
         return x * (gates @ self.spread)
@@ -129,7 +129,7 @@ def _sample_points(group: SymmetryGroup, band: int, oversample: int) -> tuple[Ar
     return elements, np.repeat(weights, len(components)) / len(components)
 
 
-class Sampled(Tabulated):
+class Sampled(ConstantModule):
     """The paper's quotient (Fourier) activation: sample functions on G/H, activate, go back.
 
     A field is a band-limited function f(g) = sum_r sqrt(d_r) <rho_r(g) v_r, x_r> with one copy of
@@ -182,8 +182,8 @@ class Sampled(Tabulated):
         matrix = np.concatenate(columns, axis=1)
         back = (matrix * weights[:, None]).T
         n = len(self.in_type.irreps)  # they share the variance of a sample
-        self.register_table("samples", matrix / np.sqrt(n))
-        self.register_table("back", back * np.sqrt(n))
+        self.register_constant("samples", matrix / np.sqrt(n))
+        self.register_constant("back", back * np.sqrt(n))
 
     def forward(self, x: Tensor) -> Tensor:
         """Features [..., d] -> [..., d]."""

@@ -6,10 +6,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sikff.nn.constants import Tabulated
+from sikff.nn.constants import ConstantModule
 
 
-class BesselBasis(Tabulated):
+class BesselBasis(ConstantModule):
     """sqrt(2/c) sin(n pi r/c) / r, n = 1..size, scaled to order one: r [...] -> [..., size]."""
 
     frequencies: Tensor
@@ -17,14 +17,14 @@ class BesselBasis(Tabulated):
     def __init__(self, size: int, cutoff: float) -> None:
         super().__init__()
         self.size, self.cutoff = size, cutoff
-        self.register_table("frequencies", np.arange(1, size + 1) * (pi / cutoff))
+        self.register_constant("frequencies", np.arange(1, size + 1) * (pi / cutoff))
 
     def forward(self, r: Tensor) -> Tensor:
         r = r.unsqueeze(-1)
         return torch.sin(r * self.frequencies) / (r * (pi / (sqrt(2.0) * self.cutoff)))
 
 
-class GaussianBasis(Tabulated):
+class GaussianBasis(ConstantModule):
     """Gaussians at 0 ... extent, one spacing wide: r [...] -> [..., size]. Smooth at r = 0."""
 
     centres: Tensor
@@ -33,7 +33,7 @@ class GaussianBasis(Tabulated):
         super().__init__()
         self.size = size
         self.spacing = extent / max(size - 1, 1)
-        self.register_table("centres", np.linspace(0, extent, size))
+        self.register_constant("centres", np.linspace(0, extent, size))
 
     def forward(self, r: Tensor) -> Tensor:
         return 2 * torch.exp(-0.5 * ((r.unsqueeze(-1) - self.centres) / self.spacing) ** 2)

@@ -15,7 +15,7 @@ from sikff.forcefield.network import Network
 from sikff.groups import SymmetryGroup
 from sikff.groups.matrices import SAME, unit_vector
 from sikff.nn import MLP, ChannelProduct, Linear
-from sikff.nn.restriction import (
+from sikff.nn.restrict_layers import (
     Restriction,
     parents,
     restrict_kernel,
@@ -111,7 +111,7 @@ def attribute_map(old: Environment, new: Environment) -> Tensor:
     if not old.n_scalars:
         return torch.zeros(new.n_scalars, 0, dtype=torch.float64)
     of_new, of_old = (
-        torch.from_numpy(environment.originals["directions"]) for environment in (new, old)
+        torch.from_numpy(environment.constants["directions"]) for environment in (new, old)
     )
     n_new, n_old = new.n_scalars - of_new.shape[1], old.n_scalars - of_old.shape[1]
     heights = torch.eye(n_old, dtype=torch.float64).unflatten(0, (-1, 1, HEIGHT_FUNCTIONS))

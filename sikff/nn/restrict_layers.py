@@ -58,7 +58,7 @@ class Restriction:
 def parents(field_type: FieldType, group: SymmetryGroup, channels: int = 1) -> Tensor:
     """1 where a field of a canonical type (row) contains a field of its restriction (column)."""
     one = _one_channel(field_type, channels)
-    whole, part = (Gate(t).originals["spread"] for t in (one, one.restrict(group)))
+    whole, part = (Gate(t).constants["spread"] for t in (one, one.restrict(group)))
     overlap = whole @ one.restriction_matrix(group) ** 2 @ part.T
     return torch.tensor(overlap > 1e-6, dtype=torch.float64)
 
@@ -141,7 +141,7 @@ def restrict_kernel(
         attributes: takes attributes of ``new`` (rows) to those of ``old``.
     """
     group, fields = new.in_type.group, old.trunk.fields
-    of_old, of_new = (kernel.harmonics.originals["coefficients"] for kernel in (old, new))
+    of_old, of_new = (kernel.harmonics.constants["coefficients"] for kernel in (old, new))
     harmonics = Restriction(torch.tensor(np.linalg.lstsq(of_old, of_new, rcond=None)[0]))
     hidden = Restriction.of(old.trunk.out_type, group, fields)
     mixed = Restriction(hidden.matrix[1:, 1:], fields)  # without the invariants made by the MLP

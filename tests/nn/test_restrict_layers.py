@@ -12,7 +12,7 @@ from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, ChannelProduct, Contraction, ImplicitKernel, Linear
 from sikff.nn.kernel import restricted_irreps
-from sikff.nn.restriction import (
+from sikff.nn.restrict_layers import (
     Restriction,
     parents,
     restrict_contraction,
