@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional as F
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
@@ -158,3 +160,45 @@ def test_bad_input() -> None:
     for shape in ((1, 2, 5, 5), (1, 1, 5), (1, 1, 5, 5, 5)):
         with pytest.raises(ValueError, match=r"expected \[B, 1\] and 2 grid axes"):
             conv(torch.zeros(shape))
+
+
+class Convolutions(TorchDispatchMode):
+    """Records by name the arguments of every convolution that torch is asked for."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[dict] = []
+
+    def __torch_dispatch__(self, operator, types, args=(), kwargs=None):
+        if "convolution" in str(operator):
+            names = [argument.name for argument in operator._schema.arguments]
+            self.calls.append(dict(zip(names, args, strict=False)))
+        return operator(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_it_never_runs_in_tf32(dimension: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """cuDNN's default; its rounding, 1e-3, would break the equivariance that is promised."""
+    monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
+    conv = convolution("C4", dimension).float()
+    f = randn(2, conv.in_type.size, *[5] * dimension, seed=1, dtype=torch.float32)
+    with Convolutions() as seen:
+        conv(f)
+    assert [call["allow_tf32"] for call in seen.calls] == [False]
+    assert torch.backends.cudnn.allow_tf32
+
+
+@pytest.mark.parametrize(("stride", "padding"), [(1, None), (2, 0), (3, 2)])
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_it_is_the_convolution_of_torch_with_its_filters(
+    dimension: int, stride: int, padding: int | None
+) -> None:
+    conv = convolution("C4", dimension, stride=stride, padding=padding).double()
+    f = randn(2, conv.in_type.size, *[6, 7, 5][:dimension], seed=1).requires_grad_()
+    convolve = F.conv2d if dimension == 2 else F.conv3d
+    expected = convolve(f, conv.filters(), stride=stride, padding=1 if padding is None else padding)
+    got = conv(f)
+    torch.testing.assert_close(got, expected, rtol=0, atol=0)
+    weights = randn(*got.shape, seed=2)
+    gradients = [torch.autograd.grad(y, f, weights, retain_graph=True)[0] for y in (got, expected)]
+    torch.testing.assert_close(*gradients, rtol=0, atol=0)
