@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from force_fields import ELEMENTS, crystal, elements_of, ethanol, force_field, moved, predict
 from sikff import ForceField, ForceFieldConfig, SymmetryGroup, load
 from sikff.forcefield import EnvironmentConfig
-from sikff.forcefield.force_field import corrected
+from sikff.forcefield.force_field import build_corrected
 from tolerances import TOLERANCES
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -182,16 +182,16 @@ def test_a_correction_is_zero_until_it_is_trained() -> None:
     environment = EnvironmentConfig(field=True, **HIGH)
     new = {"group": "C3v", "vacuum_group": "O(3)", "environment": environment}
     config = vacuum.config.model_copy(update=new)
-    model = corrected(vacuum, config)
+    model = build_corrected(vacuum, config)
     plain, inside = predict(vacuum, ethanol()), predict(model, ethanol(), **FIELD)
     assert torch.equal(plain.energies, inside.energies)
     assert (plain.forces - inside.forces).abs().max() < EXACT.invariance
     kicked(model.one_body)
     assert (predict(model, ethanol(), **FIELD).energy - plain.energy).abs().max() > 1e-4
     with pytest.raises(ValueError, match=r"one of O\(3\), which cannot .* vacuum_group is SO\(3\)"):
-        corrected(vacuum, config.model_copy(update={"vacuum_group": "SO(3)", "group": "C3"}))
+        build_corrected(vacuum, config.model_copy(update={"vacuum_group": "SO(3)", "group": "C3"}))
     with pytest.raises(ValueError, match="has other cutoff, layers than the trained model"):
-        corrected(vacuum, config.model_copy(update={"layers": 2, "cutoff": 4.5}))
+        build_corrected(vacuum, config.model_copy(update={"layers": 2, "cutoff": 4.5}))
 
 
 def test_types_of_the_group_itself_are_the_ordinary_model() -> None:

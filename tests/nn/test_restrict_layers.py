@@ -14,7 +14,7 @@ from sikff.nn import MLP, ChannelProduct, Contraction, ImplicitKernel, Linear
 from sikff.nn.kernel import restricted_irreps
 from sikff.nn.restrict_layers import (
     Restriction,
-    parents,
+    containment,
     restrict_contraction,
     restrict_kernel,
     restrict_linear,
@@ -97,7 +97,7 @@ def test_bilinear_maps(types: list[Pair]) -> None:
 def test_fields_come_from_the_one_they_are_part_of(types: list[Pair]) -> None:
     """So that gates of the parts, equal to those of the whole, act as those do."""
     whole, part, restriction = types[0]
-    found = parents(whole, part.group, CHANNELS)
+    found = containment(whole, part.group, CHANNELS)
     assert found.shape == (whole.n_fields // CHANNELS, part.n_fields // CHANNELS)
     assert torch.equal(found.sum(0), torch.ones(found.shape[1], dtype=found.dtype))
     gates = randn(len(found), seed=0)

@@ -106,10 +106,10 @@ def _start(options: Namespace, models: list[Path]) -> ase.Atoms:
 
 def _refuse_to_strain(atoms: ase.Atoms) -> None:
     """Refuses to strain a cell across a plane, which would stay where it is."""
-    from sikff.forcefield.environment import leads_across
+    from sikff.forcefield.environment import is_periodic_along
 
     for config in (model.config for model in atoms.calc.models):
-        if config.environment.plane_origin is not None and leads_across(atoms, config.axis):
+        if config.environment.plane_origin is not None and is_periodic_along(atoms, config.axis):
             raise ValueError(
                 "the model sees a plane, which no pressure moves; expected a structure that is not "
                 "periodic across it, or a cell that stays as it is"
