@@ -27,6 +27,7 @@ class Harmonics(ConstantModule):
 
     def __init__(self, group: SymmetryGroup, max_degree: int) -> None:
         super().__init__()
+        # the irreps of G that the harmonics of each degree split into
         parts = [
             (irrep, l, t)
             for l in range(max_degree + 1)
@@ -36,6 +37,7 @@ class Harmonics(ConstantModule):
         copies: dict[int, list[tuple[int, np.ndarray]]] = {}
         for irrep, l, t in parts:
             copies.setdefault(irrep.index, []).append((l, t))
+        # coefficients of the monomials by a fit degree by degree, exact with so many points
         points = sphere_points(16 * (max_degree + 1) ** 2)
         standard = points @ group.orientation
         exponents = [e for l in range(max_degree + 1) for e in monomial_exponents(l)]
@@ -58,13 +60,13 @@ class Harmonics(ConstantModule):
         constant, coefficients = self.coefficients[0], self.coefficients[1:]
         if not len(coefficients):
             return constant.expand(*x.shape[:-1], -1)
-        rows = x.reshape(-1, 3).T.contiguous()  # whole rows are multiplied, which is fastest
+        rows = x.reshape(-1, 3).T.contiguous()  # [3, n]: products of contiguous rows are fastest
         monomials = [rows]
         for l in range(2, self.max_degree + 1):
             parents, factors = getattr(self, f"parents_{l}"), getattr(self, f"factors_{l}")
             monomials.append((parents @ monomials[-1]) * (factors @ rows))
-        of_degrees = torch.cat(monomials) if len(monomials) > 1 else rows
-        harmonics = F.linear(of_degrees.T, coefficients.T, constant)
+        all_monomials = torch.cat(monomials) if len(monomials) > 1 else rows
+        harmonics = F.linear(all_monomials.T, coefficients.T, constant)
         return harmonics if x.ndim == 2 else harmonics.unflatten(0, x.shape[:-1])
 
 

@@ -1,4 +1,4 @@
-"""Functions of the distance: radial bases and the shells that end a kernel."""
+"""Functions of the distance: radial bases, and envelopes that make kernels local."""
 
 from math import pi, sqrt
 
@@ -25,7 +25,7 @@ class BesselBasis(ConstantModule):
 
 
 class GaussianBasis(ConstantModule):
-    """Gaussians at 0 ... extent, one spacing wide: r [...] -> [..., size]. Smooth at r = 0."""
+    """Gaussians at 0 ... extent, one spacing wide: r [...] -> [..., size]; smooth at r = 0."""
 
     centres: Tensor
 
@@ -40,7 +40,10 @@ class GaussianBasis(ConstantModule):
 
 
 class PolynomialEnvelope(nn.Module):
-    """Falls from 1 to 0 at the cutoff with three vanishing derivatives: C^3, r [...] -> [...]."""
+    """Decays from 1 to 0 at the cutoff with three vanishing derivatives: C^3, r [...] -> [...].
+
+    1 - x^p (a - x (b - x (c - d x))) with x = r / cutoff; the exponent p is ``power``.
+    """
 
     def __init__(self, cutoff: float, power: int = 6) -> None:
         super().__init__()
@@ -53,11 +56,11 @@ class PolynomialEnvelope(nn.Module):
         b = p * (p + 2) * (p + 3) / 2
         c = p * (p + 1) * (p + 3) / 2
         d = p * (p + 1) * (p + 2) / 6
-        return 1 - x**p * (a - x * (b - x * torch.rsub(x, c, alpha=d)))  # exactly 0 at x = 1
+        return 1 - x**p * (a - x * (b - x * torch.rsub(x, c, alpha=d)))  # rsub: c - d x in one step
 
 
 class GaussianShell(nn.Module):
-    """exp(-r^2 / (2 sigma^2)) with sigma learned (paper, appendix B.1): r [...] -> [...]."""
+    """exp(-r^2 / (2 sigma^2)) with a learned sigma (paper, appendix B.1): r [...] -> [...]."""
 
     def __init__(self, sigma: float) -> None:
         super().__init__()
