@@ -1,6 +1,6 @@
-"""Tables of equivariant maps: endomorphisms, Clebsch-Gordan blocks, restrictions of O(3).
+"""Bases of equivariant maps: endomorphisms, Clebsch-Gordan coefficients, restrictions.
 
-Each is computed once per process, in float64, from null spaces in canonical bases.
+All are float64, from null spaces in canonical bases, and cached by group name and irreps.
 """
 
 from functools import lru_cache
@@ -23,6 +23,7 @@ def _key(irrep: Irrep) -> Key:
 
 @lru_cache(maxsize=4096)
 def _on_generators(key: Key) -> tuple[Array, ...]:
+    """The representation of each generator of the group in standard orientation."""
     name, frequency, index = key
     return tuple(standard_irreps(name, frequency)[index].representation(generators(name)))
 

@@ -49,6 +49,7 @@ _POLYHEDRAL = {
 
 
 def _axial_point_group(kind: str, n: int, suffix: str) -> list[Array] | None:
+    """Generators of S_n, C_n(v, h) or D_n(h, d); None if there is no such group."""
     if kind == "s":
         return [turn(n) @ MIRROR_XY] if n % 2 == 0 and not suffix else None
     extra = {
@@ -65,10 +66,10 @@ def _axial_point_group(kind: str, n: int, suffix: str) -> list[Array] | None:
 def parse(name: str) -> tuple[int, list[Array]]:
     """Lie dimension (0, 1 or 3) and generators, about z, of a named group.
 
-    For a continuous group the generators represent its components.
+    For a continuous group the generators are representatives of its components.
 
     Raises:
-        ValueError: the name is not one of the known ones.
+        ValueError: no group has this name; the message lists the names.
     """
     key = re.sub(r"[\s_()]", "", str(name).replace("∞", "inf")).lower()
     if key in _CONTINUOUS:
