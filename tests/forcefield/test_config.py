@@ -57,12 +57,12 @@ from sikff import ForceFieldConfig, SymmetryGroup
         ),
     ],
 )
-def test_refusals(options: dict, message: str) -> None:
+def test_invalid_settings_raise(options: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ForceFieldConfig(**{"elements": ("H", "O"), **options})
 
 
-def test_a_field_in_a_mirror_plane_is_a_frame() -> None:
+def test_a_field_in_a_mirror_plane_is_an_environment() -> None:
     environment = {"field": True}
     config = ForceFieldConfig(
         elements=("H",), group="Cs", environment=environment, vacuum_group="O(3)"

@@ -51,7 +51,7 @@ def test_forces_include_the_slope_of_the_plane() -> None:
     assert abs(net + slope(along)) < LIMITS.forces_fd
 
 
-def test_a_single_atom_feels_the_plane() -> None:
+def test_a_single_atom_has_an_energy_at_the_plane() -> None:
     model = force_field("C_inf_v", environment={"plane_origin": (0.0, 0.0, 0.0)})
     near = predict(model, ase.Atoms("O", positions=[[0, 0, 1.5]]))
     far = predict(model, ase.Atoms("O", positions=[[0, 0, 40.0]]))
@@ -75,7 +75,7 @@ def test_an_axial_model_reads_the_field_along_its_axis() -> None:
         model.check_conditions(Conditions((0.3, 0.0, 0.0)))
 
 
-def test_an_o3_model_turns_with_the_field() -> None:
+def test_an_o3_model_is_invariant_if_atoms_and_field_rotate_together() -> None:
     model = force_field("O(3)", environment={"field": True})
     atoms, field = ethanol(), np.array([0.1, -0.2, 0.3])
     reference = predict(model, atoms, field=tuple(field))
@@ -88,7 +88,7 @@ def test_an_o3_model_turns_with_the_field() -> None:
     model.check_conditions(Conditions(tuple(field)))
 
 
-def test_a_model_without_field_refuses_one() -> None:
+def test_a_field_raises_if_the_model_reads_none() -> None:
     with pytest.raises(ValueError, match="reads no field"):
         force_field("O(3)").check_conditions(Conditions((0.0, 0.0, 0.1)))
     force_field("O(3)").check_conditions(Conditions())
@@ -97,7 +97,7 @@ def test_a_model_without_field_refuses_one() -> None:
 @pytest.mark.parametrize(
     "environment", [{"field": True}, {"plane_origin": (0.0, 0.0, -2.0)}], ids=["field", "plane"]
 )
-def test_with_a_vacuum_group_the_frame_alone_breaks_the_symmetry(environment: dict) -> None:
+def test_with_a_vacuum_group_only_the_environment_breaks_the_symmetry(environment: dict) -> None:
     model = force_field("C_inf_v", vacuum_group="O(3)", environment=environment)
     atoms = ethanol()
 
@@ -121,7 +121,7 @@ TWO_SURFACES = {**PLANE, "surfaces": ("graphene", "NaCl")}
 
 
 @pytest.mark.parametrize("vacuum_group", [None, "O(3)"])
-def test_beyond_its_range_a_plane_is_not_there(vacuum_group: str | None) -> None:
+def test_beyond_its_range_a_plane_has_no_effect(vacuum_group: str | None) -> None:
     model = force_field("C_inf_v", environment=PLANE, vacuum_group=vacuum_group)
     atoms = ethanol()
     vacuum = predict(model, atoms, surface="vacuum")
@@ -138,7 +138,7 @@ def test_beyond_its_range_a_plane_is_not_there(vacuum_group: str | None) -> None
         assert (at(height).forces - vacuum.forces).abs().max() < LIMITS.invariance
 
 
-def test_attributes_fade_without_a_jump() -> None:
+def test_attributes_and_two_derivatives_are_continuous() -> None:
     """Values, slopes and second slopes just below and just above the ends of the fading."""
     model = force_field("C_inf_v", environment=PLANE)
 
@@ -177,7 +177,7 @@ def test_attributes_are_exactly_zero_where_nothing_acts() -> None:
     assert not second[:, :9].any()
 
 
-def test_the_surface_may_stand_elsewhere() -> None:
+def test_conditions_move_the_surface() -> None:
     model = force_field("C_inf_v", axis=tuple(AXIS), environment={"plane_origin": (0.0, 0.0, -2.0)})
     atoms = ethanol()
     reference = predict(model, atoms)
@@ -189,7 +189,7 @@ def test_the_surface_may_stand_elsewhere() -> None:
     assert abs(float(same.energy - reference.energy)) < LIMITS.invariance * 9
 
 
-def test_surfaces_differ_and_batches_mix_nothing() -> None:
+def test_surfaces_differ_and_structures_of_a_batch_are_independent() -> None:
     model = force_field("C_inf_v", environment=TWO_SURFACES)
     given: list[dict] = [{"surface": name} for name in ("graphene", "NaCl", "vacuum")]
     given.append({"surface": "NaCl", "origin": (0.0, 0.0, -1.5)})
@@ -264,14 +264,14 @@ def test_forces_are_exact_at_every_height(height: float) -> None:
         ("SO(2)", PLANE, {"field": (0, 0, 1)}, "the model reads no field"),
     ],
 )
-def test_conditions_that_contradict_the_model_are_refused(
+def test_conditions_that_the_model_cannot_read_raise(
     group: str, environment: dict, conditions: dict, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         force_field(group, environment=environment).check_conditions(Conditions(**conditions))
 
 
-def test_the_range_of_the_training_data_is_known() -> None:
+def test_extrapolation_warnings() -> None:
     environment = {
         **PLANE,
         "field": True,
@@ -307,7 +307,7 @@ def test_the_range_of_the_training_data_is_known() -> None:
         ("C1", {"field_least": 0.0, "field_limit": 0.5}, (0, -0.5, 0), (0.4, 0.4, 0)),
     ],
 )
-def test_the_range_of_fields_is_that_of_what_is_read(
+def test_extrapolation_warnings_of_fields_along_the_directions_read(
     group: str, limits: dict, inside: tuple, outside: tuple
 ) -> None:
     model = force_field(group, environment={"field": True, **limits})

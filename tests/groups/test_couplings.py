@@ -72,7 +72,7 @@ def test_restriction_of_o3(name: str) -> None:
                 np.testing.assert_allclose(d @ t, t @ irrep.representation(some), atol=EXACT)
 
 
-def test_a_wrong_table_is_seen() -> None:
+def test_a_wrong_table_fails_the_checks() -> None:
     """The comparison of `test_clebsch_gordan` fails for a table of another group's."""
     larger, smaller = group("O(3)"), group("Oh")
     l2, l1 = larger.irreps(2)[4], larger.irreps(1)[2]

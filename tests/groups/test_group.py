@@ -126,7 +126,7 @@ def test_different_groups_differ() -> None:
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name not in ("C1", "Ci")])
-def test_a_turned_group_is_another_one_of_the_same_name(name: str) -> None:
+def test_a_rotated_group_differs_but_has_the_same_name(name: str) -> None:
     g = group(name)
     q = turn_about(np.array([0.3, -0.8, 0.4]), 0.9)
     other = turned(g, q)
@@ -158,7 +158,7 @@ def test_groups_are_immutable(name: str) -> None:
             array[0] = 0.0
 
 
-def test_repr_names_the_axis_only_when_it_is_turned() -> None:
+def test_repr_names_an_axis_other_than_z() -> None:
     assert str(SymmetryGroup("C6v")) == "C6v"
     assert str(SymmetryGroup("C6v", axis=(1, 0, 0))) == "C6v about (1, 0, 0)"
     assert repr(SymmetryGroup("O(2)")) == "SymmetryGroup(C_inf_v)"
@@ -234,7 +234,7 @@ def test_subgroups(smaller: str, larger: str) -> None:
 @pytest.mark.parametrize(
     ("a", "b"), [("O", "Td"), ("C4", "Td"), ("C_inf_v", "D_inf"), ("Ih", "Oh"), ("C5", "C6")]
 )
-def test_neither_is_a_subgroup(a: str, b: str) -> None:
+def test_groups_without_inclusion(a: str, b: str) -> None:
     assert not SymmetryGroup(a) <= SymmetryGroup(b)
     assert not SymmetryGroup(b) <= SymmetryGroup(a)
 
@@ -263,7 +263,7 @@ def test_continuous_groups_from_generators() -> None:
     assert make() == SymmetryGroup("C1")
 
 
-def test_an_axis_that_comes_back_nearly_is_refused() -> None:
+def test_an_axis_with_a_nearly_parallel_image_raises() -> None:
     axis = np.array([0.36, 0.48, 0.8])
     mirror = np.eye(3) - 2 * np.outer(axis, axis)
     make = SymmetryGroup.from_generators
@@ -273,7 +273,7 @@ def test_an_axis_that_comes_back_nearly_is_refused() -> None:
         make([rough], lie_axes=[axis])
 
 
-def test_the_tilted_group_is_what_its_generator_says() -> None:
+def test_a_group_from_one_generator_about_a_tilted_axis() -> None:
     g = group("tilted S4")
     assert g.name == "S4"
     assert abs(abs(g.axis @ TILTED_AXIS) - 1) < EXACT
@@ -282,7 +282,7 @@ def test_the_tilted_group_is_what_its_generator_says() -> None:
 
 @pytest.mark.parametrize("name", ["C3v", "C4", "Td", "D3", "C_inf_v", "Oh"])
 @pytest.mark.parametrize("tilt", [0.0, 1e-9, 3e-7, 1e-5, 1e-2])
-def test_an_axis_close_to_minus_z_is_as_good_as_any(name: str, tilt: float) -> None:
+def test_an_axis_close_to_minus_z_loses_no_digits(name: str, tilt: float) -> None:
     """1 + z is a difference of nearly equal numbers there."""
     axis = np.array([tilt, tilt / 3, -1.0])
     g = SymmetryGroup(name, axis=axis)
@@ -340,7 +340,7 @@ def test_inexact_generators_make_an_exact_group(name: str) -> None:
 
 @pytest.mark.parametrize("noise", [3e-7, 1e-6])
 @pytest.mark.parametrize("name", ["C6v", "D6h", "O"])
-def test_generators_too_rough_to_close_are_refused(name: str, noise: float) -> None:
+def test_generators_too_inexact_to_close_raise(name: str, noise: float) -> None:
     rng = np.random.default_rng(0)
     noisy = [turn_about(rng.normal(size=3), noise) @ h for h in SymmetryGroup(name).generators]
     try:
@@ -351,7 +351,7 @@ def test_generators_too_rough_to_close_are_refused(name: str, noise: float) -> N
         assert group.name == name  # they closed after all
 
 
-def test_elements_that_are_no_point_group_are_refused() -> None:
+def test_elements_that_are_no_point_group_raise() -> None:
     elements = SymmetryGroup("C6v").elements
     with pytest.raises(ValueError, match="8 rotations of order up to 6, which is no point group"):
         classify.schoenflies(np.concatenate([elements[np.linalg.det(elements) > 0], elements[:2]]))

@@ -112,13 +112,13 @@ def test_frequency_is_the_lowest_degree_that_contains_the_irrep(name: str) -> No
 
 
 @pytest.mark.parametrize("name", [*CONTINUOUS, "C6v", "Td", "Ih"])
-def test_lists_extend_each_other(name: str) -> None:
+def test_a_higher_maximum_extends_the_list(name: str) -> None:
     g = group(name)
     assert g.irreps(1) == g.irreps(2)[: len(g.irreps(1))]
     assert all(i.frequency <= 2 for i in g.irreps(2))
 
 
-def test_a_turned_group_shares_the_tables() -> None:
+def test_a_rotated_group_has_the_same_embeddings() -> None:
     g = group("tilted S4")
     standard = SymmetryGroup("S4")
     q = g.orientation

@@ -75,7 +75,7 @@ def test_it_is_exact_under_the_grids_own_symmetries(
         assert relative_error(got, wrong) > 1e-2
 
 
-def test_it_breaks_what_is_not_in_the_group() -> None:
+def test_it_breaks_symmetries_outside_the_group() -> None:
     conv = convolution("SO(2)", 2).double()
     f = randn(2, conv.in_type.size, 5, 5, seed=1)
     matrix, on_arrays = MIRROR_X
@@ -102,7 +102,7 @@ def smooth_field(dimension: int, angle: float, half: int) -> Tensor:
     return torch.from_numpy(field.T).reshape(1, 4, *[len(axis)] * dimension)
 
 
-def test_the_shell_keeps_other_rotations_close() -> None:
+def test_the_shell_makes_it_nearly_equivariant_under_other_rotations() -> None:
     """45 degrees, seen at the centre pixel. Without a shell the square's corners break it.
 
     Measured (mean of four kernels, 7 pixels wide): 1.2 % with the default width, 6.3 % without.
@@ -140,7 +140,7 @@ def test_stride_and_padding() -> None:
     assert relative_error(every[..., ::2, ::2], y) < TOLERANCES[torch.float32].parity
 
 
-def test_variance_is_kept() -> None:
+def test_unit_variance_in_gives_unit_variance_out() -> None:
     for name, dimension in (("SO(2)", 2), ("O(3)", 3)):
         g = group(name)
         t = FieldType.harmonic(g, 1, n=4)

@@ -71,7 +71,7 @@ def convolution(name: str, channelwise: bool = False) -> PointConv:
 
 @pytest.mark.parametrize("channelwise", [False, True], ids=["full", "channelwise"])
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_the_explicit_sum(name: str, channelwise: bool) -> None:
+def test_it_equals_the_explicit_sum(name: str, channelwise: bool) -> None:
     """Value, first and second derivatives, with respect to all inputs and weights."""
     conv = convolution(name, channelwise).double()
     edge_index = edges("unsorted")
@@ -91,7 +91,7 @@ def test_it_is_the_explicit_sum(name: str, channelwise: bool) -> None:
 
 @pytest.mark.parametrize("channelwise", [False, True], ids=["full", "channelwise"])
 @pytest.mark.parametrize("kind", ["sorted", "unsorted", "star"])
-def test_any_graph_will_do(
+def test_edges_in_any_order_and_of_any_degree(
     kind: str, channelwise: bool, dtype: torch.dtype, tolerance: Tolerance
 ) -> None:
     conv = convolution("SO(2)", channelwise).to(dtype)
@@ -105,7 +105,7 @@ def test_any_graph_will_do(
 
 
 @pytest.mark.parametrize("channelwise", [False, True], ids=["full", "channelwise"])
-def test_no_edges_at_all(channelwise: bool) -> None:
+def test_without_edges(channelwise: bool) -> None:
     conv = convolution("O(3)", channelwise).double()
     f, x, a = inputs(conv, edges("none"))
     y = conv(f, x, edges("none"), a)
@@ -114,7 +114,7 @@ def test_no_edges_at_all(channelwise: bool) -> None:
         assert gradient is None or not gradient.abs().sum()
 
 
-def test_no_nodes_at_all() -> None:
+def test_without_nodes() -> None:
     conv = convolution("O(3)").double()
     f, x, a = inputs(conv, edges("none"), n=0)
     assert conv(f, x, edges("none"), a).shape == (0, conv.out_type.size)
@@ -153,7 +153,7 @@ def test_the_order_of_edges_does_not_matter_but_their_direction_does() -> None:
     assert relative_error(conv(f, -x, edge_index, a), y) > 0.1
 
 
-def test_beyond_the_cutoff_nothing_is_heard() -> None:
+def test_edges_beyond_the_cutoff_contribute_nothing() -> None:
     conv = convolution("SO(2)").double()
     edge_index = edges("unsorted")
     f, x, a = (t.detach() for t in inputs(conv, edge_index))

@@ -59,7 +59,7 @@ def pairs(draw: st.DrawFn, count: int) -> list[Pair]:
 
 @settings(max_examples=10)
 @given(pairs(2))
-def test_linear_maps(types: list[Pair]) -> None:
+def test_a_restricted_linear_map_computes_the_same(types: list[Pair]) -> None:
     inputs, outputs = types
     old = seeded(Linear(inputs.whole, outputs.whole)).double()
     new = Linear(inputs.part, outputs.part).double()
@@ -71,7 +71,7 @@ def test_linear_maps(types: list[Pair]) -> None:
 
 @settings(max_examples=6)
 @given(pairs(3))
-def test_bilinear_maps(types: list[Pair]) -> None:
+def test_restricted_bilinear_maps_compute_the_same(types: list[Pair]) -> None:
     left, right, outputs = types
     (h, of_left), (f, of_right) = left.features(5, 0), right.features(5, 1)
     restrictions = left.restriction, right.restriction, outputs.restriction
@@ -94,7 +94,7 @@ def test_bilinear_maps(types: list[Pair]) -> None:
 
 @settings(max_examples=6)
 @given(pairs(1))
-def test_fields_come_from_the_one_they_are_part_of(types: list[Pair]) -> None:
+def test_containment_of_fields(types: list[Pair]) -> None:
     """So that gates of the parts, equal to those of the whole, act as those do."""
     whole, part, restriction = types[0]
     found = containment(whole, part.group, CHANNELS)
@@ -119,7 +119,7 @@ def _gated(x: Tensor, gates: Tensor, field_type: FieldType) -> Tensor:
 
 
 @pytest.mark.parametrize("smaller", ["C_inf_v", "SO(2)", "C3v", "D_inf_h"])
-def test_kernels_and_what_they_may_become(smaller: str) -> None:
+def test_a_restricted_kernel_computes_the_same_and_has_more_weights(smaller: str) -> None:
     larger = SymmetryGroup("O(3)")
     part = SymmetryGroup(smaller, axis=(1, 2, 2))
     t, scalar = every_irrep(larger, 1, n=CHANNELS), FieldType.scalar(larger, 3)
@@ -148,7 +148,7 @@ def test_kernels_and_what_they_may_become(smaller: str) -> None:
     assert max(broken(g) for g in larger.sample(4, seed=3)) > 1e-2
 
 
-def test_networks_of_invariants() -> None:
+def test_a_restricted_mlp_computes_the_same() -> None:
     old, new = MLP([3, 8, 2]).double(), MLP([5, 8, 4]).double()
     seeded(old)
     inputs, outputs = randn(5, 3, seed=0), randn(2, 4, seed=1)
