@@ -1,4 +1,4 @@
-"""The config refuses what cannot work, and says why."""
+"""Invalid configs raise, and say why."""
 
 import pytest
 from pydantic import ValidationError

@@ -1,4 +1,4 @@
-"""What stands outside: heights above planes, surfaces of several kinds, and a uniform field."""
+"""The environment: heights above planes, surfaces of several kinds, and a uniform field."""
 
 import dataclasses
 
@@ -139,26 +139,26 @@ def test_beyond_its_range_a_plane_has_no_effect(vacuum_group: str | None) -> Non
 
 
 def test_attributes_and_two_derivatives_are_continuous() -> None:
-    """Values, slopes and second slopes just below and just above the ends of the fading."""
+    """Values and two derivatives just below and just above the ends of the range."""
     model = force_field("C_inf_v", environment=PLANE)
 
-    def slopes(height: float) -> torch.Tensor:
+    def derivatives(height: float) -> torch.Tensor:
         graph = graph_of(model, ase.Atoms("H", positions=[[0, 0, height - 2.0]]))
 
         def attributes(z: torch.Tensor) -> torch.Tensor:
             positions = torch.stack([z, z, z], dim=-1)
             return model.environment.scalars(dataclasses.replace(graph, positions=positions))
 
-        found = [attributes]
+        functions = [attributes]
         for _ in range(2):
-            found.append(torch.func.jacfwd(found[-1]))
-        return torch.stack([each(graph.positions[:, 2]).flatten() for each in found])
+            functions.append(torch.func.jacfwd(functions[-1]))
+        return torch.stack([f(graph.positions[:, 2]).flatten() for f in functions])
 
     for edge in (0.0, 6.0):
-        jump = slopes(edge + 1e-7) - slopes(edge - 1e-7)
+        jump = derivatives(edge + 1e-7) - derivatives(edge - 1e-7)
         assert jump.abs().max() < 1e-5
-    assert not slopes(6.0 + 1e-7).any()
-    assert (slopes(5.0).abs().amax(dim=1) > 1e-3).all()
+    assert not derivatives(6.0 + 1e-7).any()
+    assert (derivatives(5.0).abs().amax(dim=1) > 1e-3).all()
 
 
 def test_attributes_are_exactly_zero_where_nothing_acts() -> None:
@@ -196,10 +196,10 @@ def test_surfaces_differ_and_structures_of_a_batch_are_independent() -> None:
     graphs = [graph_of(model, ethanol(), **conditions) for conditions in given]
     together = model(AtomicGraph.batch_of(graphs))
     alone = [model(graph) for graph in graphs]
-    energies = torch.cat([each.energy for each in alone])
+    energies = torch.cat([prediction.energy for prediction in alone])
     assert len({round(energy, 5) for energy in energies.tolist()}) == 4
     assert (together.energy - energies).abs().max() < LIMITS.parity * energies.abs().max()
-    forces = torch.cat([each.forces for each in alone])
+    forces = torch.cat([prediction.forces for prediction in alone])
     assert (together.forces - forces).abs().max() < LIMITS.gradient * forces.abs().max()
 
 
@@ -225,9 +225,9 @@ def test_a_slit_has_two_walls(group: str, width: float) -> None:
         atoms_there = atoms.copy()
         atoms_there.positions[:, 2] += height - 2.0
         net = float(predict(model, atoms_there).forces[:, 2].sum())
-        found = slope(lambda x, at=height: energy(at + x))
+        derivative = slope(lambda x, at=height: energy(at + x))
         assert abs(net) > 1e-4
-        assert abs(net + found) < LIMITS.forces_fd
+        assert abs(net + derivative) < LIMITS.forces_fd
 
 
 @pytest.mark.parametrize("height", [-1.0, 0.0, 0.8, 5.9, 6.0])
@@ -244,8 +244,8 @@ def test_forces_are_exact_at_every_height(height: float) -> None:
         return float(predict(model, shifted, **conditions).energy)
 
     for atom, axis in ((0, 2), (1, 2), (1, 0)):
-        found = slope(lambda x, at=(atom, axis): along(x, *at))
-        assert abs(float(forces[atom, axis]) + found) < LIMITS.forces_fd
+        derivative = slope(lambda x, at=(atom, axis): along(x, *at))
+        assert abs(float(forces[atom, axis]) + derivative) < LIMITS.forces_fd
 
 
 @pytest.mark.parametrize(
@@ -288,9 +288,10 @@ def test_extrapolation_warnings() -> None:
         return model.beyond_training(graph_of(model, raised, **conditions))
 
     assert beyond(field=(0, 0, 0.5)) == beyond(field=(0, 0, -0.1)) == {}
-    said = "field of {} V/Å is beyond the training data of the model, -0.1 to 0.5 V/Å"
-    assert said.format(0.6) in beyond(field=(0, 0, 0.6))["field"]
-    assert said.format(-0.3) in beyond(field=(0, 0, -0.3))["field"]  # the axis tells the two apart
+    warning = "field of {} V/Å is beyond the training data of the model, -0.1 to 0.5 V/Å"
+    assert warning.format(0.6) in beyond(field=(0, 0, 0.6))["field"]
+    # the sign counts, since the axis has one
+    assert warning.format(-0.3) in beyond(field=(0, 0, -0.3))["field"]
     assert beyond(-1.5) == {}
     assert beyond(-1.6)["height"].startswith("an atom is 1.4 Å above the surface, lower than all")
     assert beyond(-1.6, surface="vacuum") == {}

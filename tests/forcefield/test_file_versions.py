@@ -1,4 +1,4 @@
-"""Model files of other versions: old ones load and say what they said, step by step."""
+"""Model files of older formats load, by one upgrade after the other, with the same predictions."""
 
 import json
 from pathlib import Path

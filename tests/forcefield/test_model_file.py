@@ -1,4 +1,4 @@
-"""Model files: what goes in comes out, and nothing else gets in."""
+"""Model files: models are stored and loaded unchanged, and damaged files raise."""
 
 import json
 import os

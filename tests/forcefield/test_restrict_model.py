@@ -1,4 +1,4 @@
-"""Models of a group as models of a subgroup: the same function, and weights that can leave it."""
+"""Models restricted to a subgroup: the same predictions, with more weights."""
 
 from pathlib import Path
 from typing import Any, TypeVar

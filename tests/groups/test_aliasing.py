@@ -1,4 +1,4 @@
-"""Which finite groups low frequencies cannot tell from continuous ones."""
+"""Finite groups that low frequencies cannot tell from continuous ones."""
 
 from itertools import combinations_with_replacement
 

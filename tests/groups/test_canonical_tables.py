@@ -56,9 +56,9 @@ def test_tables_do_not_depend_on_the_number_of_threads() -> None:
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout)
-    assert len(found) == 5
-    for name, tables in found.items():
+    computed = json.loads(run.stdout)
+    assert len(computed) == 5
+    for name, tables in computed.items():
         assert_same(tables, STORED[name])
 
 

@@ -1,4 +1,4 @@
-"""Tables of equivariant maps: they intertwine, there are as many as there should be, normalised."""
+"""Tables of equivariant maps: equivariant, complete and normalised."""
 
 import numpy as np
 import pytest
@@ -38,7 +38,7 @@ def test_clebsch_gordan(name: str) -> None:
     rng = np.random.default_rng(0)
     triples = [tuple(irreps[k] for k in rng.integers(len(irreps), size=3)) for _ in range(25)]
     triples += [(irreps[-1], irreps[-1], irreps[0])]
-    seen = 0
+    count = 0
     for a, b, c in triples:
         table = clebsch_gordan(a, b, c)
         assert table.shape[1:] == (c.dim, a.dim, b.dim)
@@ -51,8 +51,8 @@ def test_clebsch_gordan(name: str) -> None:
         # unit-variance a and b give unit-variance c: the mean over c of sum_ab C^2 is 1
         gram = np.einsum("kcab,lcab->kl", table, table)
         np.testing.assert_allclose(gram, c.dim * np.eye(len(table)), atol=EXACT)
-        seen += len(table)
-    assert seen > 0
+        count += len(table)
+    assert count > 0
 
 
 @pytest.mark.parametrize("name", NAMES)

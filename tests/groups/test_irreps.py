@@ -1,4 +1,4 @@
-"""Irreps: representations indeed, irreducible, inequivalent, complete, of the declared type."""
+"""Irreps: representations, irreducible, inequivalent, complete, of the declared type."""
 
 import dataclasses
 import pickle

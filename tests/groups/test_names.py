@@ -1,4 +1,4 @@
-"""Names, aliases and what they stand for."""
+"""Names and aliases of groups, and their generators."""
 
 import numpy as np
 import pytest

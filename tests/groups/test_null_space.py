@@ -1,4 +1,4 @@
-"""Bases that depend on the space alone."""
+"""Canonical bases depend on the space alone."""
 
 import numpy as np
 import pytest

@@ -1,4 +1,4 @@
-"""Products channel by channel: equivariant, complete, equal to their explicit matrices."""
+"""Channelwise products: equivariant, complete, equal to their explicit matrices."""
 
 import pytest
 import torch
@@ -54,10 +54,10 @@ def test_results_have_the_nodes_last_in_memory() -> None:
     layer = channel_product("O(3)")
     x, y = (of_channels(randn(5, layer.left_type.size, seed=seed)) for seed in (0, 1))
     expected = layer(x, y)
-    found = layer(x.contiguous(), y.contiguous())
-    assert relative_error(found, expected) < PARITY
+    got = layer(x.contiguous(), y.contiguous())
+    assert relative_error(got, expected) < PARITY
     linear = seeded(ChannelLinear(layer.out_type, layer.out_type)).double()
-    for result in (expected, found, linear(found)):
+    for result in (expected, got, linear(got)):
         assert result.stride(-1) == 1
 
 

@@ -1,4 +1,4 @@
-"""Convolution on grids: exact under the grid's own symmetries, close under others."""
+"""Convolution on grids: exact under the symmetries of the grid, close under others."""
 
 import numpy as np
 import pytest
@@ -60,7 +60,7 @@ def convolution(name: str, dimension: int, **options: object) -> DenseConv:
 
 
 @pytest.mark.parametrize(("name", "dimension", "operations"), CASES)
-def test_it_is_exact_under_the_grids_own_symmetries(
+def test_it_is_exact_under_the_symmetries_of_the_grid(
     name: str, dimension: int, operations: list, dtype: torch.dtype, tolerance: Tolerance
 ) -> None:
     conv = convolution(name, dimension).to(dtype)
@@ -103,22 +103,22 @@ def smooth_field(dimension: int, angle: float, half: int) -> Tensor:
 
 
 def test_the_shell_makes_it_nearly_equivariant_under_other_rotations() -> None:
-    """45 degrees, seen at the centre pixel. Without a shell the square's corners break it.
+    """45 degrees, at the centre pixel. Without a shell the square's corners break it.
 
     Measured (mean of four kernels, 7 pixels wide): 1.2 % with the default width, 6.3 % without.
     """
     g = group("SO(2)")
     errors = {}
     for shell, options in {"default": {}, "none": {"sigma": 100.0}}.items():
-        found = []
+        measured = []
         for seed in range(4):
             conv = DenseConv(*types(g), 2, kernel_size=7, padding=0, hidden_fields=4, **options)
             conv = seeded(conv, seed).double()
             y, y_turned = (conv(smooth_field(2, angle, 3)) for angle in (0.0, np.pi / 4))
             assert y.shape == (1, 5, 1, 1)
             expected = transform(conv.out_type, turn_about(Z, np.pi / 4), y)
-            found.append(relative_error(y_turned, expected))
-        errors[shell] = float(np.mean(found))
+            measured.append(relative_error(y_turned, expected))
+        errors[shell] = float(np.mean(measured))
     assert errors["default"] < 0.03
     assert errors["none"] > 2.5 * errors["default"]
 
@@ -182,9 +182,9 @@ def test_it_never_runs_in_tf32(dimension: int, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setattr(torch.backends.cudnn, "allow_tf32", True)
     conv = convolution("C4", dimension).float()
     f = randn(2, conv.in_type.size, *[5] * dimension, seed=1, dtype=torch.float32)
-    with Convolutions() as seen:
+    with Convolutions() as recorder:
         conv(f)
-    assert [call["allow_tf32"] for call in seen.calls] == [False]
+    assert [call["allow_tf32"] for call in recorder.calls] == [False]
     assert torch.backends.cudnn.allow_tf32
 
 

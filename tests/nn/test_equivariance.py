@@ -1,4 +1,4 @@
-"""The public measure of equivariance sees what is there."""
+"""equivariance_error measures violations of equivariance."""
 
 import pytest
 import torch

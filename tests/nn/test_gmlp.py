@@ -42,13 +42,14 @@ def test_the_dense_product_equals_one_for_each_irrep(name: str) -> None:
 
     def values() -> list[torch.Tensor]:
         y = net(x)
-        (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-        return [y, slope, *torch.autograd.grad(slope.square().sum(), [x, net.trunk.mix.weight])]
+        (gradient,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        inputs = [x, net.trunk.mix.weight]
+        return [y, gradient, *torch.autograd.grad(gradient.square().sum(), inputs)]
 
-    found = []
+    results = []
     for net.trunk.is_narrow in (True, False):
-        found.append(values())
-    for one, other in zip(*found, strict=True):
+        results.append(values())
+    for one, other in zip(*results, strict=True):
         assert other.abs().max() > 1e-3
         assert relative_error(one, other) < TOLERANCES[D].parity
 

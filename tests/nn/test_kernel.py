@@ -185,7 +185,7 @@ BROKEN = [
 def test_it_breaks_larger_groups(name: str, larger: str) -> None:
     """Scalars and vectors mean the same in both groups: there the constraint must fail."""
     g, big = group(name), group(larger)
-    t, big_t = (FieldType.vector(each, 2) + FieldType.scalar(each) for each in (g, big))
+    t, big_t = (FieldType.vector(h, 2) + FieldType.scalar(h) for h in (g, big))
     attr_type, big_attr = attributes(g), attributes(big)
     kernel = seeded(ImplicitKernel(t, t, attr_type, hidden_fields=4)).double()
     assert constraint_error(kernel, D) < TOLERANCES[D].equivariance
@@ -221,13 +221,13 @@ def test_it_vanishes_smoothly_at_the_cutoff(name: str, layers: int) -> None:
     inside = kernel_on_a_line(kernel, torch.linspace(0.5, 1.5, 5, dtype=D))
     assert inside.abs().amax((1, 2)).min() > 1e-3
     scale = inside.abs().max()
-    for distance in (1e-2, 1e-3):  # zero value, slope and curvature: of order distance^4, ^3, ^2
+    for distance in (1e-2, 1e-3):  # zero value, gradient and curvature: of order distance^4, ^3, ^2
         r = torch.tensor(2.0 - distance, dtype=D, requires_grad=True)
         value = kernel_on_a_line(kernel, r).abs().sum()
-        (slope,) = torch.autograd.grad(value, r, create_graph=True)
-        (curvature,) = torch.autograd.grad(slope, r)
+        (gradient,) = torch.autograd.grad(value, r, create_graph=True)
+        (curvature,) = torch.autograd.grad(gradient, r)
         assert 0 < value < 1e4 * scale * distance**4
-        assert 0 < slope.abs() < 1e5 * scale * distance**3
+        assert 0 < gradient.abs() < 1e5 * scale * distance**3
         assert 0 < curvature.abs() < 1e6 * scale * distance**2
 
 

@@ -117,8 +117,8 @@ def test_channel_linear_equals_linear(name: str, copies: int) -> None:
         rows.load_state_dict(layer.state_dict())
         x = randn(7, in_type.size, seed=0)
         for of_nodes in (x.T.unflatten(0, (-1, channels)), x.T.reshape(-1, channels, 7)):
-            found = layer(of_nodes).flatten(0, 1).T
-            assert relative_error(found, rows(x)) < TOLERANCES[torch.float64].parity
+            got = layer(of_nodes).flatten(0, 1).T
+            assert relative_error(got, rows(x)) < TOLERANCES[torch.float64].parity
 
 
 @pytest.mark.parametrize("name", NAMES)

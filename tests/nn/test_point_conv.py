@@ -177,9 +177,9 @@ class Largest(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        for each in tree_leaves(result):
-            if isinstance(each, Tensor):
-                size = each.untyped_storage().nbytes() // each.element_size()
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                size = tensor.untyped_storage().nbytes() // tensor.element_size()
                 self.numel = max(self.numel, size)
         return result
 
@@ -203,14 +203,14 @@ def test_no_tensor_has_a_matrix_for_every_edge(name: str, kind: str) -> None:
     f = randn(n, t.size, seed=0, dtype=torch.float32).requires_grad_()
     x = randn(e, 3, seed=1, dtype=torch.float32).requires_grad_()
     matrices = e * t.size**2
-    with largest_tensor() as seen:
+    with largest_tensor() as largest:
         y = conv(f, x, edge_index)
         (force,) = torch.autograd.grad((y**2).sum(), x, create_graph=True)
         (force**2).sum().backward()
-    assert e * 3 <= seen.numel < matrices / 8, (seen.numel, matrices)
-    with largest_tensor() as seen:  # the slow way is seen
+    assert e * 3 <= largest.numel < matrices / 8, (largest.numel, matrices)
+    with largest_tensor() as largest:  # the explicit way has one
         conv.kernel(x[:500])
-    assert seen.numel >= 500 * t.size**2
+    assert largest.numel >= 500 * t.size**2
 
 
 def test_bad_input() -> None:

@@ -1,4 +1,4 @@
-"""Layers of a group and layers of a subgroup that compute the same."""
+"""Layers restricted to a subgroup compute the same as the original ones."""
 
 from typing import NamedTuple
 
@@ -79,17 +79,17 @@ def test_restricted_bilinear_maps_compute_the_same(types: list[Pair]) -> None:
     new = Contraction(left.part, right.part, outputs.part).double()
     restrict_contraction(old, new, *restrictions)
     wanted = old(h[:, :, None] * f[:, None, :])
-    found = new(of_left[:, :, None] * of_right[:, None, :])
-    assert relative_error(found, outputs.restriction.apply(wanted, 1)) < LIMITS.parity
+    got = new(of_left[:, :, None] * of_right[:, None, :])
+    assert relative_error(got, outputs.restriction.apply(wanted, 1)) < LIMITS.parity
 
     product = seeded(ChannelProduct(left.whole, right.whole, outputs.whole, CHANNELS)).double()
     other = ChannelProduct(left.part, right.part, outputs.part, CHANNELS).double()
     restrict_product(product, other, *restrictions)
-    wanted, found = (
+    wanted, got = (
         layer(*(x.T.unflatten(0, (-1, CHANNELS)) for x in factors)).flatten(0, 1).T
         for layer, factors in ((product, (h, f)), (other, (of_left, of_right)))
     )
-    assert relative_error(found, outputs.restriction.apply(wanted, 1)) < LIMITS.parity
+    assert relative_error(got, outputs.restriction.apply(wanted, 1)) < LIMITS.parity
 
 
 @settings(max_examples=6)
@@ -97,13 +97,13 @@ def test_restricted_bilinear_maps_compute_the_same(types: list[Pair]) -> None:
 def test_containment_of_fields(types: list[Pair]) -> None:
     """So that gates of the parts, equal to those of the whole, act as those do."""
     whole, part, restriction = types[0]
-    found = containment(whole, part.group, CHANNELS)
-    assert found.shape == (whole.n_fields // CHANNELS, part.n_fields // CHANNELS)
-    assert torch.equal(found.sum(0), torch.ones(found.shape[1], dtype=found.dtype))
-    gates = randn(len(found), seed=0)
-    spread = [torch.repeat_interleave(g, 1) for g in (gates, gates @ found)]
+    contains = containment(whole, part.group, CHANNELS)
+    assert contains.shape == (whole.n_fields // CHANNELS, part.n_fields // CHANNELS)
+    assert torch.equal(contains.sum(0), torch.ones(contains.shape[1], dtype=contains.dtype))
+    gates = randn(len(contains), seed=0)
+    spread = [torch.repeat_interleave(g, 1) for g in (gates, gates @ contains)]
     x, restricted = types[0].features(4, 1)
-    gated = [_gated(*each) for each in ((x, spread[0], whole), (restricted, spread[1], part))]
+    gated = [_gated(x, spread[0], whole), _gated(restricted, spread[1], part)]
     assert relative_error(gated[1], restriction.apply(gated[0], 1)) < LIMITS.parity
 
 
@@ -112,8 +112,8 @@ def _gated(x: Tensor, gates: Tensor, field_type: FieldType) -> Tensor:
     y, n = x.clone(), 0
     for irrep, copies, start, stop in field_type.blocks:
         block = x[:, start:stop].unflatten(1, (irrep.dim, copies // CHANNELS, CHANNELS))
-        own = gates[n : n + copies // CHANNELS]
-        y[:, start:stop] = (block * own[:, None]).flatten(1)
+        of_irrep = gates[n : n + copies // CHANNELS]
+        y[:, start:stop] = (block * of_irrep[:, None]).flatten(1)
         n += copies // CHANNELS
     return y
 
