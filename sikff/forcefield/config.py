@@ -11,6 +11,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator,
 from sikff.forcefield.environment_config import EnvironmentConfig, Positive, Vector
 from sikff.groups import SymmetryGroup
 from sikff.groups.aliasing import mistaken_for
+from sikff.groups.group import named_group
 from sikff.groups.matrices import unit_vector
 
 Count = Annotated[int, Field(ge=1)]
@@ -114,18 +115,18 @@ class ForceFieldConfig(BaseModel):
         if self.environment.plane_origin is not None:
             _check_plane(self)
         if self.vacuum_group is not None:
-            _check_vacuum_group(self, SymmetryGroup(self.vacuum_group, self.axis))
+            _check_vacuum_group(self, named_group(self.vacuum_group, self.axis))
         return self
 
     @property
     def symmetry_group(self) -> SymmetryGroup:
         """The symmetry group G."""
-        return SymmetryGroup(self.group, self.axis)
+        return named_group(self.group, self.axis)
 
     @property
     def symmetry_group_of_types(self) -> SymmetryGroup:
         """The group whose irreps the features are made of: G itself, or a larger one."""
-        return SymmetryGroup(self.type_group or self.group, self.axis)
+        return named_group(self.type_group or self.group, self.axis)
 
 
 def _check_group(config: ForceFieldConfig) -> None:

@@ -7,8 +7,9 @@ from functools import lru_cache
 import numpy as np
 
 from sikff.groups.classify import standard_elements
-from sikff.groups.group import SymmetryGroup, standard_group
+from sikff.groups.group import SymmetryGroup
 from sikff.groups.matrices import rotation, rotation_angle
+from sikff.groups.names import generators, parse
 
 Array = np.ndarray
 
@@ -42,11 +43,11 @@ def same_invariants(
 @lru_cache(maxsize=1024)
 def _same_invariants(name: str, max_degree: int, axial_vectors: bool) -> str | None:
     """The same by name; it does not depend on the orientation."""
-    group = standard_group(name)
-    if group.lie_dimension:
+    lie_dimension, _ = parse(name)
+    if lie_dimension:
         return None
-    larger = SymmetryGroup.from_generators(group.generators, lie_axes=[group.axis])
-    finite = _count_invariants(group.elements, max_degree)
+    larger = SymmetryGroup.from_generators(generators(name), lie_axes=[(0, 0, 1)])
+    finite = _count_invariants(standard_elements(name), max_degree)
     continuous = _count_invariants_of_continuous(larger, max_degree)
     if not axial_vectors:
         finite[0, 1] = continuous[0, 1]

@@ -197,7 +197,7 @@ class SymmetryGroup:
     def standard(self) -> SymmetryGroup:
         """The same group in its standard orientation (axis z)."""
         is_standard = np.array_equal(self._orientation, np.eye(3))
-        return self if is_standard else standard_group(self._name)
+        return self if is_standard else named_group(self._name, (0.0, 0.0, 1.0))
 
     @property
     def generators(self) -> Array:
@@ -278,9 +278,9 @@ class SymmetryGroup:
 
 
 @lru_cache(maxsize=256)
-def standard_group(name: str) -> SymmetryGroup:
-    """The group of that name in its standard orientation."""
-    return SymmetryGroup(name)
+def named_group(name: str, axis: tuple[float, float, float]) -> SymmetryGroup:
+    """``SymmetryGroup(name, axis)``, which is a constant, computed once."""
+    return SymmetryGroup(name, axis)
 
 
 def _rebuild(name: str, q: Array) -> SymmetryGroup:
