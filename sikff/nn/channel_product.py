@@ -65,9 +65,9 @@ class ChannelProduct(ConstantModule):
             self.register_buffer("paths", torch.from_numpy(path), persistent=False)
             self.register_buffer("entries", torch.from_numpy(entry), persistent=False)
         else:
-            table = np.zeros((n_paths, prod(self._sizes)))
-            table[path, entry] = value
-            self.register_constant("cg", table.reshape(n_paths, *self._sizes))
+            cg = np.zeros((n_paths, prod(self._sizes)))
+            cg[path, entry] = value
+            self.register_constant("cg", cg.reshape(n_paths, *self._sizes))
         self.weight = nn.Parameter(torch.randn(n_paths, self.channels))
 
     def _coefficients(self) -> tuple[int, Array, Array, Array]:
@@ -78,21 +78,23 @@ class ChannelProduct(ConstantModule):
             [D_out, D_left, D_right], and the value.
         """
         out = self.out_type.blocks
-        tables: list[tuple[int, tuple[Array, ...], Array]] = []  # output, components, coefficients
+        # of each path: output block, components of the three copies it couples, coefficients
+        couplings: list[tuple[int, tuple[Array, ...], Array]] = []
         for a, b in ((a, b) for a in self.left_type.blocks for b in self.right_type.blocks):
-            for o, cg in equivariant_maps(a, b, out):
+            for o, basis in equivariant_maps(a, b, out):
                 copies = [self._copies(block) for block in (out[o], a, b)]
-                tables += [(o, abc, table) for table in cg for abc in product(*copies)]
-        per_output = np.bincount([o for o, _, _ in tables], minlength=len(out))
+                couplings += [(o, oab, cg) for cg in basis for oab in product(*copies)]
+        per_output = np.bincount([o for o, _, _ in couplings], minlength=len(out))
         per_copy = per_output / [len(self._copies(block)) for block in out]
         paths, entries, values = [np.zeros(0, int)], [np.zeros(0, int)], [np.zeros(0)]
-        for number, (o, components, table) in enumerate(tables):
-            nonzero = np.nonzero(table)
+        for number, (o, components, cg) in enumerate(couplings):
+            nonzero = np.nonzero(cg)
             indices = [c[k] for c, k in zip(components, nonzero, strict=True)]
             paths.append(np.full(len(nonzero[0]), number))
             entries.append(np.ravel_multi_index(indices, self._sizes))
-            values.append(table[nonzero] / sqrt(per_copy[o]))
-        return len(tables), np.concatenate(paths), np.concatenate(entries), np.concatenate(values)
+            values.append(cg[nonzero] / sqrt(per_copy[o]))  # unit variance of the sum of paths
+        path, entry, value = map(np.concatenate, (paths, entries, values))
+        return len(couplings), path, entry, value
 
     def _copies(self, block: Block) -> list[Array]:
         """For each copy of an irrep within a channel, the indices of its components."""
@@ -113,11 +115,11 @@ class ChannelProduct(ConstantModule):
         """The weighted sum of all paths for each channel, [C, D_out, D_left, D_right]."""
         if self.is_sparse:
             terms = self.values.unsqueeze(1) * self.weight.index_select(0, self.paths)
-            table = terms.new_zeros(prod(self._sizes), self.channels)
-            table = table.index_add(0, self.entries, terms).T
+            zeros = terms.new_zeros(prod(self._sizes), self.channels)
+            coupling = zeros.index_add(0, self.entries, terms).T
         else:
-            table = self.weight.T @ self.cg.flatten(1)
-        return table.reshape(self.channels, *self._sizes)
+            coupling = self.weight.T @ self.cg.flatten(1)
+        return coupling.reshape(self.channels, *self._sizes)
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
         """sum_j of products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
