@@ -89,6 +89,7 @@ def _convolve(f: Tensor, filters: Tensor, stride: list[int], padding: int) -> Te
     cudnn, n = torch.backends.cudnn, len(stride)
     flags = (cudnn.benchmark, cudnn.deterministic, cudnn.enabled, False)  # the last: allow_tf32
     transposed, groups = False, 1
+    filters = filters.to(f.dtype)  # under autocast their dtype is lower, and f may be cast or not
     return torch.ops.aten._convolution(
         f, filters, None, stride, [padding] * n, [1] * n, transposed, [0] * n, groups, *flags
     )

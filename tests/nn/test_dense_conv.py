@@ -188,6 +188,15 @@ def test_it_never_runs_in_tf32(dimension: int, monkeypatch: pytest.MonkeyPatch) 
     assert torch.backends.cudnn.allow_tf32
 
 
+@pytest.mark.parametrize("dimension", [2, 3])
+def test_it_works_under_autocast(dimension: int) -> None:
+    conv = convolution("C4", dimension).float()
+    f = randn(2, conv.in_type.size, *[5] * dimension, seed=1, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        y = conv(f)
+    assert relative_error(y.float(), conv(f)) < 0.05  # a few roundings to 8 bits
+
+
 @pytest.mark.parametrize(("stride", "padding"), [(1, None), (2, 0), (3, 2)])
 @pytest.mark.parametrize("dimension", [2, 3])
 def test_it_is_the_convolution_of_torch_with_its_filters(
