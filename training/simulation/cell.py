@@ -5,7 +5,7 @@ from __future__ import annotations
 import ase
 
 from sikff.forcefield import ForceField
-from sikff.forcefield.environment import ACROSS, leads_across
+from sikff.forcefield.environment import ACROSS, is_periodic_along
 
 
 def check_cell_may_change(atoms: ase.Atoms) -> None:
@@ -15,7 +15,7 @@ def check_cell_may_change(atoms: ase.Atoms) -> None:
     """
     models = getattr(atoms.calc, "models", ())
     for config in (model.config for model in models if isinstance(model, ForceField)):
-        if config.environment.plane_origin is not None and leads_across(atoms, config.axis):
+        if config.environment.plane_origin is not None and is_periodic_along(atoms, config.axis):
             raise ValueError(
                 "the model sees a plane, which no pressure moves; expected a structure that is not "
                 "periodic across it, or a cell that stays as it is"

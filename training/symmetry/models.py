@@ -13,7 +13,7 @@ from torch import Tensor
 from sikff.forcefield import ForceField
 from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import unit_vector
 
 from ..data.structures import Frames, seen_graph
 from .axes import nearest
