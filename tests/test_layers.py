@@ -58,11 +58,12 @@ FLOORS_INSIDE = {
     ),
     "sikff.forcefield": (
         "chunks energy environment_config zbl",
-        "config edge_features",
+        "config edge_features field_response",
         "environment interaction model_file",
         "network",
         "restrict_model",
         "force_field",
+        "committee",
     ),
 }
 HEAVY = ("lightning", "pytorch_lightning", "matplotlib", "e3nn", "scipy", "sikff.training")

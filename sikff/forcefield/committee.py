@@ -10,7 +10,7 @@ from torch import Tensor
 
 from sikff.forcefield.energy import EnergyModel, Prediction
 from sikff.forcefield.force_field import ForceField
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import unit_vector
 
 
 class GraphSettings(NamedTuple):

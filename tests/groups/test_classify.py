@@ -82,8 +82,8 @@ def test_the_minimal_rotation_takes_z_to_n(n: tuple) -> None:
 
 
 def test_directions_have_a_positive_representative() -> None:
-    np.testing.assert_array_equal(matrices.positive_direction(np.array([1.0, 0, -1])), [-1, 0, 1])
-    np.testing.assert_array_equal(matrices.positive_direction(np.array([-1.0, 2, 0])), [1, -2, 0])
-    np.testing.assert_array_equal(matrices.positive_direction(np.array([0.0, -1, 0])), [0, 1, 0])
+    np.testing.assert_array_equal(classify.positive_direction(np.array([1.0, 0, -1])), [-1, 0, 1])
+    np.testing.assert_array_equal(classify.positive_direction(np.array([-1.0, 2, 0])), [1, -2, 0])
+    np.testing.assert_array_equal(classify.positive_direction(np.array([0.0, -1, 0])), [0, 1, 0])
     with pytest.raises(ValueError, match="zero vector"):
-        matrices.positive_direction(np.zeros(3))
+        classify.positive_direction(np.zeros(3))
