@@ -38,7 +38,7 @@ FLOORS = {
     "sikff.training.cli": 13,
     "sikff.training.__main__": 14,
 }
-HEAVY = ("lightning", "pytorch_lightning", "matplotlib", "e3nn", "scipy", "sikff.training")
+HEAVY = ("matplotlib", "e3nn", "scipy", "sikff.training")
 MOST_LINES = {"sikff": 350, "calculators": 350, "training": 350, "tests": 500, "examples": 500}
 
 

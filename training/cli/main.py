@@ -92,20 +92,16 @@ def _train(options: Namespace) -> None:
     if options.restrict is not None and config.start is None:
         raise ValueError("--restrict needs a trained model; name it with --from MODEL")
 
-    import torch
-
     from sikff.forcefield.model_file import read_header
 
     from ..fitting.fit import fit
 
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     quiet = options.quiet
     report = (lambda line: None) if quiet else print
     try:
         model = fit(config, resume=options.resume, progress=not quiet, report=report)
-    except SystemExit as end:  # Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt("--resume goes on after the last whole epoch") from end
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt("--resume goes on after the last whole epoch") from interrupt
     found = read_header(model)["provenance"]["validation"]
     for key in ("energy_mae_mev_per_atom", "force_mae_mev_per_a"):
         if key in found:

@@ -84,8 +84,6 @@ def run(options: argparse.Namespace) -> None:
     Raises:
         FileNotFoundError, ValueError: for what cannot be used.
     """
-    import logging
-
     from ..config import DataConfig
     from ..evaluation.evaluate import write_json
     from ..evaluation.plots import save_figure
@@ -105,8 +103,6 @@ def run(options: argparse.Namespace) -> None:
     data = DataConfig(
         train=options.source, energy_key=options.energy_key, forces_key=options.forces_key
     )
-
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     def report(line: str) -> None:
         if not options.quiet:

@@ -147,10 +147,8 @@ def test_what_a_model_file_is(capsys: pytest.CaptureFixture[str]) -> None:
 def test_ctrl_c_in_a_training_run(
     run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lightning makes it a SystemExit."""
-
     def interrupted(*_: object, **__: object) -> None:
-        raise SystemExit(1)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr("sikff.training.fitting.fit.fit", interrupted)
     assert main(["train", "config.yaml"]) == 130

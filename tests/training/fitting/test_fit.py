@@ -13,9 +13,8 @@ from sikff import load
 from sikff.training.config import TrainConfig
 from sikff.training.data.structures import read_frames
 from sikff.training.evaluation.evaluate import evaluate
-from sikff.training.fitting import module
+from sikff.training.fitting import run
 from sikff.training.fitting.fit import fit
-from sikff.training.fitting.module import FitModule
 from sikff.training.fitting.schedule import Patience, cosine_factor, warm_up_factor
 from tolerances import TOLERANCES
 
@@ -145,7 +144,7 @@ def test_forces_need_no_labels_without_weight(config: TrainConfig) -> None:
 
 
 def test_divergence_stops_the_run(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "loss", lambda found, *_: found.energy.sum() * math.nan)
+    monkeypatch.setattr(run, "loss", lambda found, *_: found.energy.sum() * math.nan)
     with pytest.raises(FloatingPointError, match=r"the loss is nan in step 0 .*train.xyz frame \d"):
         fit(config)
     assert not (config.output / "model.sikff").exists()
@@ -156,17 +155,17 @@ def test_averages_are_kept_in_a_checkpoint_of_plain_tensors(
     config: TrainConfig, ema: float, same: bool
 ) -> None:
     fit(changed(config, ema=ema))
-    state = torch.load(config.output / "last.ckpt", weights_only=True)["state_dict"]
-    names = [name.removeprefix("averaged.") for name in state if name.startswith("averaged.")]
-    assert names
-    assert same == all(torch.equal(state[f"averaged.{n}"], state[f"model.{n}"]) for n in names)
+    state = torch.load(config.output / "last.ckpt", weights_only=True)["loop"]
+    assert state["averaged"].keys() == state["model"].keys() != set()
+    pairs = zip(state["averaged"].values(), state["model"].values(), strict=True)
+    assert same == all(torch.equal(mean, weight) for mean, weight in pairs)
 
 
 def test_vectors_do_not_decay(config: TrainConfig) -> None:
     """With AdamW; test_soap.py has SOAP's own."""
     config = changed(config, optimiser="adamw")
     model = load(fit(config)).train()
-    groups = FitModule(model, config, 9, 3).configure_optimizers().param_groups
+    groups = run.make_optimiser(config, model).param_groups
     assert [group["weight_decay"] for group in groups] == [config.weight_decay, 0.0]
     decaying = {id(p) for p in groups[0]["params"]}
     parameters = list(model.parameters())

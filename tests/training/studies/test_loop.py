@@ -93,7 +93,9 @@ def test_few_samples_still_make_several_steps() -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_run() -> None:
-    with pytest.raises(FloatingPointError, match="became nan in epoch 0; take a lower"):
+    with pytest.raises(
+        FloatingPointError, match=r"loss is nan in step 0 \(epoch 0\); take a lower"
+    ):
         fit(linear(), 64, lambda m, s: math.nan * error(m, s), validate, RECIPE)
 
 
