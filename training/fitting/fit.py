@@ -27,29 +27,12 @@ from .static import room_for
 
 FILLED = 0.5  # fraction of a padded batch; where less is used, neither compiling nor replay pays
 
-# What a resumed run may change.
-FREE = {
-    "output",
-    "max_epochs",
-    "max_minutes",
-    "patience",
-    "device",
-    "devices",
-    "threads",
-    "compile",
-    "replay",
-    "tensorboard",
-}
+LIMITS = {"max_epochs", "max_minutes", "patience"}
+MACHINE = {"device", "devices", "threads", "compile", "replay"}
+FREE = LIMITS | MACHINE | {"output", "tensorboard"}  # settings that a resumed run may change
 
-WRITTEN = (
-    "model.sikff",
-    NAME,
-    "log.csv",
-    "config.yaml",
-    "start.sikff",
-    "learning_curves.png",
-    "parity.png",
-)
+WRITTEN = ("model.sikff", "start.sikff", NAME, "log.csv", "config.yaml")
+DRAWN = ("learning_curves.png", "parity.png")
 
 
 def fit(
@@ -168,7 +151,7 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> bool:
             "output"
         )
     config.output.mkdir(parents=True, exist_ok=True)
-    for name in WRITTEN:
+    for name in (*WRITTEN, *DRAWN):
         clear_unfinished(config.output / name)
     if not (resume and checkpoint.is_file()):
         return False
@@ -192,11 +175,11 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> bool:
 def _draw(config: TrainConfig, dataset: Dataset) -> None:
     """Learning curves, and the best model's parity plot of the structures for validation."""
     curves = learning_curves(read_log(config.output / "log.csv"))
-    save_figure(curves, config.output / "learning_curves.png")
+    save_figure(curves, config.output / DRAWN[0])
     model = load(config.output / "model.sikff")
     labels = config.loss.labels
     found = evaluate(model, dataset.valid_frames, config.data, config.batch_size, labels)
-    save_figure(parity(found, "validation"), config.output / "parity.png")
+    save_figure(parity(found, "validation"), config.output / DRAWN[1])
 
 
 def _write_config(config: TrainConfig) -> None:

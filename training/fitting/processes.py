@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import multiprocessing
 import os
+import pickle
 import signal
 import threading
+import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
-from multiprocessing.connection import Connection
+from multiprocessing.connection import Connection, wait
+from multiprocessing.process import BaseProcess
 from typing import TypeVar
 
 import torch
@@ -43,12 +45,6 @@ class Processes:
         for tensor, mean in zip(tensors, means, strict=True):
             tensor.copy_(mean.view_as(tensor))
 
-    def sum(self, tensor: Tensor) -> Tensor:
-        """The sum over the processes; it may be in the memory of the tensor."""
-        if self.size > 1:
-            dist.all_reduce(tensor)
-        return tensor
-
     def gather(self, value: T) -> list[T]:
         """The values of all processes, by rank."""
         values = [value] * self.size
@@ -65,7 +61,7 @@ def run_processes(
 ) -> None:
     """Calls ``function(processes, *arguments)`` in new processes, until all are done or one fails.
 
-    No process outlives the call, or this process if it is killed.
+    No process outlives this call, nor the calling process if that is killed.
 
     Args:
         function: is imported by its name.
@@ -74,47 +70,85 @@ def run_processes(
         arguments: their tensors are in memory that all processes share.
 
     Raises:
-        Exception: the first error in any process.
-        BrokenProcessPool: if a process was killed.
+        Exception: the first error in any process, with its traceback there as a note.
+        RuntimeError: if a process was killed.
     """
     context = multiprocessing.get_context("spawn")
     store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
-    observed, held = context.Pipe(duplex=False)
-    # Left in reverse order: processes that still wait for one that failed end before the pool.
-    with ProcessPoolExecutor(size, context, _start, (observed,)) as pool, held:
-        group = store.port, "nccl" if cuda else "gloo"
-        ranks = [Processes(rank, size) for rank in range(size)]
-        tasks = [pool.submit(_join, function, rank, *group, arguments) for rank in ranks]
-        for task in as_completed(tasks):
-            task.result()
+    children: dict[Connection, BaseProcess] = {}
+    try:
+        for rank in range(size):
+            results, sender = context.Pipe(duplex=False)
+            given = (sender, function, Processes(rank, size), cuda, store.port, arguments)
+            children[results] = context.Process(target=_run, args=given)
+            children[results].start()
+            sender.close()  # so that reading the results of a dead process fails
+        running = set(children)
+        while running:
+            for results in running.intersection(wait(running)):
+                running.remove(results)
+                _check_result(results, children[results])
+    finally:
+        for child in children.values():
+            if child.pid is not None:
+                child.kill()
+                child.join()
 
 
-def _start(observed: Connection) -> None:
-    """Prepares a new process: it ends when the other end of a pipe is closed, not by Ctrl-C."""
+def _check_result(results: Connection, child: BaseProcess) -> None:
+    """Raises the error of a process; returns if it had none."""
+    try:
+        error = results.recv()
+    except EOFError:
+        child.join()
+        raise RuntimeError(
+            f"a process of the run was killed (exit code {child.exitcode}), perhaps for lack of "
+            "memory: lower devices or batch_size, then resume the run"
+        ) from None
+    if error is not None:
+        raise error
+    child.join()
 
-    def end_with_parent() -> None:
-        try:
-            observed.recv()
-        except EOFError:
-            os._exit(1)  # also out of a wait for another process
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    threading.Thread(target=end_with_parent, daemon=True).start()
-
-
-def _join(
+def _run(
+    results: Connection,
     function: Callable[..., None],
     processes: Processes,
+    cuda: bool,
     port: int,
-    backend: str,
     arguments: Sequence[object],
 ) -> None:
-    """Joins the group of processes and calls the function in it."""
-    if backend == "nccl":
-        torch.cuda.set_device(processes.rank)
-    store = dist.TCPStore(HOST, port)
-    rank, size = processes.rank, processes.size
-    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-    # After an error the process stays in the group, lest others fail and hide the error.
-    function(processes, *arguments)
-    dist.destroy_process_group()
+    """Calls the function in a new process and sends its error or None."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this one
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+    try:
+        if cuda:
+            torch.cuda.set_device(processes.rank)
+        store, backend = dist.TCPStore(HOST, port), "nccl" if cuda else "gloo"
+        rank, size = processes.rank, processes.size
+        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+        function(processes, *arguments)
+        dist.destroy_process_group()
+    except BaseException as caught:
+        error = caught if _is_portable(caught) else RuntimeError(f"{type(caught)}: {caught}")
+        error.add_note(traceback.format_exc())
+        results.send(error)
+        # If this process ended now, others might fail for that, and their errors would come first.
+        threading.Event().wait()
+    results.send(None)
+
+
+def _end_with_parent() -> None:
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)  # also out of a wait for another process
+
+
+def _is_portable(error: BaseException) -> bool:
+    """Whether an error can be sent to another process."""
+    try:
+        pickle.loads(pickle.dumps(error))
+    except Exception:
+        return False
+    return True

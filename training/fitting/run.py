@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import copy
 import datetime
+import threading
 from collections.abc import Sequence
 
 import torch
 from torch import Tensor
+from tqdm import tqdm
 
 import sikff
 from sikff.engines.padding import Room
@@ -161,18 +163,18 @@ class Run:
     @torch.no_grad()
     def _validate(self) -> tuple[float, dict[str, float]]:
         """Loss and metrics of the averaged weights on the validation set, from all processes."""
-        total = torch.zeros((), dtype=torch.float64, device=self.device)
         metrics = Metrics(self.model.elements)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
         for part in self._valid_batches:
-            if not part.names:  # this process has none of the batch
+            if not part.names:  # nothing of this batch is for this process
                 continue
             batch = _moved(part, self.device)
             found = _errors(self.loop.averaged, batch)
             weights, of_atoms = batch.weights, batch.graph.batch
             total += loss(found, self.config.loss, *self._validated, weights, of_atoms)
             metrics.update(found, batch.targets, batch.graph)
-        metrics.sums = self.processes.sum(metrics.sums.to(self.device))
-        value = float(self.processes.sum(total))
+        losses, sums = zip(*self.processes.gather((float(total), metrics.sums.cpu())), strict=True)
+        value, metrics.sums = sum(losses), torch.stack(sums).sum(0)
         self.loop.check_finite(value, "validation loss")
         return value, metrics.results()
 
@@ -197,6 +199,7 @@ def train_in_process(
     progress: bool,
 ) -> None:
     """Trains as one of several processes, each of which reads the data itself."""
+    tqdm.set_lock(threading.RLock())  # the default is a semaphore, left behind by killed processes
     torch.set_num_threads(config.threads or max(1, torch.get_num_threads() // processes.size))
     model = copy.deepcopy(model)  # the argument is in memory that all processes share
     dataset = load_dataset(config)

@@ -1,6 +1,8 @@
 """Runs: they learn, they stop, they resume as if never interrupted."""
 
 import math
+import signal
+from contextlib import nullcontext
 
 import ase.io
 import numpy as np
@@ -13,7 +15,7 @@ from sikff import load
 from sikff.training.config import TrainConfig
 from sikff.training.data.structures import read_frames
 from sikff.training.evaluation.evaluate import evaluate
-from sikff.training.fitting import run
+from sikff.training.fitting import losses, run
 from sikff.training.fitting.fit import fit
 from sikff.training.fitting.schedule import Patience, cosine_factor, warm_up_factor
 from tolerances import TOLERANCES
@@ -141,6 +143,33 @@ def test_forces_need_no_labels_without_weight(config: TrainConfig) -> None:
         fit(config)
     fit(changed(config, loss={"forces": 0}))
     assert "force_mae_mev_per_a" not in rows(config)[0]
+
+
+@pytest.mark.parametrize("fails", [False, True])
+def test_threads_are_those_of_the_configuration(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """While the run lasts; the caller's are restored, after an error too."""
+    used = set()
+
+    def counted(*given: object) -> torch.Tensor:
+        used.add(torch.get_num_threads())
+        return losses.loss(*given) * (math.nan if fails else 1.0)
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(run, "loss", counted)
+    with pytest.raises(FloatingPointError) if fails else nullcontext():
+        fit(changed(config, threads=before + 2))
+    assert used == {before + 2}
+    assert torch.get_num_threads() == before
+
+
+def test_ctrl_c_is_a_keyboard_interrupt(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "loss", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        fit(config)
 
 
 def test_divergence_stops_the_run(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:

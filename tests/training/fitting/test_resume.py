@@ -13,13 +13,10 @@ import torch
 import yaml
 
 from runs import changed, fit_two_epochs, rows, weights
-from sikff import load
 from sikff.training.config import TrainConfig
 from sikff.training.data.dataset import load_dataset
 from sikff.training.fitting.fit import fit
 from sikff.training.fitting.log import RunLog
-from sikff.training.fitting.module import FitModule
-from sikff.training.fitting.schedule import Patience
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "valid_loss")
 KILLS = 20
@@ -97,15 +94,36 @@ def test_a_run_of_an_older_version_goes_on(config: TrainConfig) -> None:
         fit(changed(config, max_epochs=longer.max_epochs + 1), resume=True)
 
 
-def test_time_and_best_loss_survive_a_checkpoint(config: TrainConfig) -> None:
-    model = load(fit(config))
-    before, after = (FitModule(model, config, 9, (3, 12)) for _ in range(2))
-    before.patience, before._spent = Patience(0.25, 4, 0.5), 3.0
-    checkpoint: dict[str, object] = {}
-    before.on_save_checkpoint(checkpoint)
-    after.on_load_checkpoint(checkpoint)
-    assert after.patience == before.patience
-    assert after.minutes >= 3.0
+def test_checkpoints_of_earlier_versions_are_refused(config: TrainConfig) -> None:
+    """Those of Lightning, of another format, and files that are none."""
+    fit(config)
+    path, longer = config.output / "last.ckpt", changed(config, max_epochs=5)
+    state = torch.load(path, weights_only=True)
+    for old, got in (
+        ({"pytorch-lightning_version": "2.6.6", "state_dict": {}, "sikff": {}}, "earlier version"),
+        ({**state, "format": "sikff training state, version 0"}, "got a sikff training state, ver"),
+    ):
+        torch.save(old, path)
+        with pytest.raises(ValueError, match=rf"cannot resume from .*last\.ckpt.*{got}.*--from"):
+            fit(longer, resume=True)
+    path.write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match=r"cannot read .*last\.ckpt"):
+        fit(longer, resume=True)
+
+
+def test_a_finished_run_has_nothing_left_to_do(config: TrainConfig) -> None:
+    """Whichever limit it has met."""
+    timed = changed(config, max_epochs=None, max_minutes=1e-6)
+    patient = changed(
+        config, lr=1e-30, warm_up=0, max_epochs=9, patience=1, output=config.output / "other"
+    )
+    for each in (timed, patient):
+        fit(each)
+        before = rows(each), weights(each.output / "model.sikff")
+        fit(each, resume=True)
+        assert rows(each) == before[0]
+        found = weights(each.output / "model.sikff")
+        assert all(torch.equal(value, found[name]) for name, value in before[1].items())
 
 
 def _run(config: TrainConfig) -> None:
