@@ -45,13 +45,3 @@ def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[st
             f"--from {folder / 'model.sikff'})"
         )
     return state
-
-
-def check_data(folder: Path, data: str) -> None:
-    """Raises ValueError if the run was trained on data with another fingerprint."""
-    if read_checkpoint(folder)["data"] != data:
-        raise ValueError(
-            f"the data are not those that {str(folder / NAME)!r} was trained on, so the run cannot "
-            "go on as if it had never stopped; restore the files, or start a new run from its "
-            "model (sikff train --from)"
-        )

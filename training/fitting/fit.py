@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
 import torch
@@ -19,7 +19,7 @@ from ..data.dataset import Dataset, load_dataset
 from ..data.model_settings import keep_start
 from ..evaluation.evaluate import evaluate
 from ..evaluation.plots import learning_curves, parity, read_log, save_figure
-from .checkpoint import NAME, check_data
+from .checkpoint import NAME, read_checkpoint
 from .finetune import errors_at_start, initial_model
 from .processes import run_processes
 from .run import Run, train_in_process, uses_cuda
@@ -63,15 +63,15 @@ def fit(
         FileNotFoundError, ValueError: for data, a device or a folder that the run cannot use.
         FloatingPointError: if the loss is no longer finite.
     """
-    with _threads(config.threads):
+    with nullcontext() if config.threads is None else _threads(config.threads):
         return _fit(config, resume, progress, report)
 
 
 @contextmanager
-def _threads(count: int | None) -> Iterator[None]:
-    """Has torch use so many threads inside; None: as before."""
+def _threads(count: int) -> Iterator[None]:
+    """Sets torch's number of threads inside."""
     before = torch.get_num_threads()
-    torch.set_num_threads(count or before)
+    torch.set_num_threads(count)
     try:
         yield
     finally:
@@ -80,7 +80,8 @@ def _threads(count: int | None) -> Iterator[None]:
 
 def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[str], None]) -> Path:
     _check_devices(config)
-    resumed = _prepare_folder(config, resume)
+    data = _prepare_folder(config, resume)
+    resumed = data is not None
     if resume and not resumed:
         report(f"nothing to resume in {str(config.output)!r}: starting from the beginning")
     if not resumed:
@@ -88,8 +89,12 @@ def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[st
     dataset = load_dataset(config)
     for line in dataset.report:
         report(line)
-    if resumed:
-        check_data(config.output, dataset.fingerprint)
+    if data not in (None, dataset.fingerprint):
+        raise ValueError(
+            f"the data are not those that {str(config.output / NAME)!r} was trained on, so the run "
+            "cannot go on as if it had never stopped; restore the files, or start a new run from "
+            "its model (sikff train --from)"
+        )
     model = initial_model(config, dataset.model, [sample.graph for sample in dataset.train])
     size = sum(parameter.numel() for parameter in model.parameters())
     source = "" if config.start is None else f", from {config.start.model}"
@@ -142,8 +147,12 @@ def _room(
     return room
 
 
-def _prepare_folder(config: TrainConfig, resume: bool) -> bool:
-    """Makes the folder of the run; whether the run continues from a checkpoint there."""
+def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:
+    """Makes the folder of the run.
+
+    Returns:
+        The fingerprint of the data of the run that continues; None: a run begins.
+    """
     checkpoint = config.output / NAME
     if not resume and (checkpoint.exists() or (config.output / "model.sikff").exists()):
         raise ValueError(
@@ -154,7 +163,7 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> bool:
     for name in (*WRITTEN, *DRAWN):
         clear_unfinished(config.output / name)
     if not (resume and checkpoint.is_file()):
-        return False
+        return None
     path = config.output / "config.yaml"
     if not path.is_file():
         raise FileNotFoundError(
@@ -169,7 +178,7 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> bool:
             f"cannot resume with other settings of {', '.join(changed)} than in "
             f"{str(path)!r}; only {', '.join(sorted(FREE))} may change"
         )
-    return True
+    return read_checkpoint(config.output)["data"]
 
 
 def _draw(config: TrainConfig, dataset: Dataset) -> None:

@@ -85,7 +85,9 @@ def run_processes(
             sender.close()  # so that reading the results of a dead process fails
         running = set(children)
         while running:
-            for results in running.intersection(wait(running)):
+            ready = running.intersection(wait(running))
+            # The dead first: their end is why others fail.
+            for results in sorted(ready, key=lambda results: children[results].is_alive()):
                 running.remove(results)
                 _check_result(results, children[results])
     finally:

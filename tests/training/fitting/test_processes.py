@@ -1,4 +1,4 @@
-"""Several processes: the same run as one, and none waits for another that has stopped."""
+"""Several processes train like one, and none waits for another that has stopped."""
 
 import multiprocessing
 import os
@@ -40,7 +40,7 @@ def test_two_processes_train_like_one(config: TrainConfig, dtype: str) -> None:
         assert (second[key] - value).abs().max() <= limit * (1 + value.abs().max()), key
 
 
-def test_early_stop_and_time_limit_end_all_processes(config: TrainConfig) -> None:
+def test_patience_and_minutes_end_all_processes(config: TrainConfig) -> None:
     """The loss cannot fall when nothing is learnt: all stop after `patience` more epochs."""
     still = changed(config, lr=1e-30, devices=2, patience=2, max_epochs=50, threads=1)
     fit(still)
@@ -52,7 +52,7 @@ def test_early_stop_and_time_limit_end_all_processes(config: TrainConfig) -> Non
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are read from /proc")
-def test_no_process_outlives_the_one_that_was_killed(config: TrainConfig, tmp_path: Path) -> None:
+def test_no_process_outlives_a_killed_parent(config: TrainConfig, tmp_path: Path) -> None:
     """As in the background of a script, where interrupts, which torch sends then, are ignored."""
     endless = changed(config, devices=2, max_epochs=10**6, threads=1)
     settings = tmp_path / "config.yaml"
@@ -75,7 +75,7 @@ def _wait(until: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.1)
 
 
-def test_an_error_in_one_process_ends_all_with_its_sentence(config: TrainConfig) -> None:
+def test_a_diverged_run_names_its_structures(config: TrainConfig) -> None:
     broken = changed(config, devices=2, lr=1e30, clip=1e30, warm_up=0, threads=1)
     with pytest.raises(
         FloatingPointError, match=r"^training diverged: .* in step \d.*, on .*train"
@@ -96,7 +96,7 @@ def act(processes: Processes, what: str) -> None:
     processes.gather(0)
 
 
-def test_an_error_keeps_its_type_and_nobody_waits_for_the_dead() -> None:
+def test_errors_keep_their_type_and_killed_processes_are_noticed() -> None:
     with pytest.raises(LookupError) as caught:
         run_processes(act, 2, False, ["raise"])
     assert str(caught.value) == "no such file: no colon is parsed"
@@ -106,7 +106,7 @@ def test_an_error_keeps_its_type_and_nobody_waits_for_the_dead() -> None:
     assert not multiprocessing.active_children()
 
 
-def test_ctrl_c_ends_all_processes_with_a_sentence(config: TrainConfig, tmp_path: Path) -> None:
+def test_ctrl_c_ends_all_processes(config: TrainConfig, tmp_path: Path) -> None:
     """In a terminal all processes get it; the command says how to continue."""
     endless = changed(config, devices=2, max_epochs=10**6, threads=1)
     settings = tmp_path / "config.yaml"
@@ -121,7 +121,7 @@ def test_ctrl_c_ends_all_processes_with_a_sentence(config: TrainConfig, tmp_path
     assert error == "sikff: interrupted; --resume goes on after the last whole epoch\n"
 
 
-def test_one_device_ignores_what_launchers_say(
+def test_one_device_ignores_variables_of_launchers(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A single task in an allocation for several: it is alone, whatever the variables say."""
