@@ -97,16 +97,11 @@ class EnvironmentConfig(BaseModel):
         """The same, but for the range of the training data."""
         return self.model_copy(update=dict.fromkeys(("field_least", "field_limit", "height_limit")))
 
-    def seen(self, info: Mapping[str, Any]) -> Conditions:
-        """The conditions in ``atoms.info``, less those of a kind that the model does not read.
-
-        Raises:
-            ValueError: if they are not what :class:`Conditions` expects.
-        """
-        found = Conditions.of(info)
+    def seen(self, conditions: Conditions) -> Conditions:
+        """The conditions, less those of a kind that the model does not read."""
         if not self.field:
-            found = found._replace(field=NO_FIELD)
-        return found if self.plane_origin is not None else Conditions(found.field)
+            conditions = conditions._replace(field=NO_FIELD)
+        return conditions if self.plane_origin is not None else Conditions(conditions.field)
 
 
 class ForceFieldConfig(BaseModel):

@@ -17,10 +17,10 @@ from ..console import (
     refuse_to_replace,
 )
 from . import molecules, nbody, shapes, simulate, symmetry
-from .arguments import KEYS, parse
+from .arguments import parse
 
 if TYPE_CHECKING:
-    from ..config import DataConfig
+    from ..data.labels import LabelKeys
 
 INTERRUPTED = 130  # as shells count Ctrl-C
 UNREAD = 141  # as shells count a reader that went away: sikff info model.sikff | head -1
@@ -125,48 +125,44 @@ def _start_overrides(options: Namespace) -> list[str]:
 
 def _data(options: Namespace) -> None:
     from ..data.baselines import isolated_energies
-    from ..data.check_labels import check_labels, check_units
-    from ..data.dataset import PARTIAL, read_structures
+    from ..data.check_labels import check_labels
+    from ..data.check_units import check_units
+    from ..data.reading import read_structures
     from ..data.report import describe
-    from ..data.structures import read_labels
+    from ..data.structures import split_isolated
 
-    data = _data_config(options)
-    structures, isolated = read_structures(options.data)
-    report = describe(structures, data)
-    print(f"{len(structures.atoms)} structures, {len(isolated.atoms)} isolated atoms")
-    print(*report.lines, sep="\n")
-    whole = [n for n, found in report.labels.items() if sum(found.keys.values()) == report.frames]
-    labels = read_labels(structures, data, {*whole, *PARTIAL} & {*report.labels}, PARTIAL)
-    if "energy" not in labels:
+    keys = _label_keys(options)
+    structures, isolated = split_isolated(read_structures(options.data))
+    structures = structures.with_labels(keys)
+    print(f"{len(structures)} structures, {len(isolated)} isolated atoms")
+    print(*describe(structures).lines, sep="\n")
+    names = structures.label_names
+    structures.check_labels_complete(names, partial=names)
+    if len(structures.having("energy")) < len(structures):
         print("units and labels are not checked: that takes energies of all structures")
         return
-    check_labels(structures, labels)
-    check_units(structures, labels, isolated_energies([isolated], data))
+    check_labels(structures)
+    check_units(structures, isolated_energies([isolated], keys))
 
 
-def _data_config(options: Namespace) -> DataConfig:
-    from ..config import DataConfig
+def _label_keys(options: Namespace) -> LabelKeys:
+    from ..data.labels import LabelKeys
 
-    return DataConfig(
-        train=tuple(options.data),
-        energy_key=options.energy_key,
-        forces_key=options.forces_key,
-        stress_key=options.stress_key,
-    )
+    return LabelKeys(options.energy_key, options.forces_key, options.stress_key)
 
 
 def _evaluate(options: Namespace) -> None:
     from sikff.calculators.models import chosen_device
     from sikff.forcefield import load
 
-    from ..data.structures import read_frames
+    from ..data.reading import read_structures
     from ..evaluation.evaluate import evaluate, write_json
     from ..evaluation.plots import parity, save_figure
 
-    device, data = chosen_device(options.device), _data_config(options)
+    device, keys = chosen_device(options.device), _label_keys(options)
     paths = [options.model, *options.committee]
     models = [load(path, device, options.dtype) for path in paths]
-    evaluation = evaluate(models, read_frames(options.data), data, options.batch_size)
+    evaluation = evaluate(models, read_structures(options.data), keys, options.batch_size)
     print(*evaluation.lines, sep="\n")
     if options.json is not None:
         write_json(options.json, evaluation.metrics)
@@ -181,8 +177,8 @@ def _predict(options: Namespace) -> None:
     from sikff.calculators.models import chosen_device
     from sikff.forcefield import load
 
-    from ..data.labels import add_names
-    from ..data.structures import read_frames
+    from ..data.labels import copy_results
+    from ..data.reading import read_structures
     from ..evaluation.predict import predict, spread
     from ..simulation.structure_files import write_structures
 
@@ -190,16 +186,16 @@ def _predict(options: Namespace) -> None:
         raise ValueError(f"{str(options.output)!r}: expected a name in .xyz or .extxyz")
     paths = [options.model, *options.committee]
     refuse_to_replace([options.output], options.overwrite, read=paths)
-    device, frames = chosen_device(options.device), read_frames(options.data)
-    models = [load(path, device, options.dtype).freeze() for path in paths]
-    total = len(frames.atoms)
-    with progress_bar(total=total, unit="frame", disable=options.quiet) as bar:
+    device, structures = chosen_device(options.device), read_structures(options.data)
+    models = [load(path, device, options.dtype) for path in paths]
+    total = len(structures)
+    with progress_bar(total=total, unit="structure", disable=options.quiet) as bar:
         try:
-            found = predict(models, frames, options.batch_size, on_batch=bar.update)
+            found = predict(models, structures, options.batch_size, on_batch=bar.update)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt("nothing was written") from interrupt
     for atoms in found:
-        add_names(atoms, {name: getattr(options, f"{name}_key") for name in KEYS})
+        copy_results(atoms, _label_keys(options))
     write_structures(options.output, found)
     if len(models) > 1:
         print_table(spread(found))

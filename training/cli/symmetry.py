@@ -86,7 +86,7 @@ def run(options: argparse.Namespace) -> None:
     """
     import logging
 
-    from ..config import DataConfig
+    from ..data.labels import LabelKeys
     from ..evaluation.evaluate import write_json
     from ..evaluation.plots import save_figure
     from ..symmetry.find import find_symmetry
@@ -102,17 +102,14 @@ def run(options: argparse.Namespace) -> None:
         threshold=options.threshold,
         seed=options.seed,
     )
-    data = DataConfig(
-        train=options.source, energy_key=options.energy_key, forces_key=options.forces_key
-    )
-
+    keys = LabelKeys(options.energy_key, options.forces_key)
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     def report(line: str) -> None:
         if not options.quiet:
             print(line, flush=True)
 
-    found = find_symmetry(options.source, options.structures, search, data, report)
+    found = find_symmetry(options.source, options.structures, search, keys, report)
     picture = options.output / "symmetry.png"
     save_figure(draw(found), picture)
     if options.json is not None:

@@ -21,7 +21,7 @@ from sikff.forcefield.chunks import are_small
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset
 from ..data.model_settings import keep_start
-from ..evaluation.evaluate import evaluate
+from ..evaluation.evaluate import evaluate_samples
 from ..evaluation.plots import learning_curves, parity, read_log, save_figure
 from .finetune import errors_at_start, initial_model
 from .loaders import Loaders
@@ -236,9 +236,8 @@ def _draw(config: TrainConfig, dataset: Dataset) -> None:
     curves = learning_curves(read_log(config.output / "log.csv"))
     save_figure(curves, config.output / "learning_curves.png")
     model = load(config.output / "model.sikff")
-    labels = config.loss.labels
-    found = evaluate(model, dataset.valid_frames, config.data, config.batch_size, labels)
-    save_figure(parity(found, "validation"), config.output / "parity.png")
+    evaluation = evaluate_samples(model, dataset.valid, config.batch_size)
+    save_figure(parity(evaluation, "validation"), config.output / "parity.png")
 
 
 def _write_config(config: TrainConfig) -> None:

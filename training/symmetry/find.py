@@ -9,8 +9,9 @@ from pathlib import Path
 
 from sikff.forcefield import ForceField, load
 
-from ..config import DataConfig
-from ..data.structures import Frames, read_frames, split_isolated
+from ..data.labels import USUAL_KEYS, LabelKeys
+from ..data.reading import read_structures
+from ..data.structures import Structures, split_isolated
 from ..studies.nbody.files import holds_particles, particles
 from .findings import Findings
 from .labels import of_labels
@@ -20,10 +21,10 @@ from .settings import Search
 
 
 def find_symmetry(
-    source: str | Path | ForceField | Frames,
-    structures: str | Path | Frames | None = None,
+    source: str | Path | ForceField | Structures,
+    structures: str | Path | Structures | None = None,
     search: Search | None = None,
-    data: DataConfig | None = None,
+    keys: LabelKeys = USUAL_KEYS,
     report: Callable[[str], None] = lambda line: None,
 ) -> Findings:
     """Finds the symmetry group, and its axis, of a dataset or of a force field.
@@ -33,7 +34,7 @@ def find_symmetry(
             as :func:`sikff.training.studies.nbody.files.write_particles` writes them.
         structures: on which a force field is measured.
         search: how to look.
-        data: under which names labels are.
+        keys: label keys.
         report: called with a line before each training.
 
     Raises:
@@ -53,18 +54,15 @@ def find_symmetry(
         if holds_particles(frames):
             findings = of_particles(*particles(frames), search, report, frames.source)
         else:
-            findings = of_labels(frames, search, data, report)
+            findings = of_labels(frames, search, keys, report)
     return replace(findings, seconds=time.perf_counter() - start)
 
 
-def _frames(source: str | Path | Frames) -> Frames:
+def _frames(source: str | Path | Structures) -> Structures:
     """Structures without isolated atoms, which have every symmetry.
 
     Raises:
         FileNotFoundError, ValueError: a file that cannot be read, or isolated atoms only.
     """
-    frames = source if isinstance(source, Frames) else read_frames(Path(source))
-    structures, _ = split_isolated(frames)
-    if not structures.atoms:
-        raise ValueError(f"{frames.source} holds isolated atoms only; expected structures")
-    return structures
+    frames = source if isinstance(source, Structures) else read_structures(source)
+    return split_isolated(frames)[0]

@@ -19,7 +19,7 @@ from sikff import ForceField, ForceFieldConfig, load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.cli import main as cli
 from sikff.training.config import TrainConfig
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 from sikff.training.fitting.fit import fit
 from tolerances import TOLERANCES
 
@@ -153,7 +153,7 @@ def test_free_atoms_of_another_method(config: TrainConfig, trained: Path, starte
 def test_how_far_off_it_is_at_first(config: TrainConfig, trained: Path, started: Started) -> None:
     """Energies shifted by known amounts: what is suggested takes the shift away."""
     model = load(trained)
-    frames = read_frames(config.data.train).atoms[:12]
+    frames = read_structures(config.data.train).atoms[:12]
     for atoms in frames:
         atoms.calc = SIKFFCalculator(model, device="cpu")
         results = {"forces": atoms.get_forces(), "energy": atoms.get_potential_energy()}
@@ -209,7 +209,7 @@ def test_what_cannot_be_started(trained: Path, started: Started, tmp_path: Path)
         fit(started(model={"group": "O(3)"}, start={"model": axial}))
     with pytest.raises(FileNotFoundError, match="no model file"):
         fit(started(start={"model": tmp_path / "none.sikff"}))
-    frames = read_frames(started().data.train).atoms
+    frames = read_structures(started().data.train).atoms
     frames[0].symbols[0] = "Pt"
     ase.io.write(tmp_path / "platinum.xyz", frames)
     with pytest.raises(ValueError, match=r"hold Pt, which .*trained.sikff' does not know"):

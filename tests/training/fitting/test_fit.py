@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from runs import changed, rows, weights
 from sikff import load
 from sikff.training.config import TrainConfig
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 from sikff.training.evaluation.evaluate import evaluate
 from sikff.training.fitting import module
 from sikff.training.fitting.fit import fit
@@ -51,7 +51,7 @@ def test_training_learns_energy_forces_and_stress(config: TrainConfig, kind: str
 @pytest.mark.parametrize("replay", [False, True])
 def test_only_some_structures_have_a_stress(config: TrainConfig, replay: bool) -> None:
     """Crystals with a stress, without, and clusters with one that means nothing."""
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     for number, atoms in enumerate(frames[:12]):
         if number % 3 == 1:
             del atoms.calc.results["stress"]
@@ -71,7 +71,7 @@ def test_only_some_structures_have_a_stress(config: TrainConfig, replay: bool) -
 
 def test_what_counts_more_is_learnt_better(config: TrainConfig) -> None:
     """Two labels for each structure that contradict each other: the heavier one wins."""
-    frames = read_frames(config.data.train).atoms[:12]
+    frames = read_structures(config.data.train).atoms[:12]
     paths = [config.output.with_name(f"{name}.xyz") for name in ("both", "valid")]
     other = [atoms.copy() for atoms in frames]
     for atoms, copy in zip(frames, other, strict=True):
@@ -91,7 +91,7 @@ def test_what_counts_more_is_learnt_better(config: TrainConfig) -> None:
 
 
 def test_labels_that_are_not_trained_on_may_be_anything(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     for atoms in frames[:12:2]:
         atoms.calc.results["stress"] = np.full(6, np.nan)
     path = config.output.with_name("nan.xyz")
@@ -104,12 +104,12 @@ def test_labels_that_are_not_trained_on_may_be_anything(config: TrainConfig) -> 
 def test_the_saved_model_is_the_validated_one(config: TrainConfig) -> None:
     """Also when its weights are averages: the file gives the errors that the log tells."""
     files = [config.output.parent / name for name in ("train.xyz", "valid.xyz")]
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     ase.io.write(files[1], frames[:4])
     config = changed(config, data={"train": files[0], "valid": files[1]})
     model = load(fit(config))
     best = min(rows(config), key=lambda row: row["valid_loss"])
-    metrics = evaluate(model, read_frames(files[1])).metrics
+    metrics = evaluate(model, read_structures(files[1])).metrics
     for key in ("energy_mae_mev_per_atom", "force_rmse_mev_per_a"):
         assert metrics[key] == pytest.approx(best[key], rel=LIMITS.parity)
 
@@ -133,7 +133,7 @@ def test_a_run_ends_with_its_minutes(config: TrainConfig) -> None:
 
 
 def test_forces_need_no_labels_without_weight(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     for atoms in frames:
         if atoms.calc is not None:
             atoms.calc.results.pop("forces", None)
@@ -181,7 +181,7 @@ def test_weights_keep_their_type(config: TrainConfig) -> None:
 
 
 def test_the_validation_loss_does_not_depend_on_batches(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms[:4]
+    frames = read_structures(config.data.train).atoms[:4]
     doubled = [atoms.repeat((2, 1, 1)) for atoms in frames[:2]]
     for atoms, one in zip(doubled, frames, strict=False):
         found = {
