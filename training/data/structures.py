@@ -177,9 +177,12 @@ class Structures:
 
     def with_weights(self, weights: Mapping[str, float]) -> Structures:
         """These structures weighted by their config_type; 1 if it is not among the weights."""
-        counts = [weights.get(each.config_type or "", 1.0) for each in self.records]
-        pairs = zip(self.records, counts, strict=True)
-        return replace(self, records=[replace(each, weight=count) for each, count in pairs])
+        kinds = ((each, each.config_type) for each in self.records)
+        records = [
+            each if kind is None else replace(each, weight=weights.get(kind, 1.0))
+            for each, kind in kinds
+        ]
+        return replace(self, records=records)
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -269,9 +272,3 @@ def systems(structures: Structures) -> list[list[int]]:
     for place, structure in enumerate(structures):
         groups.setdefault(structure.system_key, []).append(place)
     return sorted(groups.values(), key=len, reverse=True)
-
-
-def config_types(structures: Structures) -> list[str]:
-    """The config_type of each structure, "none" if it has none; empty if no structure has one."""
-    kinds = [structure.config_type for structure in structures]
-    return [kind or "none" for kind in kinds] if any(kinds) else []

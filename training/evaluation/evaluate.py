@@ -4,24 +4,25 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ase
 import numpy as np
 import torch
+from torch import Tensor
 
 from sikff.atomic_write import complete
 from sikff.forcefield import ForceField
 
-from ..data.batches import Sample
+from ..data.batches import Sample, collate
 from ..data.check_labels import check_fields
 from ..data.labels import NAMES, USUAL_KEYS, LabelKeys
 from ..data.structures import Structures, split_isolated
 from ..data.targets import labelled
-from .batch_predictions import committee, predict_batches, samples_for
 from .metrics import Metrics, errors
+from .predictions import committee, predict_samples, samples_for
 
 
 @dataclass(frozen=True)
@@ -104,67 +105,49 @@ def _compare(
     models: Sequence[ForceField], samples: Sequence[Sequence[Sample]], batch_size: int
 ) -> Evaluation:
     """Compares the mean of models with targets; `samples` are those of each model."""
-    counts = _label_counts(samples[0])
-    kinds = [sample.config_type for sample in samples[0]]
-    kinds_or_none = np.array([kind or "none" for kind in kinds] if any(kinds) else [])
     elements = models[0].elements
-    total = Metrics(elements)
-    of_kind = {kind: Metrics(elements) for kind in sorted(set(kinds_or_none.tolist()))}
-    pairs: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in counts}
-    species, variances = [], []
-    seconds, done = 0.0, 0
-    wanted = {name: name in counts for name in ("forces", "stress")}
-    for batch in predict_batches(models, samples, batch_size, **wanted):
-        seconds += batch.seconds
-        prediction, graph, targets = batch.mean, batch.graph, batch.targets
-        batch_errors = errors(prediction, targets, graph)
-        total.update(batch_errors, targets, graph)
-        kinds_here = kinds_or_none[done : done + graph.n_graphs]
-        for kind in set(kinds_here.tolist()):
-            chosen = torch.from_numpy(kinds_here == kind).to(graph.batch.device)
-            of_kind[kind].update(batch_errors, targets, graph, chosen)
-        done += graph.n_graphs
-        atoms_shown = torch.ones_like(graph.species, dtype=torch.bool)
-        if targets.forces is not None and "forces" in counts:
-            atoms_shown = labelled(targets.forces)
-            if len(models) > 1:
-                variances.append(batch.deviation("forces")[atoms_shown].square())
-        species.append(graph.species[atoms_shown])
-        atoms = torch.bincount(graph.batch, minlength=graph.n_graphs)
-        for name in counts:
-            both = (getattr(each, name).detach() for each in (targets, prediction))
-            label, predicted = (each / atoms if name == "energy" else each for each in both)
-            rows = labelled(label)
-            pairs[name].append((label[rows].cpu().numpy(), predicted[rows].cpu().numpy()))
-    metrics: dict[str, Any] = total.results()
-    if variances:
-        metrics["force_std_mev_per_a"] = 1000 * float(torch.cat(variances).mean().sqrt())
-    if "forces" in counts:
-        metrics["force_mae_by_element"] = total.force_mae_by_element()
-    if of_kind:
-        metrics["by_config_type"] = {kind: each.results() for kind, each in of_kind.items()}
-    partial = {f"n_with_{name}": count for name, count in counts.items() if count < done}
-    return Evaluation(
-        metrics | {"n_frames": done, **partial, "seconds": seconds},
-        {
-            name: (np.concatenate([each[0] for each in both]), np.concatenate([e[1] for e in both]))
-            for name, both in pairs.items()
-        },
-        np.array(elements)[torch.cat(species).cpu().numpy()],
-    )
+    graph, targets = collate([_without_edges(sample) for sample in samples[0]])
+    rows = {n: labelled(t) for n, t in targets._asdict().items() if t is not None}
+    rows = {name: has_label for name, has_label in rows.items() if has_label.any()}
+    prediction = predict_samples(models, samples, batch_size, "forces" in rows, "stress" in rows)
+    all_errors = errors(prediction.mean, targets, graph)
+
+    def metrics_of(structures: Tensor | None = None) -> Metrics:
+        chosen = Metrics(elements)
+        chosen.update(all_errors, targets, graph, structures)
+        return chosen
+
+    metrics: dict[str, Any] = metrics_of().results()
+    if "forces" in rows:
+        if len(models) > 1:
+            variances = prediction.deviation("forces")[rows["forces"]].square()
+            metrics["force_std_mev_per_a"] = 1000 * float(variances.mean().sqrt())
+        metrics["force_mae_by_element"] = metrics_of().force_mae_by_element()
+    if any(sample.config_type for sample in samples[0]):
+        kinds = np.array([sample.config_type or "none" for sample in samples[0]])
+        metrics["by_config_type"] = {
+            kind: metrics_of(torch.from_numpy(kinds == kind)).results()
+            for kind in np.unique(kinds).tolist()
+        }
+    metrics["n_frames"] = graph.n_graphs
+    atoms, pairs = torch.bincount(graph.batch), {}
+    for name, has_label in rows.items():
+        places = graph.batch[has_label].unique() if name == "forces" else has_label.nonzero()
+        if len(places) < graph.n_graphs:
+            metrics[f"n_with_{name}"] = len(places)
+        both = (getattr(source, name) for source in (targets, prediction.mean))
+        label, predicted = (each / atoms if name == "energy" else each for each in both)
+        pairs[name] = (label[has_label].numpy(), predicted[has_label].numpy())
+    metrics["seconds"] = prediction.seconds
+    species = graph.species[rows["forces"]] if "forces" in rows else graph.species
+    return Evaluation(metrics, pairs, np.array(elements)[species.numpy()])
 
 
-def _label_counts(samples: Sequence[Sample]) -> dict[str, int]:
-    """The number of structures that have each label, as far as any has it."""
-    counts = {
-        name: sum(
-            bool(labelled(target).any())
-            for target in (getattr(sample.targets, name) for sample in samples)
-            if target is not None
-        )
-        for name in NAMES
-    }
-    return {name: count for name, count in counts.items() if count}
+def _without_edges(sample: Sample) -> Sample:
+    """The sample without the largest part of its graph, which metrics do not need."""
+    graph = sample.graph
+    edges = {"edge_index": graph.edge_index[:, :0], "shifts": graph.shifts[:0]}
+    return replace(sample, graph=replace(graph, **edges))
 
 
 def write_json(path: str | Path, results: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ from sikff.graph import has_volume
 
 from ..data.labels import without_labels
 from ..data.structures import Structures
-from .batch_predictions import BatchPrediction, committee, predict_batches, samples_for
+from .predictions import CommitteePrediction, committee, predict_samples, samples_for
 
 
 def predict(
@@ -47,20 +47,18 @@ def predict(
     """
     models = committee(model)
     structures = Structures.of(structures)
+    copies = [without_labels(atoms) for atoms in structures.atoms]
+    if not copies:
+        return []
     for each in models:
         for place, structure in enumerate(structures):
             with structures.naming(place):
                 each.check_conditions(structure.conditions)
-    samples = samples_for(models, structures)
-    copies = [without_labels(atoms) for atoms in structures.atoms]
-    stress, done = any(map(_has_stress, copies)), 0
-    for batch in predict_batches(models, samples, batch_size, stress=stress):
-        places = range(done, done + batch.graph.n_graphs)
-        _attach_results(batch, [copies[place] for place in places])
-        wrong = [p for p in places if not _is_finite(copies[p].calc.results)]
-        structures.refuse(wrong, "the force field returned NaN or infinity")
-        done += len(places)
-        on_batch(len(places))
+    samples, stress = samples_for(models, structures), any(map(_has_stress, copies))
+    prediction = predict_samples(models, samples, batch_size, stress=stress, on_batch=on_batch)
+    _attach_results(copies, prediction)
+    wrong = [place for place, atoms in enumerate(copies) if not _is_finite(atoms.calc.results)]
+    structures.refuse(wrong, "the force field returned NaN or infinity")
     return copies
 
 
@@ -81,20 +79,20 @@ def spread(structures: Sequence[ase.Atoms]) -> dict[str, float]:
     }
 
 
-def _attach_results(batch: BatchPrediction, structures: Sequence[ase.Atoms]) -> None:
-    """Gives each structure of a batch its predictions, as the results of a calculator."""
+def _attach_results(structures: Sequence[ase.Atoms], prediction: CommitteePrediction) -> None:
+    """Gives each structure its predictions, as the results of a calculator."""
     sizes = [len(atoms) for atoms in structures]
-    mean = batch.mean._asdict()
-    forces = mean["forces"].double().cpu().split(sizes)
+    mean = prediction.mean._asdict()
+    forces = mean["forces"].double().split(sizes)
     for place, atoms in enumerate(structures):
         results = {"energy": mean["energy"][place].item(), "forces": forces[place].numpy()}
         if _has_stress(atoms):
-            full = mean["stress"][place].double().cpu().numpy()
+            full = mean["stress"][place].double().numpy()
             results["stress"] = full_3x3_to_voigt_6_stress(full)
         atoms.calc = SinglePointCalculator(atoms, **results)
-    if len(batch.predictions) > 1:
-        energy_std = batch.deviation("energy").tolist()
-        forces_std = batch.deviation("forces").double().cpu().split(sizes)
+    if len(prediction.stacked.energy) > 1:
+        energy_std = prediction.deviation("energy").tolist()
+        forces_std = prediction.deviation("forces").double().split(sizes)
         for place, atoms in enumerate(structures):
             atoms.info["energy_std"] = energy_std[place]
             atoms.arrays["forces_std"] = forces_std[place].numpy()
