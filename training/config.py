@@ -35,13 +35,13 @@ class DataConfig(Section):
 
     Attributes:
         train: file that ASE reads, or a list of them.
-        valid: file(s); or a number of frames, or a fraction, drawn from `train` by the seed.
-        isolated_atoms: file(s) of single atoms, whose energies become the E0s. Frames of `train`
-            with ``config_type=IsolatedAtom`` are taken for that as well and not trained on.
-        energy_key, forces_key, stress_key: names of the labels in ``atoms.info`` or
-            ``atoms.arrays``, or among what an ASE database knows of a row. None: REF_energy, then
-            the frame's own results; likewise the others. Virials (REF_virials, REF_virial,
-            virials, virial, or a key with "virial" in it) become stress = -virial / volume.
+        valid: file(s); or a number of structures, or a fraction, drawn from `train` by the seed.
+        isolated_atoms: file(s) of single atoms, whose energies become the E0s. Structures of
+            `train` with ``config_type=IsolatedAtom`` are used for that as well and not trained on.
+        energy_key, forces_key, stress_key: label keys in ``atoms.info`` or ``atoms.arrays``, or in
+            a row of an ASE database. None: REF_energy, then the results of the structure's
+            calculator; likewise the others. Virials (REF_virials, REF_virial, virials, virial, or
+            a key with "virial" in it) become stress = -virial / volume.
         check_units: refuse data that seem to be in other units than eV and Å.
     """
 
@@ -66,7 +66,8 @@ class DataConfig(Section):
         count = isinstance(valid, int) and valid >= 1
         if isinstance(valid, int | float) and not count and not 0 < valid < 1:
             raise ValueError(
-                f"got {valid}; expected files, a number of frames, or a fraction between 0 and 1"
+                f"got {valid}; expected files, a number of structures, or a fraction between 0 "
+                "and 1"
             )
         return valid
 
