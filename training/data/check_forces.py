@@ -9,10 +9,21 @@ from typing import NamedTuple
 import ase
 import numpy as np
 from ase.geometry import find_mic
+from ase.units import Bohr, Hartree, Rydberg, kcal, kJ, mol, nm
 
 from .structures import Structures, systems
-from .units import ENERGIES, FIT, LENGTHS, RIGHT
 
+ENERGIES = {
+    "eV": 1.0,
+    "Hartree": Hartree,
+    "Rydberg": Rydberg,
+    "kcal/mol": kcal / mol,
+    "kJ/mol": kJ / mol,
+}
+LENGTHS = {"Å": 1.0, "Bohr": Bohr, "nm": nm}
+
+RIGHT = 1.5  # a ratio of energy to work nearer to 1 than this factor is right
+FIT = 0.15  # largest deviation of the logarithm of a ratio from that of a unit that explains it
 MOST_STRUCTURES = 2000  # compared with each other, of all systems together
 MOST_OF_SYSTEM = 400
 MOST_NUMBERS = 2_000_000  # coordinates of the structures of one system

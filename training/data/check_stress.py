@@ -7,10 +7,12 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
+from ase.units import GPa
 
+from .check_forces import FIT, RIGHT
 from .structures import Structures
-from .units import FIT, RIGHT, STRESSES
 
+STRESSES = {"GPa": GPa, "kbar": GPa / 10}  # eV/Å^3
 MOST_STRESS = 10.0  # eV/Å^3, or 1602 GPa
 MOST_STRUCTURES = 200  # of the same atoms, compared with each other
 MOST_PAIRS = 2000
