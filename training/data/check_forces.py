@@ -44,11 +44,7 @@ def wrong_work(structures: Structures) -> str | None:
     """Compares changes of the energy with the work against the forces, -(F1 + F2) (x2 - x1) / 2.
 
     The rule is exact in a harmonic basin, so that for structures that lie close together the ratio
-    is 1, or that of the units.
-
-    Returns:
-        The units or the sign that fit, in words; None if the ratio is near 1, or if energies and
-        work are not proportional.
+    is 1, or that of the units. Returns what fits, in words; None unless both are proportional.
     """
     of_systems = list(_close_pairs(structures.having("forces")))
     if not of_systems:

@@ -44,14 +44,8 @@ def wrong_strain_work(structures: Structures) -> str | None:
     """Compares changes of the energy with the work of the stress and against the forces.
 
     For small strains the energy changes by the sum of the two, so the factor before the work of
-    the stress that fits the changes best tells its sign and its unit.
-
-    Args:
-        structures: with energies, stresses as far as they have them, and perhaps forces.
-
-    Returns:
-        The units or the sign that fit, in words; None if the factor is near 1, the fit is not
-        good, or most of the change is that of the forces.
+    the stress that fits the changes best tells its sign and its unit. Returns these in words; None
+    unless the fit is good and most of the change is not that of the forces.
     """
     of_crystals = list(_strained_pairs(structures.having("stress")))
     if not of_crystals:

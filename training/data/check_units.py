@@ -1,4 +1,8 @@
-"""Refuses data that are clearly not in Å, eV, eV/Å and eV/Å^3."""
+"""Refuses data that are clearly not in Å, eV, eV/Å and eV/Å^3.
+
+Functions called wrong_* return what seems to be wrong, in words; None if nothing is, or it is not
+clear.
+"""
 
 from __future__ import annotations
 
@@ -68,9 +72,6 @@ def wrong_lengths(structures: Structures) -> str | None:
 
     In Å the ratio is 0.7 to 1.3 for molecules, metals, salts and semiconductors alike. Noble gases
     and pairs of atoms, which may be taken apart, do not count.
-
-    Returns:
-        The unit that fits, in words; None if that is Å, or not clear.
     """
     places = [p for p, each in enumerate(structures) if each.atoms.pbc.any() or len(each.atoms) > 2]
     ratios = np.empty(0)
@@ -113,9 +114,6 @@ def wrong_totals(structures: Structures, isolated: Mapping[str, float]) -> str |
     It is good to about 1 % from boron on. Pseudopotentials, semi-empirical methods and binding
     energies give other totals, of which some, in eV, come near to Hartree or Rydberg: then the
     energy of each element must fit, unless the elements are so light that this cannot happen.
-
-    Returns:
-        The unit that fits, in words; None if that is eV, or not clear.
     """
     elements = structures.elements
     numbers = np.array([atomic_numbers[element] for element in elements])
@@ -145,7 +143,7 @@ def wrong_totals(structures: Structures, isolated: Mapping[str, float]) -> str |
 
 
 def wrong_isolated(structures: Structures, isolated: Mapping[str, float]) -> str | None:
-    """Compares energies with those of isolated atoms: binding energies, in words if too large."""
+    """Compares energies with those of isolated atoms; no bonds give as much as MOST_BINDING."""
     elements = structures.elements
     if not set(elements) <= set(isolated):
         return None

@@ -27,7 +27,7 @@ def energies(batches: Batches, epoch: int) -> list[float]:
     return torch.cat([batch.targets.energy for batch in batches]).tolist()
 
 
-def test_an_epoch_holds_everything_in_its_own_order(samples: list[Sample]) -> None:
+def test_an_epoch_holds_all_samples_in_its_own_order(samples: list[Sample]) -> None:
     batches = Batches(samples, 5, seed=3)
     assert len(batches) == len(list(batches)) == 3
     assert energies(batches, 0) == energies(batches, 0)

@@ -83,7 +83,7 @@ def test_equations_of_state() -> None:
         assert "sign is wrong" in str(wrong_strain_work(alone))
 
 
-def test_where_nothing_can_be_said() -> None:
+def test_unclear_stresses_pass() -> None:
     still = computed(strained(SOLIDS["alloy"], 0.0, 0.1))
     assert wrong_strain_work(scaled(still, stress=-1)) is None
     few = computed(strained(SOLIDS["copper"], 0.01, 0.0, count=4))

@@ -49,7 +49,7 @@ def test_energies_that_are_not_those_of_the_model(config: TrainConfig) -> None:
     load_dataset(changed(wrong, data={**config.data.model_dump(), "check_units": False}))
 
 
-def test_what_is_not_trained_on_is_said(config: TrainConfig) -> None:
+def test_labels_that_are_not_trained_on_are_reported(config: TrainConfig) -> None:
     report = "\n".join(load_dataset(config).report)
     assert "stress of 9 of 9 is not trained on (loss.stress: 0)" in report
     assert "not trained on" not in "\n".join(
@@ -73,7 +73,7 @@ def test_elements_that_only_validation_has(config: TrainConfig) -> None:
     assert load_dataset(changed(config, data=files, model=named)).model.elements[2] == "Pd"
 
 
-def test_surfaces_are_those_that_the_frames_name(tmp_path: Path, config: TrainConfig) -> None:
+def test_surfaces_are_those_that_the_structures_name(tmp_path: Path, config: TrainConfig) -> None:
     names, frames = ["Pt", "Au", "vacuum"] * 3, []
     for number, name in enumerate(names):
         atoms = ase.Atoms("CuNi", [[0, 0, number + 2.0], [0, 2, number + 3.0]])
@@ -135,7 +135,7 @@ def test_isolated_atoms_are_no_structures(config: TrainConfig) -> None:
             load_dataset(config.model_copy(update={"data": data}))
 
 
-def test_a_period_through_the_plane_is_said(config: TrainConfig) -> None:
+def test_a_period_through_the_plane_is_reported(config: TrainConfig) -> None:
     frames = read_structures(config.data.train).atoms
     for number, atoms in enumerate(frames):
         atoms.pbc = (True, True, number == 3)

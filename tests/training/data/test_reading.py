@@ -46,7 +46,7 @@ def test_truncated_files(tmp_path: Path, lost: int) -> None:
 
 
 @pytest.mark.parametrize("old", ["2\n", "pos:R:3", "forces:R:3"])
-def test_announcements_without_end(tmp_path: Path, old: str) -> None:
+def test_counts_beyond_the_size_of_the_file_raise(tmp_path: Path, old: str) -> None:
     """ASE would count."""
     path = tmp_path / "long.xyz"
     path.write_text(GOOD + GOOD.replace(old, old[:-1].rstrip("2") + "9" * 15 + old[-1:].strip("3")))
@@ -73,14 +73,14 @@ def test_large_numbers_that_are_no_counts_are_read(tmp_path: Path, text: str) ->
     assert all(len(atoms) == 2 for atoms in read_structures(path).atoms)
 
 
-def test_counts_without_end_behind_the_first_structure(tmp_path: Path) -> None:
+def test_such_counts_behind_the_first_structure_raise(tmp_path: Path) -> None:
     path = tmp_path / "long.xyz"
     path.write_text(GOOD.rstrip() + "\nVEC1 9 0 0\nVEC2 0 9 0\nVEC3 0 0 9\n" + "9" * 15 + "\n")
     with pytest.raises(ValueError, match="more atoms or columns are announced"):
         read_structures(path)
 
 
-def test_what_is_no_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_closed_files_raise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(FileNotFoundError, match="no data file"):
         read_structures(tmp_path / "absent.xyz")
     with pytest.raises(ValueError, match="is a folder; expected a file"):

@@ -38,7 +38,7 @@ def relabelled(atoms: ase.Atoms, **changes: object) -> ase.Atoms:
     return copy
 
 
-def test_what_is_there_is_counted(frames: list[ase.Atoms]) -> None:
+def test_contents_are_counted(frames: list[ase.Atoms]) -> None:
     frames[5].pbc = (True, True, False)
     frames[5] = relabelled(frames[5])
     report = described(frames)

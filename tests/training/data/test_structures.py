@@ -105,7 +105,7 @@ def test_stress_is_preferred_to_virials() -> None:
         with_labels([atoms], ["stress"])
 
 
-def test_only_what_may_be_missing_is(frames: list[ase.Atoms]) -> None:
+def test_only_partial_labels_may_be_missing(frames: list[ase.Atoms]) -> None:
     for atoms in frames[1:]:
         del atoms.calc.results["stress"]
     with pytest.raises(ValueError, match=r"no stress .* in structures 1, 2.* more; give it to all"):
@@ -149,7 +149,7 @@ def test_labels_survive_the_formats_of_ase(
         assert np.abs(stress - before.get_stress(voigt=False)).max() < WRITTEN
 
 
-def test_missing_labels_name_their_frames(frames: list[ase.Atoms]) -> None:
+def test_missing_labels_name_their_structures(frames: list[ase.Atoms]) -> None:
     del frames[3].calc.results["forces"]
     frames[7].calc = None
     missing = r": no forces \(looked for REF_forces or forces\) in structures 3, 7; give it to all"
@@ -192,7 +192,7 @@ def test_a_missing_key_is_answered_with_those_that_would_do(frames: list[ase.Ato
         ("energy", np.inf, "energy is NaN or infinite"),
     ],
 )
-def test_labels_that_are_none_name_their_frames(
+def test_labels_that_are_none_name_their_structures(
     frames: list[ase.Atoms], name: str, value: object, said: str
 ) -> None:
     assert with_labels(frames, [name])
@@ -239,7 +239,7 @@ def test_structures_that_were_wrapped_or_shifted_keep_their_results(
     assert with_labels(frames[1:2]).values("energy") == energies[1:2]
 
 
-def test_unknown_elements_and_missing_fields_name_their_frames(frames: list[ase.Atoms]) -> None:
+def test_unknown_elements_and_missing_fields_name_their_structures(frames: list[ase.Atoms]) -> None:
     frames[4].symbols[0] = "Au"
     frames[4].calc.atoms = frames[4].copy()
     with pytest.raises(
@@ -294,7 +294,7 @@ def test_conditions_are_read_as_far_as_the_model_reads_them() -> None:
         ({"surface": "Au", "electric_field": [0.1, 0, 0]}, "is not along .* in structure 1"),
     ],
 )
-def test_conditions_that_the_model_cannot_learn_from_name_their_frames(
+def test_conditions_that_the_model_cannot_learn_from_name_their_structures(
     info: dict, message: str
 ) -> None:
     good = at_a_surface(2, surface="NaCl", electric_field=NONE)
@@ -334,7 +334,7 @@ def test_conditions_that_a_model_does_not_read(origin: list[int]) -> None:
     assert unread_conditions(frames, ForceFieldConfig(elements=("Ni", "Cu"))) == ["surface_origin"]
 
 
-def test_frames_at_different_surfaces_are_different_systems() -> None:
+def test_structures_at_different_surfaces_are_different_systems() -> None:
     infos = [{}, {"surface": "Au"}, {"surface": "NaCl"}, {"surface_origin": [0, 0, 1]}]
     frames = [at_a_surface(2, **info) for info in [*infos, *infos]]
     assert systems(Structures.of(frames)) == [[k, k + 4] for k in range(4)]

@@ -169,7 +169,7 @@ def test_errors_by_config_type(model: ForceField, frames: list[ase.Atoms]) -> No
     assert f"force_mae_mev_per_a {force:.4g}, " in cold
 
 
-def test_sums_of_parts_are_those_of_the_whole(model: ForceField, frames: list[ase.Atoms]) -> None:
+def test_sums_over_processes_are_those_of_one(model: ForceField, frames: list[ase.Atoms]) -> None:
     """What several processes add up."""
     graph = AtomicGraph.batch_of([AtomicGraph.from_atoms(a, 5.0, ("Cu", "Ni")) for a in frames])
     rng = torch.Generator().manual_seed(0)
@@ -193,7 +193,7 @@ def test_sums_of_parts_are_those_of_the_whole(model: ForceField, frames: list[as
     assert list(joined.force_mae_by_element()) == ["Cu", "Ni"]
 
 
-def test_models_are_frozen_meanwhile_and_stay_as_they_were(
+def test_evaluation_runs_frozen_models_and_leaves_them_unchanged(
     model: ForceField, frames: list[ase.Atoms], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Weights that require gradients cost a fifth of the time and half of the memory."""

@@ -113,7 +113,7 @@ def test_files_of_predictions_are_training_data(
         np.testing.assert_allclose(spread_read, atoms.arrays["forces_std"], atol=1e-7)
 
 
-def test_nothing_wrong_is_written(mixed: list[ase.Atoms]) -> None:
+def test_unknown_elements_and_nan_raise(mixed: list[ase.Atoms]) -> None:
     model = model_of(0)
     mixed[7].symbols[0] = "H"
     with pytest.raises(ValueError, match=r"H.* in structure 7"):
@@ -129,7 +129,7 @@ def test_nothing_wrong_is_written(mixed: list[ase.Atoms]) -> None:
         predict([model_of(0), model_of(0, elements=("Cu",))], mixed)
 
 
-def test_beyond_the_training_data_one_is_warned_once(mixed: list[ase.Atoms]) -> None:
+def test_extrapolation_warnings_are_emitted_once(mixed: list[ase.Atoms]) -> None:
     model = model_of(0, environment=EnvironmentConfig(field=True, field_limit=0.1))
     for atoms in mixed:
         atoms.info["electric_field"] = [0.0, 0.0, 0.2]
@@ -157,7 +157,7 @@ def test_every_model_of_a_committee_must_answer_for_the_field(mixed: list[ase.At
             predict(models, mixed)
 
 
-def test_labels_may_have_names_of_their_own(
+def test_predictions_are_written_under_label_keys_too(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     mixed: list[ase.Atoms],

@@ -146,7 +146,9 @@ def test_forces_need_no_labels_without_weight(config: TrainConfig) -> None:
 
 def test_divergence_stops_the_run(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "loss", lambda found, *_: found.energy.sum() * math.nan)
-    with pytest.raises(FloatingPointError, match=r"the loss is nan in step 0 .*train.xyz structure \d"):
+    with pytest.raises(
+        FloatingPointError, match=r"the loss is nan in step 0 .*train.xyz structure \d"
+    ):
         fit(config)
     assert not (config.output / "model.sikff").exists()
 
