@@ -7,7 +7,7 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.units import GPa
 
-from labels import scaled, with_labels
+from made_labels import scaled, with_labels
 from sikff.training.data.check_stress import wrong_strain_work
 from sikff.training.data.check_units import check_units
 from sikff.training.data.labels import NAMES

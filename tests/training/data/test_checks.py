@@ -20,7 +20,7 @@ from ase.units import Bohr, GPa, Hartree, Rydberg, kcal, kJ, mol
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from labels import scaled, with_labels
+from made_labels import scaled, with_labels
 from sikff.training.config import TrainConfig
 from sikff.training.data.check_forces import wrong_work
 from sikff.training.data.check_labels import check_labels
