@@ -101,7 +101,7 @@ def environment_range(
         limits |= {"field_least": float(strengths.min()), "field_limit": float(strengths.max())}
         limits = {name: value for name, value in limits.items() if getattr(config, name) is None}
     if config.plane_origin is not None and config.height_limit is None:
-        lowest = min(map(environment.lowest, graphs))
+        lowest = min(map(environment.lowest_height, graphs))
         if np.isfinite(lowest):
             limits["height_limit"] = lowest
     config = config.model_copy(update=limits)

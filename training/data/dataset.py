@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.forcefield.environment import leads_across
+from sikff.forcefield.environment import is_periodic_along
 from sikff.graph.conditions import FIELD
 
 from ..config import DataConfig, TrainConfig
@@ -166,7 +166,7 @@ def _through_plane(structures: Structures, model: ForceFieldConfig) -> list[str]
     """Structures whose heights above the plane of a model change when their atoms are wrapped."""
     if model.environment.plane_origin is None:
         return []
-    places = [p for p, atoms in enumerate(structures.atoms) if leads_across(atoms, model.axis)]
+    places = [p for p, atoms in enumerate(structures.atoms) if is_periodic_along(atoms, model.axis)]
     if not places:
         return []
     return [

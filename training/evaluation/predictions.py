@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from sikff.calculators.models import check_committee, reach
 from sikff.forcefield import ForceField, Prediction
+from sikff.forcefield.committee import check_committee, graph_settings
 
 from ..data.batches import Batches, Sample
 from ..data.samples import make_samples
@@ -60,7 +60,12 @@ def samples_for(
     samples = []
     for model in models:
         config = model.config
-        key = (*reach(model), config.environment.without_limits(), config.axis, config.group)
+        key = (
+            graph_settings(model),
+            config.environment.without_limits(),
+            config.axis,
+            config.group,
+        )
         if key not in shared:
             shared[key] = make_samples(structures, config, names)
         samples.append(shared[key])

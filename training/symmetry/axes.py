@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sikff.groups.classify import positive_direction
+from sikff.groups.matrices import positive_direction
 
 from ..data.structures import Structures
 from .lie import LieMatrix

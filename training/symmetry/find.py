@@ -9,14 +9,12 @@ from pathlib import Path
 
 from sikff.forcefield import ForceField, load
 
+from ..data import reading
 from ..data.labels import USUAL_KEYS, LabelKeys
-from ..data.reading import read_structures
 from ..data.structures import Structures, split_isolated
-from ..studies.nbody.files import holds_particles, particles
 from .findings import Findings
 from .labels import of_labels
 from .models import of_model
-from .particles import of_particles
 from .settings import Search
 
 
@@ -30,8 +28,7 @@ def find_symmetry(
     """Finds the symmetry group, and its axis, of a dataset or of a force field.
 
     Args:
-        source: a force field or its file (``*.sikff``); labelled structures; or moving particles,
-            as :func:`sikff.training.studies.nbody.files.write_particles` writes them.
+        source: a force field or its file (``*.sikff``), or labelled structures.
         structures: on which a force field is measured.
         search: how to look.
         keys: label keys.
@@ -48,21 +45,18 @@ def find_symmetry(
             raise ValueError(
                 "a force field is measured on structures; give some of its elements (--structures)"
             )
-        findings = of_model(source, _frames(structures), search)
+        findings = of_model(source, read_structures(structures), search)
     else:
-        frames = _frames(source)
-        if holds_particles(frames):
-            findings = of_particles(*particles(frames), search, report, frames.source)
-        else:
-            findings = of_labels(frames, search, keys, report)
+        findings = of_labels(read_structures(source), search, keys, report)
     return replace(findings, seconds=time.perf_counter() - start)
 
 
-def _frames(source: str | Path | Structures) -> Structures:
+def read_structures(source: str | Path | Structures) -> Structures:
     """Structures without isolated atoms, which have every symmetry.
 
     Raises:
         FileNotFoundError, ValueError: a file that cannot be read, or isolated atoms only.
     """
-    frames = source if isinstance(source, Structures) else read_structures(source)
-    return split_isolated(frames)[0]
+    if not isinstance(source, Structures):
+        source = reading.read_structures(source)
+    return split_isolated(source)[0]

@@ -1,0 +1,27 @@
+"""``sikff data``: describes files of labelled structures and checks their labels."""
+
+from __future__ import annotations
+
+from .shared_settings import LabelledData
+
+
+def run(settings: LabelledData) -> None:
+    """Prints what the structures and their labels are, and checks them."""
+    from ..data.baselines import isolated_energies
+    from ..data.check_labels import check_labels
+    from ..data.check_units import check_units
+    from ..data.reading import read_structures
+    from ..data.report import describe
+    from ..data.structures import split_isolated
+
+    keys = settings.label_keys()
+    structures, isolated = split_isolated(read_structures(settings.data))
+    structures = structures.with_labels(keys)
+    print(f"{len(structures)} structures, {len(isolated)} isolated atoms")
+    print(*describe(structures).lines, sep="\n")
+    structures.check_labels_complete(structures.label_names, partial=structures.label_names)
+    if len(structures.having("energy")) < len(structures):
+        print("units and labels are not checked: that takes energies of all structures")
+        return
+    check_labels(structures)
+    check_units(structures, isolated_energies([isolated], keys))
