@@ -37,12 +37,12 @@ class DataConfig(Section):
         train: file that ASE reads, or a list of them.
         valid: file(s); or a number of structures, or a fraction, drawn from `train` by the seed.
         isolated_atoms: file(s) of single atoms, whose energies become the E0s. Structures of
-            `train` with ``config_type=IsolatedAtom`` are used in the same way and not trained on.
-        energy_key, forces_key, stress_key: names of the labels in ``atoms.info`` or
-            ``atoms.arrays``, or in a row of an ASE database. None: REF_energy, then the results of
-            the structure's calculator; likewise the others. Virials (REF_virials, REF_virial,
-            virials, virial, or a key with "virial" in it) become stress = -virial / volume.
-        check_units: raise an error for data that seem to be in other units than eV and Å.
+            `train` with ``config_type=IsolatedAtom`` are used for that as well and not trained on.
+        energy_key, forces_key, stress_key: label keys in ``atoms.info`` or ``atoms.arrays``, or in
+            a row of an ASE database. None: REF_energy, then the results of the structure's
+            calculator; likewise the others. Virials (REF_virials, REF_virial, virials, virial, or
+            a key with "virial" in it) become stress = -virial / volume.
+        check_units: refuse data that seem to be in other units than eV and Å.
     """
 
     train: Path | tuple[Path, ...]

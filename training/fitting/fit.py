@@ -17,7 +17,7 @@ from sikff.forcefield.chunks import are_small
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset, load_dataset
 from ..data.model_settings import keep_start
-from ..evaluation.evaluate import evaluate
+from ..evaluation.evaluate import evaluate_samples
 from ..evaluation.plots import learning_curves, parity, read_log, save_figure
 from .checkpoint import NAME, read_checkpoint
 from .finetune import errors_at_start, initial_model
@@ -186,9 +186,8 @@ def _draw(config: TrainConfig, dataset: Dataset) -> None:
     curves = learning_curves(read_log(config.output / "log.csv"))
     save_figure(curves, config.output / DRAWN[0])
     model = load(config.output / "model.sikff")
-    labels = config.loss.labels
-    found = evaluate(model, dataset.valid_frames, config.data, config.batch_size, labels)
-    save_figure(parity(found, "validation"), config.output / DRAWN[1])
+    evaluation = evaluate_samples(model, dataset.valid, config.batch_size)
+    save_figure(parity(evaluation, "validation"), config.output / DRAWN[1])
 
 
 def _write_config(config: TrainConfig) -> None:

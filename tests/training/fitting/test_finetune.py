@@ -19,7 +19,7 @@ from sikff import ForceField, ForceFieldConfig, load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.cli import main as cli
 from sikff.training.config import TrainConfig
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 from sikff.training.fitting.fit import fit
 from tolerances import TOLERANCES
 
@@ -157,7 +157,7 @@ def test_errors_before_fine_tuning_are_reported(
 ) -> None:
     """Energies shifted by known amounts: what is suggested takes the shift away."""
     model = load(trained)
-    frames = read_frames(config.data.train).atoms[:12]
+    frames = read_structures(config.data.train).atoms[:12]
     for atoms in frames:
         atoms.calc = SIKFFCalculator(model, device="cpu")
         results = {"forces": atoms.get_forces(), "energy": atoms.get_potential_energy()}
@@ -213,7 +213,7 @@ def test_starts_that_do_not_fit_are_errors(trained: Path, started: Started, tmp_
         fit(started(model={"group": "O(3)"}, start={"model": axial}))
     with pytest.raises(FileNotFoundError, match="no model file"):
         fit(started(start={"model": tmp_path / "none.sikff"}))
-    frames = read_frames(started().data.train).atoms
+    frames = read_structures(started().data.train).atoms
     frames[0].symbols[0] = "Pt"
     ase.io.write(tmp_path / "platinum.xyz", frames)
     with pytest.raises(ValueError, match=r"hold Pt, which .*trained.sikff' does not know"):

@@ -13,7 +13,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from runs import changed, rows, weights
 from sikff import load
 from sikff.training.config import TrainConfig
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 from sikff.training.evaluation.evaluate import evaluate
 from sikff.training.fitting import losses, run
 from sikff.training.fitting.fit import fit
@@ -52,7 +52,7 @@ def test_training_learns_energy_forces_and_stress(config: TrainConfig, kind: str
 @pytest.mark.parametrize("replay", [False, True])
 def test_only_some_structures_have_a_stress(config: TrainConfig, replay: bool) -> None:
     """Crystals with a stress, without, and clusters with a meaningless one."""
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     for number, atoms in enumerate(frames[:12]):
         if number % 3 == 1:
             del atoms.calc.results["stress"]
@@ -72,7 +72,7 @@ def test_only_some_structures_have_a_stress(config: TrainConfig, replay: bool) -
 
 def test_structures_with_larger_weights_are_learnt_better(config: TrainConfig) -> None:
     """Two labels for each structure that contradict each other: the heavier one wins."""
-    frames = read_frames(config.data.train).atoms[:12]
+    frames = read_structures(config.data.train).atoms[:12]
     paths = [config.output.with_name(f"{name}.xyz") for name in ("both", "valid")]
     other = [atoms.copy() for atoms in frames]
     for atoms, copy in zip(frames, other, strict=True):
@@ -92,7 +92,7 @@ def test_structures_with_larger_weights_are_learnt_better(config: TrainConfig) -
 
 
 def test_labels_without_weight_may_be_nan(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     for atoms in frames[:12:2]:
         atoms.calc.results["stress"] = np.full(6, np.nan)
     path = config.output.with_name("nan.xyz")
@@ -105,12 +105,12 @@ def test_labels_without_weight_may_be_nan(config: TrainConfig) -> None:
 def test_the_saved_model_is_the_validated_one(config: TrainConfig) -> None:
     """Its errors are those in the log, also with averaged weights."""
     files = [config.output.parent / name for name in ("train.xyz", "valid.xyz")]
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     ase.io.write(files[1], frames[:4])
     config = changed(config, data={"train": files[0], "valid": files[1]})
     model = load(fit(config))
     best = min(rows(config), key=lambda row: row["valid_loss"])
-    metrics = evaluate(model, read_frames(files[1])).metrics
+    metrics = evaluate(model, read_structures(files[1])).metrics
     for key in ("energy_mae_mev_per_atom", "force_rmse_mev_per_a"):
         assert metrics[key] == pytest.approx(best[key], rel=LIMITS.parity)
 
@@ -134,7 +134,7 @@ def test_a_run_ends_after_its_minutes(config: TrainConfig) -> None:
 
 
 def test_forces_need_no_labels_without_weight(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     for atoms in frames:
         if atoms.calc is not None:
             atoms.calc.results.pop("forces", None)
@@ -174,7 +174,9 @@ def test_ctrl_c_is_a_keyboard_interrupt(
 
 def test_divergence_stops_the_run(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(run, "loss", lambda found, *_: found.energy.sum() * math.nan)
-    with pytest.raises(FloatingPointError, match=r"the loss is nan in step 0 .*train.xyz frame \d"):
+    with pytest.raises(
+        FloatingPointError, match=r"the loss is nan in step 0 .*train.xyz structure \d"
+    ):
         fit(config)
     assert not (config.output / "model.sikff").exists()
 
@@ -209,7 +211,7 @@ def test_weights_have_the_dtype_of_the_run(config: TrainConfig) -> None:
 
 
 def test_the_validation_loss_does_not_depend_on_batches(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms[:4]
+    frames = read_structures(config.data.train).atoms[:4]
     doubled = [atoms.repeat((2, 1, 1)) for atoms in frames[:2]]
     for atoms, one in zip(doubled, frames, strict=False):
         found = {

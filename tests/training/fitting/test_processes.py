@@ -15,7 +15,7 @@ import yaml
 
 from runs import changed, rows, weights
 from sikff.training.config import TrainConfig
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 from sikff.training.fitting.fit import fit
 from sikff.training.fitting.processes import Processes, run_processes
 from tolerances import TOLERANCES
@@ -27,7 +27,7 @@ def test_two_processes_train_like_one(config: TrainConfig, dtype: str) -> None:
     loss = {"energy": 1, "forces": 1, "stress": 1}
     data = {"train": config.data.train, "valid": 3}
     config = changed(config, max_epochs=3, dtype=dtype, loss=loss, data=data, threads=1)
-    assert len(read_frames(config.data.train).atoms) - 2 - 3 == 9  # batches of 4, 4 and 1
+    assert len(read_structures(config.data.train).atoms) - 2 - 3 == 9  # batches of 4, 4 and 1
     fit(config)
     both = changed(config, devices=2, output=config.output.with_name("two"))
     fit(both)
