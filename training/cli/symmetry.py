@@ -49,7 +49,6 @@ class SymmetrySettings(CommandSettings):
 
 def run(settings: SymmetrySettings) -> None:
     """Finds the symmetry, prints it and draws it."""
-    import logging
 
     from ..data.labels import LabelKeys
     from ..evaluation.evaluate import write_json
@@ -62,7 +61,6 @@ def run(settings: SymmetrySettings) -> None:
     names = ("groups", "axis", "plane_origin", "minutes", "epochs", "threshold", "seed")
     search = Search(**{name: getattr(settings, name) for name in names})
     keys = LabelKeys(settings.energy_key, settings.forces_key)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     def report(line: str) -> None:
         if not settings.quiet:
