@@ -19,7 +19,7 @@ from sikff.nn import (
     SplineTable,
     TabulatedBasis,
 )
-from sikff.nn.weight_cache import keep
+from sikff.nn.weight_cache import store
 
 INTERVALS = 48  # of splines, for each half wave of the fastest radial function
 MOST_SPECIES = 12  # pairs of more make large tables: 50 kB for a pair, with the default settings
@@ -43,7 +43,7 @@ def tabulate(kernels: Sequence[ImplicitKernel], embedding: Tensor) -> None:
         return
     pairs = torch.cat([embedding.repeat_interleave(n, 0), embedding.repeat(n, 1)], dim=-1)
     for kernel in kernels:
-        keep(kernel, _table(kernel, pairs.detach()))
+        store(kernel, "table", _table(kernel, pairs.detach()))
 
 
 def _table(kernel: ImplicitKernel, attr: Tensor) -> SplineTable:

@@ -14,7 +14,7 @@ from sikff.nn import (
     TabulatedBasis,
 )
 from sikff.nn.kernel import restricted_irreps
-from sikff.nn.weight_cache import of_weights
+from sikff.nn.weight_cache import cached
 
 
 class Interaction(nn.Module):
@@ -105,7 +105,7 @@ class Interaction(nn.Module):
             layout: of the edges.
         """
         a = self._channels_of(self.conv.gather(f, edges, layout))
-        gate = of_weights(self, self._gate) @ gates.T
+        gate = cached(self, self._gate) @ gates.T
         a = (1 + gate).view_as(a) * a
         first, *others = self.linear
         result, power = first(a), a

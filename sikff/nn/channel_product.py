@@ -11,7 +11,7 @@ from sikff.fields import Block, FieldType
 from sikff.nn.constants import Tabulated
 from sikff.nn.contraction import equivariant_maps
 from sikff.nn.neighbour_table import NeighbourLayout, sum_outer_products
-from sikff.nn.weight_cache import of_weights
+from sikff.nn.weight_cache import cached
 
 Array = np.ndarray
 
@@ -101,7 +101,7 @@ class ChannelProduct(Tabulated):
         y meets the table before x: what is in between has D_out D_left components a channel, not
         the D_left D_right of the outer product, and outputs are few.
         """
-        table, x, y = of_weights(self, self.coupling), x.transpose(0, 1), y.transpose(0, 1)
+        table, x, y = cached(self, self.coupling), x.transpose(0, 1), y.transpose(0, 1)
         coupled = torch.bmm(table.flatten(1, 2), y).unflatten(1, table.shape[1:3])
         return (coupled * x.unsqueeze(1)).sum(2).transpose(0, 1)
 
@@ -119,7 +119,7 @@ class ChannelProduct(Tabulated):
         """sum_j of products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
         h, f = h.unflatten(1, (-1, self.channels)), f.unflatten(1, (-1, self.channels))
         (outer,) = sum_outer_products(h.transpose(1, 2), [f.transpose(1, 2)], layout)
-        table = of_weights(self, self.coupling).flatten(2)
+        table = cached(self, self.coupling).flatten(2)
         products = torch.bmm(outer.transpose(0, 1).flatten(2), table.mT)
         return products.permute(1, 2, 0).flatten(1)
 

@@ -16,7 +16,7 @@ from sikff.fields import Block, FieldType
 from sikff.groups.couplings import clebsch_gordan
 from sikff.nn.constants import Tabulated
 from sikff.nn.neighbour_table import NeighbourLayout, sum_outer_products
-from sikff.nn.weight_cache import of_weights
+from sikff.nn.weight_cache import cached
 
 Array = np.ndarray
 LARGEST = 18  # products of components that one table couples: larger ones are mostly zeros
@@ -151,7 +151,7 @@ class Contraction(Tabulated):
 
     def _contract(self, outer: Sequence[Tensor], n: int) -> Tensor:
         """The same for A cut into the groups of right blocks."""
-        matrices = of_weights(self, self._matrices)
+        matrices = cached(self, self._matrices)
         groups = [_cut(strip, self._left_sizes, 1) for strip in outer]
         rows: dict[int, list[Tensor]] = {block.copies: [] for block in self.out_type.blocks}
         for (i, j, (a, b, c), names, _), weights in zip(self._steps, matrices, strict=True):

@@ -17,7 +17,7 @@ from sikff.nn.gmlp import Trunk, default_nonlinearity
 from sikff.nn.harmonics import Harmonics
 from sikff.nn.radial import BesselBasis, GaussianBasis, GaussianShell, PolynomialEnvelope
 from sikff.nn.spline import SplineTable
-from sikff.nn.weight_cache import kept
+from sikff.nn.weight_cache import stored
 
 TINY = 1e-12  # added to |x|^2: the direction of x = 0 is the zero vector
 
@@ -226,7 +226,7 @@ class ImplicitKernel(nn.Module):
     @property
     def table(self) -> SplineTable | None:
         """Of the factors of a frozen kernel, where they are looked up."""
-        found: SplineTable | None = kept(self)
+        found: SplineTable | None = stored(self, "table")
         return found
 
     def factors(self, r: Tensor, attr: Tensor) -> Tensor:
