@@ -8,7 +8,7 @@ import torch
 from force_fields import elements_of, ethanol, force_field, moved, predict, slope
 from force_fields import graph_of as model_graph
 from pair_model import PairModel, structures
-from sikff.forcefield import Prediction
+from sikff.forcefield import EnergyModel, Prediction
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from tolerances import TOLERANCES, Tolerance
@@ -106,12 +106,62 @@ def test_no_edges_means_zero_forces(model: PairModel) -> None:
     assert not prediction.stress.any()
 
 
-def test_a_constant_energy_has_zero_forces(model: PairModel) -> None:
-    model.atomic_energies = lambda graph: torch.ones(graph.n_atoms, dtype=torch.float64)
-    prediction = model(graph_of(structures()[0], model), stress=True)
-    assert prediction.energy.tolist() == [4.0]
-    assert not prediction.forces.any()
-    assert not prediction.stress.any()
+def test_energies_without_a_gradient_raise_unless_there_are_no_edges(model: PairModel) -> None:
+    graph = graph_of(structures()[0], model)
+    constant = torch.ones(4, dtype=torch.float64)
+    for energies in (constant, constant * model.weight.sum()):
+        model.atomic_energies = lambda graph, energies=energies: energies[: graph.n_atoms]
+        for options in ({}, {"stress": True}, {"forces": False, "dipole": True}):
+            with pytest.raises(RuntimeError, match="atomic_energies to be differentiable"):
+                model(graph, **options)
+        with pytest.raises(RuntimeError, match="atomic_energies to be differentiable"):
+            model.polarizability(graph)
+        lone = graph_of(ase.Atoms("Cu"), model)
+        prediction = model(lone, stress=True, dipole=True)
+        assert not prediction.forces.any()
+        assert not prediction.dipole.any()
+        assert not model.polarizability(lone).any()
+
+
+MODES = {
+    "inference mode": torch.inference_mode,
+    "no_grad": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_derivatives_inside_inference_mode_and_autocast_equal_those_outside(
+    mode: str, train: bool, frozen: bool
+) -> None:
+    """Of graphs that were made there too; and a model first used there works outside later."""
+    settings = {"environment": {"field": True}}
+    model = force_field("C_inf_v", **settings).float().train(train)
+    other = force_field("C_inf_v", **settings).float().train(train)
+    if frozen:
+        model.freeze(), other.freeze()
+    atoms = structures_with_cell()
+
+    def results(model: EnergyModel) -> list[torch.Tensor]:
+        graph = model_graph(model, atoms, field=(0, 0, 0.3))
+        found = model(graph, stress=True, dipole=True)
+        return [*found, model(graph, forces=False).energies, model.polarizability(graph)]
+
+    expected = results(other)
+    with MODES[mode]():
+        inside = results(model)
+    for found in (inside, results(model)):
+        for one, two in zip(found, expected, strict=True):
+            assert torch.equal(one, two)
+            assert two.abs().max() > 1e-4
+
+
+def structures_with_cell() -> ase.Atoms:
+    atoms = ethanol()
+    atoms.set_cell([9, 9, 9])
+    return atoms
 
 
 def test_energy_sums_in_float64() -> None:
