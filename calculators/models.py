@@ -23,11 +23,17 @@ def chosen_device(device: str | torch.device) -> torch.device:
     """The device of that name; "auto" is cuda if there is one, else cpu.
 
     Raises:
-        ValueError: if torch knows no such device or cannot use it on this machine.
+        ValueError: if torch does not know the device, cannot use it on this machine, or if it has
+            no float64.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if torch.device(device).type == "mps":
+            raise ValueError(
+                f"device is {str(device)!r}, which has no float64, but positions and energies are "
+                "float64; expected 'auto', 'cpu' or 'cuda'"
+            )
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise ValueError(
@@ -39,13 +45,14 @@ def chosen_device(device: str | torch.device) -> torch.device:
 def prepared(
     model: str | Path | EnergyModel, device: torch.device, dtype: torch.dtype | None
 ) -> EnergyModel:
-    """A model of one's own, its weights frozen: only positions and cell need gradients."""
-    if isinstance(model, EnergyModel):
-        model = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
-    else:
-        model = load(model, device=device, dtype=dtype)
+    """A frozen copy of a model in evaluation mode: only positions and cell require grad."""
     keep_freed_memory()
-    return model.freeze()
+    with torch.inference_mode(False):  # weights made in inference mode are of no use outside
+        if isinstance(model, EnergyModel):
+            model = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
+        else:
+            model = load(model, device=device, dtype=dtype)
+        return model.freeze()
 
 
 def compiled(models: Sequence[EnergyModel]) -> list[EnergyModel]:
