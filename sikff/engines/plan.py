@@ -11,7 +11,14 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from sikff.engines.recorder import OF_MANY, PARTLY_ZERO, Operation, Place, Placed
+from sikff.engines.recorder import (
+    OF_MANY,
+    PARTLY_ZERO,
+    NotReplayableError,
+    Operation,
+    Place,
+    Placed,
+)
 
 ALIGNMENT = 64  # bytes
 aten = torch.ops.aten
@@ -102,9 +109,20 @@ class Plan:
         kept |= {each.result.number for each in operations if each.target in PARTLY_ZERO}
         ending = _ending(operations, self._parts, asked)
         for k, operation in enumerate(operations):
-            self.calls.append(self._call(operation))
+            self.calls.append(self._first_call(operation))
             self._free += [self._memory.pop(number) for number in ending[k] if number not in kept]
         self.results = list(asked.tensors(self._memory))
+
+    def _first_call(self, operation: Operation) -> Callable[[], Any]:
+        """The call of an operation, tried once, as those of other versions of torch may fail."""
+        try:
+            call = self._call(operation)
+            call()
+        except Exception as error:
+            raise NotReplayableError(
+                f"{operation.target} cannot be replayed ({type(error).__name__}: {error})"
+            ) from error
+        return call
 
     def _call(self, operation: Operation) -> Callable[[], Any]:
         target, place = operation.target, operation.result

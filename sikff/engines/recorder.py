@@ -99,11 +99,17 @@ class Recorder(TorchDispatchMode):
     def __torch_dispatch__(
         self, target: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        inputs = self.placed((args, kwargs or {}))
         result = target(*args, **(kwargs or {}))
-        if inputs.used and target not in CONSTANT:
-            given = (*args, *(kwargs or {}).values())
-            self._record(target, inputs, given, result)
+        try:
+            inputs = self.placed((args, kwargs or {}))
+            if inputs.used and target not in CONSTANT:
+                self._record(target, inputs, (*args, *(kwargs or {}).values()), result)
+        except NotReplayableError:
+            raise
+        except Exception as error:  # tensors without memory of their own, such as sparse ones
+            raise NotReplayableError(
+                f"{target} cannot be recorded ({type(error).__name__}: {error})"
+            ) from error
         return result
 
     def placed(self, values: Any) -> Placed:
@@ -127,6 +133,10 @@ class Recorder(TorchDispatchMode):
             raise NotReplayableError(
                 f"{target} makes a number of its inputs; it cannot be replayed"
             )
+        if _has_dynamic_size(target, given):
+            raise NotReplayableError(
+                f"{target} makes a result whose size depends on values; it cannot be replayed"
+            )
         changed = [each for each in results if any(each is one for one in given)]
         if any(self._numbers.get(_memory(each)) in self._fixed for each in changed):
             raise NotReplayableError(
@@ -142,6 +152,13 @@ class Recorder(TorchDispatchMode):
         for tensor in (*new, *changed):
             result = _place(self._numbers[_memory(tensor)], tensor)
             self.operations.append(Operation(target, inputs, result))
+
+
+def _has_dynamic_size(target: Any, given: Sequence[Any]) -> bool:
+    """Whether the size of the result depends on values; by numbers one indexes without that."""
+    if target is aten.index.Tensor:
+        return any(each is not None and each.dtype == torch.bool for each in given[1])
+    return torch.Tag.dynamic_output_shape in target.tags
 
 
 def _memory(tensor: Tensor) -> StorageWeakRef:

@@ -8,6 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
+from sikff.engines import NotReplayableError
 from sikff.engines.replay import Replay
 
 
@@ -160,11 +161,23 @@ def test_a_part_that_changes_later_is_copied() -> None:
     assert all(torch.equal(a, b) for a, b in zip(replay(2 * x), changed(2 * x), strict=True))
 
 
+@torch.library.custom_op("sikff_tests::unknown", mutates_args=())
+def unknown(x: Tensor) -> Tensor:
+    """As operations of another version of torch may: it cannot be called as it was recorded."""
+    if torch.is_inference_mode_enabled():
+        raise TypeError("no such kernel")
+    return x.clone()
+
+
 REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "an input": (lambda x: x.add_(1), r"add_.* changes an input or a constant"),
     "a part of it": (lambda x: x[1:].add_(1), r"add_.* changes an input or a constant"),
     "a constant": (lambda x: torch.ones(2).mul_(x), r"mul_.* changes an input or a constant"),
     "several results": (lambda x: x.sort()[0], r"sort.* several results"),
+    "a size": (lambda x: x.nonzero(), r"nonzero.* whose size depends on values"),
+    "a mask": (lambda x: x[x >= 0], r"index.* whose size depends on values"),
+    "sparse": (lambda x: x.to_sparse().to_dense(), r"sparse.* cannot be recorded"),
+    "unplanned": (lambda x: unknown(x), r"unknown.* cannot be replayed .*no such kernel"),
     "a number": (lambda x: x * x.sum().item(), r"_local_scalar_dense.* makes a number"),
 }
 
@@ -172,7 +185,7 @@ REFUSED: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
 @pytest.mark.parametrize("refused", REFUSED)
 def test_what_cannot_be_replayed_is_refused(refused: str) -> None:
     function, message = REFUSED[refused]
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(NotReplayableError, match=message):
         Replay(lambda x: (function(x),), [torch.zeros(2)])
 
 

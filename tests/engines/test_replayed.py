@@ -50,8 +50,18 @@ def test_the_same_atoms_are_replayed_when_they_come_often(monkeypatch: pytest.Mo
     assert len(calls) == 3 and replayed.compilations == 1
 
 
-def test_without_what_this_torch_has_the_model_answers(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sikff.engines.recorder.OF_MANY", ())
+def unknown_operation(*_: object) -> None:
+    raise TypeError("unexpected keyword argument 'out'")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("recorder.OF_MANY", ()), ("plan.Plan._call", unknown_operation)],
+)
+def test_the_model_itself_predicts_where_operations_cannot_be_replayed(
+    name: str, value: object, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(f"sikff.engines.{name}", value)
     model = force_field().float().freeze()
     replayed, graph = Replayed(model, patience=1), graph_of(model, ethanol())
     expected = model(graph).forces
