@@ -23,11 +23,10 @@ from .models import (
     answer,
     check_committee,
     chosen_device,
-    compiled,
+    evaluators,
     field_response,
     prepared,
     reach,
-    replayed,
 )
 
 MADE_WITH = ("model", "device", "dtype", "skin", "compile", "replay_after")
@@ -63,11 +62,11 @@ class SIKFFCalculator(Calculator):
         dtype: "float32" or "float64" for the weights; None: as they are.
         skin: Å beyond the cutoff for the search of neighbours; in liquids and hot crystals 0.6 to
             1.5 cost about the same. 0: search at every step.
-        compile: use ``torch.compile``, see `sikff.forcefield.Compiled`. The first call, and one
+        compile: use ``torch.compile``, see `sikff.engines.Static`. The first call, and one
             with other atoms, takes a minute or more; later ones are the faster the fewer atoms
             there are. For long runs of one structure.
         replay_after: after so many calls with the same atoms, a CPU repeats their operations
-            without what Python and autograd add, see `sikff.forcefield.Replayed`: molecules take
+            without what Python and autograd add, see `sikff.engines.Auto`: molecules take
             0.5 to 0.7 of the time, large systems are left as they are. Preparing it
             takes as long as some four calls, which ten to twenty later ones save. None: never.
         electric_field, surface_origin, surface: for structures whose `info` names none.
@@ -117,11 +116,7 @@ class SIKFFCalculator(Calculator):
         self.device, dtype = chosen_device(device), chosen_dtype(dtype)
         self.models = [prepared(each, self.device, dtype) for each in models]
         check_committee(self.models)
-        self._evaluated = self.models
-        if compile:
-            self._evaluated = compiled(self.models)
-        elif replay_after is not None:
-            self._evaluated = replayed(self.models, replay_after)
+        self._evaluated = evaluators(self.models, compile, replay_after)
         self._lists = {
             reach(each): SkinList(each.cutoff, skin, each.elements, each.surfaces)
             for each in self.models

@@ -12,7 +12,7 @@ import torch
 from ase.calculators.calculator import CalculationFailed
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from sikff.engines import Compiled, Replayed
+from sikff.engines import Auto, Evaluator, Static
 from sikff.forcefield import EnergyModel, ForceField, load
 from sikff.forcefield.chunks import keep_freed_memory
 from sikff.graph import AtomicGraph
@@ -55,26 +55,35 @@ def prepared(
         return model.freeze()
 
 
-def compiled(models: Sequence[EnergyModel]) -> list[EnergyModel]:
-    """The models, each compiled at its first call.
+def evaluators(
+    models: Sequence[EnergyModel], compile: bool, replay_after: int | None
+) -> list[Evaluator]:
+    """What evaluates each of the models: itself, or fixed shapes that are compiled or replayed.
+
+    Args:
+        models: frozen ones.
+        compile: whether to compile each at its first call.
+        replay_after: calls with the same atoms until a force field is replayed; None: never.
 
     Raises:
-        ValueError: if one is no ForceField.
+        ValueError: if a model that is to be compiled is no ForceField.
     """
-    found: list[EnergyModel] = []
+    found: list[Evaluator] = []
     for model in models:
         if not isinstance(model, ForceField):
-            raise ValueError(
-                f"compile is for models of class ForceField; got {type(model).__name__}. Do not "
-                "compile"
+            if compile:
+                raise ValueError(
+                    f"compile is for models of class ForceField; got {type(model).__name__}. Do "
+                    "not compile"
+                )
+            found.append(model)
+        elif compile:
+            found.append(Static(model, backend="inductor"))
+        else:
+            found.append(
+                model if replay_after is None else Auto(model, Static(model), replay_after)
             )
-        found.append(Compiled(model))
     return found
-
-
-def replayed(models: Sequence[EnergyModel], patience: int) -> list[EnergyModel]:
-    """The models, each replayed after so many calls with the same atoms, where it can be."""
-    return [Replayed(each, patience) if isinstance(each, ForceField) else each for each in models]
 
 
 def reach(model: EnergyModel) -> tuple[float, tuple[str, ...]]:
@@ -90,7 +99,7 @@ class FieldResponse(NamedTuple):
     polarizability: np.ndarray  # [k, k] e Å^2/V
 
 
-def answer(model: EnergyModel, graph: AtomicGraph, stress: bool, dipole: bool) -> dict[str, Any]:
+def answer(model: Evaluator, graph: AtomicGraph, stress: bool, dipole: bool) -> dict[str, Any]:
     """What a model says about one structure, under the names and in the shapes of ASE.
 
     Raises:
@@ -100,8 +109,9 @@ def answer(model: EnergyModel, graph: AtomicGraph, stress: bool, dipole: bool) -
     found = {
         "energy": prediction.energy.item(),
         "energies": prediction.energies.cpu().numpy(),
-        "forces": prediction.forces.double().cpu().numpy(),
     }
+    if prediction.forces is not None:
+        found["forces"] = prediction.forces.double().cpu().numpy()
     if prediction.stress is not None:
         found["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].double().cpu().numpy())
     if prediction.dipole is not None:

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from sikff.graph import FLAT, AtomicGraph
 from sikff.graph.conditions import Conditions
+from sikff.nn.neighbour_table import NeighbourTable
 from sikff.nn.weight_cache import freeze, thaw
 
 
@@ -31,24 +32,27 @@ class EnergyModel(torch.nn.Module):
 
     Attributes:
         surfaces: names of the surfaces that it knows.
+        version: changes whenever all weights are loaded, moved, cast or given gradients again.
     """
 
     cutoff: float
     elements: tuple[str, ...]
     surfaces: tuple[str, ...] = ()
+    version: int = 0
 
     def freeze(self) -> Self:
-        """For use without training: what depends on weights alone is computed once.
+        """Turns gradients of weights off and caches weight-only expressions.
 
-        Weights may then change only as all weights of this model (not of a part of it) are loaded,
-        moved, cast or given gradients again.
+        Weights may then change only by loading, moving or casting all of them, or by giving them
+        gradients again; after any other change call :meth:`thaw`.
         """
         freeze(self)
         return self
 
     def thaw(self) -> None:
-        """Forgets what :meth:`freeze` computed, as the weights are about to change."""
+        """Drops the caches of :meth:`freeze`, as the weights are about to change."""
         thaw(self)
+        self.version += 1
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         self.thaw()
@@ -150,45 +154,46 @@ class Gradients(NamedTuple):
 
 
 def differentiate(
-    energies_of: Callable[[AtomicGraph], Tensor],
+    energies_of: Callable[..., Tensor],
     graph: AtomicGraph,
     forces: bool = True,
     stress: bool = False,
     dipole: bool = False,
     create_graph: bool = False,
+    table: NeighbourTable | None = None,
 ) -> Gradients:
     """Atomic energies and the gradients of their sum in positions, strain and electric field.
 
     Works inside inference mode and autocast too, by leaving them.
 
     Args:
-        energies_of: atomic energies [N] of a graph.
+        energies_of: atomic energies [N] of a graph, or of a graph and a table.
         graph: where they are differentiated.
         forces, stress, dipole: whether gradients in positions, strain, field are wanted.
         create_graph: whether the gradients are differentiable.
+        table: neighbours in fixed shapes, instead of the edges of the graph.
 
     Raises:
         RuntimeError: if the energies of atoms with neighbours have no gradient.
     """
     graph = without_inference_tensors(graph)
     with plain_autograd(graph.positions.device):
-        positions, field = graph.positions, graph.field
-        if forces and not positions.requires_grad:
-            positions = positions.detach().requires_grad_()
-        if dipole and not field.requires_grad:
-            field = field.detach().requires_grad_()
-        strain = positions.new_zeros(graph.n_graphs, 3, 3, requires_grad=bool(stress))
-        moved = dataclasses.replace(graph, positions=positions, field=field)
+        tensors = {"positions": graph.positions, "field": graph.field}
+        wanted = {"positions": forces, "field": dipole}
+        for name, tensor in tensors.items():
+            if wanted[name] and not tensor.requires_grad:
+                tensors[name] = tensor.detach().requires_grad_()
+        moved = dataclasses.replace(graph, **tensors)
         if stress:
-            moved = strained(moved, strain)
-        energies = energies_of(moved).double()
-        wanted = {"positions": forces, "strain": stress, "field": dipole}
-        tensors = {"positions": positions, "strain": strain, "field": field}
-        names = [name for name in tensors if wanted[name]]
-        inputs = [tensors[name] for name in names]
-        found = gradients(energies, inputs, create_graph, may_be_zero=not graph.n_edges)
-    of_name: dict[str, Tensor] = dict(zip(names, found, strict=True))
-    return Gradients(energies, *(of_name.get(name) for name in tensors))
+            strain = graph.positions.new_zeros(graph.n_graphs, 3, 3, requires_grad=True)
+            tensors["strain"], wanted["strain"] = strain, True
+            moved, table = strained(moved, strain, table)
+        energies = (energies_of(moved) if table is None else energies_of(moved, table)).double()
+        inputs = {name: tensor for name, tensor in tensors.items() if wanted[name]}
+        no_edges = table is None and not graph.n_edges
+        found = gradients(energies, list(inputs.values()), create_graph, may_be_zero=no_edges)
+    of_name: dict[str, Tensor] = dict(zip(inputs, found, strict=True))
+    return Gradients(energies, *(of_name.get(name) for name in Gradients._fields[1:]))
 
 
 def gradients(
@@ -229,7 +234,7 @@ def plain_autograd(device: torch.device) -> Iterator[None]:
     with ExitStack() as stack:
         if torch.is_inference_mode_enabled():
             stack.enter_context(torch.inference_mode(False))
-        if torch.is_autocast_enabled(device.type):
+        if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
             stack.enter_context(torch.autocast(device.type, enabled=False))
         stack.enter_context(torch.enable_grad())
         yield
@@ -250,13 +255,18 @@ def total(energies: Tensor, graph: AtomicGraph) -> Tensor:
     return energies.new_zeros(graph.n_graphs).index_add(0, graph.batch, energies)
 
 
-def strained(graph: AtomicGraph, strain: Tensor) -> AtomicGraph:
-    """The graph with positions and cells strained about the origin; strain [B, 3, 3]."""
+def strained(
+    graph: AtomicGraph, strain: Tensor, table: NeighbourTable | None = None
+) -> tuple[AtomicGraph, NeighbourTable | None]:
+    """Positions, cells and offsets strained about the origin; strain [B, 3, 3]."""
     symmetric = 0.5 * (strain + strain.transpose(1, 2))
-    moves = torch.einsum("na,nab->nb", graph.positions, symmetric[graph.batch])
-    return dataclasses.replace(
-        graph, positions=graph.positions + moves, cell=graph.cell + graph.cell @ symmetric
-    )
+    of_atoms = symmetric[graph.batch]
+    positions = graph.positions + torch.einsum("na,nab->nb", graph.positions, of_atoms)
+    if table is None:
+        cell = graph.cell + graph.cell @ symmetric
+        return dataclasses.replace(graph, positions=positions, cell=cell), None
+    offsets = table.offsets + table.offsets @ of_atoms
+    return dataclasses.replace(graph, positions=positions), table._replace(offsets=offsets)
 
 
 def stresses(gradient: Tensor, cell: Tensor) -> Tensor:

@@ -116,7 +116,7 @@ class ChannelProduct(Tabulated):
         return table.reshape(self.channels, *self._sizes)
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
-        """sum_j of products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
+        """sum_j of products of h_ij [P, d_left] (in the layout's slots) and f_j [N, d_right]."""
         h, f = h.unflatten(1, (-1, self.channels)), f.unflatten(1, (-1, self.channels))
         (outer,) = sum_outer_products(h.transpose(1, 2), [f.transpose(1, 2)], layout)
         table = cached(self, self.coupling).flatten(2)

@@ -183,7 +183,7 @@ class Contraction(Tabulated):
         return [b.stop - b.start for b in self.out_type.blocks if b.copies == copies]
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
-        """W CG sum_j h_ij (x) f_j: h [P, d_left] in the layout's places, f [N, d_right]."""
+        """W CG sum_j h_ij (x) f_j: h [P, d_left] in the layout's slots, f [N, d_right]."""
         parts = _cut(f.contiguous(), self._right_sizes, 1)
         n_receivers = sum(n for n, _ in layout.shapes)
         return self._contract(sum_outer_products(h, parts, layout), n_receivers)

@@ -14,9 +14,9 @@ import yaml
 from torch.multiprocessing import ProcessRaisedException
 
 from sikff.atomic_write import clear_unfinished, complete
-from sikff.engines.padding import Room
+from sikff.engines import Capacity
 from sikff.forcefield import ForceField, load
-from sikff.forcefield.chunks import are_small
+from sikff.forcefield.chunks import fit_one_chunk
 
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset
@@ -27,7 +27,7 @@ from .finetune import errors_at_start, initial_model
 from .loaders import Loaders
 from .module import FitModule
 from .progress import RunProgress
-from .static import room_for
+from .static import capacity_for
 
 FILLED = 0.5  # part of a compiled or replayed batch; where less is used, neither pays
 
@@ -103,9 +103,9 @@ def fit(
     if config.start is not None and checkpoint is None:
         for line in errors_at_start(model, dataset.train):
             report(line)
-    room = _room(config, dataset, model, report)
+    capacity = _capacity(config, dataset, model, report)
     validated = len(dataset.valid), sum(sample.graph.n_atoms for sample in dataset.valid)
-    module = FitModule(model, config, len(dataset.train), validated, room, data)
+    module = FitModule(model, config, len(dataset.train), validated, capacity, data)
     _write_config(config)
     with _silent(), warnings.catch_warnings():  # Lightning 2.6 uses what torch 2.13 deprecates
         warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
@@ -166,28 +166,28 @@ def _uses_cuda(config: TrainConfig) -> bool:
     return torch.cuda.is_available() if config.device == "auto" else config.device == "cuda"
 
 
-def _room(
+def _capacity(
     config: TrainConfig, dataset: Dataset, model: ForceField, report: Callable[[str], None]
-) -> Room | None:
+) -> Capacity | None:
     """For any batch, where steps are compiled or replayed."""
     may_replay = config.replay and not _uses_cuda(config)
     if not (config.compile or may_replay):
         return None
-    room, filled = room_for(dataset.train, -(-config.batch_size // config.devices))
+    capacity, filled = capacity_for(dataset.train, -(-config.batch_size // config.devices))
     how = (
-        f"for {room.atoms} atoms with {room.neighbours} neighbours each, of which batches fill "
-        f"{filled:.0%} on average"
+        f"for {capacity.atoms} atoms with {capacity.neighbours} neighbours each, of which batches "
+        f"fill {filled:.0%} on average"
     )
     if config.compile:
         report(f"compiled {how}; the first step takes some minutes")
         if filled < FILLED:
             report("sizes differ so much that the run may be faster with compile: false")
-        return room
-    small = are_small(room.atoms * room.neighbours, model.row, torch.device("cpu"))
+        return capacity
+    small = fit_one_chunk(capacity.atoms * capacity.neighbours, model.row, torch.device("cpu"))
     if not small or filled < FILLED:
         return None
     report(f"steps are replayed {how}")
-    return room
+    return capacity
 
 
 def _prepare_folder(config: TrainConfig, resume: bool) -> Path | None:

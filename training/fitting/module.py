@@ -15,7 +15,7 @@ from torch import Tensor
 
 import sikff
 from sikff.atomic_write import complete
-from sikff.engines.padding import Room
+from sikff.engines import Capacity, Evaluator
 from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import keep_freed_memory
 
@@ -26,7 +26,7 @@ from .log import RunLog
 from .losses import loss
 from .schedule import Patience, cosine_factor, warm_up_factor
 from .soap import SOAP
-from .static import CompiledTraining
+from .static import static_training
 
 SHOWN = 8  # structures listed in an error
 
@@ -42,7 +42,7 @@ class FitModule(L.LightningModule):
         config: the run.
         structures: size of the training set, for the provenance of the model.
         validated: structures and atoms of the validation set.
-        room: for any batch, if steps are to be compiled or replayed.
+        capacity: for any batch, if steps are to be compiled or replayed.
         data: fingerprint of the data, kept in checkpoints.
     """
 
@@ -52,22 +52,22 @@ class FitModule(L.LightningModule):
         config: TrainConfig,
         structures: int,
         validated: tuple[int, int],
-        room: Room | None = None,
+        capacity: Capacity | None = None,
         data: str = "",
     ) -> None:
         super().__init__()
         self.model, self.data = model, data
         self.averaged = copy.deepcopy(model).requires_grad_(False)
         self._prepared = None
-        if room is not None:
-            self._prepared = CompiledTraining(model, room, "inductor" if config.compile else None)
+        if capacity is not None:
+            self._prepared = static_training(model, capacity, config.compile)
         self.config = config
         self.structures = structures
         self.validated = validated
         self.patience = Patience()
         self.run_log = RunLog(config.output, config.tensorboard)
         self._spent, self._began = 0.0, time.monotonic()
-        self._prepares = room is not None  # in the next step, of which the clock knows nothing
+        self._prepares = capacity is not None  # in the next step, of which the clock knows nothing
         self._epochs = 0.0  # done; steps do not tell, as minutes may have ended an epoch
         self._minutes = 0.0  # as all processes read it, at the start of a step
         self._train_losses: list[Tensor] = []
@@ -217,7 +217,7 @@ class FitModule(L.LightningModule):
 
     def _loss(
         self,
-        model: ForceField | CompiledTraining,
+        model: Evaluator,
         batch: Batch,
         sizes: tuple[float, float] | None = None,
     ) -> Tensor:
