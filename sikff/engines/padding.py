@@ -11,6 +11,7 @@ from torch import Tensor
 from sikff.graph import AtomicGraph
 from sikff.nn.neighbour_table import NeighbourTable
 
+OF_ATOMS = ("positions", "species", "batch")
 APART = 3  # cutoffs between an atom and the empty slots of its row
 
 
@@ -98,26 +99,25 @@ def _offsets(graph: AtomicGraph) -> Tensor:
     return torch.einsum("ec,ecd->ed", graph.shifts, cells)
 
 
-def padded(graph: AtomicGraph, capacity: Capacity) -> dict[str, Tensor]:
-    """Tensors of atoms and structures, with ghost atoms and copies of the first structure.
+def padded(graph: AtomicGraph, capacity: Capacity, names: Sequence[str]) -> dict[str, Tensor]:
+    """Tensors of a graph, with ghost atoms and copies of the first structure.
 
-    Ghosts are of the first species, at the origin, in the last structure; ``real`` [N] is 1 for
-    atoms and 0 for ghosts. The cell is left out, which matters to edges and stress only.
+    Ghosts are of the first species, at the origin, in the last structure.
+
+    Args:
+        graph: the graph.
+        capacity: numbers of atoms and structures.
+        names: of tensors of atoms or structures of the graph.
     """
     ghosts, copies = capacity.atoms - graph.n_atoms, capacity.structures - graph.n_graphs
-    last = graph.batch.new_full((ghosts,), capacity.structures - 1)
-    real = torch.ones(graph.n_atoms, dtype=torch.float64, device=graph.positions.device)
-    tensors = {
-        "positions": _joined(graph.positions, graph.positions.new_zeros(ghosts, 3)),
-        "species": _joined(graph.species, graph.species.new_zeros(ghosts)),
-        "batch": _joined(graph.batch, last),
-        "real": _joined(real, real.new_zeros(ghosts)),
-    }
-    for name in ("field", "origin", "surface"):
-        tensor = getattr(graph, name)
-        tensors[name] = _joined(tensor, tensor[:1].expand(copies, *tensor.shape[1:]))
+    tensors = {}
+    for name in names:
+        tensor: Tensor = getattr(graph, name)
+        if name in OF_ATOMS and ghosts:
+            value = capacity.structures - 1 if name == "batch" else 0
+            more = tensor.new_full((ghosts, *tensor.shape[1:]), value)
+            tensor = torch.cat([tensor, more])
+        elif name not in OF_ATOMS and copies:
+            tensor = torch.cat([tensor, tensor[:1].expand(copies, *tensor.shape[1:])])
+        tensors[name] = tensor
     return tensors
-
-
-def _joined(tensor: Tensor, more: Tensor) -> Tensor:
-    return torch.cat([tensor, more]) if len(more) else tensor

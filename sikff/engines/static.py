@@ -9,7 +9,8 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from typing import Any, Protocol
+from operator import is_
+from typing import Any, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -25,7 +26,9 @@ from sikff.nn.neighbour_table import NeighbourTable
 
 STEP = 4  # a chosen number of slots is a multiple of it; of 16 where compiling takes minutes
 MOST_SLOTS = 2  # for each neighbour: with more, as around a few crowded atoms, replaying is slower
-CONSTANT = ("species", "batch", "surface", "real")  # while the atoms of a simulation move
+# Tensors of a graph that change as atoms move, and those that do not; edges are in a table.
+MOVING = ("positions", "field", "origin")
+CONSTANT = ("species", "batch", "surface")
 
 
 class Backend(Protocol):
@@ -81,8 +84,11 @@ class Static:
         self._functions: dict[bool, Function] = {}  # without and with stress
         self._constants: tuple[Tensor, ...] = ()  # of the functions
         self._version = model.version  # of the weights in the functions
-        self._edges: Tensor | None = None  # of the last call
+        self._edges: tuple[Tensor | None, Tensor | None] = (None, None)  # of the last call
         self._rows = EdgeRows(torch.zeros(0), 0)  # of these edges
+        self._table: NeighbourTable | None = None  # of these edges, and
+        self._table_cell: list[Tensor] = []  # with this cell
+        self._table_capacity: Capacity | None = None
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -101,22 +107,26 @@ class Static:
         """
         if dipole:
             return self.model(graph, forces, stress, dipole)
-        stress = bool(stress)
-        recording, n = self.differentiable and torch.is_grad_enabled(), graph.n_atoms
+        n, n_graphs, stress = graph.n_atoms, graph.n_graphs, bool(stress)
+        recording = self.differentiable and torch.is_grad_enabled()
         plain = plain_autograd(graph.positions.device)
         with self._lock, plain, torch.set_grad_enabled(recording):
             rows = self._rows_of(graph)
-            inputs = self._inputs(graph, self._fitted(graph, rows), rows)
+            capacity = self._fitted(graph, rows)
+            table = self._table_of(graph, capacity, rows)
+            inputs = table._asdict() | padded(graph, capacity, MOVING)
+            if self.differentiable:
+                inputs |= _constants(graph, capacity)
             if stress not in self._functions:
-                self._functions[stress] = self._prepared(inputs, stress)
-            function = self._functions[stress]
-            energies, gradient, *strain = function(*self._variable(inputs).values())
-            return Prediction(
-                total(energies[:n], graph),
-                energies[:n],
-                -gradient[:n] if forces else None,
-                stresses(strain[0][: graph.n_graphs], graph.cell) if stress else None,
-            )
+                constants = {} if self.differentiable else _constants(graph, capacity)
+                self._functions[stress] = self._prepared(inputs, constants, stress)
+            energy, energies, of_atoms, *strain = self._functions[stress](*inputs.values())
+        return Prediction(
+            energy[:n_graphs],
+            energies[:n],
+            of_atoms[:n] if forces else None,
+            stresses(strain[0][:n_graphs], graph.cell) if stress else None,
+        )
 
     def pays(self, graph: AtomicGraph) -> bool:
         """Whether replaying is faster than the model itself: for small systems, on a CPU."""
@@ -129,10 +139,26 @@ class Static:
         return small and slots <= MOST_SLOTS * graph.n_edges
 
     def _rows_of(self, graph: AtomicGraph) -> EdgeRows:
-        """Those of the edges, cached as long as these are the same tensor."""
-        if self._edges is not graph.edge_index:
-            self._edges, self._rows = graph.edge_index, EdgeRows.of(graph)
+        """Those of the edges, cached as long as these are the same tensors."""
+        edges = (graph.edge_index, graph.shifts)
+        if not all(map(is_, edges, self._edges)):
+            self._edges, self._rows, self._table = edges, EdgeRows.of(graph), None
         return self._rows
+
+    def _table_of(self, graph: AtomicGraph, capacity: Capacity, rows: EdgeRows) -> NeighbourTable:
+        """That of the edges, cached as long as edges, cell and capacity are the same."""
+        same = capacity == self._table_capacity and same_tensors([graph.cell], self._table_cell)
+        if self._table is None or not same:
+            self._table_capacity, self._table_cell = capacity, [graph.cell]
+            self._table = neighbour_table(
+                graph,
+                self.model.cutoff,
+                capacity.neighbours,
+                capacity.atoms,
+                self.model.dtype,
+                rows,
+            )
+        return self._table
 
     def _fitted(self, graph: AtomicGraph, rows: EdgeRows) -> Capacity:
         """The capacity for a graph; drops functions that do not fit."""
@@ -155,38 +181,35 @@ class Static:
         self.capacity = new._replace(neighbours=max(1, -(-new.neighbours // step)) * step)
         return self.capacity
 
-    def _inputs(self, graph: AtomicGraph, capacity: Capacity, rows: EdgeRows) -> dict[str, Tensor]:
-        table = neighbour_table(
-            graph, self.model.cutoff, capacity.neighbours, capacity.atoms, self.model.dtype, rows
-        )
-        return padded(graph, capacity) | table._asdict()
-
-    def _variable(self, inputs: dict[str, Tensor]) -> dict[str, Tensor]:
-        if self.differentiable:
-            return inputs
-        return {name: tensor for name, tensor in inputs.items() if name not in CONSTANT}
-
-    def _prepared(self, inputs: dict[str, Tensor], stress: bool) -> Function:
-        """The function of variable inputs: energies and dE/dpositions, perhaps dE/dstrain."""
-        start, variable = time.perf_counter(), self._variable(inputs)
+    def _prepared(
+        self, inputs: dict[str, Tensor], constants: dict[str, Tensor], stress: bool
+    ) -> Function:
+        """The function of the inputs: energy, energies, forces and perhaps dE/dstrain."""
+        start = time.perf_counter()
+        weights = [w for w in self.model.parameters() if w.requires_grad and self.differentiable]
 
         def function(*tensors: Tensor) -> tuple[Tensor, ...]:
-            values = inputs | dict(zip(variable, tensors, strict=True))
+            values = constants | dict(zip(inputs, tensors, strict=True))
             table = NeighbourTable(*(values.pop(name) for name in NeighbourTable._fields))
             real = values.pop("real")
-            graph = _without_edges(values)
+            padded_graph = _without_edges(values)
 
             def energies_of(graph: AtomicGraph, table: NeighbourTable) -> Tensor:
                 return real * self.model.atomic_energies(graph, table)
 
             found = differentiate(
-                energies_of, graph, True, stress, create_graph=self.differentiable, table=table
+                energies_of,
+                padded_graph,
+                stress=stress,
+                create_graph=self.differentiable,
+                table=table,
             )
             energies = found.energies if self.differentiable else found.energies.detach()
-            return tuple(x for x in (energies, found.positions, found.strain) if x is not None)
+            forces = -cast(Tensor, found.positions)
+            strain = [] if found.strain is None else [found.strain]
+            return total(energies, padded_graph), energies, forces, *strain
 
-        weights = [w for w in self.model.parameters() if w.requires_grad and self.differentiable]
-        prepared = self.backend(function, list(variable.values()), weights)
+        prepared = self.backend(function, list(inputs.values()), weights)
         self.compilations += 1
         self.seconds += time.perf_counter() - start
         return prepared
@@ -196,6 +219,12 @@ def same_tensors(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
     """Whether tensors are the same objects, or have the same shapes and values."""
     pairs = zip(some, others, strict=True)
     return all(one is other or torch.equal(one, other) for one, other in pairs)
+
+
+def _constants(graph: AtomicGraph, capacity: Capacity) -> dict[str, Tensor]:
+    """Padded tensors that stay as atoms move; ``real`` [N] is 1 for atoms and 0 for ghosts."""
+    real = torch.arange(capacity.atoms, device=graph.positions.device) < graph.n_atoms
+    return padded(graph, capacity, CONSTANT) | {"real": real.double()}
 
 
 def _size(graph: AtomicGraph, rows: EdgeRows) -> Capacity:

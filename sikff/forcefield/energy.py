@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -231,12 +231,13 @@ def gradients(
 @contextmanager
 def plain_autograd(device: torch.device) -> Iterator[None]:
     """Records gradients, outside inference mode and autocast, whatever the caller has entered."""
-    with ExitStack() as stack:
-        if torch.is_inference_mode_enabled():
-            stack.enter_context(torch.inference_mode(False))
-        if torch.amp.is_autocast_available(device.type) and torch.is_autocast_enabled(device.type):
-            stack.enter_context(torch.autocast(device.type, enabled=False))
-        stack.enter_context(torch.enable_grad())
+    kind = device.type
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    with (
+        torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext(),
+        torch.autocast(kind, enabled=False) if casts else nullcontext(),
+        torch.enable_grad(),
+    ):
         yield
 
 

@@ -1,6 +1,7 @@
 """Caches weight-only expressions (scaled matrices, coupling tables) of frozen modules."""
 
 from collections.abc import Callable
+from operator import is_
 from typing import Any, TypeVar
 
 import torch
@@ -23,7 +24,7 @@ def cached(layer: nn.Module, function: Callable[..., T], *constants: Tensor | No
         return function(*constants)
     entries: list[tuple[tuple[Tensor | None, ...], T]] = cache.setdefault(function.__name__, [])
     for inputs, result in entries:
-        if all(a is b for a, b in zip(inputs, constants, strict=True)):
+        if all(map(is_, inputs, constants)):
             return result
     with torch.inference_mode(False):  # tensors made in inference mode would be of no use outside
         result = function(*constants)

@@ -126,11 +126,20 @@ def test_ghosts_have_empty_rows_and_feel_nothing() -> None:
     one = graph_of(model, atoms)
     graph, capacity = AtomicGraph.batch_of([one, one]), Capacity(4, 2 * len(atoms) + 5, 8)
     table = neighbour_table(graph, model.cutoff, capacity.neighbours, capacity.atoms)
-    tensors = padded(graph, capacity)
+    tensors = padded(graph, capacity, ("positions", "batch", "field"))
     assert table.senders.shape == (capacity.atoms, capacity.neighbours)
     assert not table.filled[graph.n_atoms :].any()
     assert table.filled.sum() == graph.n_edges
-    assert tensors["real"].tolist() == [k < graph.n_atoms for k in range(capacity.atoms)]
+    assert tensors["batch"].tolist() == [0] * len(atoms) + [1] * len(atoms) + [3] * 5
+    assert len(tensors["field"]) == 4
+    static = Static(model, capacity)
+    for step in range(2):
+        graph = AtomicGraph.batch_of([graph_of(model, ethanol(seed=step)), one])
+        found, expected = static(graph), model(graph)
+        assert largest(found.forces, expected.forces) < LIMITS.gradient
+        assert largest(found.energy, expected.energy) < LIMITS.parity
+        assert found.energies.shape == expected.energies.shape
+    graph = AtomicGraph.batch_of([one, one])
     lengths = table.vectors(tensors["positions"]).norm(dim=-1)
     filled = table.filled.flatten().bool()
     assert torch.equal(table.edge_index[:, filled], graph.edge_index)
