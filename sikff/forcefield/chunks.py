@@ -27,6 +27,7 @@ SAVED_BYTES = {"cpu": 2**28, "cuda": 2**31}
 
 Edges = EdgeBasis | SplineBasis
 OfSlots = Callable[..., tuple[Tensor, ...]]
+IsSummed = Callable[[], bool] | None
 
 
 class OfReceivers(Protocol):
@@ -72,7 +73,12 @@ class AllAtOnce:
         return function(*inputs)
 
     def evaluate(
-        self, function: OfReceivers, f: Tensor, gates: Tensor, edges: Edges, summed: bool = False
+        self,
+        function: OfReceivers,
+        f: Tensor,
+        gates: Tensor,
+        edges: Edges,
+        is_summed: IsSummed = None,
     ) -> Tensor:
         return function(f, f, gates, edges, self.layout)
 
@@ -108,7 +114,12 @@ class Chunks:
         return tuple(map(torch.cat, zip(*results, strict=True)))
 
     def evaluate(
-        self, function: OfReceivers, f: Tensor, gates: Tensor, edges: Edges, summed: bool = False
+        self,
+        function: OfReceivers,
+        f: Tensor,
+        gates: Tensor,
+        edges: Edges,
+        is_summed: IsSummed = None,
     ) -> Tensor:
         """``function(f, own, gates, edges, layout)`` of all atoms.
 
@@ -116,8 +127,8 @@ class Chunks:
             function: is given the features of senders, and those of receivers as ``own``.
             f, gates: features and node attributes of atoms.
             edges: basis of the edges in the layout's slots.
-            summed: whether only the gradient of the sum of the result is needed, and of nothing
-                else that the function reads.
+            is_summed: tells whether only the gradient of the sum of the result is needed, and of
+                nothing else that the function reads; None: no.
         """
         own, f = f, f.contiguous()
         if self.stacked is not None:  # receivers in the order of the layout's tables
@@ -132,6 +143,7 @@ class Chunks:
         ) -> Tensor:
             return function(f, own, gates, type(edges)(*of_edges), layout)
 
+        summed = is_summed is not None and is_summed()
         runs = [_SummedGradients.apply if summed else partial(_run, s) for s in self.is_saved]
         chunks = zip(runs, self.layouts, *inputs, strict=True)
         stacked = torch.cat([run(of_chunk, *chunk) for run, *chunk in chunks])

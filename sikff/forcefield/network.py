@@ -99,7 +99,7 @@ class Network(nn.Module):
         for interaction, readout in zip(before, self.readouts, strict=False):
             f = chunks.evaluate(interaction, f, node, edges)
             total = total + _read(readout, f)
-        return total + chunks.evaluate(self._read_last, f, node, edges, self._is_summed())
+        return total + chunks.evaluate(self._read_last, f, node, edges, self._is_summed)
 
     def add_splines(self) -> None:
         """Adds spline tables to the kernels of a frozen network, where they are eligible."""
