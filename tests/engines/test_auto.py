@@ -56,7 +56,7 @@ def unknown_operation(*_: object) -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("recorder.OF_MANY", ()), ("plan.Plan._call", unknown_operation)],
+    [("recorder.FIRST_RESULT_ONLY", ()), ("plan.Plan._call", unknown_operation)],
 )
 def test_the_model_itself_predicts_where_operations_cannot_be_replayed(
     name: str, value: object, monkeypatch: pytest.MonkeyPatch
