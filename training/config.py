@@ -155,7 +155,7 @@ class TrainConfig(Section):
             many steps for small structures of similar size. It needs a C++ compiler, such as g++,
             on a GPU Triton.
         replay: where structures are small and of similar size, run the operations of a step on the
-            CPU without what Python and autograd add, see `sikff.engines.Replay`.
+            CPU without what Python and autograd add, see `sikff.engines.Static`.
         tensorboard: write event files for TensorBoard as well as log.csv.
     """
 

@@ -86,7 +86,7 @@ def edge_basis(
         first, second = (species.index_select(0, atoms) for atoms in (receivers, senders))
         harmonics, r = chunks.of_slots(kernel.polar, x)
         pair = len(embedding) * first + second
-        return SplineBasis(harmonics, r, *kernel.table.places(r, pair, filled))
+        return SplineBasis(harmonics, r, *kernel.table.rows_of(r, pair, filled))
 
     def basis(x: Tensor, filled: Tensor) -> tuple[Tensor, ...]:
         return kernel.basis(x, weights=filled)[:3]  # without attributes

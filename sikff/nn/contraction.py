@@ -89,13 +89,14 @@ class Contraction(Tabulated):
                 for i, j in product(range(len(self._left)), range(len(self._right)))
                 for target in self._add_step(i, j, n)
             ]
+            # a matrix of ones that adds up the rows of all paths to the same component
             rows = np.arange(len(targets))
             table = np.zeros((_n_components([b for b in out if b.copies == n]), len(targets)))
             table[np.array(targets, dtype=int), rows] = 1
             self.register_table(f"sums_{n}", table)
 
     def _add_step(self, i: int, j: int, n: int) -> list[int]:
-        """Of two groups of blocks; its rows' components among the results of multiplicity n."""
+        """Adds the step of two groups of blocks; returns the component that each row adds to."""
         out = self.out_type.blocks
         lefts, rights = self.left_type.blocks[self._left[i]], self.right_type.blocks[self._right[j]]
         copies = (lefts[0].copies, rights[0].copies, n)
@@ -105,11 +106,14 @@ class Contraction(Tabulated):
         for run in _groups(rights, LARGEST // d_left):
             d_right = _n_components(rights[run])
             rows = [np.zeros((0, d_right, d_left))]
+            # each component of each path's result is one row: its Clebsch-Gordan coefficients, at
+            # the components of the path's blocks among those of both groups
             for number, path in enumerate(alike):
                 a, b = path.left - self._left[i].start, path.right - self._right[j].start
                 if not (0 <= a < len(lefts) and run.start <= b < run.stop):
                     continue
                 row = np.zeros((len(path.cg), d_right, d_left))
+                # components count one copy of each irrep; all copies share the coefficients
                 x, y = _n_components(rights[run.start : b]), _n_components(lefts[:a])
                 cg = path.cg.swapaxes(1, 2)
                 row[:, x : x + cg.shape[1], y : y + cg.shape[2]] = cg
@@ -156,6 +160,8 @@ class Contraction(Tabulated):
         rows: dict[int, list[Tensor]] = {block.copies: [] for block in self.out_type.blocks}
         for (i, j, (a, b, c), names, _), weights in zip(self._steps, matrices, strict=True):
             d_a, d_b = groups[j][i].shape[1] // a, groups[j][i].shape[2] // b
+            # A as [components of both, nodes x copies of both]: one product of matrices couples the
+            # components of all nodes and copies, a second one (bmm) mixes the copies of each row
             block = groups[j][i].reshape(n, d_a, a, d_b, b).permute(3, 1, 0, 2, 4)
             tables = [getattr(self, name) for name in names]
             cut = _cut(block.reshape(d_b * d_a, n * a * b), [t.shape[1] for t in tables], 0)

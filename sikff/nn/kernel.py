@@ -92,7 +92,7 @@ class SplineBasis(NamedTuple):
     Attributes:
         harmonics: of the directions, [E, d].
         r: the lengths, [E].
-        rows, left: where they are in the table, see :meth:`SplineTable.places`, [E, 6] and [E].
+        rows, left: where they are in the table, see :meth:`SplineTable.rows_of`, [E, 6] and [E].
     """
 
     harmonics: Tensor

@@ -37,7 +37,7 @@ def energy(atoms: ase.Atoms, model: PairModel) -> float:
 
 
 @pytest.mark.parametrize("atoms", structures(), ids=str)
-def test_forces_are_the_slope_of_the_energy(atoms: ase.Atoms, model: PairModel) -> None:
+def test_forces_are_minus_the_gradient_of_the_energy(atoms: ase.Atoms, model: PairModel) -> None:
     forces = model(graph_of(atoms, model)).forces
     assert forces.shape == (len(atoms), 3)
     for i in range(len(atoms)):
@@ -51,7 +51,7 @@ def test_forces_are_the_slope_of_the_energy(atoms: ase.Atoms, model: PairModel) 
 
 
 @pytest.mark.parametrize("atoms", [structures()[0], structures()[1]], ids=["crystal", "slab"])
-def test_stress_is_the_slope_under_strain(atoms: ase.Atoms, model: PairModel) -> None:
+def test_stress_is_the_derivative_under_strain(atoms: ase.Atoms, model: PairModel) -> None:
     atoms.set_cell(atoms.cell[[1, 0, 2]])  # left-handed: the volume stays positive
     stress = model(graph_of(atoms, model), stress=True).stress[0].numpy()
     assert np.array_equal(stress, stress.T)
@@ -185,7 +185,7 @@ def test_energies_are_float64_whatever_the_subclass_returns() -> None:
 
 
 def test_without_a_volume_there_is_no_stress(model: PairModel) -> None:
-    """Of crystals and molecules together each has its own, and a loss of those there are slopes."""
+    """In a batch of crystals and molecules too; a loss of the others has gradients."""
     graphs = [graph_of(atoms, model) for atoms in structures()]
     solid = torch.tensor([atoms.cell.rank == 3 for atoms in structures()])
     assert 0 < solid.sum() < len(solid)
@@ -224,7 +224,9 @@ def test_evaluation_mode_leaves_no_graph(model: PairModel) -> None:
 
 @pytest.mark.parametrize("group", ["O(3)", "C_inf_v", "D_inf_h", "C1"])
 @pytest.mark.parametrize("strength", [0.0, 0.2])
-def test_dipole_and_polarizability_are_slopes_in_the_field(group: str, strength: float) -> None:
+def test_dipole_and_polarizability_are_derivatives_in_the_field(
+    group: str, strength: float
+) -> None:
     model = force_field(group, environment={"field": True})
     along = model.field_directions
     assert len(along) == (1 if group == "C_inf_v" else 3)

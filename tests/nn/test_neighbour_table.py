@@ -19,16 +19,16 @@ GRAPHS = {
 
 
 @pytest.mark.parametrize("name", GRAPHS)
-def test_every_edge_has_one_place(name: str) -> None:
+def test_every_edge_has_one_slot(name: str) -> None:
     receivers = GRAPHS[name]
     n = 30 if len(receivers) > 100 else 5
     receiver = torch.tensor(receivers, dtype=torch.long)
     edge_index = torch.stack([receiver, torch.arange(len(receivers)) % n])
     layout = neighbour_layout(edge_index, n, torch.float64)
     filled = layout.filled.bool()
-    placed = layout.in_slots(torch.arange(len(receivers)))[filled]
-    assert sorted(placed.tolist()) == list(range(len(receivers)))
-    assert torch.equal(layout.senders[filled], edge_index[1][placed])
+    edges = layout.in_slots(torch.arange(len(receivers)))[filled]
+    assert sorted(edges.tolist()) == list(range(len(receivers)))
+    assert torch.equal(layout.senders[filled], edge_index[1][edges])
     assert sum(rows * width for rows, width in layout.shapes) == layout.n_slots
     assert (layout.edges is None) == (name in ("full", "none"))
     assert sum(rows for rows, _ in layout.shapes) == n
@@ -60,8 +60,8 @@ def test_it_is_what_torch_scatter_adds_up() -> None:
     edge_index = torch.randint(9, (2, 40), generator=generator)
     h, f = (torch.randn(n, 3, generator=generator, dtype=torch.float64) for n in (40, 9))
     layout = neighbour_layout(edge_index, 9, torch.float64)
-    placed = layout.in_slots(h) * layout.filled[:, None]
+    edges = layout.in_slots(h) * layout.filled[:, None]
     outer = torch.einsum("ea,eb->eab", h, f[edge_index[1]])
     expected = scatter(outer, edge_index[0], dim=0, dim_size=9)
-    (got,) = sum_outer_products(placed, [f], layout)
+    (got,) = sum_outer_products(edges, [f], layout)
     torch.testing.assert_close(got, expected)
