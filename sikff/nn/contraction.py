@@ -160,15 +160,15 @@ class Contraction(Tabulated):
         rows: dict[int, list[Tensor]] = {block.copies: [] for block in self.out_type.blocks}
         for (i, j, (a, b, c), names, _), weights in zip(self._steps, matrices, strict=True):
             d_a, d_b = groups[j][i].shape[1] // a, groups[j][i].shape[2] // b
-            # A as [components of both, nodes x copies of both]: one product of matrices couples the
-            # components of all nodes and copies, a second one (bmm) mixes the copies of each row
-            block = groups[j][i].reshape(n, d_a, a, d_b, b).permute(3, 1, 0, 2, 4)
+            # A of each node as [components of both, copies of both]: one product with a table
+            # couples the components of all copies, a second one mixes the copies of each row
+            block = groups[j][i].reshape(n, d_a, a, d_b, b).permute(0, 3, 1, 2, 4)
             tables = [getattr(self, name) for name in names]
-            cut = _cut(block.reshape(d_b * d_a, n * a * b), [t.shape[1] for t in tables], 0)
-            found = [table @ part for table, part in zip(tables, cut, strict=True)]
-            coupled = torch.cat(found) if len(found) > 1 else found[0]
-            coupled = coupled.view(len(coupled), n, a * b)
-            rows[c].append(torch.bmm(coupled, weights))
+            cut = _cut(block.reshape(n, d_b * d_a, a * b), [t.shape[1] for t in tables], 1)
+            of_rows = _cut(weights, [len(table) for table in tables], 0)
+            for table, part, mixing in zip(tables, cut, of_rows, strict=True):
+                coupled = torch.bmm(table.expand(n, -1, -1), part)
+                rows[c].append(torch.bmm(coupled.transpose(0, 1), mixing))
         results = {c: self._summed(found, c, n) for c, found in rows.items()}
         if len(results) == 1:
             return next(iter(results.values())).T
