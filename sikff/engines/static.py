@@ -24,7 +24,9 @@ from sikff.forcefield.force_field import ForceField
 from sikff.graph import AtomicGraph
 from sikff.nn.neighbour_table import NeighbourTable
 
-STEP = 4  # a chosen number of slots is a multiple of it; of 16 where compiling takes minutes
+# A chosen number of slots is a multiple of this: empty slots cost time at every call, and a larger
+# capacity a preparation. Where that takes minutes, of four times as many.
+STEP = 4
 MOST_SLOTS = 2  # for each neighbour: with more, as around a few crowded atoms, replaying is slower
 # Tensors of a graph that change as atoms move, and those that do not; edges are in a table.
 MOVING = ("positions", "field", "origin")
@@ -55,7 +57,8 @@ class Static:
 
     Args:
         model: the force field. After changes of single weights in place call ``model.thaw()``.
-        capacity: shape of all inputs; None: that of the structure, with slots for more neighbours.
+        capacity: shape of all inputs; None: that of the structure, which grows with its
+            neighbours.
         backend: "replay" (see :class:`~sikff.engines.replay.Replay`), "inductor", or a
             :class:`Backend`.
         differentiable: for training: results are differentiable in the weights, which may change
@@ -176,7 +179,6 @@ class Static:
             if old[:2] == new[:2] and old.neighbours >= new.neighbours:
                 return old
             self._functions.clear()
-            new = new._replace(neighbours=new.neighbours + STEP - 1)  # there has been too little
         step = STEP if self.backend is Replay else 4 * STEP
         self.capacity = new._replace(neighbours=max(1, -(-new.neighbours // step)) * step)
         return self.capacity

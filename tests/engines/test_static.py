@@ -284,18 +284,19 @@ def test_threads_may_share_it() -> None:
         assert sum(pool.map(wrong, range(len(graphs)))) == 0
 
 
-def test_the_step_of_capacities() -> None:
-    """With room for more neighbours only where there have been too few slots."""
+def test_capacities_grow_with_the_neighbours_by_steps() -> None:
     model, dense = force_field(), crystal()
     static = Static(model)
+    for scale in (1.0, 0.8):
+        dense.set_cell(dense.cell * scale, scale_atoms=True)
+        graph = graph_of(model, dense)
+        static(graph)
+        degree = int(torch.bincount(graph.edge_index[0]).max())
+        assert static.capacity == (1, len(dense), -(-degree // STEP) * STEP)
+    assert static.compilations == 2
+    dense.set_cell(dense.cell * 1.2, scale_atoms=True)
     static(graph_of(model, dense))
-    slots = static.capacity.neighbours
-    dense.set_cell(dense.cell * 0.8, scale_atoms=True)
-    graph = graph_of(model, dense)
-    static(graph)
-    degree = int(torch.bincount(graph.edge_index[0]).max())
-    assert slots < degree
-    assert STEP / 2 < static.capacity.neighbours - degree < 2 * STEP
+    assert static.compilations == 2
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:DeprecationWarning")  # torch's own
