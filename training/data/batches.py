@@ -68,13 +68,6 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.samples) // self.batch_size)
 
-    @property
-    def sampler(self) -> Batches:
-        """Where Lightning looks for `set_epoch`."""
-        return self
-
-    batch_sampler = None
-
     def set_epoch(self, epoch: int) -> None:
         """Chooses the order; a resumed run goes on with the order it would have had."""
         self.epoch = epoch

@@ -1,70 +1,24 @@
-"""Molecular dynamics and relaxation of one structure."""
+"""Molecular dynamics of one structure."""
 
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import ase
 import numpy as np
 from ase import units
 from ase.calculators.calculator import CalculationFailed, CalculatorError
 from ase.constraints import FixBondLengths, FixCom
-from ase.filters import FrechetCellFilter
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
-from ase.optimize import BFGS, FIRE
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sikff.forcefield.environment import ACROSS
-
-from ..config import Count, NonNegative, Positive
+from .cell import check_cell_may_change
+from .settings import MDSettings
 from .structure_files import frame_writer
-
-COLUMNS = ("step", "time_fs", "temperature_K", "epot_eV", "ekin_eV", "etot_eV")
-OF_CELL = ("volume_A3", "pressure_GPa")
-DEVIATION = "force_std_eV_per_A"  # of a committee: the largest over atoms and components
-
-
-class MDSettings(BaseModel):
-    """A simulation.
-
-    Attributes:
-        ensemble: "nve" (velocity Verlet), "nvt" (Langevin) or "npt" (Langevin, also of the cell,
-            which grows and shrinks but keeps its shape: Quigley and Probert, 2004).
-        steps, timestep: number of steps, of so many fs.
-        temperature: K. Of the thermostat and, if the structure has no momenta, of the momenta
-            drawn at the start.
-        friction: of the thermostat, 1/fs: how fast it acts. The barostat is ten times slower.
-        pressure: GPa, of npt.
-        every: steps between rows of the log and frames of the trajectory.
-        seed: of momenta and thermostat.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ensemble: Literal["nve", "nvt", "npt"] = "nve"
-    steps: Count = 1000
-    timestep: Positive = 0.5
-    temperature: NonNegative = 300.0
-    friction: Positive = 0.01
-    pressure: Annotated[float, Field(allow_inf_nan=False)] = 0.0
-    every: Count = 10
-    seed: Annotated[int, Field(ge=0)] = 0
-
-    @model_validator(mode="after")
-    def _consistent(self) -> MDSettings:
-        if self.ensemble == "npt" and not self.temperature:
-            raise ValueError("temperature is 0 K; npt expects one above, or take nvt")
-        if self.pressure and self.ensemble != "npt":
-            raise ValueError(
-                f"pressure is {self.pressure:g} GPa, but {self.ensemble} keeps the cell; take npt"
-            )
-        return self
 
 
 def run_md(
@@ -90,11 +44,12 @@ def run_md(
 
     Returns:
         steps, means over the rows (temperature_K, of npt volume_A3 and pressure_GPa), of nve
-        drift_mev_per_atom_per_ps (the slope of the total energy).
+        drift_mev_per_atom_per_ps (of the total energy, from a linear fit).
 
     Raises:
-        ValueError: before any file is opened, for a structure that the calculator refuses or that
-            constraints leave no freedom; of npt for one with constraints or without a 3D crystal.
+        ValueError: before any file is opened, for a structure that the calculator does not accept
+            or that constraints leave no freedom; of npt for one with constraints or without a 3D
+            crystal.
         CalculationFailed: naming the step, if the run cannot go on: atoms that overlap, NaN.
     """
     rng = np.random.default_rng(settings.seed)
@@ -106,27 +61,20 @@ def run_md(
         momenta = thermal_momenta(atoms, settings.temperature, rng)
     atoms.set_momenta(momenta)
     dynamics = _dynamics(atoms, settings, rng)
-    barostat = settings.ensemble == "npt"
-    committee = len(getattr(atoms.calc, "models", ())) > 1
-    columns = (*COLUMNS, *(OF_CELL if barostat else ()), *((DEVIATION,) if committee else ()))
-    rows: list[tuple[float, ...]] = []
+    columns = _observables(atoms, 0, settings).keys()
+    rows: list[dict[str, float]] = []
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         frame_writer(atoms, trajectory) as write_frame,
         log.open("w", newline="", encoding="utf-8") as file,
     ):
-        writer = csv.writer(file)
-        writer.writerow(columns)
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
 
         def record() -> None:
-            row = _row(atoms, dynamics.nsteps, settings.timestep)
-            if barostat:
-                row += (atoms.get_volume(), _pressure(atoms))
-            if committee:
-                row += (atoms.calc.get_deviations(atoms)["forces_std"].max(),)
-            rows.append(row)
-            writer.writerow(row)
+            rows.append(_observables(atoms, dynamics.nsteps, settings))
+            writer.writerow(rows[-1])
             file.flush()
             write_frame()
 
@@ -143,14 +91,39 @@ def run_md(
                 f"(frames kept: {len(rows)}); the time step may be too long, or the start too far "
                 f"from rest: {error}"
             ) from error
-    table = np.array(rows)
-    means = dict(zip(columns, table.mean(axis=0).tolist(), strict=True))
+    return _summary(rows, settings, len(atoms))
+
+
+def _observables(atoms: ase.Atoms, step: int, settings: MDSettings) -> dict[str, float]:
+    """A row of the log: the columns are described at :func:`run_md`."""
+    potential, kinetic = atoms.get_potential_energy(), float(atoms.get_kinetic_energy())
+    row = {
+        "step": step,
+        "time_fs": step * settings.timestep,
+        "temperature_K": float(atoms.get_temperature()),
+        "epot_eV": potential,
+        "ekin_eV": kinetic,
+        "etot_eV": potential + kinetic,
+    }
+    if settings.ensemble == "npt":
+        stress = atoms.get_stress(include_ideal_gas=True)
+        row["volume_A3"] = atoms.get_volume()
+        row["pressure_GPa"] = float(-stress[:3].mean() / units.GPa)
+    if len(getattr(atoms.calc, "models", ())) > 1:  # a committee
+        row["force_std_eV_per_A"] = atoms.calc.get_deviations(atoms)["forces_std"].max()
+    return row
+
+
+def _summary(rows: list[dict[str, float]], settings: MDSettings, n_atoms: int) -> dict[str, float]:
+    """Means over the rows of a log, and the drift of the total energy in nve."""
+    table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     summary: dict[str, float] = {"steps": settings.steps}
-    summary |= {name: means[name] for name in ("temperature_K", *OF_CELL) if name in means}
-    if settings.ensemble == "nve" and len(table) > 1:
-        time, total = (table[:, columns.index(name)] for name in ("time_fs", "etot_eV"))
-        slope = np.polyfit(time, total, 1)[0]  # eV/fs
-        summary["drift_mev_per_atom_per_ps"] = float(1e6 * slope / len(atoms))
+    for name in ("temperature_K", "volume_A3", "pressure_GPa"):
+        if name in table:
+            summary[name] = float(table[name].mean())
+    if settings.ensemble == "nve" and len(rows) > 1:
+        drift = np.polyfit(table["time_fs"], table["etot_eV"], 1)[0]  # eV/fs
+        summary["drift_mev_per_atom_per_ps"] = float(1e6 * drift / n_atoms)
     return summary
 
 
@@ -168,71 +141,6 @@ def thermal_momenta(atoms: ase.Atoms, temperature: float, rng: np.random.Generat
     drawn = atoms.copy()
     drawn.set_momenta(momenta)  # projects on what the constraints allow
     return drawn.get_momenta()
-
-
-def relax(
-    atoms: ase.Atoms,
-    fmax: float = 0.01,
-    steps: int = 500,
-    optimiser: Literal["bfgs", "fire"] = "bfgs",
-    cell: bool = False,
-    pressure: float = 0.0,
-    report: str | None = None,
-) -> bool:
-    """Moves `atoms`, which carry the calculator, downhill; with `cell` also the cell.
-
-    Only periodic cell vectors change, in the directions that they span.
-
-    Args:
-        fmax: largest force (eV/Å) that counts as relaxed.
-        steps: most steps to take.
-        pressure: GPa, under which the cell of a 3D crystal relaxes.
-        report: file for ASE's log, "-" for standard output.
-
-    Returns:
-        Whether it came below `fmax`.
-
-    Raises:
-        ValueError: if `fmax` is not positive, for atoms that the calculator refuses, if the cell
-            is to relax and its periodic vectors do not lie along x, y or z or in a plane of two,
-            or for a pressure on anything but the cell of a 3D crystal.
-        PropertyNotImplementedError: if the cell is to relax and has no volume.
-        CalculationFailed: naming the step, if the calculator fails on the way.
-    """
-    if not fmax > 0:
-        raise ValueError(f"fmax is {fmax:g}; expected a force above 0 eV/Å")
-    if not math.isfinite(pressure) or (pressure and not (cell and atoms.pbc.all())):
-        raise ValueError(
-            f"pressure is {pressure:g} GPa; expected none, or a structure that is periodic in "
-            "three directions and whose cell may relax"
-        )
-    atoms.get_forces()
-    method = {"bfgs": BFGS, "fire": FIRE}[optimiser]
-    target: Any = atoms
-    if cell:
-        free = _free_strains(atoms)
-        target = FrechetCellFilter(atoms, free, scalar_pressure=pressure * units.GPa)
-    with method(target, logfile=report) as optimisation:
-        try:
-            return bool(optimisation.run(fmax=fmax, steps=steps))
-        except (CalculationFailed, ValueError) as error:
-            raise CalculationFailed(
-                f"relaxation stopped in step {optimisation.nsteps + 1}: {error}"
-            ) from error
-
-
-def _free_strains(atoms: ase.Atoms) -> list[bool]:
-    """Whether xx, yy, zz, yz, xz and xy are strains of the periodic cell vectors alone."""
-    periodic, others = atoms.cell[atoms.pbc], atoms.cell[~atoms.pbc]
-    along = abs(periodic).max(axis=0, initial=0.0) > ACROSS
-    if not atoms.pbc.any() or sum(along) > len(periodic) or (abs(others[:, along]) > ACROSS).any():
-        raise ValueError(
-            f"the cell cannot relax: it is {atoms.cell.array.round(4).tolist()} with pbc "
-            f"{atoms.pbc.tolist()}; expected periodic vectors, and along x, y and z as many "
-            "directions as they are, such as x and y of a slab whose third vector is along z"
-        )
-    x, y, z = map(bool, along)
-    return [x, y, z, y and z, x and z, x and y]
 
 
 def _dynamics(
@@ -267,6 +175,7 @@ def _dynamics(
 
 
 def _check_barostat(atoms: ase.Atoms) -> None:
+    check_cell_may_change(atoms)
     if not atoms.pbc.all():
         raise ValueError(
             f"npt needs a structure that is periodic in three directions; got pbc "
@@ -283,14 +192,3 @@ def _barostat() -> Callable[..., MolecularDynamics]:
     except ImportError as error:
         raise ValueError(f"npt needs a newer ASE than {ase.__version__}; upgrade it") from error
     return LangevinBAOAB
-
-
-def _pressure(atoms: ase.Atoms) -> float:
-    """GPa, with the part of the momenta."""
-    return float(-atoms.get_stress(include_ideal_gas=True)[:3].mean() / units.GPa)
-
-
-def _row(atoms: ase.Atoms, step: int, timestep: float) -> tuple[float, ...]:
-    potential, kinetic = atoms.get_potential_energy(), float(atoms.get_kinetic_energy())
-    temperature = float(atoms.get_temperature())
-    return step, step * timestep, temperature, potential, kinetic, potential + kinetic

@@ -14,7 +14,7 @@ from sikff.forcefield import ForceField
 from sikff.forcefield.energy import gradients
 from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import unit_vector
 
 from ..data.structures import Frames, seen_graph
 from .axes import nearest
@@ -77,7 +77,7 @@ class Measured:
     """
 
     def __init__(self, model: ForceField, frames: Frames, seed: int = 0) -> None:
-        self.model = copy.deepcopy(model).double().eval()
+        self.model = copy.deepcopy(model).cpu().double().eval()
         n = len(frames.atoms)
         places = np.linspace(0, n - 1, N_TURNED).astype(int) if n > N_TURNED else range(N_TURNED)
         turns = SymmetryGroup("SO(3)").sample(N_TURNED, seed)

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.groups.names import rotation
+from sikff.groups.matrices import rotation
 
 from .classes import CLASSES, Z
 from .mesh import Array, Mesh, read_off, sample_surface

@@ -1,0 +1,38 @@
+"""``sikff evaluate``: compares a force field with labels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from .arguments import Metavar
+from .shared_settings import Batches, LabelledData, Models
+
+
+class EvaluateSettings(Batches, LabelledData, Models):
+    """Arguments of ``sikff evaluate``."""
+
+    json_file: Path | None = Field(None, alias="json")
+    """write the errors there as well"""
+    plots: Annotated[Path | None, Metavar("FOLDER")] = None
+    """where the parity plot, parity_DATA.png, goes (default: beside the --json file, or else
+    here)"""
+
+
+def run(settings: EvaluateSettings) -> None:
+    """Prints the errors of a force field and draws its parity plot."""
+    from ..data.structures import read_frames
+    from ..evaluation.evaluate import evaluate, write_json
+    from ..evaluation.plots import parity, save_figure
+
+    structures, data = read_frames(settings.data), settings.data_config()
+    evaluation = evaluate(settings.load(), structures, data, settings.batch_size)
+    print(*evaluation.lines, sep="\n")
+    if settings.json_file is not None:
+        write_json(settings.json_file, evaluation.metrics)
+    folder = settings.plots or Path(settings.json_file or ".").parent
+    picture = folder / f"parity_{settings.data[0].stem}.png"  # beside that of the validation
+    save_figure(parity(evaluation, ", ".join(path.name for path in settings.models)), picture)
+    print(f"wrote {picture}")

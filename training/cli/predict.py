@@ -1,0 +1,54 @@
+"""``sikff predict``: labels structures with a force field or the mean of several."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+from ..console import check_output_paths, print_table, progress_bar
+from .arguments import Positional
+from .shared_settings import Batches, Key, Models, Output
+
+
+class PredictSettings(Output, Batches, Models):
+    """Arguments of ``sikff predict``."""
+
+    data: Annotated[tuple[Path, ...], Positional("DATA")]
+    """structures, as ASE reads them"""
+    output: Path
+    """the structures with energy, forces and, of crystals, stress, in extended XYZ; labels of DATA
+    are left out"""
+    energy_key: Key = None
+    """write the energy under this name as well"""
+    forces_key: Key = None
+    """write the forces under this name as well"""
+    stress_key: Key = None
+    """write the stress under this name as well"""
+
+
+def run(settings: PredictSettings) -> None:
+    """Writes the structures with predicted labels."""
+    from ..data.labels import add_names
+    from ..data.structures import read_frames
+    from ..evaluation.predict import predict, spread
+    from ..simulation.structure_files import write_structures
+
+    output = settings.output
+    if output.suffix not in (".xyz", ".extxyz"):  # others drop what belongs to atoms
+        raise ValueError(f"{str(output)!r}: expected a name in .xyz or .extxyz")
+    check_output_paths([output], settings.overwrite, inputs=settings.models)
+    models = [model.freeze() for model in settings.load()]
+    structures = read_frames(settings.data)
+    total = len(structures.atoms)
+    with progress_bar(total=total, unit="structure", disable=settings.quiet) as bar:
+        try:
+            labelled = predict(models, structures, settings.batch_size, on_batch=bar.update)
+        except KeyboardInterrupt as interrupt:
+            raise KeyboardInterrupt("nothing was written") from interrupt
+    names = {name: getattr(settings, f"{name}_key") for name in ("energy", "forces", "stress")}
+    for atoms in labelled:
+        add_names(atoms, names)
+    write_structures(output, labelled)
+    if len(models) > 1:
+        print_table(spread(labelled))
+    print(f"wrote {output}, {total} structure{'s'[: total != 1]}")
