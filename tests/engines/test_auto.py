@@ -6,10 +6,12 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 
 import ase
+import numpy as np
 import pytest
 import torch
 
 from force_fields import crystal, ethanol, force_field, graph_of
+from sikff.calculators import SIKFFCalculator
 from sikff.engines import Auto, Static, static
 from sikff.forcefield.force_field import ForceField
 from sikff.graph import AtomicGraph
@@ -138,3 +140,20 @@ def test_a_few_crowded_atoms_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -
         atoms += ase.Atoms("H", [(20.0 + 10 * k, 0, 0)])
     auto(graph_of(model, atoms))
     assert len(calls) == 1 and auto.static.compilations == 0
+
+
+@pytest.mark.parametrize("inside", ["made", "called"])
+def test_a_calculator_in_inference_mode_has_the_forces_it_has_outside(inside: str) -> None:
+    model, atoms = force_field(), ethanol()
+    expected = model(graph_of(model, atoms)).forces.numpy()
+    with torch.inference_mode():
+        calculator = SIKFFCalculator(model, device="cpu", replay_after=1)
+        if inside == "called":
+            for seed in range(3):
+                atoms.rattle(1e-3, seed=seed)
+                calculator.get_forces(atoms)
+    atoms = ethanol()
+    for _ in range(3):
+        assert np.abs(calculator.get_forces(atoms) - expected).max() < LIMITS.gradient
+        atoms.positions += 1.0
+    assert np.abs(expected).max() > 1e-2
