@@ -187,7 +187,7 @@ def test_energies_are_float64_whatever_the_subclass_returns() -> None:
 def test_without_a_volume_there_is_no_stress(model: PairModel) -> None:
     """In a batch of crystals and molecules too; a loss of the others has gradients."""
     graphs = [graph_of(atoms, model) for atoms in structures()]
-    solid = torch.tensor([atoms.cell.rank == 3 for atoms in structures()])
+    solid = torch.tensor([bool(atoms.cell.rank == 3) for atoms in structures()])
     assert 0 < solid.sum() < len(solid)
     together = model.train()(AtomicGraph.batch_of(graphs), stress=np.bool_(True))
     assert together.stress[~solid].isnan().all()
