@@ -59,7 +59,7 @@ def run(options: argparse.Namespace) -> None:
 def run_one(options: argparse.Namespace) -> None:
     """One training."""
     from ..evaluation.evaluate import write_json
-    from ..studies.molecules.study import run
+    from ..studies.molecules.property_study import run
 
     study = _study(options, target=options.target, variant=options.variant, seed=options.seed)
     outcome = run(study, _dataset(options), device=options.device, progress=not options.quiet)
@@ -76,7 +76,7 @@ def run_one(options: argparse.Namespace) -> None:
 def run_table(options: argparse.Namespace) -> None:
     """Many trainings, a figure and a table."""
     from ..evaluation.plots import save_figure
-    from ..studies.molecules import table
+    from ..studies.molecules import property_table as table
     from ..studies.table import write_text
 
     studies = table.grid(_study(options), options.variants, options.targets, options.seeds)
@@ -99,7 +99,7 @@ def _show(name: str, value: Any) -> None:
 
 
 def _dataset(options: argparse.Namespace) -> Any:
-    from ..studies.molecules.dataset import SOURCE, read_dataset
+    from ..studies.molecules.qm9_dataset import SOURCE, read_dataset
 
     if options.data is None:
         raise ValueError(
@@ -111,7 +111,7 @@ def _dataset(options: argparse.Namespace) -> Any:
 
 def _study(options: argparse.Namespace, **settings: Any) -> Any:
     """The settings that both commands have, and others."""
-    from ..studies.molecules.study import Study
+    from ..studies.molecules.property_study import Study
 
     return Study(
         group=options.group,

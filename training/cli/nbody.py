@@ -104,7 +104,7 @@ def run(options: argparse.Namespace) -> None:
 def run_one(options: argparse.Namespace) -> None:
     """One training."""
     from ..evaluation.evaluate import write_json
-    from ..studies.nbody.study import run
+    from ..studies.nbody.nbody_study import run
 
     study = _study(
         options,
@@ -129,8 +129,8 @@ def run_one(options: argparse.Namespace) -> None:
 def run_table(options: argparse.Namespace) -> None:
     """Many trainings, figures and a table."""
     from ..evaluation.plots import save_figure
-    from ..studies.nbody import table
-    from ..studies.nbody.study import STRENGTH
+    from ..studies.nbody import nbody_table as table
+    from ..studies.nbody.nbody_study import STRENGTH
     from ..studies.table import write_text
 
     base = _study(options)
@@ -150,8 +150,8 @@ def run_table(options: argparse.Namespace) -> None:
 
 def run_data(options: argparse.Namespace) -> None:
     """Trajectories as a file."""
-    from ..studies.nbody.files import write_particles
-    from ..studies.nbody.study import trajectories
+    from ..studies.nbody.nbody_study import trajectories
+    from ..studies.nbody.particle_files import write_particles
 
     study = _study(options, stiffness=options.stiffness, field=options.field, seed=options.seed)
     drawn = trajectories(study, options.train, options.seed)
@@ -161,7 +161,7 @@ def run_data(options: argparse.Namespace) -> None:
 
 def _study(options: argparse.Namespace, **settings: Any) -> Any:
     """The settings that all commands have, and others."""
-    from ..studies.nbody.study import Study
+    from ..studies.nbody.nbody_study import Study
 
     return Study(
         system=options.system,

@@ -65,7 +65,7 @@ def run(options: argparse.Namespace) -> None:
 def run_one(options: argparse.Namespace) -> None:
     """One training."""
     from ..evaluation.evaluate import write_json
-    from ..studies.shapes.study import run
+    from ..studies.shapes.shapes_study import run
 
     study = study_of(options, group=options.group, kernel=options.kernel, seed=options.seed)
     result = run(study, device=options.device, progress=not options.quiet).result
@@ -85,7 +85,7 @@ def run_one(options: argparse.Namespace) -> None:
 def run_table(options: argparse.Namespace) -> None:
     """Many trainings, a figure and a table."""
     from ..evaluation.plots import save_figure
-    from ..studies.shapes import table
+    from ..studies.shapes import shapes_table as table
     from ..studies.table import write_text
 
     studies = table.grid(study_of(options), options.groups, options.kernels, options.seeds)
@@ -101,7 +101,7 @@ def run_table(options: argparse.Namespace) -> None:
 
 def study_of(options: argparse.Namespace, **settings: Any) -> Any:
     """The settings that both commands have, and others."""
-    from ..studies.shapes.study import Study
+    from ..studies.shapes.shapes_study import Study
 
     return Study(
         data=options.data,

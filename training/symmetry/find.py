@@ -11,7 +11,7 @@ from sikff.forcefield import ForceField, load
 
 from ..config import DataConfig
 from ..data.structures import Frames, read_frames, split_isolated
-from ..studies.nbody.files import holds_particles, particles
+from ..studies.nbody.particle_files import holds_particles, particles
 from .findings import Findings
 from .labels import of_labels
 from .models import of_model
@@ -30,7 +30,7 @@ def find_symmetry(
 
     Args:
         source: a force field or its file (``*.sikff``); labelled structures; or moving particles,
-            as :func:`sikff.training.studies.nbody.files.write_particles` writes them.
+            as :func:`sikff.training.studies.nbody.particle_files.write_particles` writes them.
         structures: on which a force field is measured.
         search: how to look.
         data: under which names labels are.

@@ -12,8 +12,8 @@ from torch.func import jvp
 
 from sikff.groups import SymmetryGroup
 
-from ..studies.nbody.graphs import Graphs
-from ..studies.nbody.models import checked
+from ..studies.nbody.particle_graphs import Graphs
+from ..studies.nbody.particle_models import checked
 from .candidates import OF_DATA, about, by_size, elements
 from .findings import Findings, findings
 from .judge import Report, find_axis, judge, notes_on_axis

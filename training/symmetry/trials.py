@@ -22,9 +22,9 @@ from ..config import TrainConfig
 from ..data.structures import Frames, Labels, make_samples, split_validation
 from ..fitting.fit import fit
 from ..studies.loop import Recipe
-from ..studies.nbody.graphs import Graphs
-from ..studies.nbody.models import build
-from ..studies.nbody.study import train_parts
+from ..studies.nbody.nbody_study import train_parts
+from ..studies.nbody.particle_graphs import Graphs
+from ..studies.nbody.particle_models import build
 from .judge import Train
 
 Array = np.ndarray

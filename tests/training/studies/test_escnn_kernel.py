@@ -15,12 +15,12 @@ from sikff.groups import SymmetryGroup
 from sikff.groups.couplings import clebsch_gordan
 from sikff.nn import SquaredNorms, neighbour_layout
 from sikff.training.studies.escnn_kernel import SPACES, AnalyticConvolution
-from sikff.training.studies.molecules.graphs import graphs_of
 from sikff.training.studies.molecules.molecule import Molecule
-from sikff.training.studies.molecules.study import Study as Molecules
-from sikff.training.studies.molecules.study import build as build_property_model
-from sikff.training.studies.shapes.network import build as build_classifier
-from sikff.training.studies.shapes.study import Study as Shapes
+from sikff.training.studies.molecules.molecule_graphs import graphs_of
+from sikff.training.studies.molecules.property_study import Study as Molecules
+from sikff.training.studies.molecules.property_study import build as build_property_model
+from sikff.training.studies.shapes.shape_network import build as build_classifier
+from sikff.training.studies.shapes.shapes_study import Study as Shapes
 from symmetry_cases import elements, outside, randn, relative_error
 from tolerances import TOLERANCES
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.training.studies.nbody.graphs import Graphs, displacements, graphs_of
-from sikff.training.studies.nbody.simulate import Charged, Springs, simulate
+from sikff.training.studies.nbody.particle_graphs import Graphs, displacements, graphs_of
+from sikff.training.studies.nbody.particle_systems import Charged, Springs, simulate
 from sikff.training.symmetry.axes import angle
 from sikff.training.symmetry.particles import FittedMotion, of_particles
 from sikff.training.symmetry.settings import Search

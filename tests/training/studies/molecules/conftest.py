@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from sikff.training.studies.molecules.dataset import Dataset, read_dataset
+from sikff.training.studies.molecules.qm9_dataset import Dataset, read_dataset
 
 STAND_IN = Path(__file__).parents[4] / "examples" / "data" / "molecules.sdf.gz"
 

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.training.studies.shapes.classes import CLASSES, MIRROR, TILT, box, tower
 from sikff.training.studies.shapes.mesh import Mesh, read_off, sample_surface, write_off
+from sikff.training.studies.shapes.shape_classes import CLASSES, MIRROR, TILT, box, tower
 from tolerances import TOLERANCES
 
 SQUARE = "0 0 0\n2 0 0\n2 2 0\n0 2 0\n"
