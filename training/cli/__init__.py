@@ -1,4 +1,4 @@
-"""The ``sikff`` command: one file for each kind of subcommand."""
+"""The ``sikff`` command: one file for each command, its settings and the function that runs it."""
 
 from .main import main
 

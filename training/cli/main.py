@@ -1,246 +1,145 @@
-"""The ``sikff`` command. Each subcommand imports what it needs when it runs."""
+"""The ``sikff`` command: which commands there are, and what becomes of their errors."""
 
 from __future__ import annotations
 
-import json
 import os
 import sys
-from argparse import Namespace
-from collections.abc import Sequence
-from pathlib import Path
-from typing import TYPE_CHECKING
+import traceback
+from collections.abc import Callable, Sequence
+from importlib import import_module
+from typing import Any, get_type_hints
 
-from ..console import (
-    plain_warnings,
-    print_table,
-    progress_bar,
-    refuse_to_replace,
-)
-from . import molecules, nbody, shapes, simulate, symmetry
-from .arguments import KEYS, parse
+from sikff import __version__
 
-if TYPE_CHECKING:
-    from ..config import DataConfig
+from ..console import plain_warnings
+from .arguments import Parser, add_arguments, parse_settings
 
+# The first word names a module of this package, the second a function of it, or else `run`; the
+# annotation of its argument is the pydantic model from which arguments and --help are made.
+COMMANDS = {
+    "train": "fit a force field to labelled structures",
+    "data": "what is in files of labelled structures, and whether it makes sense",
+    "evaluate": "compare a force field with labels",
+    "predict": "label structures with a force field or the mean of several",
+    "info": "what is in a model file",
+    "md": "molecular dynamics of a structure",
+    "relax": "minimise the energy of a structure",
+    "symmetry": "which symmetry group, about which axis, a dataset or a force field has",
+    "nbody": "particles above a plane or in a field: which symmetry learns their motion",
+    "nbody table": "models x stiffness x seeds: one file each, resumable, figures and a table",
+    "nbody data": "trajectories as a file, for sikff symmetry and for other programs",
+    "qm9": "properties of molecules: kernels that see bonds and elements",
+    "qm9 table": "variants x targets x seeds: one file each, resumable, a figure and a table",
+    "shapes": "shapes that stand upright: which symmetry tells them apart",
+    "shapes table": "groups x kernels x seeds: one file each, resumable, a figure and a table",
+}
+DESCRIPTION = """\
+Molecular-dynamics force fields, equivariant under any compact group G <= O(3).
+
+A run from data to dynamics:
+  sikff train config.yaml              writes run/model.sikff
+  sikff evaluate run/model.sikff test.xyz
+  sikff md run/model.sikff start.xyz --temperature 300 --trajectory md.traj
+"""
 INTERRUPTED = 130  # as shells count Ctrl-C
-UNREAD = 141  # as shells count a reader that went away: sikff info model.sikff | head -1
+BROKEN_PIPE = 141  # as shells count a reader that went away: sikff info model.sikff | head -1
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs a subcommand.
+    """Runs a command.
 
     Returns:
-        0; 2 after input that could not be used, said in one sentence on stderr; 130 after Ctrl-C.
+        0; 2 after an error, which is reported in one sentence on stderr (with --traceback or
+        SIKFF_TRACEBACK=1 below its traceback); 130 after Ctrl-C.
+
+    Raises:
+        SystemExit: with code 2 for arguments that are not understood, with 0 after --help.
     """
-    options = parse(arguments)
+    run, show_traceback = parse_command(sys.argv[1:] if arguments is None else arguments)
     try:
-        return _run(options)
+        with plain_warnings():
+            run()
+        sys.stdout.flush()
+        return 0
     except KeyboardInterrupt as interrupt:
         why = str(interrupt) or "what was written so far is kept"
         print(f"sikff: interrupted; {why}", file=sys.stderr)
         return INTERRUPTED
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in it
+        return BROKEN_PIPE
+    except Exception as error:
+        problem = _sentence(error)
+        if problem is None:
+            raise
+        if show_traceback:
+            traceback.print_exc()
+        print(f"sikff: {' '.join(problem.split())}", file=sys.stderr)
+        return 2
 
 
-def _run(options: Namespace) -> int:
+def parse_command(arguments: Sequence[str]) -> tuple[Callable[[], Any], bool]:
+    """The command with its settings, and whether errors are shown with their traceback.
+
+    Raises:
+        SystemExit: with code 2 for arguments that are not understood, with 0 after --help.
+    """
+    name = " ".join(arguments[:2])
+    if name not in COMMANDS:
+        name = _top_parser().parse_args(arguments[:1]).command
+    module, _, function = name.partition(" ")
+    run = getattr(import_module(f".{module}", __package__), function or "run")
+    model = get_type_hints(run)["settings"]
+    words = COMMANDS[name]
+    parser = Parser(f"sikff {name}", f"{words[0].upper()}{words[1:]}.", _listed(f"{name} "))
+    add_arguments(parser, model)
+    parser.add_argument(
+        "--traceback", action="store_true", help="show the traceback of an error, for bug reports"
+    )
+    settings, others = parse_settings(parser, model, arguments[len(name.split()) :])
+    from_environment = os.environ.get("SIKFF_TRACEBACK", "") not in ("", "0")
+    return lambda: run(settings), others.traceback or from_environment
+
+
+def _top_parser() -> Parser:
+    top = Parser("sikff", DESCRIPTION, _listed(""))
+    top.add_argument("--version", action="version", version=f"sikff {__version__}")
+    names = [name for name in COMMANDS if " " not in name]
+    top.add_argument("command", choices=names, metavar="COMMAND", help="one of those below")
+    return top
+
+
+def _listed(prefix: str) -> str:
+    """Commands that begin with a prefix and have one word more, for --help."""
+    names = [
+        name for name in COMMANDS if name.startswith(prefix) and " " not in name[len(prefix) :]
+    ]
+    width = max(map(len, names), default=0)
+    lines = [f"  {name:{width}s}  {COMMANDS[name]}" for name in names]
+    return "\n".join(["commands:", *lines]) if names else ""
+
+
+def _sentence(error: Exception) -> str | None:
+    """What went wrong, for errors that input may cause; None for others."""
     from ase.calculators.calculator import CalculatorError, PropertyNotImplementedError
     from pydantic import ValidationError
     from torch import OutOfMemoryError
 
-    commands = {
-        "train": _train,
-        "data": _data,
-        "evaluate": _evaluate,
-        "predict": _predict,
-        "info": _info,
-        "md": simulate.md,
-        "relax": simulate.relax,
-        "symmetry": symmetry.run,
-        "nbody": nbody.run,
-        "qm9": molecules.run,
-        "shapes": shapes.run,
-    }
-    try:
-        with plain_warnings():
-            commands[options.command](options)
-        sys.stdout.flush()
-        return 0
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in it
-        return UNREAD
-    except ValidationError as error:
-        from ..config import sentence
+    from ..config import sentence
 
-        problem = sentence(error)
-    except (
-        ValueError,
-        OSError,
-        FloatingPointError,
-        CalculatorError,
-        PropertyNotImplementedError,
-    ) as error:
-        problem = str(error)
-    except (MemoryError, OutOfMemoryError) as error:
-        problem = f"out of memory, take smaller batches or structures: {error}"
-    print(f"sikff: {' '.join(problem.split())}", file=sys.stderr)
-    return 2
+    if isinstance(error, ValidationError):
+        return sentence(error)
+    if isinstance(error, MemoryError | OutOfMemoryError):
+        return f"out of memory, take smaller batches or structures: {error}"
+    if isinstance(error, ValueError) and _raised_elsewhere(error):
+        return f"{error}; --traceback shows where"
+    expected = (ValueError, OSError, FloatingPointError, CalculatorError)
+    if isinstance(error, (*expected, PropertyNotImplementedError)):
+        return str(error)
+    return None
 
 
-def _train(options: Namespace) -> None:
-    from ..config import read_config
-
-    config = read_config(options.config, [*options.overrides, *_start_overrides(options)])
-    if options.restrict is not None and config.start is None:
-        raise ValueError("--restrict needs a trained model; name it with --from MODEL")
-
-    import torch
-
-    from sikff.forcefield.model_file import read_header
-
-    from ..fitting.fit import fit
-
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
-    quiet = options.quiet
-    report = (lambda line: None) if quiet else print
-    try:
-        model = fit(config, resume=options.resume, progress=not quiet, report=report)
-    except SystemExit as end:  # Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt("--resume goes on after the last whole epoch") from end
-    found = read_header(model)["provenance"]["validation"]
-    for key in ("energy_mae_mev_per_atom", "force_mae_mev_per_a"):
-        if key in found:
-            report(f"{key} {found[key]:.4g} (validation, epoch {found['epoch']})")
-    report(f"wrote {model}")
-
-
-def _start_overrides(options: Namespace) -> list[str]:
-    """What --from and the options that go with it say, as overrides of the configuration."""
-    given = {
-        "start.model": None if options.start is None else str(options.start),
-        "start.freeze_vacuum": options.freeze_vacuum or None,
-        "model.group": options.restrict,
-    }
-    return [f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None]
-
-
-def _data(options: Namespace) -> None:
-    from ..data.baselines import isolated_energies
-    from ..data.check_labels import check_labels, check_units
-    from ..data.dataset import PARTIAL, read_structures
-    from ..data.report import describe
-    from ..data.structures import read_labels
-
-    data = _data_config(options)
-    structures, isolated = read_structures(options.data)
-    report = describe(structures, data)
-    print(f"{len(structures.atoms)} structures, {len(isolated.atoms)} isolated atoms")
-    print(*report.lines, sep="\n")
-    whole = [n for n, found in report.labels.items() if sum(found.keys.values()) == report.frames]
-    labels = read_labels(structures, data, {*whole, *PARTIAL} & {*report.labels}, PARTIAL)
-    if "energy" not in labels:
-        print("units and labels are not checked: that takes energies of all structures")
-        return
-    check_labels(structures, labels)
-    check_units(structures, labels, isolated_energies([isolated], data))
-
-
-def _data_config(options: Namespace) -> DataConfig:
-    from ..config import DataConfig
-
-    return DataConfig(
-        train=tuple(options.data),
-        energy_key=options.energy_key,
-        forces_key=options.forces_key,
-        stress_key=options.stress_key,
-    )
-
-
-def _evaluate(options: Namespace) -> None:
-    from sikff.calculators.models import chosen_device
-    from sikff.forcefield import load
-
-    from ..data.structures import read_frames
-    from ..evaluation.evaluate import evaluate, write_json
-    from ..evaluation.plots import parity, save_figure
-
-    device, data = chosen_device(options.device), _data_config(options)
-    paths = [options.model, *options.committee]
-    models = [load(path, device, options.dtype) for path in paths]
-    evaluation = evaluate(models, read_frames(options.data), data, options.batch_size)
-    print(*evaluation.lines, sep="\n")
-    if options.json is not None:
-        write_json(options.json, evaluation.metrics)
-    folder = options.plots or Path(options.json or ".").parent
-    title = ", ".join(path.name for path in paths)
-    picture = folder / f"parity_{options.data[0].stem}.png"  # beside that of the validation
-    save_figure(parity(evaluation, title), picture)
-    print(f"wrote {picture}")
-
-
-def _predict(options: Namespace) -> None:
-    from sikff.calculators.models import chosen_device
-    from sikff.forcefield import load
-
-    from ..data.labels import add_names
-    from ..data.structures import read_frames
-    from ..evaluation.predict import predict, spread
-    from ..simulation.structure_files import write_structures
-
-    if options.output.suffix not in (".xyz", ".extxyz"):  # others drop what belongs to atoms
-        raise ValueError(f"{str(options.output)!r}: expected a name in .xyz or .extxyz")
-    paths = [options.model, *options.committee]
-    refuse_to_replace([options.output], options.overwrite, read=paths)
-    device, frames = chosen_device(options.device), read_frames(options.data)
-    models = [load(path, device, options.dtype).freeze() for path in paths]
-    total = len(frames.atoms)
-    with progress_bar(total=total, unit="frame", disable=options.quiet) as bar:
-        try:
-            found = predict(models, frames, options.batch_size, on_batch=bar.update)
-        except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt("nothing was written") from interrupt
-    for atoms in found:
-        add_names(atoms, {name: getattr(options, f"{name}_key") for name in KEYS})
-    write_structures(options.output, found)
-    if len(models) > 1:
-        print_table(spread(found))
-    print(f"wrote {options.output}, {total} structure{'s'[: total != 1]}")
-
-
-def _info(options: Namespace) -> None:
-    import yaml
-
-    from sikff.forcefield import load
-    from sikff.forcefield.model_file import read_header
-
-    model = load(options.model)
-    config, weights = model.config, sum(weight.numel() for weight in model.parameters())
-    origin = config.environment.plane_origin
-    plane = "plane" if config.environment.slit_width is None else "slit"
-    surfaces = f" ({', '.join(config.environment.surfaces)})" if config.environment.surfaces else ""
-    frame = [
-        "a uniform electric field" if config.environment.field else "",
-        f"a {plane} through {list(origin)} Å{surfaces}" if origin else "",
-    ]
-    types = f", restricted from {config.type_group}" if config.type_group else ""
-    vacuum = f", {config.vacuum_group} without the frame" if config.vacuum_group else ""
-    print(f"{options.model}: {config.group} force field for {', '.join(config.elements)}")
-    print_table(
-        {
-            "group": f"{config.group} about {list(config.axis)}{types}{vacuum}",
-            "environment": " and ".join(filter(None, frame)) or "none",
-            "cutoff": f"{config.cutoff:g} Å",
-            "weights": f"{weights} in {str(model.dtype).removeprefix('torch.')}",
-            "file format": f"version {read_header(options.model)['format_version']}",
-        }
-    )
-    for title, section in (
-        ("model", config.model_dump(mode="json")),
-        ("provenance", model.provenance),
-    ):
-        print()
-        print(
-            yaml.safe_dump(
-                {title: section}, sort_keys=False, allow_unicode=True, default_flow_style=None
-            ),
-            end="",
-        )
+def _raised_elsewhere(error: Exception) -> bool:
+    """Whether another package raised the error, so that its message may not tell what is wrong."""
+    *_, (frame, _) = traceback.walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__", "").partition(".")[0] != "sikff"

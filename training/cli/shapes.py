@@ -1,97 +1,104 @@
-"""The ``sikff shapes`` command: one training, or with ``table`` many."""
+"""``sikff shapes``: one training, or with ``table`` many."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-DEFAULT = "(default: %(default)s)"
+from pydantic import Field
+
+from ..console import print_table
+from ..studies.shapes.shape_network import KERNELS
+from ..studies.shapes.shapes_study import Study
+from .arguments import CommandSettings, Metavar, choices
+
 GROUPS = (
     *("SO(2)", "C_inf_v", "D_inf", "C_inf_h", "D_inf_h"),
     *("SO(3)", "O(3)", "Cs", "Ci", "C1"),
 )
-KERNELS = ("implicit", "analytic", "escnn")
+REPORTED = (
+    *("label", "test_accuracy", "bound", "n_classes", "n_parameters", "seconds"),
+    *("invariance_group", "invariance_error"),
+)
 
 
-def add_parser(commands: Any) -> None:
-    """Adds ``shapes`` to the subcommands of a parser; :func:`run` runs it."""
-    words = "shapes that stand upright: which symmetry tells them apart"
-    command = commands.add_parser(
-        "shapes", help=words, description=f"{words[0].upper()}{words[1:]}."
-    )
-    command.set_defaults(run=run_one)
-    command.add_argument(
-        "--group", default="SO(2)", metavar="G", help=f"of the network, about z {DEFAULT}"
-    )
-    command.add_argument(
-        "--kernel",
-        choices=KERNELS,
-        default="implicit",
-        help=f"of two layers, of one, or escnn's (extra escnn) {DEFAULT}",
-    )
-    command.add_argument("--seed", type=int, default=0, metavar="N", help=f"{DEFAULT}")
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    _shared(command)
-    table = command.add_subparsers(metavar="[table]").add_parser(
-        "table",
-        help="groups x kernels x seeds: one file each, a figure and a table; goes on where it was",
-        description="Groups x kernels x seeds: one file each, a figure and a table.",
-    )
-    table.set_defaults(run=run_table)
-    table.add_argument("--groups", nargs="+", default=GROUPS, metavar="G", help=f"{DEFAULT}")
-    table.add_argument(
-        "--kernels", nargs="+", choices=KERNELS, default=KERNELS[:2], help=f"{DEFAULT}"
-    )
-    table.add_argument(
-        "--seeds", type=int, nargs="+", default=(0, 1, 2), metavar="N", help=f"{DEFAULT}"
-    )
-    table.add_argument(
-        "--output", type=Path, default=Path("shapes"), metavar="FOLDER", help=f"{DEFAULT}"
-    )
-    _shared(table)
+class Training(CommandSettings):
+    """What both commands have."""
+
+    data: Annotated[str | None, Metavar("FOLDER")] = None
+    """of ModelNet-40, aligned: CLASS/train/*.off and CLASS/test/*.off (default: procedural
+    shapes)"""
+    n_train: int = Field(Study.n_train, alias="train")
+    """training clouds of each class, of a folder at most"""
+    n_valid: int = Field(Study.n_valid, alias="valid")
+    """validation clouds of each class"""
+    n_test: int = Field(Study.n_test, alias="test")
+    """test clouds of each class, of a folder at most"""
+    n_points: int = Field(Study.n_points, alias="points")
+    """of each cloud"""
+    n_neighbours: int = Field(Study.n_neighbours, alias="neighbours")
+    """points that a point gathers from, itself included"""
+    layers: int = Study.layers
+    """convolutions, of which each halves the points"""
+    epochs: int = Study.epochs
+    """passes over the training clouds"""
+    weights: int = Study.weights
+    """approximate number of weights of a network"""
+    device: str = "cpu"
+    """cpu or cuda"""
+    quiet: bool = False
+    """show no progress"""
 
 
-def run(options: argparse.Namespace) -> None:
-    """Runs what was asked for.
+class One(Training):
+    """Arguments of ``sikff shapes``."""
 
-    Raises:
-        OSError: the data cannot be read.
-        ValueError: settings or data that cannot be used.
-    """
-    options.run(options)
+    group: Annotated[str, Metavar("G")] = Study.group
+    """of the network, about z"""
+    kernel: Annotated[str, choices(KERNELS)] = Study.kernel
+    """of two layers, of one, or escnn's (extra escnn)"""
+    seed: int = Study.seed
+    """of the training clouds, the weights and the order of the clouds"""
+    json_file: Path | None = Field(None, alias="json")
+    """write the numbers there"""
 
 
-def run_one(options: argparse.Namespace) -> None:
-    """One training."""
+class Table(Training):
+    """Arguments of ``sikff shapes table``."""
+
+    groups: Annotated[tuple[str, ...], Metavar("G")] = GROUPS
+    """of the networks, about z"""
+    kernels: Annotated[tuple[str, ...], choices(KERNELS)] = ("implicit", "analytic")
+    """of two layers, of one, or escnn's (extra escnn)"""
+    seeds: tuple[int, ...] = (0, 1, 2)
+    """of the training clouds, the weights and the order of the clouds"""
+    output: Annotated[Path, Metavar("FOLDER")] = Path("shapes")
+    """where results, the figure and the table go"""
+
+
+def run(settings: One) -> None:
+    """Trains one network and prints its accuracy."""
     from ..evaluation.evaluate import write_json
-    from ..studies.shapes.shapes_study import run
+    from ..studies.shapes.shapes_study import run as run_study
 
-    study = study_of(options, group=options.group, kernel=options.kernel, seed=options.seed)
-    result = run(study, device=options.device, progress=not options.quiet).result
-    for name in (
-        *("label", "test_accuracy", "bound", "n_classes", "n_parameters", "seconds"),
-        *("invariance_group", "invariance_error"),
-    ):
-        value = result[name]
-        shown = format(value, ".4g") if isinstance(value, float) else value
-        if value is not None:
-            print(f"{name:28s} {shown}")
-    if options.json is not None:
-        write_json(options.json, result)
-        print(f"wrote {options.json}")
+    outcome = run_study(_study(settings), device=settings.device, progress=not settings.quiet)
+    result = outcome.result
+    print_table({name: result[name] for name in REPORTED if result[name] is not None})
+    if settings.json_file is not None:
+        write_json(settings.json_file, result)
+        print(f"wrote {settings.json_file}")
 
 
-def run_table(options: argparse.Namespace) -> None:
-    """Many trainings, a figure and a table."""
+def table(settings: Table) -> None:
+    """Trains many networks; writes their results, a figure and a table."""
     from ..evaluation.plots import save_figure
     from ..studies.shapes import shapes_table as table
     from ..studies.table import write_text
 
-    studies = table.grid(study_of(options), options.groups, options.kernels, options.seeds)
-    folder = options.output
+    studies = table.grid(_study(settings), settings.groups, settings.kernels, settings.seeds)
+    folder = settings.output
     results = table.run_all(
-        studies, folder / "cells", device=options.device, progress=not options.quiet
+        studies, folder / "cells", device=settings.device, progress=not settings.quiet
     )
     write_text(folder / "table.md", table.markdown(results))
     save_figure(table.accuracy_figure(results), folder / "accuracy.png")
@@ -99,43 +106,7 @@ def run_table(options: argparse.Namespace) -> None:
     print(f"wrote {folder}")
 
 
-def study_of(options: argparse.Namespace, **settings: Any) -> Any:
-    """The settings that both commands have, and others."""
-    from ..studies.shapes.shapes_study import Study
-
-    return Study(
-        data=options.data,
-        n_train=options.train,
-        n_valid=options.valid,
-        n_test=options.test,
-        n_points=options.points,
-        n_neighbours=options.neighbours,
-        layers=options.layers,
-        epochs=options.epochs,
-        weights=options.weights,
-        **settings,
-    )
-
-
-def _shared(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--data",
-        metavar="FOLDER",
-        help="of ModelNet-40, aligned: CLASS/train/*.off and CLASS/test/*.off (default: "
-        "procedural shapes)",
-    )
-    for name, number, words in (
-        ("train", 40, "training clouds of each class, of a folder at most"),
-        ("valid", 10, "validation clouds of each class"),
-        ("test", 40, "test clouds of each class, of a folder at most"),
-        ("points", 96, "of each cloud"),
-        ("neighbours", 16, "points that a point gathers from, itself included"),
-        ("layers", 3, "convolutions, of which each halves the points"),
-        ("epochs", 30, "passes over the training clouds"),
-        ("weights", 20_000, "that a network has, about"),
-    ):
-        command.add_argument(
-            f"--{name}", type=int, default=number, metavar="N", help=f"{words} {DEFAULT}"
-        )
-    command.add_argument("--device", default="cpu", help=f"cpu or cuda {DEFAULT}")
-    command.add_argument("--quiet", action="store_true", help="show no progress")
+def _study(settings: Training) -> Study:
+    """The study that the settings describe."""
+    names = Study.__dataclass_fields__.keys() & type(settings).model_fields.keys()
+    return Study(**{name: getattr(settings, name) for name in names})

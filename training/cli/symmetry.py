@@ -1,89 +1,54 @@
-"""The ``sikff symmetry`` command."""
+"""``sikff symmetry``: finds the symmetry group of a dataset or a force field."""
 
 from __future__ import annotations
 
-import argparse
 from pathlib import Path
-from typing import Any
+from typing import Annotated
 
-DEFAULT = "(default: %(default)s)"
-VECTOR = ("X", "Y", "Z")
+from pydantic import Field
 
+from ..symmetry.settings import Search
+from .arguments import CommandSettings, Metavar, Positional
+from .shared_settings import Key
 
-def add_parser(commands: Any) -> None:
-    """Adds ``symmetry`` to the subcommands of a parser; :func:`run` runs it."""
-    words = "which symmetry group, about which axis, a dataset or a force field has"
-    command = commands.add_parser(
-        "symmetry", help=words, description=f"{words[0].upper()}{words[1:]}."
-    )
-    command.add_argument(
-        "source",
-        type=Path,
-        metavar="DATA_OR_MODEL",
-        help="labelled structures, moving particles (as sikff nbody data writes them), or a .sikff "
-        "file",
-    )
-    command.add_argument(
-        "--structures", type=Path, metavar="FILE", help="on which a force field is measured"
-    )
-    command.add_argument(
-        "--groups", nargs="+", metavar="G", help="candidates (default: the usual ones)"
-    )
-    command.add_argument(
-        "--axis", type=float, nargs=3, metavar=VECTOR, help="of the groups (default: to be found)"
-    )
-    command.add_argument(
-        "--plane-origin",
-        type=float,
-        nargs=3,
-        metavar=VECTOR,
-        help="a point of a plane across the axis that holds the structures, Å (default: no plane)",
-    )
-    command.add_argument(
-        "--minutes",
-        type=float,
-        default=1.0,
-        metavar="M",
-        help=f"of each training on structures; 0: no trainings {DEFAULT}",
-    )
-    command.add_argument(
-        "--epochs",
-        type=int,
-        default=8,
-        metavar="N",
-        help=f"of each training on moving particles; 0: no trainings {DEFAULT}",
-    )
-    command.add_argument(
-        "--threshold",
-        type=float,
-        default=2e-3,
-        metavar="T",
-        help=f"relative change that counts as none, for labels are not exact {DEFAULT}",
-    )
-    command.add_argument("--seed", type=int, default=0, metavar="N", help=f"{DEFAULT}")
-    for name in ("energy", "forces"):
-        command.add_argument(
-            f"--{name}-key",
-            metavar="KEY",
-            help=f"name of the label (default: REF_{name} or {name})",
-        )
-    command.add_argument(
-        "--output",
-        type=Path,
-        default=Path("."),
-        metavar="FOLDER",
-        help=f"where symmetry.png goes {DEFAULT}",
-    )
-    command.add_argument("--json", type=Path, metavar="FILE", help="write the numbers there")
-    command.add_argument("--quiet", action="store_true", help="show no progress")
+Vector = tuple[float, float, float]
 
 
-def run(options: argparse.Namespace) -> None:
-    """Finds the symmetry, prints it and draws it.
+class SymmetrySettings(CommandSettings):
+    """Arguments of ``sikff symmetry``."""
 
-    Raises:
-        FileNotFoundError, ValueError: for what cannot be used.
-    """
+    source: Annotated[Path, Positional("DATA_OR_MODEL")]
+    """labelled structures, moving particles (as sikff nbody data writes them), or a .sikff file"""
+    structures: Path | None = None
+    """on which a force field is measured"""
+    groups: Annotated[tuple[str, ...] | None, Metavar("G")] = None
+    """candidates (default: the usual ones)"""
+    axis: Vector | None = None
+    """of the groups (default: to be found)"""
+    plane_origin: Vector | None = None
+    """a point of a plane across the axis that holds the structures, Å (default: no plane)"""
+    minutes: float = Search.minutes
+    """of each training on structures; 0: no trainings"""
+    epochs: int = Search.epochs
+    """of each training on moving particles; 0: no trainings"""
+    threshold: float = Search.threshold
+    """relative change that counts as none, for labels are not exact"""
+    seed: int = Search.seed
+    """of everything random"""
+    energy_key: Key = None
+    """name of the label (default: REF_energy or energy)"""
+    forces_key: Key = None
+    """name of the label (default: REF_forces or forces)"""
+    output: Annotated[Path, Metavar("FOLDER")] = Path(".")
+    """where symmetry.png goes"""
+    json_file: Path | None = Field(None, alias="json")
+    """write the numbers there"""
+    quiet: bool = False
+    """show no progress"""
+
+
+def run(settings: SymmetrySettings) -> None:
+    """Finds the symmetry, prints it and draws it."""
     import logging
 
     from ..config import DataConfig
@@ -91,31 +56,22 @@ def run(options: argparse.Namespace) -> None:
     from ..evaluation.plots import save_figure
     from ..symmetry.find import find_symmetry
     from ..symmetry.findings import draw
-    from ..symmetry.settings import Search
 
-    search = Search(
-        groups=tuple(options.groups) if options.groups else None,
-        axis=tuple(options.axis) if options.axis else None,
-        plane_origin=tuple(options.plane_origin) if options.plane_origin else None,
-        minutes=options.minutes,
-        epochs=options.epochs,
-        threshold=options.threshold,
-        seed=options.seed,
-    )
+    names = ("groups", "axis", "plane_origin", "minutes", "epochs", "threshold", "seed")
+    search = Search(**{name: getattr(settings, name) for name in names})
     data = DataConfig(
-        train=options.source, energy_key=options.energy_key, forces_key=options.forces_key
+        train=settings.source, energy_key=settings.energy_key, forces_key=settings.forces_key
     )
-
     logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
 
     def report(line: str) -> None:
-        if not options.quiet:
+        if not settings.quiet:
             print(line, flush=True)
 
-    found = find_symmetry(options.source, options.structures, search, data, report)
-    picture = options.output / "symmetry.png"
+    found = find_symmetry(settings.source, settings.structures, search, data, report)
+    picture = settings.output / "symmetry.png"
     save_figure(draw(found), picture)
-    if options.json is not None:
-        write_json(options.json, found.result)
+    if settings.json_file is not None:
+        write_json(settings.json_file, found.result)
     print(*found.lines, sep="\n")
-    print(f"wrote {', '.join(map(str, filter(None, [picture, options.json])))}")
+    print(f"wrote {', '.join(map(str, filter(None, [picture, settings.json_file])))}")

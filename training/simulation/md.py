@@ -1,70 +1,27 @@
-"""Molecular dynamics and relaxation of one structure."""
+"""Molecular dynamics of one structure."""
 
 from __future__ import annotations
 
 import csv
-import math
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import ase
 import numpy as np
 from ase import units
 from ase.calculators.calculator import CalculationFailed, CalculatorError
 from ase.constraints import FixBondLengths, FixCom
-from ase.filters import FrechetCellFilter
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
-from ase.optimize import BFGS, FIRE
-from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from sikff.forcefield.environment import ACROSS
-
-from ..config import Count, NonNegative, Positive
+from .settings import MDSettings
 from .structure_files import frame_writer
 
 COLUMNS = ("step", "time_fs", "temperature_K", "epot_eV", "ekin_eV", "etot_eV")
 OF_CELL = ("volume_A3", "pressure_GPa")
 DEVIATION = "force_std_eV_per_A"  # of a committee: the largest over atoms and components
-
-
-class MDSettings(BaseModel):
-    """A simulation.
-
-    Attributes:
-        ensemble: "nve" (velocity Verlet), "nvt" (Langevin) or "npt" (Langevin, also of the cell,
-            which grows and shrinks but keeps its shape: Quigley and Probert, 2004).
-        steps, timestep: number of steps, of so many fs.
-        temperature: K. Of the thermostat and, if the structure has no momenta, of the momenta
-            drawn at the start.
-        friction: of the thermostat, 1/fs: how fast it acts. The barostat is ten times slower.
-        pressure: GPa, of npt.
-        every: steps between rows of the log and frames of the trajectory.
-        seed: of momenta and thermostat.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    ensemble: Literal["nve", "nvt", "npt"] = "nve"
-    steps: Count = 1000
-    timestep: Positive = 0.5
-    temperature: NonNegative = 300.0
-    friction: Positive = 0.01
-    pressure: Annotated[float, Field(allow_inf_nan=False)] = 0.0
-    every: Count = 10
-    seed: Annotated[int, Field(ge=0)] = 0
-
-    @model_validator(mode="after")
-    def _consistent(self) -> MDSettings:
-        if self.ensemble == "npt" and not self.temperature:
-            raise ValueError("temperature is 0 K; npt expects one above, or take nvt")
-        if self.pressure and self.ensemble != "npt":
-            raise ValueError(
-                f"pressure is {self.pressure:g} GPa, but {self.ensemble} keeps the cell; take npt"
-            )
-        return self
 
 
 def run_md(
@@ -168,71 +125,6 @@ def thermal_momenta(atoms: ase.Atoms, temperature: float, rng: np.random.Generat
     drawn = atoms.copy()
     drawn.set_momenta(momenta)  # projects on what the constraints allow
     return drawn.get_momenta()
-
-
-def relax(
-    atoms: ase.Atoms,
-    fmax: float = 0.01,
-    steps: int = 500,
-    optimiser: Literal["bfgs", "fire"] = "bfgs",
-    cell: bool = False,
-    pressure: float = 0.0,
-    report: str | None = None,
-) -> bool:
-    """Moves `atoms`, which carry the calculator, downhill; with `cell` also the cell.
-
-    Only periodic cell vectors change, in the directions that they span.
-
-    Args:
-        fmax: largest force (eV/Å) that counts as relaxed.
-        steps: most steps to take.
-        pressure: GPa, under which the cell of a 3D crystal relaxes.
-        report: file for ASE's log, "-" for standard output.
-
-    Returns:
-        Whether it came below `fmax`.
-
-    Raises:
-        ValueError: if `fmax` is not positive, for atoms that the calculator refuses, if the cell
-            is to relax and its periodic vectors do not lie along x, y or z or in a plane of two,
-            or for a pressure on anything but the cell of a 3D crystal.
-        PropertyNotImplementedError: if the cell is to relax and has no volume.
-        CalculationFailed: naming the step, if the calculator fails on the way.
-    """
-    if not fmax > 0:
-        raise ValueError(f"fmax is {fmax:g}; expected a force above 0 eV/Å")
-    if not math.isfinite(pressure) or (pressure and not (cell and atoms.pbc.all())):
-        raise ValueError(
-            f"pressure is {pressure:g} GPa; expected none, or a structure that is periodic in "
-            "three directions and whose cell may relax"
-        )
-    atoms.get_forces()
-    method = {"bfgs": BFGS, "fire": FIRE}[optimiser]
-    target: Any = atoms
-    if cell:
-        free = _free_strains(atoms)
-        target = FrechetCellFilter(atoms, free, scalar_pressure=pressure * units.GPa)
-    with method(target, logfile=report) as optimisation:
-        try:
-            return bool(optimisation.run(fmax=fmax, steps=steps))
-        except (CalculationFailed, ValueError) as error:
-            raise CalculationFailed(
-                f"relaxation stopped in step {optimisation.nsteps + 1}: {error}"
-            ) from error
-
-
-def _free_strains(atoms: ase.Atoms) -> list[bool]:
-    """Whether xx, yy, zz, yz, xz and xy are strains of the periodic cell vectors alone."""
-    periodic, others = atoms.cell[atoms.pbc], atoms.cell[~atoms.pbc]
-    along = abs(periodic).max(axis=0, initial=0.0) > ACROSS
-    if not atoms.pbc.any() or sum(along) > len(periodic) or (abs(others[:, along]) > ACROSS).any():
-        raise ValueError(
-            f"the cell cannot relax: it is {atoms.cell.array.round(4).tolist()} with pbc "
-            f"{atoms.pbc.tolist()}; expected periodic vectors, and along x, y and z as many "
-            "directions as they are, such as x and y of a slab whose third vector is along z"
-        )
-    x, y, z = map(bool, along)
-    return [x, y, z, y and z, x and z, x and y]
 
 
 def _dynamics(

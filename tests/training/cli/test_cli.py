@@ -115,13 +115,17 @@ def test_a_student_learns_from_the_dynamics_of_a_committee(
         ("info config.yaml", "'config.yaml' is not a sikff model file"),
         ("evaluate {model} train.xyz --device gpu", "device is 'gpu', which torch "),
         ("evaluate {model} train.xyz", "train.xyz"),
-        ("evaluate {model} train.xyz --batch-size 0", "'0' is not a whole number above 0"),
+        (
+            "evaluate {model} train.xyz --batch-size 0",
+            "batch_size: input should be greater",
+        ),
         ("info .", "no model file '.'"),
         ("train . ", "no configuration file '.'"),
         ("train config.yaml lr=1 --quiet --max_epochs=3", "unrecognized arguments: --max_epochs=3"),
         ("", "the following arguments are required: COMMAND; see sikff --help"),
-        ("trian", "invalid choice: 'trian'"),
+        ("trian", "argument COMMAND: invalid choice: 'trian'"),
         ("md m.sikff -- --", "-- may come once only"),
+        ("nbody table --seed x", "seeds: input should be a valid integer"),
     ],
 )
 def test_a_mistake_is_one_sentence(
@@ -138,7 +142,7 @@ def test_what_a_model_file_is(capsys: pytest.CaptureFixture[str]) -> None:
     folder = MODEL.parent
     assert main(["info", str(folder / "C_inf_v.sikff")]) == 0
     shown = capsys.readouterr().out
-    assert "C_inf_v about [0.0, 0.0, 1.0], O(3) without the frame" in shown
+    assert "C_inf_v about [0.0, 0.0, 1.0], O(3) without an environment" in shown
     assert "a uniform electric field" in shown
     assert main(["info", str(folder / "C6v.sikff")]) == 0
     assert "a plane through [0.0, 0.0, -2.0] Å" in capsys.readouterr().out
@@ -154,7 +158,7 @@ def test_ctrl_c_in_a_training_run(
 
     monkeypatch.setattr("sikff.training.fitting.fit.fit", interrupted)
     assert main(["train", "config.yaml"]) == 130
-    assert "sikff: interrupted; --resume goes on" in capsys.readouterr().err
+    assert "sikff: interrupted; --resume continues" in capsys.readouterr().err
 
 
 def test_ctrl_c_in_predictions(

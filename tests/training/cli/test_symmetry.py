@@ -1,6 +1,5 @@
 """``sikff symmetry``: what it prints and writes, and what it says to bad input."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -9,15 +8,14 @@ import ase.io
 import pytest
 
 from force_fields import ethanol, force_field
-from sikff.training.cli.symmetry import add_parser, run
+from sikff.training.cli.main import parse_command
 from sikff.training.studies.nbody.particle_files import write_particles
 from sikff.training.studies.nbody.particle_systems import Springs, simulate
 
 
 def symmetry(*arguments: object) -> None:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers())
-    run(parser.parse_args(["symmetry", *map(str, arguments)]))
+    run, _ = parse_command(["symmetry", *map(str, arguments)])
+    run()
 
 
 @pytest.fixture

@@ -17,7 +17,9 @@ from disk import full_disk
 from pair_model import PairModel
 from sikff.calculators import SIKFFCalculator
 from sikff.training.evaluation.plots import read_log
-from sikff.training.simulation.md import MDSettings, relax, run_md, thermal_momenta
+from sikff.training.simulation.md import run_md, thermal_momenta
+from sikff.training.simulation.relax import relax
+from sikff.training.simulation.settings import MDSettings, RelaxationSettings
 from sikff.training.simulation.structure_files import read_structure, write_structures
 from tolerances import TOLERANCES, WRITTEN
 
@@ -260,10 +262,10 @@ def test_an_unknown_trajectory_format_is_refused(tmp_path: Path, atoms: ase.Atom
 @pytest.mark.parametrize("optimiser", ["bfgs", "fire"])
 def test_relaxation_reaches_zero_force(atoms: ase.Atoms, optimiser: str) -> None:
     atoms.set_cell(1.3 * atoms.cell, scale_atoms=True)
-    assert relax(atoms, fmax=0.01, optimiser=optimiser)
+    assert relax(atoms, RelaxationSettings(fmax=0.01, optimiser=optimiser))
     assert np.linalg.norm(atoms.get_forces(), axis=1).max() < 0.01
     volume = atoms.get_volume()
-    assert not relax(atoms, fmax=1e-9, steps=2, optimiser=optimiser, cell=True)
+    assert not relax(atoms, RelaxationSettings(fmax=1e-9, steps=2, optimiser=optimiser, cell=True))
     assert atoms.get_volume() > volume
 
 
@@ -275,7 +277,7 @@ def test_only_periodic_vectors_relax(pbc: tuple[bool, bool, bool]) -> None:
     atoms.rattle(0.05, seed=0)
     atoms.calc = EMT()
     before = atoms.cell.array.copy()
-    relax(atoms, fmax=0.02, steps=15, cell=True)
+    relax(atoms, RelaxationSettings(fmax=0.02, steps=15, cell=True))
     change = abs(atoms.cell.array - before)
     assert not change[~atoms.pbc].any() and not change[:, ~atoms.pbc].any()
     assert all(np.diag(change)[atoms.pbc] > 1e-3)
@@ -289,27 +291,28 @@ def test_cells_that_cannot_relax() -> None:
     for each, pbc in ((atoms, (False, False, False)), (tilted, (True, True, False))):
         each.calc, each.pbc = EMT(), pbc
         with pytest.raises(ValueError, match="the cell cannot relax: it is"):
-            relax(each, cell=True)
+            relax(each, RelaxationSettings(cell=True))
 
 
 def test_cells_relax_under_pressure() -> None:
     atoms = bulk("Cu", cubic=True)
     atoms.calc = EMT()
-    assert relax(atoms, fmax=1e-4, cell=True, pressure=10)
+    assert relax(atoms, RelaxationSettings(fmax=1e-4, cell=True, pressure=10))
     assert atoms.get_stress() / units.GPa == pytest.approx([-10] * 3 + [0] * 3, abs=0.01)
     with pytest.raises(ValueError, match="pressure is 10 GPa; expected none, or"):
-        relax(atoms, pressure=10)
+        relax(atoms, RelaxationSettings(pressure=10))
     atoms.pbc = (True, True, False)
     with pytest.raises(ValueError, match="periodic in three directions and whose cell may relax"):
-        relax(atoms, cell=True, pressure=10)
+        relax(atoms, RelaxationSettings(cell=True, pressure=10))
 
 
 def test_a_relaxation_that_cannot_go_on(atoms: ase.Atoms) -> None:
     for fmax in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="expected a force above 0"):
-            relax(atoms, fmax=fmax)
+        with pytest.raises(ValueError, match="Input should be"):
+            relax(atoms, RelaxationSettings(fmax=fmax))
     with pytest.raises(CalculationFailed, match=r"relaxation stopped in step \d+: atoms "):
-        relax(atoms)  # such pairs repel less and less: nothing keeps crowded atoms apart
+        # such pairs repel less and less: nothing keeps crowded atoms apart
+        relax(atoms, RelaxationSettings())
 
 
 def test_structures_survive_a_file(tmp_path: Path, atoms: ase.Atoms) -> None:

@@ -1,6 +1,5 @@
 """The study at smoke size: what it claims, its files, and what it says to bad input."""
 
-import argparse
 import json
 from pathlib import Path
 
@@ -8,13 +7,10 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.training.cli.molecules import VARIANTS as OFFERED
-from sikff.training.cli.molecules import add_parser
-from sikff.training.cli.molecules import run as run_command
+from sikff.training.cli.main import parse_command
 from sikff.training.studies.loop import Recipe
 from sikff.training.studies.molecules import property_table as table
 from sikff.training.studies.molecules.molecule_graphs import graphs_of
-from sikff.training.studies.molecules.property_model import VARIANTS
 from sikff.training.studies.molecules.property_study import Study, predict, run
 from sikff.training.studies.molecules.qm9_dataset import Dataset, split
 from tolerances import TOLERANCES
@@ -112,9 +108,8 @@ def test_bonds_that_are_not_known(stand_in: Dataset) -> None:
 
 
 def command(line: str) -> None:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers(required=True))
-    run_command(parser.parse_args(["qm9", *line.split()]))
+    run_command, _ = parse_command(["qm9", *line.split()])
+    run_command()
 
 
 @pytest.fixture
@@ -158,7 +153,6 @@ def test_one_training_from_the_command_line(folder: Path, capsys: pytest.Capture
 def test_a_table_goes_on_where_it_was(
     folder: Path, capsys: pytest.CaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert tuple(VARIANTS) == OFFERED
     output = folder / "table"
     line = f"table --data {folder} --targets homo gap {SIZES} --output {output}"
     command(f"{line} --variants implicit bonds --seeds 0")

@@ -1,6 +1,5 @@
 """The study at smoke size: the order it claims, its files, and what it says to bad input."""
 
-import argparse
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -8,8 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from sikff.training.cli.nbody import add_parser
-from sikff.training.cli.nbody import run as run_command
+from sikff.training.cli.main import parse_command
 from sikff.training.studies.loop import Recipe
 from sikff.training.studies.nbody import nbody_table as table
 from sikff.training.studies.nbody.bayes_floor import bayes_prediction, squared_errors
@@ -92,9 +90,8 @@ def test_bad_settings(settings: dict, words: str) -> None:
 
 
 def command(line: str) -> None:
-    parser = argparse.ArgumentParser()
-    add_parser(parser.add_subparsers(required=True))
-    run_command(parser.parse_args(["nbody", *line.split()]))
+    run_command, _ = parse_command(["nbody", *line.split()])
+    run_command()
 
 
 def test_one_training_from_the_command_line(tmp_path: Path, capsys) -> None:

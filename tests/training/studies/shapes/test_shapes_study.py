@@ -1,6 +1,5 @@
 """The study at smoke size: the order it claims, its files, and what it says to bad input."""
 
-import argparse
 import json
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -10,12 +9,11 @@ import pytest
 import torch
 
 from sikff.groups import SymmetryGroup
-from sikff.training.cli import shapes as command
+from sikff.training.cli.main import parse_command
 from sikff.training.studies.loop import Recipe
 from sikff.training.studies.shapes import shapes_table as table
 from sikff.training.studies.shapes.mesh import write_off
 from sikff.training.studies.shapes.shape_classes import CLASSES, bound
-from sikff.training.studies.shapes.shape_network import KERNELS
 from sikff.training.studies.shapes.shapes_study import RECIPE, Study, run
 from tolerances import TOLERANCES
 
@@ -76,16 +74,9 @@ def test_bad_settings(settings: dict, words: str) -> None:
         Study(**settings)
 
 
-def test_the_command_knows_the_kernels_and_the_defaults() -> None:
-    assert tuple(KERNELS) == command.KERNELS
-    options = parsed("")
-    assert command.study_of(options) == Study()
-
-
-def parsed(line: str) -> argparse.Namespace:
-    parser = argparse.ArgumentParser()
-    command.add_parser(parser.add_subparsers(required=True))
-    return parser.parse_args(["shapes", *line.split()])
+def command(line: str) -> None:
+    run_command, _ = parse_command(["shapes", *line.split()])
+    run_command()
 
 
 def test_a_folder_from_the_command_line(tmp_path: Path, capsys) -> None:
@@ -96,7 +87,7 @@ def test_a_folder_from_the_command_line(tmp_path: Path, capsys) -> None:
         write_off(tmp_path / "shapes" / each.name / "test" / "0.off", each.mesh(rng))
     path = tmp_path / "out.json"
     line = f"--data {tmp_path / 'shapes'} --group Cs --json {path} {SIZES}"
-    command.run(parsed(line))
+    command(line)
     result = json.loads(path.read_text())
     assert result["n_classes"] == 2 and result["bound"] is None and result["group"] == "Cs"
     assert result["test_accuracy"] in (0.0, 0.5, 1.0)
@@ -105,12 +96,12 @@ def test_a_folder_from_the_command_line(tmp_path: Path, capsys) -> None:
     (tmp_path / "shapes" / "box" / "test" / "0.off").rename(tmp_path / "0.off")
     (tmp_path / "shapes" / "box" / "test").rmdir()
     with pytest.raises(ValueError, match="has train or test, but not both, of box"):
-        command.run(parsed(line.replace("--quiet", "--seed 1 --test 1 --quiet")))
+        command(line.replace("--quiet", "--seed 1 --test 1 --quiet"))
 
 
 def test_a_table_goes_on_where_it_was(tmp_path: Path, capsys, monkeypatch) -> None:
     line = f"table --groups O(2) C1 --output {tmp_path} {SIZES}"
-    command.run(parsed(f"{line} --seeds 0"))
+    command(f"{line} --seeds 0")
     first = {path.name: path.read_text() for path in (tmp_path / "cells").iterdir()}
     assert len(first) == 4
     assert "C_inf_v_analytic_seed0.json" in first
@@ -119,7 +110,7 @@ def test_a_table_goes_on_where_it_was(tmp_path: Path, capsys, monkeypatch) -> No
     monkeypatch.setattr(
         table, "run", lambda study, **options: studied.append(study) or original(study, **options)
     )
-    command.run(parsed(f"{line} --seeds 0 1"))
+    command(f"{line} --seeds 0 1")
     assert [study.seed for study in studied] == [1] * 4
     for name, text in first.items():
         assert (tmp_path / "cells" / name).read_text() == text
@@ -129,4 +120,4 @@ def test_a_table_goes_on_where_it_was(tmp_path: Path, capsys, monkeypatch) -> No
     assert (tmp_path / "accuracy.png").stat().st_size > 10_000
 
     with pytest.raises(ValueError, match="is of epochs = 1, expected 2; choose another folder"):
-        command.run(parsed(f"{line} --seeds 0 --epochs 2"))
+        command(f"{line} --seeds 0 --epochs 2")

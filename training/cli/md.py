@@ -1,0 +1,54 @@
+"""``sikff md``: molecular dynamics of a structure."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from ..console import print_table, progress_bar, refuse_to_replace
+from ..simulation.settings import MDSettings
+from .simulated_structure import SimulatedStructure, check_cell_may_change
+
+
+class MDArguments(SimulatedStructure, MDSettings):
+    """Arguments of ``sikff md``."""
+
+    new_momenta: bool = False
+    """draw momenta, also if START has some"""
+    trajectory: Path | None = None
+    """a frame for each log row: .traj, .xyz or .extxyz (default: none)"""
+    log: Path = Path("md.csv")
+    """energies and temperature, CSV; a plot of them goes beside it"""
+
+
+def run(settings: MDArguments) -> None:
+    """Runs molecular dynamics; writes a log, its plot and a trajectory."""
+    from ..evaluation.plots import energy_drift, read_log, save_figure
+    from ..simulation.md import run_md
+
+    log = settings.log
+    picture = log.parent / f"{log.stem}.png"
+    written = [log, picture, *filter(None, [settings.trajectory])]
+    if len({path.resolve() for path in written}) < len(written):
+        raise ValueError(
+            f"two of log, its plot and trajectory have one name: {', '.join(map(str, written))}"
+        )
+    refuse_to_replace(written, settings.overwrite, read=[*settings.models, settings.structure])
+    atoms = settings.read()
+    if settings.ensemble == "npt":
+        check_cell_may_change(atoms)
+    if settings.new_momenta:
+        atoms.set_array("momenta", None)
+    atoms.get_forces()  # errors of the calculator come before the progress bar
+    if atoms.has("momenta") and not settings.quiet:
+        print(f"starts with the momenta of {settings.structure}: {atoms.get_temperature():.4g} K")
+    with progress_bar(total=settings.steps, unit="step", disable=settings.quiet) as bar:
+        summary = run_md(
+            atoms,
+            settings,
+            log,
+            settings.trajectory,
+            on_step=lambda step: bar.update(step - bar.n),
+        )
+    save_figure(energy_drift(read_log(log), len(atoms)), picture)
+    print_table(summary)
+    print(f"wrote {', '.join(map(str, written))}")

@@ -1,0 +1,70 @@
+"""``sikff train``: fits a force field."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+from pydantic import Field
+
+from .arguments import CommandSettings, Metavar, Positional
+
+
+class TrainSettings(CommandSettings):
+    """Arguments of ``sikff train``."""
+
+    config: Annotated[Path, Positional("CONFIG")]
+    """YAML file; its keys: sikff.training.config.TrainConfig. The smallest one: {data: {train:
+    train.xyz}, max_minutes: 20}"""
+    overrides: Annotated[tuple[str, ...], Positional("KEY=VALUE")] = ()
+    """instead of what CONFIG says, such as model.group=SO(2)"""
+    start: Annotated[Path | None, Metavar("MODEL")] = Field(None, alias="from")
+    """a trained model to start from; elements, E0s and sizes are those of its file"""
+    restrict: Annotated[str | None, Metavar("GROUP")] = None
+    """make it a model of this subgroup first, which predicts the same and may then learn what
+    breaks the symmetry, such as C_inf_v"""
+    freeze_vacuum: bool = False
+    """with model.vacuum_group: keep the weights of the vacuum network"""
+    resume: bool = False
+    """continue the run in the output folder, if any"""
+    quiet: bool = False
+    """print nothing but errors"""
+
+    def all_overrides(self) -> list[str]:
+        """KEY=VALUE, and what --from and the options that go with it say in that form."""
+        given = {
+            "start.model": None if self.start is None else str(self.start),
+            "start.freeze_vacuum": self.freeze_vacuum or None,
+            "model.group": self.restrict,
+        }
+        options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value]
+        return [*self.overrides, *options]
+
+
+def run(settings: TrainSettings) -> None:
+    """Fits a force field, writes it and prints its validation errors."""
+    from ..config import read_config
+
+    config = read_config(settings.config, settings.all_overrides())
+    if settings.restrict is not None and config.start is None:
+        raise ValueError("--restrict needs a trained model; name it with --from MODEL")
+
+    import torch
+
+    from sikff.forcefield.model_file import read_header
+
+    from ..fitting.fit import fit
+
+    if config.threads is not None:
+        torch.set_num_threads(config.threads)
+    report = (lambda line: None) if settings.quiet else print
+    try:
+        model = fit(config, resume=settings.resume, progress=not settings.quiet, report=report)
+    except (KeyboardInterrupt, SystemExit) as end:  # SystemExit: Lightning's answer to Ctrl-C
+        raise KeyboardInterrupt("--resume continues after the last whole epoch") from end
+    found = read_header(model)["provenance"]["validation"]
+    for key in ("energy_mae_mev_per_atom", "force_mae_mev_per_a"):
+        if key in found:
+            report(f"{key} {found[key]:.4g} (validation, epoch {found['epoch']})")
+    report(f"wrote {model}")

@@ -1,0 +1,65 @@
+"""Relaxation of a structure and its cell."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import ase
+from ase import units
+from ase.calculators.calculator import CalculationFailed
+from ase.filters import FrechetCellFilter
+from ase.optimize import BFGS, FIRE
+
+from sikff.forcefield.environment import ACROSS
+
+from .settings import RelaxationSettings
+
+
+def relax(atoms: ase.Atoms, settings: RelaxationSettings, log: str | None = None) -> bool:
+    """Minimises the energy of `atoms`, which carry the calculator, in place.
+
+    Args:
+        log: file for ASE's log, "-" for standard output.
+
+    Returns:
+        Whether all forces are below ``settings.fmax``.
+
+    Raises:
+        ValueError: for atoms that the calculator does not accept, if the cell is to relax and its
+            periodic vectors do not lie along x, y or z or in a plane of two, or for a pressure on
+            anything but the cell of a 3D crystal.
+        PropertyNotImplementedError: if the cell is to relax and has no volume.
+        CalculationFailed: naming the step, if the calculator fails on the way.
+    """
+    if settings.pressure and not (settings.cell and atoms.pbc.all()):
+        raise ValueError(
+            f"pressure is {settings.pressure:g} GPa; expected none, or a structure that is "
+            "periodic in three directions and whose cell may relax"
+        )
+    atoms.get_forces()
+    method = {"bfgs": BFGS, "fire": FIRE}[settings.optimiser]
+    target: Any = atoms
+    if settings.cell:
+        free = _free_strains(atoms)
+        target = FrechetCellFilter(atoms, free, scalar_pressure=settings.pressure * units.GPa)
+    with method(target, logfile=log) as optimisation:
+        try:
+            return bool(optimisation.run(fmax=settings.fmax, steps=settings.steps))
+        except (CalculationFailed, ValueError) as error:
+            raise CalculationFailed(
+                f"relaxation stopped in step {optimisation.nsteps + 1}: {error}"
+            ) from error
+
+
+def _free_strains(atoms: ase.Atoms) -> list[bool]:
+    """Whether xx, yy, zz, yz, xz and xy are strains of the periodic cell vectors alone."""
+    periodic, others = atoms.cell[atoms.pbc], atoms.cell[~atoms.pbc]
+    along = abs(periodic).max(axis=0, initial=0.0) > ACROSS
+    if not atoms.pbc.any() or sum(along) > len(periodic) or (abs(others[:, along]) > ACROSS).any():
+        raise ValueError(
+            f"the cell cannot relax: it is {atoms.cell.array.round(4).tolist()} with pbc "
+            f"{atoms.pbc.tolist()}; expected periodic vectors, and along x, y and z as many "
+            "directions as they are, such as x and y of a slab whose third vector is along z"
+        )
+    x, y, z = map(bool, along)
+    return [x, y, z, y and z, x and z, x and y]

@@ -1,0 +1,62 @@
+"""Settings of molecular dynamics and relaxation."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+from ..config import Count, NonNegative, Positive
+
+Pressure = Annotated[float, Field(allow_inf_nan=False)]
+
+
+class MDSettings(BaseModel):
+    """Settings of molecular dynamics."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    ensemble: Literal["nve", "nvt", "npt"] = "nve"
+    """nve: velocity Verlet; nvt: Langevin; npt: Langevin also of the cell, which changes its size
+    and keeps its shape (Quigley and Probert, 2004)"""
+    steps: Count = 1000
+    """number of time steps"""
+    timestep: Positive = 0.5
+    """length of a step, fs"""
+    temperature: NonNegative = 300.0
+    """of the thermostat and of the initial momenta, which are drawn if the structure has none, K"""
+    friction: Positive = 0.01
+    """of the thermostat, 1/fs; the barostat is ten times slower"""
+    pressure: Pressure = 0.0
+    """of npt, GPa"""
+    every: Count = 10
+    """steps between rows of the log and frames of the trajectory"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """of momenta and thermostat"""
+
+    @model_validator(mode="after")
+    def _consistent(self) -> MDSettings:
+        if self.ensemble == "npt" and not self.temperature:
+            raise ValueError("temperature is 0 K; npt expects one above, or take nvt")
+        if self.pressure and self.ensemble != "npt":
+            raise ValueError(
+                f"pressure is {self.pressure:g} GPa, but {self.ensemble} keeps the cell; take npt"
+            )
+        return self
+
+
+class RelaxationSettings(BaseModel):
+    """Settings of a relaxation."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+    fmax: Positive = 0.01
+    """largest force left, eV/Å"""
+    steps: Count = 500
+    """most steps"""
+    optimiser: Literal["bfgs", "fire"] = "bfgs"
+    """method"""
+    cell: bool = False
+    """relax the cell too: its periodic vectors, in the directions that they span"""
+    pressure: Pressure = 0.0
+    """on the cell of a 3D crystal, GPa"""
