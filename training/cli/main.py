@@ -14,8 +14,9 @@ from sikff import __version__
 from ..console import plain_warnings
 from .arguments import Parser, add_arguments, parse_settings
 
-# The first word names a module of this package, the second a function of it, or else `run`; the
-# annotation of its argument is the pydantic model from which arguments and --help are made.
+# A command is the function `run` of the module of its name, those of studies are functions of one
+# module; the annotation of the argument is the pydantic model from which arguments and --help are
+# made.
 COMMANDS = {
     "train": "fit a force field to labelled structures",
     "data": "what is in files of labelled structures, and whether it makes sense",
@@ -33,6 +34,7 @@ COMMANDS = {
     "shapes": "shapes that stand upright: which symmetry tells them apart",
     "shapes table": "groups x kernels x seeds: one file each, resumable, a figure and a table",
 }
+STUDIES = ("nbody", "qm9", "shapes")
 DESCRIPTION = """\
 Molecular-dynamics force fields, equivariant under any compact group G <= O(3).
 
@@ -87,8 +89,10 @@ def parse_command(arguments: Sequence[str]) -> tuple[Callable[[], Any], bool]:
     name = " ".join(arguments[:2])
     if name not in COMMANDS:
         name = _top_parser().parse_args(arguments[:1]).command
-    module, _, function = name.partition(" ")
-    run = getattr(import_module(f".{module}", __package__), function or "run")
+    module, function = name.split()[0], "run"
+    if module in STUDIES:
+        module, function = "studies", name.replace(" ", "_")
+    run = getattr(import_module(f".{module}", __package__), function)
     model = get_type_hints(run)["settings"]
     words = COMMANDS[name]
     parser = Parser(f"sikff {name}", f"{words[0].upper()}{words[1:]}.", _listed(f"{name} "))

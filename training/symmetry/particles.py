@@ -12,7 +12,7 @@ from torch.func import jvp
 
 from sikff.groups import SymmetryGroup
 
-from ..studies.nbody.particle_graphs import Graphs
+from ..studies.nbody.particle_graphs import ParticleGraphs
 from ..studies.nbody.particle_models import checked
 from .candidates import OF_DATA, about, by_size, elements
 from .findings import Findings, findings
@@ -27,7 +27,7 @@ FEWEST = 20  # systems
 
 
 def of_particles(
-    graphs: Graphs,
+    graphs: ParticleGraphs,
     displacements: Tensor,
     search: Search,
     report: Report = lambda line: None,
@@ -75,7 +75,7 @@ class FittedMotion:
         ValueError: too few systems.
     """
 
-    def __init__(self, graphs: Graphs, displacements: Tensor) -> None:
+    def __init__(self, graphs: ParticleGraphs, displacements: Tensor) -> None:
         if len(graphs) < FEWEST:
             raise ValueError(f"expected {FEWEST} systems of particles at least; got {len(graphs)}")
         self.vectors, scalars = _known(graphs)
@@ -117,7 +117,7 @@ def derivatives(motion: Motion, vectors: Tensor) -> Tensor:
     return torch.stack(changes)
 
 
-def _known(graphs: Graphs) -> tuple[Tensor, Tensor]:
+def _known(graphs: ParticleGraphs) -> tuple[Tensor, Tensor]:
     """Vectors [T, n, 4, 3]: position, velocity, both again by the Laplacian of the springs; scalars
     [T, n, 2]."""
     state = torch.cat([graphs.positions, graphs.velocities], dim=-1)

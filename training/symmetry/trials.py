@@ -21,10 +21,10 @@ from sikff.groups.aliasing import mistaken_for
 from ..config import TrainConfig
 from ..data.structures import Frames, Labels, make_samples, split_validation
 from ..fitting.fit import fit
-from ..studies.loop import Recipe
-from ..studies.nbody.nbody_study import train_parts
-from ..studies.nbody.particle_graphs import Graphs
-from ..studies.nbody.particle_models import build
+from ..studies.nbody.nbody_study import NBodySettings, NBodyStudy
+from ..studies.nbody.particle_graphs import ParticleGraphs
+from ..studies.runner import train_model
+from ..studies.samples import Labelled, predict
 from .judge import Train
 
 Array = np.ndarray
@@ -37,7 +37,9 @@ FEWEST = 20  # frames to train and test on
 FORCE_FIELD = {"channels": 16, "max_frequency": 2, "feature_frequency": 1}
 
 
-def particle_trainings(graphs: Graphs, displacements: Tensor, *, epochs: int, seed: int) -> Train:
+def particle_trainings(
+    graphs: ParticleGraphs, displacements: Tensor, *, epochs: int, seed: int
+) -> Train:
     """Trains models of moving particles; mean squared errors of systems kept back.
 
     Args:
@@ -50,22 +52,20 @@ def particle_trainings(graphs: Graphs, displacements: Tensor, *, epochs: int, se
     n_test = min(MOST_KEPT_BACK, round(KEPT_BACK * len(graphs)))
     n_valid = min(MOST_KEPT_BACK, round(VALIDATED * len(graphs)))
     parts = order.split([n_test, n_valid, len(graphs) - n_test - n_valid])
-    test, valid, train = ((graphs.select(part), displacements[part]) for part in parts)
+    labelled = Labelled(graphs, displacements)
+    test, valid, train = (labelled.select(part) for part in parts)
 
     def errors(name: str) -> Array:
-        axis = graphs.axis.tolist()
-        model = build("sik", name, axis=axis, n_parameters=WEIGHTS, seed=seed).double()
-        model.start(*train)
-        model.float()
-        (x, y), on_valid, (x_test, y_test) = (
-            (graphs.to("cpu", torch.float32), target.float())
-            for graphs, target in (train, valid, test)
+        axis = tuple(graphs.axis.tolist())
+        settings = NBodySettings(group=name, axis=axis, weights=WEIGHTS, epochs=epochs, seed=seed)
+        study = NBodyStudy(settings)
+        model = study.build(train).float()
+        on_train, on_valid, on_test = (
+            part.to("cpu", torch.float32) for part in (train, valid, test)
         )
-        train_parts(model, (x, y), on_valid, Recipe(epochs=epochs), seed, None)
-        with torch.no_grad():
-            portions = torch.arange(len(y_test)).split(AT_ONCE)
-            found = torch.cat([model(x_test.select(portion)) for portion in portions])
-        return (found - y_test).square().mean(dim=(1, 2)).double().numpy()
+        train_model(study, model, on_train, on_valid)
+        found = predict(model, on_test.inputs, AT_ONCE)
+        return (found - on_test.labels).square().mean(dim=(1, 2)).double().numpy()
 
     return errors
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.training.studies.nbody.particle_graphs import Graphs, displacements, graphs_of
+from sikff.training.studies.nbody.particle_graphs import ParticleGraphs, displacements, graphs_of
 from sikff.training.studies.nbody.particle_systems import Charged, Springs, simulate
 from sikff.training.symmetry.axes import angle
 from sikff.training.symmetry.particles import FittedMotion, of_particles
@@ -18,7 +18,7 @@ NO_TRAINING = Search(epochs=0)
 
 def particles(
     system: Springs | Charged, n: int = 400, axis: np.ndarray = AXIS
-) -> tuple[Graphs, torch.Tensor]:
+) -> tuple[ParticleGraphs, torch.Tensor]:
     """Without their axis."""
     trajectories = simulate(system, n, n_particles=3, axis=axis, frames=(5, 15), dt=0.01)
     graphs = graphs_of(trajectories, hidden=True)

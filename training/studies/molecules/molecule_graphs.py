@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,14 +12,15 @@ from torch import Tensor
 
 from sikff.graph import AtomicGraph, Edges
 
-from .molecule import Molecule
+from ..samples import Samples
+from .molecule_files import Molecule
 
 ELEMENTS = ("H", "C", "N", "O", "F")
 BOND_TYPES = 5  # none, single, double, triple, aromatic
 
 
 @dataclass(frozen=True, eq=False)
-class Graphs:
+class MoleculeGraphs(Samples):
     """B molecules, atoms and edges one after the other.
 
     Attributes:
@@ -31,6 +31,8 @@ class Graphs:
         n_atoms: of each molecule [B].
         n_edges: of each molecule [B].
     """
+
+    VECTORS = ("positions",)
 
     positions: Tensor
     species: Tensor
@@ -53,13 +55,13 @@ class Graphs:
         receiver, sender = self.edge_index
         return self.positions[sender] - self.positions[receiver]
 
-    def select(self, chosen: Tensor) -> Graphs:
+    def select(self, chosen: Tensor) -> MoleculeGraphs:
         """The molecules with these numbers [K], in this order."""
         n_atoms, n_edges = self.n_atoms[chosen], self.n_edges[chosen]
         atoms = _places(self.n_atoms, chosen)
         edges = _places(self.n_edges, chosen)
         moved = _starts(n_atoms) - _starts(self.n_atoms)[chosen]
-        return Graphs(
+        return MoleculeGraphs(
             self.positions[atoms],
             self.species[atoms],
             self.edge_index[:, edges] + _repeated(moved, n_edges),
@@ -68,21 +70,8 @@ class Graphs:
             n_edges,
         )
 
-    def turned(self, g: Tensor) -> Graphs:
-        """The same molecules after a rotation or reflection [3, 3]."""
-        return dataclasses.replace(self, positions=self.positions @ g.T)
 
-    def to(
-        self, device: torch.device | str | None = None, dtype: torch.dtype | None = None
-    ) -> Graphs:
-        """The same on another device or with another floating-point type."""
-        moved = {
-            field.name: getattr(self, field.name).to(device) for field in dataclasses.fields(self)
-        }
-        return Graphs(**{**moved, "positions": moved["positions"].to(dtype)})
-
-
-def graphs_of(molecules: Sequence[Molecule], cutoff: float | None = None) -> Graphs:
+def graphs_of(molecules: Sequence[Molecule], cutoff: float | None = None) -> MoleculeGraphs:
     """Graphs in float64.
 
     Args:
@@ -95,7 +84,7 @@ def graphs_of(molecules: Sequence[Molecule], cutoff: float | None = None) -> Gra
     """
     graphs = [_graph(molecule, cutoff) for molecule in molecules]
     whole = AtomicGraph.batch_of(graphs)
-    return Graphs(
+    return MoleculeGraphs(
         whole.positions,
         whole.species,
         whole.edge_index,

@@ -16,7 +16,7 @@ from sikff.nn import MLP, Linear, neighbour_layout
 
 from ..escnn_kernel import AnalyticConvolution
 from ..residual_convolution import ResidualConvolution
-from .molecule_graphs import BOND_TYPES, ELEMENTS, Graphs
+from .molecule_graphs import BOND_TYPES, ELEMENTS, MoleculeGraphs
 
 SIGMA = 1.0  # Å, initial width of the shell of kernels on covalent graphs
 
@@ -101,12 +101,7 @@ class PropertyModel(nn.Module):
             self.convolutions.append(ResidualConvolution(before, after, **kernel))
         self.head = MLP([head, head, 1])
 
-    @property
-    def n_parameters(self) -> int:
-        """Number of weights."""
-        return sum(weight.numel() for weight in self.parameters())
-
-    def forward(self, graphs: Graphs) -> Tensor:
+    def forward(self, graphs: MoleculeGraphs) -> Tensor:
         """B molecules -> [B]."""
         elements = F.one_hot(graphs.species, len(ELEMENTS)).to(graphs.positions)
         layout = neighbour_layout(graphs.edge_index, len(elements), elements.dtype)
@@ -119,7 +114,7 @@ class PropertyModel(nn.Module):
         size = graphs.n_atoms.unsqueeze(-1) if self.size is None else self.size
         return self.head(pooled / size).squeeze(-1)
 
-    def _known_of_edges(self, graphs: Graphs, elements: Tensor) -> Tensor | None:
+    def _known_of_edges(self, graphs: MoleculeGraphs, elements: Tensor) -> Tensor | None:
         """What kernels are told of each edge [E, a], scaled to a mean square of about one."""
         known = []
         if self.variant.bonds:

@@ -1,85 +1,83 @@
-"""One training of the study: from a few settings to the numbers that are reported."""
+"""QM9: whether kernels that see bonds and elements predict properties of molecules better."""
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
-from typing import Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
+from matplotlib.figure import Figure
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from sikff.groups import SymmetryGroup
 
+from ...evaluation.plots import BLUE, ORANGE, new_figure
 from ..escnn_kernel import escnn_space
-from ..loop import History, Recipe, fit
-from .molecule_graphs import ELEMENTS, Graphs, graphs_of
+from ..loop import Recipe
+from ..samples import Labelled
+from ..study import Count, Positive, Splits, Study, StudySettings
+from ..study_table import Result, Results, TableLayout, values
+from .molecule_graphs import ELEMENTS, MoleculeGraphs, graphs_of
 from .property_model import VARIANTS, PropertyModel
-from .qm9_dataset import Dataset, split
-from .qm9_targets import Target, element_energies, find_target
-
-GRAPHS = ("covalent", "radius")
-AT_ONCE = 500  # molecules of an evaluation
-RECIPE = Recipe(batch_size=32, learning_rate=0.005, averaging=200, patience=1000)
+from .qm9_dataset import SOURCE, Dataset, read_dataset, split
+from .qm9_targets import TARGETS, Target, element_energies, find_target
 
 
-@dataclass(frozen=True)
-class Study:
-    """What to train on what.
+class PropertySettings(StudySettings):
+    """What is trained on which molecules."""
 
-    Attributes:
-        target: name of a property.
-        variant: what the kernels are, and what they are told.
-        group: symmetry of the network.
-        graph: "covalent" or "radius": which atoms are neighbours.
-        cutoff: of a radius graph, Å.
-        epochs: of the training.
-        seed: of the split, the weights and the order of the data.
-        n_train, n_valid: molecules; None: as many as of QM9, or the same part of fewer. All others
-            are for the test.
-        channels: copies of each irrep in the features.
-        order: their highest frequency.
-        convolutions: number of them.
-        kernel_fields: copies of each irrep inside the kernels.
-        kernel_layers: of implicit kernels.
+    VARIED: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
+        "seed": ("seeds", (0, 1, 2)),
+        "target": ("targets", ("homo",)),
+        "variant": ("variants", ("analytic", "implicit", "bonds", "bonds+atoms")),
+    }
 
-    Raises:
-        ValueError: something unknown, a number out of its range, or escnn's kernel without escnn.
-    """
-
+    data: Path | None = None
+    """gdb9.sdf, or the XYZ files of QM9 in a folder or a tar file"""
+    keep_uncharacterised: bool = False
+    """keep the molecules that uncharacterized.txt lists"""
     target: str = "homo"
-    variant: str = "bonds+atoms"
+    """one of QM9's twelve"""
+    variant: Literal["analytic", "implicit", "bonds", "bonds+atoms", "escnn"] = "bonds+atoms"
+    """kernels, and what they see (escnn: extra escnn)"""
     group: str = "O(3)"
-    graph: str = "covalent"
-    cutoff: float = 4.0
-    epochs: int = 30
-    seed: int = 0
-    n_train: int | None = None
-    n_valid: int | None = None
-    channels: int = 16
-    order: int = 1
-    convolutions: int = 3
-    kernel_fields: int = 4
-    kernel_layers: int = 2
+    """symmetry of the network"""
+    graph: Literal["covalent", "radius"] = "covalent"
+    """which atoms are neighbours"""
+    cutoff: Positive = 4.0
+    """of a radius graph, Å"""
+    n_train: Annotated[Count | None, Field(alias="train")] = None
+    """molecules for training (default: as many as of QM9, or the same fraction of fewer)"""
+    n_valid: Annotated[Count | None, Field(alias="valid")] = None
+    """molecules for validation (default: as many as of QM9, or the same fraction of fewer)"""
+    channels: Count = 16
+    """copies of each irrep in the features"""
+    order: Annotated[int, Field(ge=0)] = 1
+    """highest frequency of the features"""
+    convolutions: Count = 3
+    """number of them"""
+    kernel_fields: Count = 4
+    """copies of each irrep inside the kernels"""
+    kernel_layers: Annotated[int, Field(ge=2)] = 2
+    """of implicit kernels"""
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
         group = SymmetryGroup(self.group)
         find_target(self.target)
-        for name, known in (("variant", tuple(VARIANTS)), ("graph", GRAPHS)):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}"
-                )
         if VARIANTS[self.variant].kernel == "escnn":
             escnn_space(group, self.order)
-        if not (np.isfinite(self.cutoff) and self.cutoff > 0):
-            raise ValueError(f"cutoff must be finite and above 0 Å; got {self.cutoff}")
-        if self.seed < 0:
-            raise ValueError(f"seed must be 0 or more; got {self.seed}")
-        lowest = {"epochs": 1, "channels": 1, "order": 0, "convolutions": 1, "kernel_fields": 1}
-        for name, least in (lowest | {"kernel_layers": 2}).items():
-            if getattr(self, name) < least:
-                raise ValueError(f"{name} must be {least} or more; got {getattr(self, name)}")
+        return self
+
+    @property
+    def radius(self) -> float | None:
+        """The cutoff of a radius graph; None for a covalent one."""
+        return self.cutoff if self.graph == "radius" else None
 
 
 @dataclass(frozen=True, eq=False)
@@ -118,143 +116,154 @@ class Scaling:
         return (values - counts @ self.energies - self.mean) / self.deviation
 
     def restore(self, counts: np.ndarray, standardised: np.ndarray) -> np.ndarray:
-        """The other way round."""
+        """Values of order one [B] -> in their unit [B]."""
         return standardised * self.deviation + self.mean + counts @ self.energies
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What came out.
+class PropertyStudy(Study[PropertySettings, MoleculeGraphs, PropertyModel]):
+    """Predicts a property; the metric is the mean absolute error in the unit of its errors.
 
     Attributes:
-        model: the trained model, in float32.
-        scaling: from what it predicts to the property in its unit.
-        history: of the training.
-        result: what is reported; it can be written as JSON.
+        source: the molecules.
     """
 
-    model: PropertyModel
-    scaling: Scaling
-    history: History
-    result: dict[str, Any]
+    SETTINGS = PropertySettings
+    RECIPE = Recipe(batch_size=32, learning_rate=0.005, averaging=200, patience=1000)
+    PORTION = 500
+    METRIC = "mae"
 
+    source: Dataset
 
-def run(
-    study: Study,
-    dataset: Dataset,
-    recipe: Recipe = RECIPE,
-    *,
-    device: str = "cpu",
-    progress: bool = False,
-) -> Outcome:
-    """Trains and tests.
+    @classmethod
+    def open(cls, settings: PropertySettings) -> Dataset:
+        if settings.data is None:
+            raise ValueError(
+                "got no molecules; give --data gdb9.sdf, which has bonds, or the XYZ files "
+                f"published at {SOURCE}"
+            )
+        return read_dataset(settings.data, keep_uncharacterised=settings.keep_uncharacterised)
 
-    Args:
-        study: what to train.
-        dataset: molecules with the property.
-        recipe: how to train; its epochs are those of the study.
-        device: where to train.
-        progress: whether to show a bar.
+    @property
+    def label(self) -> str:
+        return f"{self.settings.target}, {self.settings.variant}"
 
-    Raises:
-        ValueError: settings that cannot be used with these molecules.
-    """
-    target = find_target(study.target)
-    parts = split(len(dataset), study.seed, study.n_train, study.n_valid)
-    values = dataset.values(study.target)
-    if VARIANTS[study.variant].bonds and any(m.bonds is None for m in dataset.molecules):
-        raise ValueError(
-            f"the kernels of {study.variant} see bonds, but of {dataset.name} bonds are not known; "
-            "take gdb9.sdf, or the variant implicit"
+    @property
+    def file_name(self) -> str:
+        return f"{self.settings.target}_{self.settings.variant}_seed{self.settings.seed}"
+
+    @property
+    def data_group(self) -> SymmetryGroup:
+        return SymmetryGroup("O(3)")
+
+    def identity(self) -> Result:
+        """The settings, with the name and the size of the data set instead of where it is."""
+        train, valid, test = self._parts
+        return {
+            **self.settings.model_dump(mode="json", exclude={"keep_uncharacterised"}),
+            "data": self.source.name,
+            "n_molecules": len(self.source),
+            "n_train": len(train),
+            "n_valid": len(valid),
+            "n_test": len(test),
+        }
+
+    @cached_property
+    def _parts(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        settings = self.settings
+        return split(len(self.source), settings.seed, settings.n_train, settings.n_valid)
+
+    @cached_property
+    def _graphs(self) -> MoleculeGraphs:
+        return graphs_of(self.source.molecules, self.settings.radius)
+
+    @cached_property
+    def scaling(self) -> Scaling:
+        """From what the model predicts to the property in its unit."""
+        train, target = self._parts[0], find_target(self.settings.target)
+        counts = element_counts(self._graphs)
+        return Scaling.of(target, counts[train], self.source.values(self.settings.target)[train])
+
+    def load(self) -> Splits[MoleculeGraphs]:
+        sees_bonds = VARIANTS[self.settings.variant].bonds
+        if sees_bonds and any(m.bonds is None for m in self.source.molecules):
+            raise ValueError(
+                f"the kernels of {self.settings.variant} see bonds, but of {self.source.name} "
+                "bonds are not known; take gdb9.sdf, or the variant implicit"
+            )
+        counts = element_counts(self._graphs)
+        labels = self.scaling.standardise(counts, self.source.values(self.settings.target))
+        samples = Labelled(self._graphs, torch.from_numpy(labels))
+        train, valid, test = (samples.select(torch.from_numpy(part)) for part in self._parts)
+        return train, valid, test
+
+    def build(self, train: Labelled[MoleculeGraphs]) -> PropertyModel:
+        return build(self.settings, train.inputs)
+
+    def loss(self, predictions: Tensor, labels: Tensor) -> Tensor:
+        return (predictions - labels).abs().mean()
+
+    def metric(self, predictions: Tensor, labels: Tensor) -> float:
+        factor = find_target(self.settings.target).error_factor
+        return self.scaling.deviation * factor * float(self.loss(predictions, labels))
+
+    def facts(self, train: Labelled[MoleculeGraphs], test: Labelled[MoleculeGraphs]) -> Result:
+        """The unit of errors, and the error of always predicting the median."""
+        return {
+            "unit": find_target(self.settings.target).error_unit,
+            "median_mae": self.metric(train.labels.median(), test.labels),
+        }
+
+    def layout(self) -> TableLayout:
+        return TableLayout(
+            measure="test_mae",
+            row=("kernel", "variant"),
+            fact=("weights", "n_parameters"),
+            columns=("target", "unit"),
+            title="{} ({})".format,
+            formats=(".4g", ".2g", ""),
+            reference=("always the median", "median_mae"),
+            order={"target": tuple(TARGETS), "variant": tuple(VARIANTS)},
         )
-    graphs = graphs_of(dataset.molecules, study.cutoff if study.graph == "radius" else None)
-    counts = _element_counts(graphs)
-    scaling = Scaling.of(target, counts[parts[0]], values[parts[0]])
-    wanted = torch.from_numpy(scaling.standardise(counts, values)).to(device, torch.float32)
-    graphs = graphs.to(device, torch.float32)
-    train, valid, test = (
-        (graphs.select(torch.from_numpy(part).to(device)), wanted[part]) for part in parts
-    )
-    model = build(study, train[0]).to(device)
 
-    def loss(model: PropertyModel, samples: Tensor) -> Tensor:
-        samples = samples.to(device)
-        return (model(train[0].select(samples)) - train[1][samples]).abs().mean()
-
-    history = fit(
-        model,
-        len(train[0]),
-        loss,
-        lambda model: mean_absolute_error(model, *valid),
-        replace(recipe, epochs=study.epochs),
-        seed=study.seed,
-        progress=f"{study.target}, {study.variant}" if progress else None,
-    )
-    unit = scaling.deviation * target.error_factor
-    result = {
-        **asdict(study),
-        "data": dataset.name,
-        "n_molecules": len(dataset),
-        "n_train": len(train[0]),
-        "n_valid": len(valid[0]),
-        "n_test": len(test[0]),
-        "unit": target.error_unit,
-        "test_mae": unit * mean_absolute_error(model, *test),
-        "valid_mae": unit * mean_absolute_error(model, *valid),
-        "median_mae": unit * float((test[1] - wanted[parts[0]].median()).abs().mean()),
-        "n_parameters": model.n_parameters,
-        "seconds": history.seconds,
-        "invariance_error": invariance_error(model, test[0]),
-    }
-    return Outcome(model, scaling, history, result)
+    def figures(self, results: Results) -> dict[str, Figure]:
+        """Test errors, a panel for each target: bars are means, points are seeds."""
+        targets, variants = values(results, "target"), values(results, "variant")
+        figure, axes = new_figure(len(targets))
+        for ax, target in zip(axes, targets, strict=True):
+            here = [each for each in results if each["target"] == target]
+            for x, variant in enumerate(variants):
+                errors = [each["test_mae"] for each in here if each["variant"] == variant]
+                if errors:
+                    ax.bar(x, np.mean(errors), width=0.6, color=BLUE, alpha=0.75)
+                    ax.plot(np.full(len(errors), x), errors, "o", ms=5, color=ORANGE)
+            ax.set_xticks(range(len(variants)), [name.replace("+", " +\n") for name in variants])
+            ax.grid(visible=False, axis="x")
+            ax.set(ylabel=f"test MAE ({here[0]['unit']})")
+            ax.set_title(target, fontsize=10)
+        return {"errors": figure}
 
 
-def build(study: Study, graphs: Graphs) -> PropertyModel:
+def build(settings: PropertySettings, graphs: MoleculeGraphs) -> PropertyModel:
     """The model of a study, for molecules like these, in float32."""
-    extensive = find_target(study.target).extensive
+    extensive = find_target(settings.target).extensive
     with torch.random.fork_rng([]):
-        torch.manual_seed(study.seed)
+        torch.manual_seed(settings.seed)
         return PropertyModel(
-            VARIANTS[study.variant],
-            SymmetryGroup(study.group),
-            channels=study.channels,
-            order=study.order,
-            convolutions=study.convolutions,
-            kernel_fields=study.kernel_fields,
-            kernel_layers=study.kernel_layers,
-            cutoff=study.cutoff if study.graph == "radius" else None,
+            VARIANTS[settings.variant],
+            SymmetryGroup(settings.group),
+            channels=settings.channels,
+            order=settings.order,
+            convolutions=settings.convolutions,
+            kernel_fields=settings.kernel_fields,
+            kernel_layers=settings.kernel_layers,
+            cutoff=settings.radius,
             neighbours=max(1.0, int(graphs.n_edges.sum()) / int(graphs.n_atoms.sum())),
             size=float(graphs.n_atoms.double().mean()) if extensive else None,
         )
 
 
-@torch.no_grad()
-def predict(model: PropertyModel, graphs: Graphs) -> Tensor:
-    """What the model says of any number of molecules [B]."""
-    numbers = torch.arange(len(graphs), device=graphs.n_atoms.device)
-    return torch.cat([model(graphs.select(some)) for some in numbers.split(AT_ONCE)])
-
-
-def mean_absolute_error(model: PropertyModel, graphs: Graphs, wanted: Tensor) -> float:
-    """Of the standardised property [B]."""
-    return float((predict(model, graphs) - wanted).abs().mean())
-
-
-def invariance_error(
-    model: PropertyModel, graphs: Graphs, n_molecules: int = 32, n_elements: int = 8
-) -> float:
-    """max |f(g x) - f(x)| / max |f(x)| over some of the molecules and elements of the group."""
-    some = torch.arange(min(n_molecules, len(graphs)), device=graphs.n_atoms.device)
-    graphs = graphs.select(some)
-    expected = predict(model, graphs)
-    worst = 0.0
-    for g in model.group.sample(n_elements, seed=0).to(graphs.positions):
-        worst = max(worst, float((predict(model, graphs.turned(g)) - expected).abs().max()))
-    return worst / float(expected.abs().max())
-
-
-def _element_counts(graphs: Graphs) -> np.ndarray:
+def element_counts(graphs: MoleculeGraphs) -> np.ndarray:
     """Atoms of each element in each molecule [B, 5]."""
-    places = graphs.batch * len(ELEMENTS) + graphs.species
-    counts = torch.bincount(places, minlength=len(graphs) * len(ELEMENTS))
+    indices = graphs.batch * len(ELEMENTS) + graphs.species
+    counts = torch.bincount(indices, minlength=len(graphs) * len(ELEMENTS))
     return counts.view(len(graphs), len(ELEMENTS)).numpy()

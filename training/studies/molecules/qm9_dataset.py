@@ -16,10 +16,8 @@ from pathlib import Path
 
 import numpy as np
 
-from .molecule import Molecule, open_text, read_number
+from .molecule_files import TAR, Molecule, open_text, read_number, read_sdf, read_xyz
 from .qm9_targets import TARGETS, find_target
-from .sdf import read_sdf
-from .xyz import TAR, read_xyz
 
 SOURCE = "https://doi.org/10.6084/m9.figshare.c.978904"
 UNCHARACTERISED = "uncharacterized.txt"  # as it is spelt there

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -68,11 +67,6 @@ def find_target(name: str) -> Target:
     if name not in TARGETS:
         raise ValueError(f"unknown target {name!r}; expected one of {', '.join(TARGETS)}")
     return TARGETS[name]
-
-
-def element_counts(numbers: Sequence[np.ndarray], elements: Sequence[int]) -> np.ndarray:
-    """How many atoms of each element: atomic numbers of B molecules -> [B, n_elements]."""
-    return np.array([[np.count_nonzero(z == each) for each in elements] for z in numbers])
 
 
 def element_energies(counts: np.ndarray, values: np.ndarray) -> np.ndarray:

@@ -9,7 +9,7 @@ from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import Linear
 
-from .particle_graphs import Graphs
+from .particle_graphs import ParticleGraphs
 
 ORDER = 2  # powers of the springs' Laplacian, at most
 
@@ -41,7 +41,7 @@ class Features(nn.Module):
             n_vectors = 2 * n_vectors + 1 + n_scalars
         self.out_type = FieldType.vector(group, n_vectors) + FieldType.scalar(group, n_scalars)
 
-    def forward(self, graphs: Graphs) -> Tensor:
+    def forward(self, graphs: ParticleGraphs) -> Tensor:
         """[T, n, size]."""
         scalars = [graphs.scalars] + ([graphs.heights] if self.height else [])
         vectors = torch.cat([graphs.positions, graphs.velocities], dim=-1)
@@ -74,12 +74,12 @@ class LinearMotion(nn.Module):
         self.map = Linear(features.out_type, FieldType.vector(group), bias=True)
         self.requires_grad_(False)
 
-    def forward(self, graphs: Graphs) -> Tensor:
+    def forward(self, graphs: ParticleGraphs) -> Tensor:
         """Displacements [T, n, 3]."""
         return self.map(self.features(graphs))
 
     @torch.no_grad()
-    def solve(self, graphs: Graphs, targets: Tensor) -> None:
+    def solve(self, graphs: ParticleGraphs, targets: Tensor) -> None:
         """Least squares, of least norm where features depend on each other.
 
         The map is linear in its weights: its columns are found by setting each to one.

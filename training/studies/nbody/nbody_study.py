@@ -1,274 +1,252 @@
-"""One training of the study: from a few settings to the numbers that are reported."""
+"""N-body: which symmetry learns the motion of particles above a plane or in a field."""
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import asdict, dataclass, replace
-from functools import partial
-from typing import Any
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import replace
+from functools import cached_property, partial
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 import torch
+from matplotlib.figure import Figure
+from pydantic import Field, model_validator
 from torch import Tensor
 
 from sikff.groups import SymmetryGroup
 
-from ..loop import History, Recipe, fit
+from ..loop import Recipe
+from ..samples import Labelled, predict
+from ..study import TEST_SEED, VALID_SEED, Count, Splits, Stage, Study, StudySettings
+from ..study_table import Result, Results, TableLayout, values
 from .bayes_floor import MOST_PARTICLES, bayes_prediction, squared_errors
-from .particle_graphs import Graphs, displacements, graphs_of
-from .particle_models import (
-    KINDS,
-    N_PARAMETERS,
-    Model,
-    Part,
-    build,
-    checked,
-)
+from .nbody_figures import sample_figure, strength_figure
+from .particle_graphs import ParticleGraphs, displacements, graphs_of
+from .particle_models import KINDS, N_PARAMETERS, Model, Part, build, checked
 from .particle_systems import Charged, Springs, Trajectories, simulate
 
-VALID_SEED, TEST_SEED = 10**6, 10**6 + 1  # training seeds are smaller
-AT_ONCE = 500  # trajectories of an evaluation
 OWN_STEPS = 4  # of the training of the own motion, to one of the interactions
-SPRINGS = ("hidden", "given")
-STRENGTH = {"springs": "stiffness", "charged": "field"}  # what breaks the symmetry, and how much
+STRENGTH = {"springs": "stiffness", "charged": "field"}  # setting that breaks the full symmetry
 
 
-@dataclass(frozen=True)
-class Study:
-    """What to train on what.
+class NBodySettings(StudySettings):
+    """What is trained on which trajectories."""
 
-    Attributes:
-        model: name of a kind of model.
-        group: symmetry of the kinds that have none of their own.
-        system: "springs" or "charged", see :mod:`sikff.training.studies.nbody.particle_systems`.
-        stiffness: of the springs to the plane.
-        springs: "hidden" or "given": whether it is told which pairs are joined.
-        height: whether the height above the plane is told, where it is an invariant.
-        field: along the axis, on charged particles.
-        epochs: of each of two trainings, at most: of what a particle does by itself, then of what
-            the others do to it.
-        seed: of the training data, the weights and the order of the data.
-        n_train, n_valid, n_test: numbers of trajectories; the seed does not change the last two.
-        n_particles: in each trajectory.
-        axis: normal of the plane, [3].
-        weights: number of them that the model should about have.
-
-    Raises:
-        ValueError: something unknown, or a number out of its range.
-    """
+    VARIED: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
+        "seed": ("seeds", (0, 1, 2)),
+        "n_train": ("train", (3000,)),
+        "stiffness": ("stiffness", (0.0, 1.0, 5.0, 10.0, 25.0, 50.0, 100.0, 200.0, 1000.0)),
+        "field": ("field", (0.0, 0.5, 1.0, 2.0, 4.0)),
+        "model": (
+            "models",
+            (
+                *("sik:SO(2)", "sik:C_inf_v", "sik:O(3)", "o3-field", "segnn", "tfn", "egnn"),
+                *("mpnn", "linear:SO(2)", "linear:O(3)"),
+            ),
+        ),
+    }
 
     model: str = "sik"
+    """kind of model, such as sik, or sik:O(3) with its group"""
     group: str = "SO(2)"
-    system: str = "springs"
+    """symmetry of the models sik and linear; the others have their own"""
+    system: Literal["springs", "charged"] = "springs"
+    """particles between springs above a plane, or charged particles in a field"""
     stiffness: float = 10.0
-    springs: str = "hidden"
+    """of the springs to the plane"""
+    springs: Literal["hidden", "given"] = "hidden"
+    """whether models see which particles are joined"""
     height: bool = True
+    """the height above the plane as an input, where it is an invariant"""
     field: float = 1.0
-    epochs: int = 200
-    seed: int = 0
-    n_train: int = 3000
-    n_valid: int = 128
-    n_test: int = 2000
-    n_particles: int = 5
+    """along the axis, on charged particles"""
+    epochs: Count = 200
+    """passes over the training trajectories, at most, in each of two stages"""
+    n_train: Annotated[Count, Field(alias="train")] = 3000
+    """training trajectories"""
+    n_valid: Annotated[Count, Field(alias="valid")] = 128
+    """validation trajectories"""
+    n_test: Annotated[Count, Field(alias="test")] = 2000
+    """test trajectories"""
+    n_particles: Annotated[int, Field(ge=2, alias="particles")] = 5
+    """in each trajectory"""
     axis: tuple[float, float, float] = (0.0, 0.0, 1.0)
-    weights: int = N_PARAMETERS
+    """normal of the plane, or direction of the field"""
+    weights: Count = N_PARAMETERS
+    """that a model has, about"""
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="before")
+    @classmethod
+    def _split_group(cls, given: Any) -> Any:
+        name, _, group = str(given.get("model", "")).partition(":")
+        return {**given, "model": name, "group": group} if group else given
+
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
         checked(self.model, self.group, self.axis)
-        for name, known in (
-            ("system", tuple(STRENGTH)),
-            ("springs", SPRINGS),
-        ):
-            if getattr(self, name) not in known:
-                raise ValueError(
-                    f"unknown {name} {getattr(self, name)!r}; expected one of {', '.join(known)}"
-                )
         Springs(self.stiffness), Charged(self.field)
-        if not 0 <= self.seed < VALID_SEED:
-            raise ValueError(f"seed must be at least 0 and below {VALID_SEED}; got {self.seed}")
-        if self.n_particles < 2:
-            raise ValueError(f"expected 2 particles at least; got {self.n_particles}")
-        for name in ("epochs", "n_train", "n_valid", "n_test"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
+        return self
 
     @property
-    def strength(self) -> float:
-        """Stiffness or field: how much the full symmetry is broken."""
-        return float(getattr(self, STRENGTH[self.system]))
+    def strength(self) -> str:
+        """Name of the setting that says how much the full symmetry is broken."""
+        return STRENGTH[self.system]
 
     @property
-    def label(self) -> str:
-        """The model, with its group where that can be chosen."""
-        return self.model if KINDS[self.model].group else f"{self.model} {self.group}"
+    def varied(self) -> tuple[str, ...]:
+        """The fields that a table varies; of stiffness and field, the one that matters."""
+        irrelevant = set(STRENGTH.values()) - {self.strength}
+        return tuple(name for name in self.VARIED if name not in irrelevant)
 
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What came out.
-
-    Attributes:
-        model: the trained model, in float32.
-        histories: of the trainings of the own motion and of the interactions, if there are any.
-        result: what is reported; it can be written as JSON.
-    """
-
-    model: Model
-    histories: list[History]
-    result: dict[str, Any]
-
-
-def trajectories(study: Study, n_trajectories: int, seed: int) -> Trajectories:
+def trajectories(settings: NBodySettings, n_trajectories: int, seed: int) -> Trajectories:
     """Trajectories of the system of a study."""
+    springs = settings.system == "springs"
     return simulate(
-        Springs(study.stiffness) if study.system == "springs" else Charged(study.field),
+        Springs(settings.stiffness) if springs else Charged(settings.field),
         n_trajectories,
-        n_particles=study.n_particles,
-        axis=study.axis,
+        n_particles=settings.n_particles,
+        axis=settings.axis,
         seed=seed,
     )
 
 
-def run(
-    study: Study,
-    recipe: Recipe | None = None,
-    *,
-    device: str = "cpu",
-    progress: bool = False,
-) -> Outcome:
-    """Simulates, trains and tests.
+class NBodyStudy(Study[NBodySettings, ParticleGraphs, Model]):
+    """Predicts where particles will be; the metric is the mean squared error."""
 
-    Args:
-        study: what to train on what.
-        recipe: how to train; its epochs are those of the study.
-        device: where to train.
-        progress: whether to show a bar.
+    SETTINGS = NBodySettings
+    RECIPE = Recipe()
+    PORTION = 500
+    METRIC = "mse"
+    SYMMETRY = "equivariance"
 
-    Raises:
-        ValueError: settings that cannot be used.
-    """
-    recipe = Recipe(**{**asdict(recipe or Recipe()), "epochs": study.epochs})
-    train, valid, test = (
-        trajectories(study, n, seed)
-        for n, seed in (
-            (study.n_train, study.seed),
-            (study.n_valid, VALID_SEED),
-            (study.n_test, TEST_SEED),
+    @property
+    def label(self) -> str:
+        """The model, with its group where that can be chosen."""
+        settings = self.settings
+        own = KINDS[settings.model].group
+        return settings.model if own else f"{settings.model} {settings.group}"
+
+    @property
+    def file_name(self) -> str:
+        settings = self.settings
+        system = settings.springs if settings.system == "springs" else settings.system
+        strength = f"{settings.strength}{getattr(settings, settings.strength):g}"
+        model = self.label.translate(str.maketrans(" ", "_", "()"))
+        return f"{system}_{strength}_{model}_n{settings.n_train}_seed{settings.seed}"
+
+    @property
+    def data_group(self) -> SymmetryGroup:
+        return SymmetryGroup("SO(2)", axis=self.settings.axis)
+
+    def identity(self) -> Result:
+        """The settings without the group, which is in the file name where it matters."""
+        return self.settings.model_dump(mode="json", exclude={"group"})
+
+    @cached_property
+    def _hidden(self) -> bool:
+        return self.settings.system == "springs" and self.settings.springs == "hidden"
+
+    @cached_property
+    def _test(self) -> Trajectories:
+        return trajectories(self.settings, self.settings.n_test, TEST_SEED)
+
+    def load(self) -> Splits[ParticleGraphs]:
+        train, valid = (
+            trajectories(self.settings, n, seed)
+            for n, seed in (
+                (self.settings.n_train, self.settings.seed),
+                (self.settings.n_valid, VALID_SEED),
+            )
         )
-    )
-    model = build(
-        study.model,
-        study.group,
-        axis=study.axis,
-        height=study.height and study.system == "springs",  # charges feel no plane
-        n_parameters=study.weights,
-        seed=study.seed,
-    ).double()
-    hidden = study.system == "springs" and study.springs == "hidden"
-    sets = [(graphs_of(t, hidden=hidden), displacements(t)) for t in (train, valid, test)]
-    model.start(*sets[0])
-    model.to(device, torch.float32)
-    (x, y), on_valid, on_test = (
-        (graphs.to(device, torch.float32), target.to(device, torch.float32))
-        for graphs, target in sets
-    )
-    histories = train_parts(
-        model,
-        (x, y),
-        on_valid,
-        recipe,
-        study.seed,
-        f"{study.label}, {STRENGTH[study.system]} {study.strength:g}" if progress else None,
-    )
-    group, error = equivariance_error(model, on_test[0])
-    result = {
-        **asdict(study),
-        "group": str(model.group),
-        "label": study.label,
-        "test_mse": mean_squared_error(model, *on_test),
-        "valid_mse": mean_squared_error(model, *on_valid),
-        "floor": floor(test) if hidden and study.n_particles <= MOST_PARTICLES else None,
-        "n_parameters": model.n_parameters,
-        "seconds": sum(history.seconds for history in histories),
-        "equivariance_error": error,
-        "equivariance_group": group,
-    }
-    return Outcome(model, histories, result)
+        return self._labelled(train), self._labelled(valid), self._labelled(self._test)
+
+    def _labelled(self, drawn: Trajectories) -> Labelled[ParticleGraphs]:
+        return Labelled(graphs_of(drawn, hidden=self._hidden), displacements(drawn))
+
+    def build(self, train: Labelled[ParticleGraphs]) -> Model:
+        settings = self.settings
+        model = build(
+            settings.model,
+            settings.group,
+            axis=settings.axis,
+            height=settings.height and settings.system == "springs",  # charges feel no plane
+            n_parameters=settings.weights,
+            seed=settings.seed,
+        ).double()
+        model.start(train.inputs, train.labels)
+        return model
+
+    def stages(
+        self, model: Model, train: Labelled[ParticleGraphs], recipe: Recipe
+    ) -> Iterator[Stage[Model, ParticleGraphs]]:
+        """First what each particle does by itself, then what the others do to it."""
+        if model.own is None or model.network is None:
+            return
+        # A trajectory has many particles that move by themselves: a few make a batch.
+        few = replace(recipe, batch_size=math.ceil(recipe.batch_size / OWN_STEPS))
+        for part, function, chosen in (
+            (model.own, Model.alone, few),
+            (model.network, Model.__call__, recipe),
+        ):
+            yield _stage(model, part, function, train, chosen, self.PORTION)
+
+    def loss(self, predictions: Tensor, labels: Tensor) -> Tensor:
+        return (predictions - labels).square().mean()
+
+    def metric(self, predictions: Tensor, labels: Tensor) -> float:
+        return float(self.loss(predictions, labels))
+
+    def facts(self, train: Labelled[ParticleGraphs], test: Labelled[ParticleGraphs]) -> Result:
+        """The group of the model, and the error of the Bayes prediction from the visible state."""
+        settings = self.settings
+        floor = None
+        if self._hidden and settings.n_particles <= MOST_PARTICLES:
+            floor = float(squared_errors(self._test, bayes_prediction(self._test)).mean())
+        _, group = checked(settings.model, settings.group, settings.axis)
+        return {"group": str(group), "floor": floor}
+
+    def rotated(self, inputs: ParticleGraphs, matrix: Tensor) -> ParticleGraphs:
+        """The particles under a matrix, and the axis with them where it is an input."""
+        return inputs.rotated(matrix, with_axis=KINDS[self.settings.model].field)
+
+    def layout(self) -> TableLayout:
+        strength = self.settings.strength
+        return TableLayout(
+            measure="test_mse",
+            row=("model", "label"),
+            fact=("weights", "n_parameters"),
+            columns=(strength, "n_train"),
+            title=lambda k, n_train: f"{strength} {k:g}, {n_train} trajectories",
+            formats=(".2e", ".0e", ""),
+            reference=("smooth Bayes floor", "floor"),
+            order={"model": tuple(KINDS)},
+        )
+
+    def figures(self, results: Results) -> dict[str, Figure]:
+        strength = self.settings.strength
+        figures = {strength: strength_figure(results, strength)}
+        if len(values(results, "n_train")) > 1:
+            figures["samples"] = sample_figure(results, strength)
+        return figures
 
 
-def train_parts(
+def _stage(
     model: Model,
-    train: tuple[Graphs, Tensor],
-    valid: tuple[Graphs, Tensor],
+    part: Part,
+    function: Callable[[Model, ParticleGraphs], Tensor],
+    train: Labelled[ParticleGraphs],
     recipe: Recipe,
-    seed: int,
-    progress: str | None,
-) -> list[History]:
-    """First what each particle does by itself, then what the others do to it."""
-    if model.own is None or model.network is None:
-        return []
-    x, y = train
+    portion: int,
+) -> Stage[Model, ParticleGraphs]:
+    """Trains one part of a model, in units of what the parts before leave to it."""
+    left = train.labels - predict(partial(function, model), train.inputs, portion)
+    with torch.no_grad():
+        part.scale.copy_(left.square().mean().sqrt())
+    model.requires_grad_(False)
+    part.requires_grad_(True)
 
-    def learn(part: Part, predict: Callable[[Model, Graphs], Tensor], recipe: Recipe) -> History:
-        with torch.no_grad():
-            left = y - torch.cat([predict(model, x.select(s)) for s in _portions(y)])
-            part.scale.copy_(left.square().mean().sqrt())
+    def loss(predictions: Tensor, labels: Tensor) -> Tensor:
+        return ((predictions - labels) / part.scale).square().mean()
 
-        def loss(model: Model, samples: Tensor) -> Tensor:
-            samples = samples.to(y.device)
-            error = (predict(model, x.select(samples)) - y[samples]) / part.scale
-            return error.square().mean()
-
-        def validate(model: Model) -> float:
-            return mean_squared_error(partial(predict, model), *valid)
-
-        model.requires_grad_(False)
-        part.requires_grad_(True)
-        return fit(model, len(x), loss, validate, recipe, seed=seed, progress=progress)
-
-    # A trajectory has many particles that move by themselves: a few make a batch.
-    by_itself = replace(recipe, batch_size=math.ceil(recipe.batch_size / OWN_STEPS))
-    return [
-        learn(model.own, Model.alone, by_itself),
-        learn(model.network, Model.__call__, recipe),
-    ]
-
-
-@torch.no_grad()
-def mean_squared_error(model: Callable[[Graphs], Tensor], graphs: Graphs, target: Tensor) -> float:
-    """Of displacements [T, n, 3], over trajectories, particles and components."""
-    total = 0.0
-    for samples in _portions(target):
-        error = model(graphs.select(samples)) - target[samples]
-        total += float(error.square().sum())
-    return total / target.numel()
-
-
-@torch.no_grad()
-def equivariance_error(
-    model: Model, graphs: Graphs, n_systems: int = 32, n_elements: int = 8
-) -> tuple[str, float]:
-    """The group looked at, and max |f(g x) - g f(x)| / max |f(x)| over some of the systems.
-
-    Looked at is the group of the model; if that is trivial, the SO(2) of the data.
-    """
-    group = model.group
-    if group.order == 1:
-        group = SymmetryGroup("SO(2)", axis=graphs.axis.tolist())
-    graphs = graphs.select(torch.arange(min(n_systems, len(graphs)), device=graphs.axis.device))
-    expected = model(graphs)
-    worst = 0.0
-    for g in group.sample(n_elements, seed=0).to(expected):
-        found = model(graphs.turned(g, with_axis=model.field))
-        worst = max(worst, float((found - expected @ g.T).abs().max()))
-    return str(group), worst / float(expected.abs().max())
-
-
-def floor(trajectories: Trajectories) -> float:
-    """Mean squared error of the Bayes prediction from the visible state."""
-    return float(squared_errors(trajectories, bayes_prediction(trajectories)).mean())
-
-
-def _portions(target: Tensor) -> tuple[Tensor, ...]:
-    """The numbers of the trajectories of targets [T, n, 3], so many at a time."""
-    return torch.arange(len(target), device=target.device).split(AT_ONCE)
+    return Stage(function, loss, recipe)

@@ -21,7 +21,7 @@ from sikff.atomic_write import complete
 from sikff.groups.group import unit_vector
 
 from ...data.structures import Frames
-from .particle_graphs import MEAN_SPRING, Graphs
+from .particle_graphs import MEAN_SPRING, ParticleGraphs
 from .particle_systems import Trajectories
 
 COLUMNS = {"velocities": (3,), "displacements": (3,), "lengths": (), "initial_charges": ()}
@@ -61,7 +61,7 @@ def holds_particles(frames: Frames) -> bool:
 
 def particles(
     frames: Frames, axis: tuple[float, float, float] | np.ndarray = (0.0, 0.0, 1.0)
-) -> tuple[Graphs, Tensor]:
+) -> tuple[ParticleGraphs, Tensor]:
     """The systems and their displacements [T, n, 3], in float64.
 
     Args:
@@ -80,7 +80,7 @@ def particles(
     if any("springs" in atoms.arrays for atoms in frames.atoms):
         springs = _column(frames, "springs", (n,))
     positions = torch.from_numpy(np.stack([atoms.positions for atoms in frames.atoms]))
-    graphs = Graphs(
+    graphs = ParticleGraphs(
         positions,
         columns["velocities"],
         torch.stack([columns["lengths"], columns["initial_charges"]], dim=-1),

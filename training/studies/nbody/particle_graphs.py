@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -11,6 +11,7 @@ from torch import Tensor
 
 from sikff.nn import NeighbourLayout, neighbour_layout
 
+from ..samples import Samples
 from .particle_systems import Charged, Trajectories
 
 MEAN_SPRING = 0.5  # half of the pairs are joined
@@ -36,7 +37,7 @@ class Pairs(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class Graphs:
+class ParticleGraphs(Samples):
     """T systems of n particles in which every particle sees every other.
 
     Attributes:
@@ -48,14 +49,14 @@ class Graphs:
         axis: unit vector, [3].
     """
 
+    SHARED = ("axis",)
+    VECTORS = ("positions", "velocities")
+
     positions: Tensor
     velocities: Tensor
     scalars: Tensor
     springs: Tensor
     axis: Tensor
-
-    def __len__(self) -> int:
-        return len(self.positions)
 
     @property
     def heights(self) -> Tensor:
@@ -78,31 +79,10 @@ class Graphs:
             v.index_select(0, j) - v.index_select(0, i),
         )
 
-    def select(self, samples: Tensor) -> Graphs:
-        """The systems with these numbers."""
-        return Graphs(
-            self.positions.index_select(0, samples),
-            self.velocities.index_select(0, samples),
-            self.scalars.index_select(0, samples),
-            self.springs.index_select(0, samples),
-            self.axis,
-        )
-
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Graphs:
-        """The same elsewhere, or in another precision."""
-        fields = (self.positions, self.velocities, self.scalars, self.springs, self.axis)
-        return Graphs(*(field.to(device, dtype) for field in fields))
-
-    def turned(self, matrix: Tensor, *, with_axis: bool) -> Graphs:
-        """Everything turned by an orthogonal matrix [3, 3]: the plane too, if `with_axis`."""
-        turn = matrix.to(self.positions).T
-        return Graphs(
-            self.positions @ turn,
-            self.velocities @ turn,
-            self.scalars,
-            self.springs,
-            self.axis @ turn if with_axis else self.axis,
-        )
+    def rotated(self, matrix: Tensor, *, with_axis: bool = False) -> ParticleGraphs:
+        """The systems under an orthogonal matrix [3, 3]; the plane too, if `with_axis`."""
+        graphs = super().rotated(matrix)
+        return replace(graphs, axis=self.axis @ matrix.to(self.axis).T) if with_axis else graphs
 
 
 @lru_cache(maxsize=16)
@@ -115,7 +95,7 @@ def _pairs(n_systems: int, n: int, device: torch.device, dtype: torch.dtype) -> 
     return Pairs(edge_index, entries, neighbour_layout(edge_index, n_systems * n, dtype))
 
 
-def graphs_of(trajectories: Trajectories, *, hidden: bool) -> Graphs:
+def graphs_of(trajectories: Trajectories, *, hidden: bool) -> ParticleGraphs:
     """The first frame, in float64.
 
     Args:
@@ -131,7 +111,7 @@ def graphs_of(trajectories: Trajectories, *, hidden: bool) -> Graphs:
     elif hidden:
         springs = MEAN_SPRING * others.expand_as(springs)
     scalars = torch.stack([torch.from_numpy(attributes.lengths), charges], dim=-1)
-    return Graphs(
+    return ParticleGraphs(
         torch.from_numpy(trajectories.positions),
         torch.from_numpy(trajectories.velocities),
         scalars,

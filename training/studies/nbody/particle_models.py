@@ -19,11 +19,12 @@ from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.groups.aliasing import same_invariants
 
+from ..model_size import closest_width, count_weights
 from .kernel_network import KernelNetwork
 from .linear_motion import Features, LinearMotion
 from .message_passing import EGNN, MessagePassing
 from .own_motion import OwnMotion
-from .particle_graphs import Graphs
+from .particle_graphs import ParticleGraphs
 from .steerable_rivals import SEGNN, TFN
 
 N_PARAMETERS = 60_000
@@ -86,13 +87,8 @@ class Model(nn.Module):
             self.own = Part(OwnMotion(self.itself.out_type, nodes, vector))
             self.network = Part(kind.network(nodes, edges, width))
 
-    @property
-    def n_parameters(self) -> int:
-        """Number of weights, those of the linear map included."""
-        return sum(weight.numel() for weight in self.parameters())
-
     @torch.no_grad()
-    def start(self, graphs: Graphs, displacements: Tensor) -> None:
+    def start(self, graphs: ParticleGraphs, displacements: Tensor) -> None:
         """Solves the linear map and takes the scales of the inputs.
 
         To be called in float64.
@@ -107,11 +103,11 @@ class Model(nn.Module):
             self.nodes.measure(self.linear.features(graphs).flatten(0, 1))
             self.edges.measure(self._known_of_pairs(graphs)[1])
 
-    def alone(self, graphs: Graphs) -> Tensor:
+    def alone(self, graphs: ParticleGraphs) -> Tensor:
         """Displacements [T, n, 3] without the interactions that are not linear."""
         return self._alone(graphs, self.linear.features(graphs))
 
-    def forward(self, graphs: Graphs) -> Tensor:
+    def forward(self, graphs: ParticleGraphs) -> Tensor:
         """Displacements [T, n, 3]."""
         known = self.linear.features(graphs)
         alone = self._alone(graphs, known)
@@ -122,13 +118,13 @@ class Model(nn.Module):
         rest = self.network(nodes, self.edges(edges), vectors, graphs.pairs)
         return alone + rest.view_as(alone)
 
-    def _alone(self, graphs: Graphs, known: Tensor) -> Tensor:
+    def _alone(self, graphs: ParticleGraphs, known: Tensor) -> Tensor:
         linear = self.linear.map(known)
         if self.own is None:
             return linear
         return linear + self.own(self.selves.scaled(self.itself(graphs)), self.nodes.scaled(known))
 
-    def _known_of_pairs(self, graphs: Graphs) -> tuple[Tensor, Tensor]:
+    def _known_of_pairs(self, graphs: ParticleGraphs) -> tuple[Tensor, Tensor]:
         """Relative positions [E, 3], and with velocities and springs all that is known [E, b]."""
         x, v = graphs.differences
         springs = graphs.springs.flatten()[graphs.pairs.entries].unsqueeze(-1)
@@ -221,9 +217,9 @@ def build(
     with torch.random.fork_rng([]):
         width = 1
         if kind.network is not None:
-            sizes = [of_width(width).n_parameters for width in PROBED]
+            sizes = [count_weights(of_width(width)) for width in PROBED]
             quadratic = np.polynomial.Polynomial.fit(PROBED, sizes, 2)
-            width = int(np.abs(quadratic(np.array(WIDTHS)) - n_parameters).argmin()) + WIDTHS[0]
+            width = closest_width(n_parameters, WIDTHS, quadratic)
         torch.manual_seed(seed)
         return of_width(width)
 

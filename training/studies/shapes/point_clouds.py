@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +12,7 @@ from torch import Tensor
 
 from sikff.groups.names import rotation
 
+from ..samples import Labelled, Samples
 from .mesh import Array, Mesh, read_off, sample_surface
 from .shape_classes import CLASSES, Z
 
@@ -20,49 +20,34 @@ NOISE = 0.02  # of the points of procedural shapes; all clouds have a radius of 
 
 
 @dataclass(frozen=True, eq=False)
-class Clouds:
+class Clouds(Samples):
     """N clouds of n points, in random order, around the origin; the farthest at distance 1.
 
     Attributes:
         points: [N, n, 3].
         normals: [N, n, 3].
-        labels: numbers of their classes, [N].
-        names: of the classes.
     """
+
+    VECTORS = ("points", "normals")
 
     points: Tensor
     normals: Tensor
-    labels: Tensor
+
+
+@dataclass(frozen=True, eq=False)
+class Shapes:
+    """Clouds of several classes.
+
+    Attributes:
+        clouds: N of them, labelled with the numbers of their classes.
+        names: of the classes.
+    """
+
+    clouds: Labelled[Clouds]
     names: tuple[str, ...]
 
-    def __len__(self) -> int:
-        return len(self.labels)
 
-    def select(self, samples: Tensor) -> Clouds:
-        """The clouds with these numbers."""
-        return Clouds(
-            self.points.index_select(0, samples),
-            self.normals.index_select(0, samples),
-            self.labels.index_select(0, samples),
-            self.names,
-        )
-
-    def to(self, device: torch.device | str, dtype: torch.dtype) -> Clouds:
-        """The same elsewhere, or in another precision."""
-        return Clouds(
-            self.points.to(device, dtype),
-            self.normals.to(device, dtype),
-            self.labels.to(device),
-            self.names,
-        )
-
-    def turned(self, matrix: Tensor) -> Clouds:
-        """Every cloud under an orthogonal matrix [3, 3]."""
-        turn = matrix.to(self.points).T
-        return Clouds(self.points @ turn, self.normals @ turn, self.labels, self.names)
-
-
-def stand_in(n_per_class: int, n_points: int, seed: int) -> Clouds:
+def stand_in(n_per_class: int, n_points: int, seed: int) -> Shapes:
     """Procedural shapes, each turned about z by a random angle; float64.
 
     Args:
@@ -76,13 +61,10 @@ def stand_in(n_per_class: int, n_points: int, seed: int) -> Clouds:
     return _join(pairs, labels, [each.name for each in CLASSES])
 
 
-@lru_cache(maxsize=4)
 def read_folder(
     folder: str, split: str, n_points: int, seed: int, most_per_class: int | None = None
-) -> Clouds:
+) -> Shapes:
     """Shapes from FOLDER/CLASS/SPLIT/*.off, each turned about z by a random angle; float64.
-
-    The last answers are kept, as sampling thousands of files takes minutes.
 
     Args:
         folder: that of ModelNet-40, aligned, or one like it.
@@ -113,24 +95,25 @@ def read_folder(
     return _join(pairs, labels, found)
 
 
-def split_clouds(clouds: Clouds, n_per_class: int) -> tuple[Clouds, Clouds]:
+def split_shapes(shapes: Shapes, n_per_class: int) -> tuple[Labelled[Clouds], Labelled[Clouds]]:
     """All but the last clouds of each class, and these.
 
     Raises:
         ValueError: a class has no more than these.
     """
     last = []
-    for label, name in enumerate(clouds.names):
-        here = (clouds.labels == label).nonzero().squeeze(1)
+    for label, name in enumerate(shapes.names):
+        here = (shapes.clouds.labels == label).nonzero().squeeze(1)
         if len(here) <= n_per_class:
             raise ValueError(
                 f"class {name!r} has {len(here)} clouds; expected more than the {n_per_class} "
                 "that are set apart for validation"
             )
         last.append(here[len(here) - n_per_class :])
-    held = torch.zeros(len(clouds), dtype=torch.bool)
+    held = torch.zeros(len(shapes.clouds), dtype=torch.bool)
     held[torch.cat(last)] = True
-    return clouds.select((~held).nonzero().squeeze(1)), clouds.select(held.nonzero().squeeze(1))
+    rest, last_ones = (chosen.nonzero().squeeze(1) for chosen in (~held, held))
+    return shapes.clouds.select(rest), shapes.clouds.select(last_ones)
 
 
 def _cloud(
@@ -144,6 +127,6 @@ def _cloud(
     return points @ turn, normals @ turn
 
 
-def _join(pairs: list[tuple[Array, Array]], labels: Iterable[int], names: Iterable[str]) -> Clouds:
+def _join(pairs: list[tuple[Array, Array]], labels: Iterable[int], names: Iterable[str]) -> Shapes:
     points, normals = (torch.from_numpy(np.stack(part)) for part in zip(*pairs, strict=True))
-    return Clouds(points, normals, torch.tensor(list(labels)), tuple(names))
+    return Shapes(Labelled(Clouds(points, normals), torch.tensor(list(labels))), tuple(names))

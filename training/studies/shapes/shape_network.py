@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections.abc import Sequence
 from typing import Any
 
@@ -14,7 +13,9 @@ from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, Linear, RMSNorm, SquaredNorms, neighbour_layout
 
 from ..escnn_kernel import AnalyticConvolution
+from ..model_size import closest_width, count_weights
 from ..residual_convolution import ResidualConvolution
+from .point_clouds import Clouds
 
 KERNELS: dict[str, dict[str, Any]] = {  # options of the convolutions; the neighbours are within 1
     "implicit": {"layers": 2, "hidden_fields": 8, "sigma": 0.5},
@@ -66,13 +67,9 @@ class ShapeNetwork(nn.Module):
         self.norms = SquaredNorms(fields)
         self.classifier = MLP([fields.n_fields, HIDDEN_WIDTH, n_classes])
 
-    @property
-    def n_parameters(self) -> int:
-        """Number of weights."""
-        return sum(weight.numel() for weight in self.parameters())
-
-    def forward(self, points: Tensor, normals: Tensor) -> Tensor:
-        """Points and normals of B clouds, [B, n, 3] each -> scores [B, n_classes]."""
+    def forward(self, clouds: Clouds) -> Tensor:
+        """B clouds of n points -> scores [B, n_classes]."""
+        points, normals = clouds.points, clouds.normals
         if self.training:
             order = torch.rand(points.shape[:2], device=points.device).argsort(dim=1).unsqueeze(-1)
             points, normals = (x.take_along_dim(order, dim=1) for x in (points, normals))
@@ -157,14 +154,7 @@ def build(
             width=width,
         )
 
-    def size(width: float) -> int:
-        return of_width(width).n_parameters
-
     with torch.random.fork_rng([]):
-        above = bisect_left(WIDTHS, n_parameters, key=size, hi=len(WIDTHS) - 1)
-        width = min(
-            WIDTHS[max(0, above - 1) : above + 1],
-            key=lambda width: abs(size(width) - n_parameters),
-        )
+        width = closest_width(n_parameters, WIDTHS, lambda width: count_weights(of_width(width)))
         torch.manual_seed(seed)
         return of_width(width)

@@ -1,230 +1,208 @@
-"""One training of the study: from a few settings to the numbers that are reported."""
+"""Shapes that stand upright: which symmetry tells them apart."""
 
 from __future__ import annotations
 
-from copy import deepcopy
-from dataclasses import asdict, dataclass
-from typing import Any
+from collections.abc import Callable, Mapping
+from functools import cached_property, lru_cache
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-import torch
+import numpy as np
+from matplotlib.figure import Figure
+from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from sikff.groups import SymmetryGroup
 
+from ...evaluation.plots import BLUE, GREY, ORANGE, new_figure
 from ..escnn_kernel import escnn_space
-from ..loop import History, Recipe, fit
-from .point_clouds import Clouds, read_folder, split_clouds, stand_in
-from .shape_classes import Z, bound
-from .shape_network import (
-    KERNELS,
-    MAX_FREQUENCY,
-    ShapeNetwork,
-    build,
-    spacings_of,
+from ..loop import Recipe
+from ..samples import Labelled
+from ..study import TEST_SEED, VALID_SEED, Count, Splits, Study, StudySettings
+from ..study_table import Result, Results, TableLayout, values
+from .point_clouds import Clouds, Shapes, read_folder, split_shapes, stand_in
+from .shape_classes import bound
+from .shape_network import KERNELS, MAX_FREQUENCY, ShapeNetwork, build, spacings_of
+
+GROUPS = (
+    *("SO(2)", "C_inf_v", "D_inf", "C_inf_h", "D_inf_h"),
+    *("SO(3)", "O(3)", "Cs", "Ci", "C1"),
 )
-
-VALID_SEED, TEST_SEED = 10**6, 10**6 + 1  # training seeds are smaller
-AT_ONCE = 64  # clouds of an evaluation
-RECIPE = Recipe(batch_size=32, learning_rate=0.05)
+COLOURS = {"implicit": BLUE, "analytic": ORANGE, "escnn": "#3f8f5f"}
 
 
-@dataclass(frozen=True)
-class Study:
-    """What to train on what.
+class ShapesSettings(StudySettings):
+    """What is trained on which shapes."""
 
-    Attributes:
-        group: symmetry of the network, about z.
-        kernel: "implicit"; "analytic": one layer, the classical basis x weights; "escnn": the basis
-            that escnn derives.
-        data: folder of ModelNet-40 or one like it; None: procedural shapes.
-        n_train, n_valid, n_test: clouds of each class; of a folder, at most.
-        n_points: of each cloud.
-        n_neighbours: points that a point gathers from in a convolution, itself included.
-        layers: convolutions; each halves the number of points.
-        epochs: of the training.
-        weights: number of them that the network should about have.
-        seed: of the training clouds, the weights and the order of the clouds.
-
-    Raises:
-        ValueError: something unknown, a number out of its range, or escnn's kernel without escnn.
-    """
+    VARIED: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
+        "seed": ("seeds", (0, 1, 2)),
+        "kernel": ("kernels", ("implicit", "analytic")),
+        "group": ("groups", GROUPS),
+    }
 
     group: str = "SO(2)"
-    kernel: str = "implicit"
+    """symmetry of the network, about z"""
+    kernel: Literal["implicit", "analytic", "escnn"] = "implicit"
+    """of two layers, of one, or escnn's (extra escnn)"""
     data: str | None = None
-    n_train: int = 40
-    n_valid: int = 10
-    n_test: int = 40
-    n_points: int = 96
-    n_neighbours: int = 16
-    layers: int = 3
-    epochs: int = 30
-    weights: int = 20_000
-    seed: int = 0
+    """folder of ModelNet-40, aligned: CLASS/train/*.off and CLASS/test/*.off (default: procedural
+    shapes)"""
+    n_train: Annotated[Count, Field(alias="train")] = 40
+    """training clouds of each class, of a folder at most"""
+    n_valid: Annotated[Count, Field(alias="valid")] = 10
+    """validation clouds of each class"""
+    n_test: Annotated[Count, Field(alias="test")] = 40
+    """test clouds of each class, of a folder at most"""
+    n_points: Annotated[Count, Field(alias="points")] = 96
+    """of each cloud"""
+    n_neighbours: Annotated[Count, Field(alias="neighbours")] = 16
+    """points that a point gathers from, itself included"""
+    layers: Count = 3
+    """convolutions, of which each halves the points"""
+    weights: Count = 20_000
+    """that a network has, about"""
 
-    def __post_init__(self) -> None:
+    @model_validator(mode="after")
+    def _usable(self) -> Self:
         group = SymmetryGroup(self.group)
-        if self.kernel not in KERNELS:
-            raise ValueError(
-                f"unknown kernel {self.kernel!r}; expected one of {', '.join(KERNELS)}"
-            )
         if self.kernel == "escnn":
             escnn_space(group, MAX_FREQUENCY)
-        if not 0 <= self.seed < VALID_SEED:
-            raise ValueError(f"seed must be at least 0 and below {VALID_SEED}; got {self.seed}")
-        for name in ("n_train", "n_valid", "n_test", "n_neighbours", "layers", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more; got {getattr(self, name)}")
-        fewest = 2 ** (self.layers - 1) * max(self.n_neighbours, 2)
+        last = max(self.n_neighbours, 2)
+        fewest = 2 ** (self.layers - 1) * last
         if self.n_points < fewest:
             raise ValueError(
                 f"each of the {self.layers} convolutions halves the points, and the last one still "
-                f"needs {max(self.n_neighbours, 2)}: expected at least {fewest} points; "
-                f"got {self.n_points}"
+                f"needs {last}: expected at least {fewest} points; got {self.n_points}"
             )
+        return self
 
-    @property
-    def symmetry(self) -> str:
-        """The group by its canonical name."""
-        return str(SymmetryGroup(self.group))
+
+class ShapesStudy(Study[ShapesSettings, Clouds, ShapeNetwork]):
+    """Classifies clouds of points; the metric is the fraction of correct answers.
+
+    Attributes:
+        source: reads a folder of shapes, and caches what it has read.
+    """
+
+    SETTINGS = ShapesSettings
+    RECIPE = Recipe(batch_size=32, learning_rate=0.05)
+    PORTION = 64
+    METRIC = "accuracy"
+
+    source: Callable[..., Shapes]
+
+    @classmethod
+    def open(cls, settings: ShapesSettings) -> Callable[..., Shapes]:
+        return lru_cache(maxsize=4)(read_folder)  # sampling thousands of files takes minutes
+
+    @cached_property
+    def group(self) -> SymmetryGroup:
+        """The symmetry of the network."""
+        return SymmetryGroup(self.settings.group)
 
     @property
     def label(self) -> str:
-        """The group and the kernel."""
-        return f"{self.symmetry} {self.kernel}"
+        return f"{self.group} {self.settings.kernel}"
 
+    @property
+    def file_name(self) -> str:
+        label = self.label.translate(str.maketrans(" ", "_", "(),"))
+        return f"{label}_seed{self.settings.seed}"
 
-@dataclass(frozen=True, eq=False)
-class Outcome:
-    """What came out.
+    @property
+    def data_group(self) -> SymmetryGroup:
+        return SymmetryGroup("SO(2)")
 
-    Attributes:
-        model: the trained network, in float32.
-        history: of the training.
-        result: what is reported; it can be written as JSON.
-    """
+    def identity(self) -> Result:
+        """The settings, with the canonical name of the group."""
+        return {**super().identity(), "group": str(self.group)}
 
-    model: ShapeNetwork
-    history: History
-    result: dict[str, Any]
-
-
-def run(
-    study: Study,
-    recipe: Recipe = RECIPE,
-    *,
-    device: str = "cpu",
-    progress: bool = False,
-) -> Outcome:
-    """Makes or reads the clouds, trains and tests.
-
-    Args:
-        study: what to train on what.
-        recipe: how to train; its epochs are those of the study.
-        device: where to train.
-        progress: whether to show a bar.
-
-    Raises:
-        OSError: the data cannot be read.
-        ValueError: settings or data that cannot be used.
-    """
-    recipe = Recipe(**{**asdict(recipe), "epochs": study.epochs})
-    train, valid, test = (each.to(device, torch.float32) for each in clouds_of(study))
-    model = build(
-        SymmetryGroup(study.group),
-        len(train.names),
-        spacings=spacings_of(train.points[:AT_ONCE], study.layers, study.n_neighbours),
-        n_neighbours=study.n_neighbours,
-        kernel=study.kernel,
-        n_parameters=study.weights,
-        seed=study.seed,
-    ).to(device)
-
-    def loss(model: ShapeNetwork, samples: Tensor) -> Tensor:
-        chosen = train.select(samples.to(device))
-        return F.cross_entropy(model(chosen.points, chosen.normals), chosen.labels)
-
-    def validate(model: ShapeNetwork) -> float:
-        return float(F.cross_entropy(scores(model, valid), valid.labels))
-
-    history = fit(
-        model,
-        len(train),
-        loss,
-        validate,
-        recipe,
-        seed=study.seed,
-        progress=study.label if progress else None,
-    )
-    model.eval()
-    group, error = invariance_error(model, test)
-    result = {
-        **asdict(study),
-        "group": study.symmetry,
-        "label": study.label,
-        "test_accuracy": accuracy(model, test),
-        "valid_accuracy": accuracy(model, valid),
-        "bound": bound(model.group) if study.data is None else None,
-        "n_classes": len(train.names),
-        "n_parameters": model.n_parameters,
-        "seconds": history.seconds,
-        "invariance_error": error,
-        "invariance_group": group,
-    }
-    return Outcome(model, history, result)
-
-
-def clouds_of(study: Study) -> tuple[Clouds, Clouds, Clouds]:
-    """For training, validation and test; in float64."""
-    if study.data is None:
-        train, valid, test = (
-            stand_in(n, study.n_points, seed)
-            for n, seed in (
-                (study.n_train, study.seed),
-                (study.n_valid, VALID_SEED),
-                (study.n_test, TEST_SEED),
+    @cached_property
+    def _shapes(self) -> tuple[Labelled[Clouds], Labelled[Clouds], Labelled[Clouds], int]:
+        """Clouds for training, validation and test, and the number of classes."""
+        settings = self.settings
+        if settings.data is None:
+            train, valid, test = (
+                stand_in(n, settings.n_points, seed)
+                for n, seed in (
+                    (settings.n_train, settings.seed),
+                    (settings.n_valid, VALID_SEED),
+                    (settings.n_test, TEST_SEED),
+                )
             )
+            return train.clouds, valid.clouds, test.clouds, len(train.names)
+        both = settings.n_train + settings.n_valid
+        known = self.source(settings.data, "train", settings.n_points, settings.seed, both)
+        test = self.source(settings.data, "test", settings.n_points, TEST_SEED, settings.n_test)
+        if known.names != test.names:
+            missing = ", ".join(sorted(set(known.names) ^ set(test.names)))
+            raise ValueError(f"{settings.data!r} has train or test, but not both, of {missing}")
+        return *split_shapes(known, settings.n_valid), test.clouds, len(test.names)
+
+    def load(self) -> Splits[Clouds]:
+        return self._shapes[:3]
+
+    def build(self, train: Labelled[Clouds]) -> ShapeNetwork:
+        settings = self.settings
+        points = train.inputs.points[: self.PORTION].float()
+        return build(
+            self.group,
+            self._shapes[3],
+            spacings=spacings_of(points, settings.layers, settings.n_neighbours),
+            n_neighbours=settings.n_neighbours,
+            kernel=settings.kernel,
+            n_parameters=settings.weights,
+            seed=settings.seed,
         )
-        return train, valid, test
-    both = study.n_train + study.n_valid
-    known = read_folder(study.data, "train", study.n_points, study.seed, both)
-    test = read_folder(study.data, "test", study.n_points, TEST_SEED, study.n_test)
-    if known.names != test.names:
-        missing = sorted(set(known.names) ^ set(test.names))
-        raise ValueError(f"{study.data!r} has train or test, but not both, of {', '.join(missing)}")
-    return *split_clouds(known, study.n_valid), test
 
+    def loss(self, predictions: Tensor, labels: Tensor) -> Tensor:
+        return F.cross_entropy(predictions, labels)
 
-@torch.no_grad()
-def scores(model: ShapeNetwork, clouds: Clouds) -> Tensor:
-    """Scores of classes, [N, C], some clouds at a time."""
-    parts = zip(clouds.points.split(AT_ONCE), clouds.normals.split(AT_ONCE), strict=True)
-    return torch.cat([model(points, normals) for points, normals in parts])
+    def metric(self, predictions: Tensor, labels: Tensor) -> float:
+        return float((predictions.argmax(dim=1) == labels).double().mean())
 
+    def facts(self, train: Labelled[Clouds], test: Labelled[Clouds]) -> Result:
+        """The number of classes, and the best accuracy of a model with this symmetry."""
+        best = bound(self.group) if self.settings.data is None else None
+        return {"bound": best, "n_classes": self._shapes[3]}
 
-def accuracy(model: ShapeNetwork, clouds: Clouds) -> float:
-    """Part of the clouds whose class has the highest score."""
-    return float((scores(model, clouds).argmax(dim=1) == clouds.labels).double().mean())
+    def layout(self) -> TableLayout:
+        return TableLayout(
+            measure="test_accuracy",
+            row=("group", "group"),
+            fact=("bound", "bound"),
+            columns=("kernel",),
+            title="{}".format,
+            formats=(".3f", ".3f", ".3f"),
+            order={"kernel": tuple(KERNELS), "group": GROUPS},
+        )
 
-
-def invariance_error(
-    model: ShapeNetwork, clouds: Clouds, n_clouds: int = 32, n_elements: int = 8
-) -> tuple[str, float]:
-    """The group looked at, and max |f(g x) - f(x)| / max |f(x)| over some of the clouds.
-
-    In float64, as in float32 two points can change places in the order of distances. Looked at is
-    the group of the model; if that is trivial, the SO(2) of the data.
-    """
-    group = model.group
-    if group.order == 1:
-        group = SymmetryGroup("SO(2)", axis=Z.tolist())
-    exact = deepcopy(model).double()
-    few = torch.arange(len(clouds))[:: max(1, len(clouds) // n_clouds)].to(clouds.labels.device)
-    clouds = clouds.select(few).to(clouds.points.device, torch.float64)
-    expected = scores(exact, clouds)
-    worst = max(
-        float((scores(exact, clouds.turned(g)) - expected).abs().max())
-        for g in group.sample(n_elements, seed=0)
-    )
-    return str(group), worst / float(expected.abs().max())
+    def figures(self, results: Results) -> dict[str, Figure]:
+        """A bar for each group and kernel, from seed to seed a line, and the bound above it."""
+        groups, kernels = values(results, "group"), values(results, "kernel")
+        figure, (ax,) = new_figure(1, width=1.5 + 0.75 * len(groups), height=3.8)
+        width = 0.8 / len(kernels)
+        for k, kernel in enumerate(kernels):
+            found: dict[float, list[float]] = {}
+            for each in results:
+                if each["kernel"] == kernel:
+                    x = groups.index(each["group"]) + (k - (len(kernels) - 1) / 2) * width
+                    found.setdefault(x, []).append(each["test_accuracy"])
+            mean = np.array([np.mean(each) for each in found.values()])
+            low, high = (np.array([f(each) for each in found.values()]) for f in (min, max))
+            spread = [mean - low, high - mean]
+            colour = COLOURS[kernel]
+            ax.bar(
+                list(found), mean, 0.9 * width, yerr=spread, color=colour, label=kernel, capsize=2
+            )
+        bounds = {each["group"]: each["bound"] for each in results}
+        if None not in bounds.values():
+            centre = np.array([groups.index(group) for group in bounds])
+            ax.hlines(
+                list(bounds.values()), centre - 0.45, centre + 0.45, color="black", label="bound"
+            )
+        ax.axhline(1 / results[0]["n_classes"], linestyle="--", color=GREY, label="chance")
+        ax.set_xticks(range(len(groups)), groups, rotation=45, ha="right")
+        ax.set(ylabel="test accuracy", ylim=(0, 1.05))
+        ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        return {"accuracy": figure}

@@ -1,11 +1,11 @@
-"""Graphs of bonds and of near pairs, and their batches."""
+"""MoleculeGraphs of bonds and of near pairs, and their batches."""
 
 import numpy as np
 import pytest
 import torch
 
-from sikff.training.studies.molecules.molecule import Molecule
-from sikff.training.studies.molecules.molecule_graphs import ELEMENTS, Graphs, graphs_of
+from sikff.training.studies.molecules.molecule_files import Molecule
+from sikff.training.studies.molecules.molecule_graphs import ELEMENTS, MoleculeGraphs, graphs_of
 from sikff.training.studies.molecules.qm9_dataset import Dataset
 
 CYANIDE = Molecule(
@@ -17,7 +17,7 @@ CYANIDE = Molecule(
 )
 
 
-def same(a: Graphs, b: Graphs) -> bool:
+def same(a: MoleculeGraphs, b: MoleculeGraphs) -> bool:
     names = ("positions", "species", "edge_index", "bonds", "n_atoms", "n_edges")
     return all(torch.equal(getattr(a, name), getattr(b, name)) for name in names)
 

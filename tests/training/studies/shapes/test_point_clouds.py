@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from sikff.training.studies.shapes.mesh import write_off
-from sikff.training.studies.shapes.point_clouds import read_folder, split_clouds, stand_in
+from sikff.training.studies.shapes.point_clouds import read_folder, split_shapes, stand_in
 from sikff.training.studies.shapes.shape_classes import CLASSES
 
 
@@ -23,14 +23,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 def test_stand_in() -> None:
-    clouds = stand_in(3, 40, seed=0)
+    shapes = stand_in(3, 40, seed=0)
+    clouds = shapes.clouds.inputs
     assert clouds.points.shape == clouds.normals.shape == (36, 40, 3)
-    assert clouds.labels.tolist() == sorted(list(range(12)) * 3)
-    assert clouds.names == tuple(each.name for each in CLASSES)
+    assert shapes.clouds.labels.tolist() == sorted(list(range(12)) * 3)
+    assert shapes.names == tuple(each.name for each in CLASSES)
     assert torch.allclose(clouds.normals.norm(dim=-1), torch.ones(36, 40).double())
     radii = clouds.points.norm(dim=-1).amax(dim=1)
     assert float(radii.min()) > 0.9 and float(radii.max()) < 1.15  # one, but for the noise
-    again, other = stand_in(3, 40, seed=0), stand_in(3, 40, seed=1)
+    again, other = (stand_in(3, 40, seed=seed).clouds.inputs for seed in (0, 1))
     assert torch.equal(clouds.points, again.points)
     assert not torch.equal(clouds.points, other.points)
 
@@ -38,27 +39,30 @@ def test_stand_in() -> None:
 def test_turned_about_the_vertical() -> None:
     """Lying posts point everywhere, and never up; what is turned back is the same."""
     names = [each.name for each in CLASSES]
-    clouds = stand_in(20, 200, seed=0)
-    lying = clouds.points[clouds.labels == names.index("post, lying")]
+    shapes = stand_in(20, 200, seed=0)
+    clouds = shapes.clouds.inputs
+    lying = clouds.points[shapes.clouds.labels == names.index("post, lying")]
     along = torch.linalg.svd(lying, full_matrices=False).Vh[:, 0]
     assert float(along[:, 2].abs().max()) < 0.3
     azimuth = torch.atan2(along[:, 1], along[:, 0]) % torch.pi
     assert float(azimuth.min()) < 0.6 and float(azimuth.max()) > torch.pi - 0.6
     turn = torch.tensor([[0.0, -1, 0], [1, 0, 0], [0, 0, 1]]).double()
-    assert torch.equal(clouds.turned(turn).turned(turn.T).points, clouds.points)
-    assert torch.equal(clouds.turned(turn).normals[0, 0], turn @ clouds.normals[0, 0])
+    assert torch.equal(clouds.rotated(turn).rotated(turn.T).points, clouds.points)
+    assert torch.equal(clouds.rotated(turn).normals[0, 0], turn @ clouds.normals[0, 0])
 
 
 def test_a_folder_of_meshes(folder: Path) -> None:
-    clouds = read_folder(str(folder), "train", 50, 0)
-    assert clouds.names == ("cone", "post, lying")
-    assert clouds.labels.tolist() == [0] * 4 + [1] * 4
+    shapes = read_folder(str(folder), "train", 50, 0)
+    clouds = shapes.clouds.inputs
+    assert shapes.names == ("cone", "post, lying")
+    assert shapes.clouds.labels.tolist() == [0] * 4 + [1] * 4
     assert clouds.points.shape == (8, 50, 3)
     assert torch.allclose(clouds.points.mean(dim=1), torch.zeros(8, 3).double())
     assert torch.allclose(clouds.points.norm(dim=-1).amax(dim=1), torch.ones(8).double())
     few = read_folder(str(folder), "train", 50, 0, 3)
-    assert len(few) == 6
-    assert not torch.equal(read_folder(str(folder), "train", 50, 1).points, clouds.points)
+    assert len(few.clouds) == 6
+    other = read_folder(str(folder), "train", 50, 1).clouds.inputs
+    assert not torch.equal(other.points, clouds.points)
 
 
 def test_folders_that_cannot_be_used(folder: Path) -> None:
@@ -75,9 +79,9 @@ def test_folders_that_cannot_be_used(folder: Path) -> None:
 
 
 def test_split() -> None:
-    clouds = stand_in(3, 8, seed=0)
-    train, valid = split_clouds(clouds, 1)
-    assert torch.equal(valid.points, clouds.points[2::3])
+    shapes = stand_in(3, 8, seed=0)
+    train, valid = split_shapes(shapes, 1)
+    assert torch.equal(valid.inputs.points, shapes.clouds.inputs.points[2::3])
     assert train.labels.tolist() == sorted(list(range(12)) * 2)
     with pytest.raises(ValueError, match="class 'ring' has 3 clouds; expected more than the 3"):
-        split_clouds(clouds, 3)
+        split_shapes(shapes, 3)
