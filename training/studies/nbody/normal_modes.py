@@ -64,36 +64,3 @@ def hessians(springs: Array, stiffness: float) -> tuple[Array, Array]:
     one = np.eye(springs.shape[-1])
     across = SPRING_CONSTANT * (springs.sum(axis=-1)[..., None] * one - springs)
     return across, across + stiffness * one
-
-
-def propagate(
-    positions: Array,
-    velocities: Array,
-    *,
-    springs: Array,
-    lengths: Array,
-    stiffness: float,
-    axis: Array,
-    time: float,
-) -> tuple[Array, Array]:
-    """Positions and velocities [..., n, 3] a time later.
-
-    Args:
-        positions: [..., n, 3].
-        velocities: [..., n, 3].
-        springs: the pairs that are joined [..., n, n]; a fraction is a weaker spring.
-        lengths: of the springs to the plane at rest, [..., n].
-        stiffness: of the springs to the plane.
-        axis: unit vector normal to the plane, [3].
-        time: may be negative.
-    """
-    motion_across, motion_along = (
-        HarmonicMotion.after(time, hessian) for hessian in hessians(springs, stiffness)
-    )
-    across = np.eye(3) - np.outer(axis, axis)
-    along = axis[:, None]
-    x, v = motion_across(positions @ across, velocities @ across)
-    height, climb = motion_along(
-        positions @ along, velocities @ along, stiffness * lengths[..., None]
-    )
-    return x + height * axis, v + climb * axis

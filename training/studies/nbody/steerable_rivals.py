@@ -5,6 +5,8 @@ e3nn's true vectors are Cartesian, as are ours: no basis has to be changed.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import torch
 from torch import Tensor, nn
 
@@ -58,6 +60,15 @@ class SteerableLayer(nn.Module):
         return torch.cat([vectors, invariants], dim=1)
 
 
+class Known(NamedTuple):
+    """What messages may depend on: edges [E, b], x_j - x_i [E, 3] and their harmonics [E, 4]."""
+
+    edges: Tensor
+    vectors: Tensor
+    harmonics: Tensor
+    pairs: Pairs
+
+
 class Steerable(nn.Module):
     """What TFN and SEGNN share: features, harmonics, embedding, residual layers and readout.
 
@@ -84,17 +95,17 @@ class Steerable(nn.Module):
         return SteerableLayer(in_irreps, HARMONICS, self.width, self.width)
 
     def layer(self) -> nn.Module:
-        """One layer: (features, node attributes, edges, vectors, harmonics, pairs) -> change."""
+        """One layer: (features, node attributes, what is known of pairs) -> change of features."""
         raise NotImplementedError
 
     def forward(self, nodes: Tensor, edges: Tensor, vectors: Tensor, pairs: Pairs) -> Tensor:
         """Nodes [N, a], edges [E, b] and x_j - x_i [E, 3] -> a vector for each node [N, 3]."""
-        around = _harmonics(vectors)
+        known = Known(edges, vectors, _harmonics(vectors), pairs)
         n_others = pairs.layout.shapes[0][1]
-        attributes = pairs.sum(around) / n_others + _harmonics(nodes[:, :3])
+        attributes = pairs.sum(known.harmonics) / n_others + _harmonics(nodes[:, :3])
         f = self.embedding(nodes, attributes)
         for layer in self.layers:
-            f = f + layer(self.norm(f), attributes, edges, vectors, around, pairs)
+            f = f + layer(self.norm(f), attributes, known)
         f = self.hidden(torch.cat([self.norm(f), nodes], dim=1), attributes)
         return self.readout(f, attributes)
 
@@ -119,38 +130,46 @@ class TFN(Steerable):
         return _TFNLayer(self)
 
 
-class _SEGNNLayer(nn.Module):
+class _Layer(nn.Module):
+    """Sums messages over senders and updates the receivers; subclasses say what a message is."""
+
     def __init__(self, network: Steerable) -> None:
         super().__init__()
-        irreps = network.irreps
+        irreps, width = network.irreps, network.width
         self.norm = network.norm
-        self.first = network.steerable(f"{irreps} + {irreps} + {network.edge_irreps} + 1x0e")
-        self.second = network.steerable(irreps)
+        self.add_messages(network)
         self.update = network.steerable(f"{irreps} + {irreps}")
-        self.last = SteerableLayer(irreps, HARMONICS, network.width, network.width, activated=False)
+        self.last = SteerableLayer(irreps, HARMONICS, width, width, activated=False)
 
-    def forward(
-        self,
-        f: Tensor,
-        attributes: Tensor,
-        edges: Tensor,
-        vectors: Tensor,
-        around: Tensor,
-        pairs: Pairs,
-    ) -> Tensor:
-        i, j = pairs.edge_index
-        squared = vectors.square().sum(dim=1, keepdim=True) / 6
-        both = [f.index_select(0, i), f.index_select(0, j), edges, squared]
-        messages = self.second(self.first(torch.cat(both, dim=1), around), around)
-        total = self.norm(pairs.sum(messages))
+    def add_messages(self, network: Steerable) -> None:
+        """Makes the modules of the messages."""
+        raise NotImplementedError
+
+    def messages(self, f: Tensor, known: Known) -> Tensor:
+        """Of all pairs, [E, d]."""
+        raise NotImplementedError
+
+    def forward(self, f: Tensor, attributes: Tensor, known: Known) -> Tensor:
+        total = self.norm(known.pairs.sum(self.messages(f, known)))
         return self.last(self.update(torch.cat([f, total], dim=1), attributes), attributes)
 
 
-class _TFNLayer(nn.Module):
-    def __init__(self, network: Steerable) -> None:
-        super().__init__()
-        o3, width = e3nn_o3(), network.width
-        self.norm = network.norm
+class _SEGNNLayer(_Layer):
+    def add_messages(self, network: Steerable) -> None:
+        irreps = network.irreps
+        self.first = network.steerable(f"{irreps} + {irreps} + {network.edge_irreps} + 1x0e")
+        self.second = network.steerable(irreps)
+
+    def messages(self, f: Tensor, known: Known) -> Tensor:
+        i, j = known.pairs.edge_index
+        squared = known.vectors.square().sum(dim=1, keepdim=True) / 6
+        both = [f.index_select(0, i), f.index_select(0, j), known.edges, squared]
+        return self.second(self.first(torch.cat(both, dim=1), known.harmonics), known.harmonics)
+
+
+class _TFNLayer(_Layer):
+    def add_messages(self, network: Steerable) -> None:
+        o3 = e3nn_o3()
         paths = [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0)]  # of (1o, 0e), (0e, 1o), (1o, 0e)
         self.product = o3.TensorProduct(
             network.irreps,
@@ -161,25 +180,16 @@ class _TFNLayer(nn.Module):
         )
         self.radial = GaussianBasis(N_RADIAL, EXTENT)
         self.n_invariants = o3.Irreps(network.edge_irreps).count("0e")
-        sizes = [N_RADIAL + self.n_invariants, width, self.product.weight_numel]
+        sizes = [N_RADIAL + self.n_invariants, network.width, self.product.weight_numel]
         self.weights = MLP(sizes)
-        self.update = network.steerable(f"{network.irreps} + {network.irreps}")
-        self.last = SteerableLayer(network.irreps, HARMONICS, width, width, activated=False)
 
-    def forward(
-        self,
-        f: Tensor,
-        attributes: Tensor,
-        edges: Tensor,
-        vectors: Tensor,
-        around: Tensor,
-        pairs: Pairs,
-    ) -> Tensor:
-        known = [self.radial(vectors.norm(dim=1)), edges[:, edges.shape[1] - self.n_invariants :]]
-        weights = self.weights(torch.cat(known, dim=1))
-        messages = self.product(f.index_select(0, pairs.edge_index[1]), around, weights)
-        total = self.norm(pairs.sum(messages))
-        return self.last(self.update(torch.cat([f, total], dim=1), attributes), attributes)
+    def messages(self, f: Tensor, known: Known) -> Tensor:
+        invariants = known.edges[:, known.edges.shape[1] - self.n_invariants :]
+        weights = self.weights(
+            torch.cat([self.radial(known.vectors.norm(dim=1)), invariants], dim=1)
+        )
+        senders = f.index_select(0, known.pairs.edge_index[1])
+        return self.product(senders, known.harmonics, weights)
 
 
 def _irreps(field_type: FieldType) -> str:
