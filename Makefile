@@ -3,13 +3,21 @@ PYTHON ?= $(shell for p in python3.11 python3; do $$p -c '' 2>/dev/null && echo 
 TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
+DOCUMENTING := .venv/.documenting
 TYPED := build/typed
 
+# mypy and mkdocstrings know no package-dir: links laid out as sikff is once installed
+define LINKS
+rm -rf $(TYPED)/sikff
+mkdir -p $(TYPED)/sikff
+ln -s $(CURDIR)/sikff/* $(CURDIR)/calculators $(CURDIR)/training $(TYPED)/sikff/
+endef
+
 .DEFAULT_GOAL := help
-.PHONY: help install test demo lint format clean
+.PHONY: help install test test-quick test-lowest demo docs lint format clean
 
 help: ## list the targets
-	@sed -n 's/^\([a-z]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
 install: $(INSTALLED) ## make .venv with sikff (editable) and the tools that test and check it
 
@@ -25,16 +33,32 @@ test: install ## run the tests; at least 90 % of sikff/ must be covered
 	$(BIN)/python -m coverage report
 	$(BIN)/python -m coverage report --include='sikff/*' --fail-under=90 --format=total
 
+test-quick: install ## run the tests that are not marked slow, without coverage
+	$(BIN)/python -m pytest -m 'not slow'
+
+# PyPI has torch 2.5.0 with CUDA libraries only, some 3 GB, so this is not part of .ci/run.
+# ASE before 3.27 leaves files open, hence the two warnings that are no errors here.
+test-lowest: ## run the tests that are not marked slow with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv build/lowest
+	build/lowest/bin/python -m pip install -c constraints-lowest.txt torch
+	build/lowest/bin/python -m pip install -c constraints-lowest.txt -e . pytest pytest-cov hypothesis tensorboard
+	build/lowest/bin/python -m pytest -m 'not slow' -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning
+
 demo: install ## run the demonstration
 	$(BIN)/python examples/demo.py
 
-# mypy knows no package-dir, so it looks at a tree of links laid out as sikff is once installed
+docs: $(DOCUMENTING) ## build the documentation into build/docs; warnings are errors
+	$(LINKS)
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+$(DOCUMENTING): $(INSTALLED)
+	$(BIN)/python -m pip install -c constraints.txt -e '.[docs]'
+	touch $@
+
 lint: install ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	rm -rf $(TYPED)/sikff
-	mkdir -p $(TYPED)/sikff
-	ln -s $(CURDIR)/sikff/* $(CURDIR)/calculators $(CURDIR)/training $(TYPED)/sikff/
+	$(LINKS)
 	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p sikff
 
 format: install ## let ruff mend style and format

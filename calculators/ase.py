@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import warnings
+import copy
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -10,66 +10,65 @@ from typing import Any
 import ase
 import numpy as np
 import torch
-from ase.calculators.calculator import Calculator, PropertyNotImplementedError, all_changes
+from ase.calculators.calculator import all_changes
 
 from sikff.forcefield import EnergyModel
+from sikff.forcefield.committee import mean_prediction, standard_deviation
+from sikff.forcefield.field_response import FieldResponse
 from sikff.forcefield.model_file import chosen_dtype
-from sikff.graph import AtomicGraph, has_volume
+from sikff.graph import has_volume
 from sikff.graph.conditions import KEYS, Conditions
-from sikff.graph.neighbour_list import SkinList
 
-from .models import (
-    FieldResponse,
-    answer,
-    check_committee,
-    chosen_device,
-    compiled,
-    field_response,
-    prepared,
-    reach,
-    replayed,
+from .ase_properties import (
+    PROPERTIES,
+    ase_results,
+    check_computable,
+    check_deviations,
+    check_field_response,
+    check_finite,
 )
+from .models import chosen_device, compiled, prepared, replayed
+from .structure_evaluator import StructureEvaluator
+from .thread_safe import ThreadSafeCalculator
 
-MADE_WITH = ("model", "device", "dtype", "skin", "compile", "replay_after")
-READ = ("positions", "numbers", "pbc")  # of the atoms, and their cell
+ARGUMENTS = ("model", "device", "dtype", "skin", "compile", "replay_after")
+ARRAYS = ("positions", "numbers", "pbc")  # attributes of atoms that are read, besides the cell
 
 
-class SIKFFCalculator(Calculator):
+class SIKFFCalculator(ThreadSafeCalculator):
     """ASE calculator of a force field, or of a committee of force fields.
 
-    Returns energy, free_energy (the same) and energies in eV, forces in eV/Å and, for structures
+    Computes energy, free_energy (the same) and energies in eV, forces in eV/Å and, for structures
     with a three-dimensional cell, stress in eV/Å^3 (xx, yy, zz, yz, xz, xy; tension is positive).
-    A plane is not strained with the atoms, so of a model that sees one only the stress along the
-    plane means something; the rest depends on the origin of the coordinates.
+    Of a model with a plane, which is not strained, only the stress along the plane is meaningful.
     A model that reads electric fields in all directions also has the dipole in e Å, and one that
     reads them along its axis has `get_field_response`.
 
-    What acts from outside comes from ``atoms.info`` or from the parameters of the same names:
+    Electric field and surface come from ``atoms.info`` or from the parameters of the same names:
     `electric_field` (three numbers, V/Å), `surface_origin` (a point of the surface, Å; else that
     in the model file) and `surface` (its name, or "vacuum"). Changes are noticed however they were
     made. A field or height outside the training data gets one warning.
 
-    Of a committee every result is the mean over its models, and `get_deviations` has the standard
-    deviations. The models may differ in anything but the set of elements, the plane they stand on
-    with its surfaces, and whether they read an electric field.
+    Every result of a committee is the mean over its models, and `get_deviations` has the standard
+    deviations. The models may differ in anything but the set of elements, the plane and its
+    surfaces, and whether they read an electric field.
 
-    Neighbours are searched a little further than the cutoff, and searched again only when atoms
-    or cell have changed so much that a pair may be missing. That changes no result.
+    Threads may share a calculator: one at a time computes.
 
     Args:
-        model: path of a model file, or a model; for a committee a list or tuple of these. A model
-            is copied and left as it is.
+        model: path of a model file, or a model, which is copied; for a committee several of these.
         device: "cpu", "cuda", ..., or "auto": cuda if there is one.
         dtype: "float32" or "float64" for the weights; None: as they are.
-        skin: Å beyond the cutoff for the search of neighbours; in liquids and hot crystals 0.6 to
-            1.5 cost about the same. 0: search at every step.
-        compile: use ``torch.compile``, see `sikff.forcefield.Compiled`. The first call, and one
-            with other atoms, takes a minute or more; later ones are the faster the fewer atoms
-            there are. For long runs of one structure.
+        skin: Å beyond the cutoff for the search of neighbours, which is repeated only when a pair
+            could be missing; in liquids and hot crystals 0.6 to 1.5 cost about the same. 0: search
+            at every step.
+        compile: use ``torch.compile``. The first call, and one with other atoms, takes a minute or
+            more; the fewer atoms there are, the faster are later ones. For long runs of one
+            structure.
         replay_after: after so many calls with the same atoms, a CPU repeats their operations
-            without what Python and autograd add, see `sikff.forcefield.Replayed`: molecules take
-            0.5 to 0.7 of the time, large systems are left as they are. Preparing it
-            takes as long as some four calls, which ten to twenty later ones save. None: never.
+            without the overhead of Python and autograd: molecules take 0.5 to 0.7 of the time,
+            large systems do not change. Preparing it takes as long as some four calls, which ten
+            to twenty later ones save. None: never.
         electric_field, surface_origin, surface: for structures whose `info` names none.
         **kwargs: of ase.calculators.calculator.Calculator, such as `atoms`.
 
@@ -84,14 +83,7 @@ class SIKFFCalculator(Calculator):
             that are no `ForceField`.
     """
 
-    implemented_properties = [  # noqa: RUF012
-        "energy",
-        "free_energy",
-        "energies",
-        "forces",
-        "stress",
-        "dipole",
-    ]
+    implemented_properties = PROPERTIES
     default_parameters = dict.fromkeys(KEYS)
     discard_results_on_any_change = True
 
@@ -116,19 +108,14 @@ class SIKFFCalculator(Calculator):
         self.sources = [type(m).__name__ if isinstance(m, EnergyModel) else str(m) for m in models]
         self.device, dtype = chosen_device(device), chosen_dtype(dtype)
         self.models = [prepared(each, self.device, dtype) for each in models]
-        check_committee(self.models)
-        self._evaluated = self.models
+        evaluators = self.models
         if compile:
-            self._evaluated = compiled(self.models)
+            evaluators = compiled(self.models)
         elif replay_after is not None:
-            self._evaluated = replayed(self.models, replay_after)
-        self._lists = {
-            reach(each): SkinList(each.cutoff, skin, each.elements, each.surfaces)
-            for each in self.models
-        }
-        self._calculated = Conditions()
-        self._warned: set[str] = set()
-        self._stress_asked = False
+            evaluators = replayed(self.models, replay_after)
+        self._evaluator = StructureEvaluator(self.models, evaluators, skin, self.device)
+        self._conditions = Conditions()  # of the last calculation
+        self._stress_requested = False
         self._deviations: dict[str, Any] = {}
         given = (electric_field, surface_origin, surface)
         super().__init__(**dict(zip(KEYS, given, strict=True)), **kwargs)
@@ -137,13 +124,13 @@ class SIKFFCalculator(Calculator):
         return f"{type(self).__name__}({', '.join(self.sources)}, device={str(self.device)!r})"
 
     def todict(self, skip_default: bool = True) -> dict[str, Any]:
-        """What ASE keeps of it in databases: the sources, and the parameters."""
+        """The sources and the parameters, which ASE writes into its databases."""
         return {"model": self.sources, **super().todict(skip_default)}
 
     @property
     def neighbour_rebuilds(self) -> int:
         """Searches for neighbours so far; one more for each further cutoff in a committee."""
-        return sum(each.rebuilds for each in self._lists.values())
+        return sum(each.rebuilds for each in self._evaluator.neighbour_lists.values())
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Changes `electric_field`, `surface_origin` or `surface`; returns what changed.
@@ -155,28 +142,25 @@ class SIKFFCalculator(Calculator):
         if unknown:
             raise ValueError(
                 f"the calculator has no parameter {', '.join(unknown)}; expected "
-                f"{', '.join(KEYS)} or, when it is made, {', '.join(MADE_WITH)}"
+                f"{', '.join(KEYS)} or, when it is made, {', '.join(ARGUMENTS)}"
             )
-        Conditions.of(kwargs)  # refuses what is none
+        Conditions.of(kwargs)  # raises ValueError
         return super().set(**kwargs)
 
     def check_state(self, atoms: ase.Atoms, tol: float | None = None) -> list[str]:
-        """What changed since the last calculation, of what a force field reads.
+        """Names of what changed since the last calculation, by more than `tol` if it is given.
 
-        Args:
-            atoms: the present structure.
-            tol: differences up to this are none; None: every difference counts, of positions,
-                numbers, cell, pbc and conditions.
+        Only what a force field reads: positions, numbers, cell, pbc and conditions.
         """
         last = self.atoms
         if last is None or tol is not None:
             every = super().check_state(atoms, tol=tol)
-            changes = [name for name in every if name in (*READ, "cell")]
-        else:  # what ASE compares besides takes as long as all of this
-            pairs = {name: (getattr(atoms, name), getattr(last, name)) for name in READ}
+            changes = [name for name in every if name in (*ARRAYS, "cell")]
+        else:  # without what ASE compares besides, which takes as long as all of this
+            pairs = {name: (getattr(atoms, name), getattr(last, name)) for name in ARRAYS}
             pairs["cell"] = (atoms.cell.array, last.cell.array)
             changes = [name for name, pair in pairs.items() if not np.array_equal(*pair)]
-        for key, now, then in zip(KEYS, self._conditions(atoms), self._calculated, strict=True):
+        for key, now, then in zip(KEYS, self._conditions_of(atoms), self._conditions, strict=True):
             if now != then:
                 changes.append(key)
         return changes
@@ -187,48 +171,44 @@ class SIKFFCalculator(Calculator):
         properties: Sequence[str] = ("energy",),
         system_changes: Sequence[str] = all_changes,
     ) -> None:
-        """Fills `results`, with the dipole only if `properties` asks for it.
+        """Fills `results`, with the dipole only if it is among `properties`.
 
-        The stress comes with all calls after the first that asks for it: a barostat asks once it
-        has the forces, and would take two calls in a step.
+        Once the stress was requested, all calls compute it: a barostat asks for it after the
+        forces, and would take two calls in a step.
 
         Raises:
             ValueError: for elements the model does not know, a field or surface it does not read,
                 or atoms nearer than 0.1 Å to each other or to their own images.
-            PropertyNotImplementedError: if the stress is asked for without a 3D cell, or the
-                dipole of a model that does not read fields in all directions.
+            PropertyNotImplementedError: for the stress without a 3D cell, or the dipole of a model
+                that does not read fields in all directions.
             CalculationFailed: if a model returns NaN or infinity.
         """
-        if atoms is not None:
-            self.atoms = atoms.copy()
-        if self.atoms is None:
-            raise ValueError("no atoms given; expected an ase.Atoms")
-        stress, dipole = "stress" in properties, "dipole" in properties
-        if stress:
-            _check_volume(self.atoms)
-            self._stress_asked = True
-        stress = stress or (self._stress_asked and has_volume(self.atoms))
-        if dipole:
-            self._check_dipole()
-        conditions = self._conditions(self.atoms)
-        graphs = [graph for _, graph in self._questions(self.atoms, conditions)]
-        asked = zip(self._evaluated, graphs, strict=True)
-        answers = [answer(*each, stress, dipole) for each in asked]
-        results = answers[0]
-        if len(answers) > 1:
-            results = {name: np.mean([each[name] for each in answers], axis=0) for name in results}
+        with self.lock:
+            if atoms is not None:
+                self.atoms = atoms.copy()
+            if self.atoms is None:
+                raise ValueError("no atoms given; expected an ase.Atoms")
+            results = self._compute(self.atoms, properties)
+            self.results = results if system_changes else self.results | results
+
+    def _compute(self, atoms: ase.Atoms, properties: Sequence[str]) -> dict[str, Any]:
+        """The results, and the deviations of a committee."""
+        check_computable(properties, atoms, self.models)
+        self._stress_requested |= "stress" in properties
+        conditions = self._conditions_of(atoms)
+        stress, dipole = self._stress_requested and has_volume(atoms), "dipole" in properties
+        predictions = self._evaluator.predictions(atoms, conditions, stress, dipole)
+        results = ase_results(mean_prediction(predictions))
+        if len(predictions) > 1:
             self._deviations = {
-                f"{name}_std": np.std([each[name] for each in answers], axis=0, ddof=1)
-                for name in ("energy", "forces")
+                "energy_std": standard_deviation(predictions, "energy").item(),
+                "forces_std": standard_deviation(predictions, "forces").cpu().numpy(),
             }
-        results["energy"] = results["free_energy"] = float(results["energy"])
-        self._calculated = conditions
-        self.results = results if system_changes else self.results | results
+        self._conditions = conditions
+        return results
 
     def get_deviations(self, atoms: ase.Atoms | None = None) -> dict[str, Any]:
-        """Standard deviations over the committee, calculated if anything has changed.
-
-        Sample standard deviations: of n models, with n - 1 in the denominator.
+        """Sample standard deviations over the committee (n - 1 in the denominator for n models).
 
         Args:
             atoms: the structure; None: that of the last calculation.
@@ -239,80 +219,32 @@ class SIKFFCalculator(Calculator):
         Raises:
             PropertyNotImplementedError: if the calculator has one model only.
         """
-        if len(self.models) < 2:
-            raise PropertyNotImplementedError(
-                "deviations need a committee, but the calculator has one model; "
-                "give it a list of at least two"
-            )
-        self.get_property("energy", atoms)
-        return {name: value.copy() for name, value in self._deviations.items()}
+        check_deviations(self.models)
+        with self.lock:
+            self.get_property("energy", atoms)
+            return copy.deepcopy(self._deviations)
 
     def get_field_response(self, atoms: ase.Atoms | None = None) -> FieldResponse:
-        """How the energy answers to the electric field, along the directions the model reads.
+        """Dipole and polarizability along the directions of the field that the model reads.
 
-        These are one, the axis, for models of C_inf_v or SO(2), and three for those of O(3). What
-        the model does not read it does not know: it has no dipole across its axis.
+        Models of C_inf_v or SO(2) read it along their axis, those of O(3) in three directions.
 
         Args:
             atoms: the structure, neutral as a whole; None: that of the last calculation.
 
-        Returns:
-            ``directions`` [k, 3], ``dipole`` [k] in e Å along each, as it is in the field, and
-            ``polarizability`` [k, k] in e Å^2/V (times 14.3996 for a volume in Å^3).
-
         Raises:
             ValueError: no atoms, or as `calculate`.
             PropertyNotImplementedError: if the model reads no field.
+            CalculationFailed: if a model returns NaN or infinity.
         """
         atoms = self.atoms if atoms is None else atoms
         if atoms is None:
             raise ValueError("no atoms given; expected an ase.Atoms")
-        along = [model.field_directions for model in self.models]
-        if not len(along[0]) or any(not np.array_equal(each, along[0]) for each in along):
-            raise PropertyNotImplementedError(
-                "the model reads no electric field, or those of the committee read it along "
-                "different directions, so dipole and polarizability are not known; train models of "
-                "one group with environment.field: true"
-            )
-        questions = self._questions(atoms, self._conditions(atoms))
-        found = [field_response(*each) for each in questions]
-        return FieldResponse(*(np.mean(each, axis=0) for each in zip(*found, strict=True)))
+        check_field_response(self.models)
+        with self.lock:
+            response = self._evaluator.field_response(atoms, self._conditions_of(atoms))
+        check_finite(response._asdict())
+        return response
 
-    def _questions(
-        self, atoms: ase.Atoms, conditions: Conditions
-    ) -> list[tuple[EnergyModel, AtomicGraph]]:
-        """Each model with the graph it reads."""
-        for model in self.models:
-            model.check_conditions(conditions)
-        graphs = {
-            key: neighbours.graph(atoms, conditions).to(self.device)
-            for key, neighbours in self._lists.items()
-        }
-        questions = [(model, graphs[reach(model)]) for model in self.models]
-        for model, graph in questions:
-            for kind, words in model.beyond_training(graph).items():
-                if kind not in self._warned:
-                    self._warned.add(kind)
-                    warnings.warn(words, stacklevel=3)
-        return questions
-
-    def _conditions(self, atoms: ase.Atoms) -> Conditions:
-        """What acts on these atoms from outside."""
+    def _conditions_of(self, atoms: ase.Atoms) -> Conditions:
         return Conditions.of(atoms.info, self.parameters)
-
-    def _check_dipole(self) -> None:
-        known = min(len(model.field_directions) for model in self.models)
-        if known < 3:
-            raise PropertyNotImplementedError(
-                f"the dipole has three components, but the model reads the electric field along "
-                f"{known} directions; get_field_response() has the component along the axis of a "
-                "model that reads it there"
-            )
-
-
-def _check_volume(atoms: ase.Atoms) -> None:
-    if not has_volume(atoms):
-        raise PropertyNotImplementedError(
-            f"stress needs a cell with a volume; got {atoms.cell.array.tolist()}, expected three "
-            "independent cell vectors, also along directions without periodicity"
-        )

@@ -1,22 +1,16 @@
-"""The models of a calculator: read, checked, frozen, on their device."""
+"""The models of a calculator: read, frozen, on their device, compiled or replayed."""
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
 
-import numpy as np
 import torch
-from ase.calculators.calculator import CalculationFailed
-from ase.stress import full_3x3_to_voigt_6_stress
 
 from sikff.engines import Compiled, Replayed
 from sikff.forcefield import EnergyModel, ForceField, load
 from sikff.forcefield.chunks import keep_freed_memory
-from sikff.graph import AtomicGraph
-from sikff.groups.group import unit_vector
 
 
 def chosen_device(device: str | torch.device) -> torch.device:
@@ -68,104 +62,3 @@ def compiled(models: Sequence[EnergyModel]) -> list[EnergyModel]:
 def replayed(models: Sequence[EnergyModel], patience: int) -> list[EnergyModel]:
     """The models, each replayed after so many calls with the same atoms, where it can be."""
     return [Replayed(each, patience) if isinstance(each, ForceField) else each for each in models]
-
-
-def reach(model: EnergyModel) -> tuple[float, tuple[str, ...]]:
-    """Models for which this is the same read the same graph."""
-    return model.cutoff, tuple(model.elements)
-
-
-class FieldResponse(NamedTuple):
-    """Slopes of the energy in an electric field, along the directions in which it is known."""
-
-    directions: np.ndarray  # [k, 3], orthonormal
-    dipole: np.ndarray  # [k] e Å
-    polarizability: np.ndarray  # [k, k] e Å^2/V
-
-
-def answer(model: EnergyModel, graph: AtomicGraph, stress: bool, dipole: bool) -> dict[str, Any]:
-    """What a model says about one structure, under the names and in the shapes of ASE.
-
-    Raises:
-        CalculationFailed: if it says NaN or infinity.
-    """
-    prediction = model(graph, forces=True, stress=stress, dipole=dipole)
-    found = {
-        "energy": prediction.energy.item(),
-        "energies": prediction.energies.cpu().numpy(),
-        "forces": prediction.forces.double().cpu().numpy(),
-    }
-    if prediction.stress is not None:
-        found["stress"] = full_3x3_to_voigt_6_stress(prediction.stress[0].double().cpu().numpy())
-    if prediction.dipole is not None:
-        found["dipole"] = prediction.dipole[0].double().cpu().numpy()
-    _check_finite(found)
-    return found
-
-
-def field_response(model: EnergyModel, graph: AtomicGraph) -> FieldResponse:
-    """Dipole and polarizability of one structure, as far as the model knows them.
-
-    Raises:
-        CalculationFailed: if it says NaN or infinity.
-    """
-    along = model.field_directions
-    dipole = model(graph, forces=False, dipole=True).dipole[0].double().cpu().numpy()
-    slope = model.polarizability(graph)[0].double().cpu().numpy()
-    found = FieldResponse(along, along @ dipole, along @ slope @ along.T)
-    _check_finite(found._asdict())
-    return found
-
-
-def _check_finite(found: Mapping[str, Any]) -> None:
-    wrong = [name for name, value in found.items() if not np.isfinite(value).all()]
-    if wrong:
-        raise CalculationFailed(
-            f"the force field returned NaN or infinity in {', '.join(wrong)}; expected finite "
-            "numbers: are atoms far too close, or is the time step too long?"
-        )
-
-
-def check_committee(models: Sequence[EnergyModel]) -> None:
-    """Refuse models that do not describe the same thing.
-
-    Raises:
-        ValueError: if there are none, or if they differ in their elements or, where they say it, in
-            what acts on the atoms from outside (electric field, plane).
-    """
-    if not models:
-        raise ValueError("the list of models is empty; expected at least one model or path")
-    for describe in (_elements, _surroundings):
-        said = {place: describe(model) for place, model in enumerate(models)}
-        known = {place: text for place, text in said.items() if text}
-        first = next(iter(known), 0)
-        for place, text in known.items():
-            if text != known[first]:
-                raise ValueError(
-                    f"the models of the committee disagree: model {place} {text}, model {first} "
-                    f"{known[first]}; expected the same of all models"
-                )
-
-
-def _elements(model: EnergyModel) -> str:
-    return f"knows the elements {', '.join(sorted(model.elements))}"
-
-
-def _surroundings(model: EnergyModel) -> str:
-    """What the model knows of the surroundings; empty if it is of a kind that does not say."""
-    if not isinstance(model, ForceField):
-        return ""
-    config = model.config
-    field = "reads the electric field" if config.environment.field else "reads no electric field"
-    if config.environment.plane_origin is None:
-        return f"{field} and sees no plane"
-    normal = unit_vector(config.axis)
-    nearest = normal * (
-        normal @ config.environment.plane_origin
-    )  # the same for all points of the plane
-    numbers = [[round(float(x), 6) + 0.0 for x in vector] for vector in (nearest, normal)]
-    plane = "a plane through {} normal to {}".format(*numbers)
-    slit = config.environment.slit_width
-    plane += "" if slit is None else f" with another {slit:g} Å above it"
-    known = ", ".join(config.environment.surfaces)
-    return f"{field} and sees {plane}{f', one of {known}' if known else ''}"

@@ -38,9 +38,10 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--output", type=Path, default=Path("runs/desorption"))
     parser.add_argument("--steps", type=int, default=5000, help="of 1 fs")
+    parser.add_argument("--turns", type=int, default=256, help="orientations of rigid water")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    work = partial(residence, options.model, options.output, options.steps)
+    work = partial(residence, options.model, options.output, options.steps, options.turns)
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         results = dict(zip(TEMPERATURES, pool.map(work, TEMPERATURES), strict=True))
@@ -60,7 +61,9 @@ def main() -> None:
     print(f"wrote {options.output / 'desorption.png'}")
 
 
-def residence(path: Path, output: Path, steps: int, temperature: float) -> tuple[np.ndarray, float]:
+def residence(
+    path: Path, output: Path, steps: int, n_turns: int, temperature: float
+) -> tuple[np.ndarray, float]:
     """Share of molecules that have not been beyond `GONE` by each step; rate in theory (1/ps)."""
     model = load(path)
     water = relaxed(model)
@@ -78,14 +81,16 @@ def residence(path: Path, output: Path, steps: int, temperature: float) -> tuple
     log, place = output / f"{temperature:.0f}K.csv", TEMPERATURES.index(temperature)
     dynamics(atoms, settings, log, observe, place=place)
     mass = water.get_masses().sum()
-    return np.array(share), rate_in_theory(model, water, temperature, mass)
+    return np.array(share), rate_in_theory(model, water, temperature, mass, n_turns)
 
 
-def rate_in_theory(model: ForceField, water: Atoms, temperature: float, mass: float) -> float:
+def rate_in_theory(
+    model: ForceField, water: Atoms, temperature: float, mass: float, n_turns: int
+) -> float:
     """Flux through `GONE` of molecules in equilibrium below it, 1/ps."""
     z = np.linspace(2.6, GONE, 60)
     kt = units.kB * temperature
-    weights = np.exp(-potential_of_mean_force(model, water, z, temperature) / kt)
+    weights = np.exp(-potential_of_mean_force(model, water, z, temperature, n_turns) / kt)
     inside = np.trapezoid(weights, z)
     speed = np.sqrt(kt / (2 * np.pi * mass)) * 1000 * units.fs  # Å/ps
     return float(speed * weights[-1] / inside)

@@ -59,11 +59,13 @@ def main() -> None:
     parser.add_argument("--vacuum-minutes", type=float, default=3.0, help="that of the first")
     parser.add_argument("--sizes", type=int, nargs="+", default=SIZES, help="frames in the field")
     parser.add_argument("--together", type=int, default=2, help="trainings at a time")
+    parser.add_argument("--free", type=int, help="frames of free molecules (all)")
+    parser.add_argument("--test", type=int, default=N_TEST, help="frames to test on")
     options = parser.parse_args()
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
 
-    write_frames(output, options.sizes)
+    write_frames(output, options.sizes, options.free, options.test)
     starts = {name: output / folder(name) / "model.sikff" for name in STARTS}
     if not all(path.exists() for path in starts.values()):
         print(f"training O(3) models of free molecules: {options.vacuum_minutes:g} minutes")
@@ -94,15 +96,15 @@ def main() -> None:
     draw(errors, options.sizes, output / "restriction.png")
 
 
-def write_frames(output: Path, sizes: list[int]) -> None:
+def write_frames(output: Path, sizes: list[int], n_free: int | None, n_test: int) -> None:
     """Write the free molecules, a validation and a test set in fields, and nested training sets."""
     frames = ase.io.read(DATA, ":")
     isolated = [atoms for atoms in frames if len(atoms) == 1]
     molecules = [atoms for atoms in frames if len(atoms) > 1]
     in_field = [atoms for atoms in molecules if np.any(atoms.info["electric_field"])]
     free = [atoms for atoms in molecules if not np.any(atoms.info["electric_field"])]
-    test, rest = in_field[:N_TEST], in_field[N_TEST:]
-    sets = {"train_vacuum": isolated + free, "test": test, "valid": rest[:N_VALID]}
+    test, rest = in_field[:n_test], in_field[N_TEST:]
+    sets = {"train_vacuum": isolated + free[:n_free], "test": test, "valid": rest[:N_VALID]}
     sets |= {f"train_{n}": isolated + rest[N_VALID : N_VALID + n] for n in sizes}
     for name, chosen in sets.items():
         ase.io.write(output / f"{name}.xyz", chosen)

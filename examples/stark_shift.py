@@ -45,26 +45,33 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--output", type=Path, default=Path("runs/stark_shift"))
     parser.add_argument("--minutes", type=float, default=4.0, help="training time of each model")
+    parser.add_argument("--frames", type=int, help="to train on (all but the test frames)")
+    parser.add_argument("--test", type=int, default=N_TEST, help="frames to test on")
+    parser.add_argument("--fields", type=int, help="fields of the shifts, from 0 V/Å on (all)")
     options = parser.parse_args()
     output: Path = options.output
     output.mkdir(parents=True, exist_ok=True)
 
     frames = [atoms for atoms in ase.io.read(FRAMES, ":") if len(atoms) > 1]
-    ase.io.write(output / "train.xyz", frames[:-N_TEST])
-    ase.io.write(output / "test.xyz", frames[-N_TEST:])
+    ase.io.write(output / "train.xyz", frames[:-N_TEST][: options.frames])
+    ase.io.write(output / "test.xyz", frames[-options.test :])
     data = {"train": str(output / "train.xyz"), "valid": 40}
     configs = {name: {"model": m, "data": data, "batch_size": 8} for name, m in MODELS.items()}
     train(output, configs, options.minutes)
     models = {name: load(output / folder(name) / "model.sikff").double() for name in MODELS}
     unseen = read_frames(output / "test.xyz")
-    report(output, {name: evaluate(model, unseen) for name, model in models.items()}, N_TEST)
-    draw(models, frames[-N_TEST:], output / "stark.png")
+    report(output, {name: evaluate(model, unseen) for name, model in models.items()}, options.test)
+    draw(models, frames[-options.test :], options.fields, output / "stark.png")
 
 
-def draw(models: dict[str, ForceField], test: list[Atoms], path: Path) -> None:
+def draw(
+    models: dict[str, ForceField], test: list[Atoms], n_fields: int | None, path: Path
+) -> None:
     """Draw and print shifts of the stretch and dipoles, with their references."""
     figure, (left, right) = new_figure(2, width=4.6)
     reference = np.genfromtxt(STARK, delimiter=",", names=True)
+    reference = reference[np.argsort(abs(reference["field"]), kind="stable")[:n_fields]]
+    reference = np.sort(reference, order="field")
     at_zero = reference["frequency"][reference["field"] == 0]
     shifts = reference["frequency"] - at_zero
     left.plot(reference["field"], shifts, "ko", ms=4, label="GFN2-xTB")

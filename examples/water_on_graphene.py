@@ -72,6 +72,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, default=Path("runs/water_on_graphene"))
     parser.add_argument("--minutes", type=float, default=2.5, help="training time of each model")
     parser.add_argument("--steps", type=int, default=1500, help="in NVT; half of them in NVE")
+    parser.add_argument("--turns", type=int, default=256, help="orientations of rigid water")
     options = parser.parse_args()
     output: Path = options.output
     began = time.monotonic()
@@ -102,7 +103,7 @@ def main() -> None:
     simulate(model, water, "nve", options.steps // 2, output)
     log = read_log(output / "nve.csv")
     save_figure(energy_drift(log, 3 * REPLICAS), output / "nve_drift.png")
-    mean_force(model, water, heights, output / "mean_force.png")
+    mean_force(model, water, heights, options.turns, output / "mean_force.png")
 
     pictures = ", ".join(sorted(path.name for path in output.glob("*.png")))
     print(f"pictures in {output}: {pictures}")
@@ -256,22 +257,24 @@ def simulate(
 
 
 def potential_of_mean_force(
-    model: ForceField, water: Atoms, z: np.ndarray, temperature: float
+    model: ForceField, water: Atoms, z: np.ndarray, temperature: float, n_turns: int
 ) -> np.ndarray:
     """That of rigid water (eV) at heights z of its centre of mass (Å): all orientations."""
     rng, kt = np.random.default_rng(0), units.kB * temperature
-    turns = Rotation.from_quat(np.roll(rng.normal(size=(256, 4)), -1, axis=1))  # normalised
+    turns = Rotation.from_quat(np.roll(rng.normal(size=(n_turns, 4)), -1, axis=1))  # normalised
     centred = water.positions - water.get_center_of_mass()
     turned = [turn.apply(centred) for turn in turns]
     energies = [binding_energies(model, [on_surface(p, h) for p in turned]) for h in z]
     return -kt * np.log(np.exp(-np.array(energies) / kt).mean(axis=1))
 
 
-def mean_force(model: ForceField, water: Atoms, heights: np.ndarray, path: Path) -> None:
+def mean_force(
+    model: ForceField, water: Atoms, heights: np.ndarray, n_turns: int, path: Path
+) -> None:
     """Draw the potential of mean force of rigid water with the reference, and that of the MD."""
     reference = np.genfromtxt(PMF, delimiter=",", names=True)
     z, kt = np.linspace(2.6, RANGE, 60), units.kB * TEMPERATURE
-    curve = potential_of_mean_force(model, water, z, TEMPERATURE)
+    curve = potential_of_mean_force(model, water, z, TEMPERATURE, n_turns)
     at_reference = np.interp(reference["height"], z, curve)
     inside = (reference["height"] >= 2.6) & (reference["height"] < 8)
     error = 1000 * np.abs(at_reference - reference["free_energy"])[inside].mean()

@@ -4,39 +4,82 @@ from __future__ import annotations
 
 import errno
 import os
+import re
+import secrets
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+
+_in_progress: set[str] = set()  # names of the temporaries that this process is writing
 
 
 @contextmanager
 def complete(path: str | Path) -> Iterator[Path]:
-    """Gives a temporary name beside `path` to write to; it becomes `path` at the end.
+    """Yields a temporary path beside `path` to write to, which is renamed to `path` at the end.
 
-    Missing folders are made. If the body raises, nothing is left behind and a file that was there
-    before is kept.
+    Missing folders are created. If the body raises, the temporary is removed and an earlier file
+    at `path` stays. The content is on the disk before the rename, so that a power failure leaves
+    one of the two files whole. Threads and processes may write the same path: the last one wins.
 
     Raises:
         OSError: naming `path`, if it cannot be written.
     """
     path = Path(path)
-    temporary = path.with_name(f".{path.stem}.{os.getpid()}{path.suffix}")
+    unique = f"{os.getpid()}-{secrets.token_hex(4)}"
+    temporary = path.with_name(f".{path.stem}.{unique}{path.suffix}")
+    _in_progress.add(temporary.name)
     try:
         if path.is_dir():
             raise IsADirectoryError(errno.EISDIR, os.strerror(errno.EISDIR))
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
+        _sync(temporary, os.O_RDWR)
         os.replace(temporary, path)
+        with suppress(OSError):  # some systems cannot sync folders; the file itself is complete
+            _sync(path.parent, os.O_RDONLY)
     except OSError as error:
         why = f"cannot write the file: {error.strerror or error}"
         raise OSError(error.errno, why, str(path)) from error
     finally:
         if temporary.exists():
             temporary.unlink()
+        _in_progress.discard(temporary.name)
 
 
 def clear_unfinished(path: str | Path) -> None:
-    """Removes what `complete` could not: temporaries of `path` from processes that were killed."""
+    """Removes temporaries of `path` that :func:`complete` left behind in killed processes.
+
+    Those of processes that are alive, or may be, stay.
+    """
     path = Path(path)
-    for temporary in path.parent.glob(f".{path.stem}.*{path.suffix}"):
-        temporary.unlink()
+    stem, suffix = re.escape(path.stem), re.escape(path.suffix)
+    # the second part is missing in names of earlier versions
+    name = re.compile(rf"\.{stem}\.(\d+)(-[0-9a-f]{{8}})?{suffix}")
+    for temporary in path.parent.glob(".*"):
+        match = name.fullmatch(temporary.name)
+        if match and not _may_be_in_progress(temporary.name, int(match[1])):
+            temporary.unlink(missing_ok=True)
+
+
+def _may_be_in_progress(name: str, process: int) -> bool:
+    """Whether a process with this id may still be writing the temporary of this name."""
+    if process == os.getpid():  # ids repeat, in containers nearly always
+        return name in _in_progress
+    if os.name != "posix":  # elsewhere the signal 0 would end the process
+        return True
+    try:
+        os.kill(process, 0)
+    except ProcessLookupError:
+        return False
+    except (OSError, OverflowError):  # of another user; no id of this system
+        pass
+    return True
+
+
+def _sync(path: Path, flags: int) -> None:
+    """Waits until a file or folder is on the disk."""
+    descriptor = os.open(path, flags)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -1,6 +1,6 @@
-"""Meeting e3nn: its notation, and the change of basis between its features and ours.
+"""Conversion to and from e3nn: its notation, and the change of basis between features.
 
-e3nn is imported only when one of these functions runs.
+e3nn is imported when one of these functions is called.
 """
 
 from __future__ import annotations
@@ -10,18 +10,18 @@ from types import ModuleType
 import numpy as np
 import torch
 
-from sikff.groups.harmonics import evaluate_harmonics, sphere_points
+from sikff.groups.harmonic_polynomials import evaluate_harmonics, sphere_points
 
 
 def e3nn_o3() -> ModuleType:
     """The module e3nn.o3, of any e3nn since 0.4.4."""
-    with torch.serialization.safe_globals([slice]):  # e3nn < 0.5 stores one in its tables
+    with torch.serialization.safe_globals([slice]):  # e3nn < 0.5 loads a file that contains one
         from e3nn import o3
     return o3
 
 
 def parse_irreps(irreps: str) -> list[tuple[int, int, int]]:
-    """``"16x0e + 8x1o"`` as [(multiplicity, l, parity), ...].
+    """Parses ``"16x0e + 8x1o"`` into [(multiplicity, l, parity), ...].
 
     Raises:
         ValueError: not in e3nn's notation.

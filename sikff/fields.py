@@ -1,4 +1,4 @@
-"""Field types: how the numbers of a feature vector transform under G (method: section 1)."""
+"""Field types: how the components of a feature vector transform under G (method: section 1)."""
 
 from __future__ import annotations
 
@@ -9,15 +9,16 @@ from typing import NamedTuple
 import numpy as np
 import torch
 
+from sikff.e3nn import parse_irreps
 from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.couplings import branching, clebsch_gordan, restriction
-from sikff.groups.group import Matrices, as_matrices
+from sikff.groups.matrices import Matrices, as_matrices
 
 Array = np.ndarray
 
 
 class Block(NamedTuple):
-    """A run of features that carries ``copies`` copies of one irrep, laid out [dim, copies]."""
+    """The features ``start`` to ``stop``: copies of one irrep, in memory [dim, copies]."""
 
     irrep: Irrep
     copies: int
@@ -44,15 +45,15 @@ class FieldType:
     _basis: Array | None
 
     def __init__(self, group: SymmetryGroup, fields: Iterable[tuple[int, Irrep]]) -> None:
-        kept = []
+        present = []
         for n, irrep in fields:
             if not isinstance(irrep, Irrep) or irrep.group != group:
                 raise ValueError(f"expected pairs (multiplicity, irrep of {group}); got {irrep!r}")
             if int(n) != n or n < 0:
                 raise ValueError(f"a multiplicity is a whole number >= 0; got {n!r} for {irrep}")
             if n:
-                kept.append((int(n), irrep))
-        self._freeze(group, tuple(kept), None)
+                present.append((int(n), irrep))
+        self._freeze(group, tuple(present), None)
 
     def _freeze(
         self, group: SymmetryGroup, fields: tuple[tuple[int, Irrep], ...], basis: Array | None
@@ -64,41 +65,40 @@ class FieldType:
 
     @classmethod
     def scalar(cls, group: SymmetryGroup, n: int = 1) -> FieldType:
-        """n invariant numbers."""
+        """The type of n invariants."""
         return cls(group, [(n, group.irreps(0)[0])])
 
     @classmethod
     def vector(cls, group: SymmetryGroup, n: int = 1) -> FieldType:
-        """n vectors in Cartesian components, [x1, y1, z1, x2, ...]: rho(g) = g itself."""
+        """The type of n vectors in Cartesian components, [x1, y1, z1, x2, ...]: rho(g) = g."""
         parts = restriction(group, 1, -1)
         one = cls(group, [(1, irrep) for irrep, _ in parts])
-        from_zxy = group.frame[:, [2, 0, 1]]
+        from_zxy = group.orientation[:, [2, 0, 1]]  # the harmonics of degree 1 are z, x, y
         basis = from_zxy @ np.concatenate([t for _, t in parts], axis=1)
         one._freeze(group, one.fields, basis)
-        cls(group, [(n, one.fields[0][1])])  # refuses what is no number of copies
+        cls(group, [(n, one.fields[0][1])])  # raises ValueError unless n is a multiplicity
         return sum([one] * (n - 1), start=one) if n else cls(group, [])
 
     @classmethod
     def harmonic(cls, group: SymmetryGroup, max_frequency: int, n: int = 1) -> FieldType:
-        """n copies of each irrep, up to a frequency, that functions of a direction can have.
+        """n copies of each irrep in the harmonic polynomials of degree <= max_frequency.
 
-        These are the irreps in the harmonic polynomials of degree <= max_frequency: for O(3)
-        the true tensors 0e, 1o, 2e, ... without the pseudo-tensors.
+        These are the irreps that functions of a direction can have: for O(3) the true tensors 0e,
+        1o, 2e, ... without the pseudo-tensors.
         """
-        found: dict[int, Irrep] = {}
-        for l in range(max_frequency + 1):
-            for irrep, _ in restriction(group, l, (-1) ** l):
-                found.setdefault(irrep.index, irrep)
-        return cls(group, [(n, found[i]) for i in sorted(found)])
+        irreps = {
+            irrep.index: irrep
+            for l in range(max_frequency + 1)
+            for irrep, _ in restriction(group, l, (-1) ** l)
+        }
+        return cls(group, [(n, irreps[index]) for index in sorted(irreps)])
 
     @classmethod
     def from_o3(cls, group: SymmetryGroup, irreps: str) -> FieldType:
         """The restriction to G of an O(3) type in e3nn's notation, e.g. ``"16x0e + 8x1o"``.
 
-        Copies that restrict to the same irrep of G are collected (canonical order).
+        The result is canonical: all copies of an irrep of G are in one block.
         """
-        from sikff.e3nn import parse_irreps
-
         fields = []
         for n, l, parity in parse_irreps(irreps):
             fields += [(n, irrep) for irrep, _ in restriction(group, l, parity)]
@@ -113,7 +113,7 @@ class FieldType:
 
     @cached_property
     def blocks(self) -> tuple[Block, ...]:
-        """The blocks of the direct sum, in order, with their positions (in the irrep basis)."""
+        """The blocks of the direct sum, in order (in the irrep basis)."""
         blocks, start = [], 0
         for n, irrep in self.fields:
             blocks.append(Block(irrep, n, start, start + n * irrep.dim))
@@ -127,7 +127,7 @@ class FieldType:
 
     @cached_property
     def n_invariants(self) -> int:
-        """Number of invariant components: the first ones of the canonical type."""
+        """Number of invariant components; in the canonical type they come first."""
         return sum(n for n, irrep in self.fields if irrep.is_trivial)
 
     @cached_property
@@ -192,10 +192,9 @@ class FieldType:
         return torch.from_numpy(rho)
 
     def restrict(self, subgroup: SymmetryGroup) -> FieldType:
-        """The canonical type that the same features have under a subgroup of G.
+        """The canonical type of the same features under a subgroup of G; this type under G itself.
 
-        Copies keep their order, those of one irrep of G after those of the ones before it. Under
-        G itself it is this type.
+        Copies of an irrep of the subgroup are in the order of the fields of G they come from.
 
         Raises:
             ValueError: ``subgroup`` is not a subgroup of G.
@@ -203,9 +202,9 @@ class FieldType:
         if subgroup == self.group:
             return self
         fields = [
-            (n, part)
+            (n, smaller)
             for n, irrep in self.canonical.fields
-            for part, _ in branching(irrep, subgroup)
+            for smaller, _ in branching(irrep, subgroup)
         ]
         return FieldType(subgroup, fields).canonical
 
@@ -215,20 +214,22 @@ class FieldType:
             return np.eye(self.size)
         columns: dict[Irrep, list[Array]] = {}
         for irrep, n, start, stop in self.canonical.blocks:
-            for part, t in branching(irrep, subgroup):
-                copies = np.zeros((self.size, part.dim * n))
+            for smaller, t in branching(irrep, subgroup):
+                copies = np.zeros((self.size, smaller.dim * n))
                 copies[start:stop] = np.kron(t, np.eye(n))
-                columns.setdefault(part, []).append(copies.reshape(self.size, part.dim, n))
-        parts = sorted(columns, key=lambda part: part.index)
-        blocks = [np.concatenate(columns[part], axis=2).reshape(self.size, -1) for part in parts]
+                columns.setdefault(smaller, []).append(copies.reshape(self.size, smaller.dim, n))
+        irreps = sorted(columns, key=lambda irrep: irrep.index)
+        # copies are joined along their own axis, since a block is [dim, copies]
+        blocks = [np.concatenate(columns[i], axis=2).reshape(self.size, -1) for i in irreps]
         return self.change_of_basis @ np.concatenate([np.zeros((self.size, 0)), *blocks], axis=1)
 
     def tensor_product(self, other: FieldType) -> FieldType:
-        """The canonical type of (self (x) other)."""
+        """The canonical type of the tensor product self (x) other."""
         counts: dict[Irrep, int] = {}
         for n, a in self.fields:
             for m, b in other.fields:
                 for c in self.group.irreps(a.frequency + b.frequency):
+                    # dim Hom(a (x) b, c) = multiplicity x dimension of c's endomorphisms
                     k = len(clebsch_gordan(a, b, c)) // {"real": 1, "complex": 2}.get(c.type, 4)
                     if k:
                         counts[c] = counts.get(c, 0) + n * m * k

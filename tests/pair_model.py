@@ -1,4 +1,4 @@
-"""The smallest force field: a smooth pair potential, for tests of what stands on any model."""
+"""The smallest force field: a smooth pair potential, for tests of code that takes any model."""
 
 import ase
 import numpy as np
@@ -42,7 +42,7 @@ def structures() -> list[ase.Atoms]:
     slab = fcc111("Cu", (2, 1, 2), vacuum=6.0)
     slab.pbc = (True, True, False)
     thin = fcc111("Cu", (1, 2, 2))
-    found = [crystal, slab, thin, molecule("H2"), ase.Atoms("Cu")]
-    for seed, atoms in enumerate(found):
+    systems = [crystal, slab, thin, molecule("H2"), ase.Atoms("Cu")]
+    for seed, atoms in enumerate(systems):
         atoms.rattle(0.05, seed=seed)
-    return found
+    return systems

@@ -5,7 +5,7 @@ import numpy as np
 import torch
 from ase.neighborlist import primitive_neighbor_list
 
-from sikff.graph import CLOSEST, AtomicGraph
+from sikff.graph import MIN_DISTANCE, AtomicGraph
 
 
 def edges(graph: AtomicGraph) -> list[tuple[int, ...]]:
@@ -28,5 +28,5 @@ def random_atoms(seed: int, pbc: tuple[bool, bool, bool], scale: float) -> ase.A
         cell = scale * (4 * np.eye(3) + rng.uniform(-2, 2, (3, 3)))
         n = int(rng.integers(1, 6))
         atoms = ase.Atoms(f"H{n}", positions=rng.uniform(-5, 5, (n, 3)), cell=cell, pbc=pbc)
-        if abs(np.linalg.det(cell)) > 10 * scale**3 and not reference(atoms, CLOSEST):
+        if abs(np.linalg.det(cell)) > 10 * scale**3 and not reference(atoms, MIN_DISTANCE):
             return atoms

@@ -18,7 +18,7 @@ TILTED_AXIS = np.array([1.0, -2.0, 0.5]) / np.linalg.norm([1.0, -2.0, 0.5])
 
 
 def turn_about(axis: np.ndarray, angle: float) -> np.ndarray:
-    """Rotation matrix by Rodrigues' formula, written here so that it is not the package's own."""
+    """Rotation matrix by Rodrigues' formula, written here independently of the package."""
     n = np.asarray(axis, float) / np.linalg.norm(axis)
     parallel = np.outer(n, n)
     cross = np.cross(np.eye(3), n)  # cross @ v = n x v
@@ -61,8 +61,8 @@ def elements(g: SymmetryGroup, n: int = 4, seed: int = 0) -> Tensor:
 
 def outside(larger: SymmetryGroup, g: SymmetryGroup, seed: int = 0) -> Tensor:
     """Elements of ``larger`` that do not belong to g [k, 3, 3]."""
-    found = [h for h in larger.sample(64, seed=seed) if not g.contains(h, tolerance=0.05)]
-    return torch.stack(found[:6])
+    samples = [h for h in larger.sample(64, seed=seed) if not g.contains(h, tolerance=0.05)]
+    return torch.stack(samples[:6])
 
 
 def randn(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
@@ -72,9 +72,9 @@ def randn(*shape: int, seed: int, dtype: torch.dtype = torch.float64) -> Tensor:
 
 
 def seeded(module: nn.Module, seed: int = 0) -> nn.Module:
-    """Redraw the weights (each N(0, 1), as the layers draw their own; biases too).
+    """Redraws all weights and biases from N(0, 1), as layers draw their weights.
 
-    Numbers with a meaning of their own, such as the width of a shell, have no dimensions and stay.
+    Parameters without dimensions, such as the width of a shell, are unchanged.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():

@@ -1,13 +1,19 @@
-"""Files that appear when they are complete, and disks that do not let them."""
+"""Files that appear when they are complete, also on full disks and in threads."""
 
 import os
+import stat
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from threading import Barrier
 
 import pytest
 
+import sikff.atomic_write
 from disk import full_disk, unprivileged
-from sikff.atomic_write import complete
+from sikff.atomic_write import clear_unfinished, complete
 
 
 def write(path: Path, text: str) -> None:
@@ -46,7 +52,93 @@ def test_a_full_disk_leaves_the_old_file(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["a.txt"]
 
 
-def test_names_that_cannot_be_files(tmp_path: Path) -> None:
+def test_threads_that_write_one_path_each_write_a_whole_file(tmp_path: Path) -> None:
+    path, together = tmp_path / "a.txt", Barrier(2, timeout=10)
+
+    def write_with_the_other(text: str) -> None:
+        with complete(path) as temporary:
+            temporary.write_text(text)
+            together.wait()
+            assert temporary.read_text() == text
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(write_with_the_other, ["one", "other"]))
+    assert path.read_text() in ("one", "other")
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+WRITER = """
+import runpy, sys
+with runpy.run_path(sys.argv[1])["complete"](sys.argv[2]) as temporary:
+    temporary.write_text("half")
+    print(temporary, flush=True)
+    sys.stdin.read()
+"""
+
+
+def test_temporaries_are_cleared_once_their_process_is_dead(tmp_path: Path) -> None:
+    path = tmp_path / "a.txt"
+    command = [sys.executable, "-c", WRITER, sikff.atomic_write.__file__, str(path)]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
+    with subprocess.Popen(command, text=True, **pipes) as process:
+        temporary = Path(process.stdout.readline().strip())
+        clear_unfinished(path)
+        assert temporary.read_text() == "half"
+        process.kill()
+    assert temporary.exists()
+    clear_unfinished(tmp_path / "b.txt")
+    assert temporary.exists()
+    clear_unfinished(path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_temporaries_of_this_process_are_cleared_unless_in_progress(tmp_path: Path) -> None:
+    """A process that was killed may have had the same id, as in containers."""
+    write(tmp_path / "a.txt", "old")
+    with complete(tmp_path / "a.txt") as temporary, complete(tmp_path / "a.b.txt") as other:
+        for each in (temporary, other):
+            each.write_text("new")
+        clear_unfinished(tmp_path / "a.txt")
+        assert temporary.exists() and other.exists()
+    for left in (temporary, other):
+        left.write_text("left by a process that was killed")
+    clear_unfinished(tmp_path / "a.txt")
+    assert sorted(os.listdir(tmp_path)) == sorted([other.name, "a.b.txt", "a.txt"])
+
+
+def test_files_reach_the_disk_before_their_name_and_folders_after(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    events: list[str | int] = []
+    fsync, replace = os.fsync, os.replace
+
+    def recorded_fsync(descriptor: int) -> None:
+        fsync(descriptor)
+        events.append(os.fstat(descriptor).st_ino)
+
+    def recorded_replace(source: Path, target: Path) -> None:
+        replace(source, target)
+        events.append("replace")
+
+    monkeypatch.setattr(os, "fsync", recorded_fsync)
+    monkeypatch.setattr(os, "replace", recorded_replace)
+    write(tmp_path / "a.txt", "all")
+    assert events == [(tmp_path / "a.txt").stat().st_ino, "replace", tmp_path.stat().st_ino]
+
+
+def test_folders_that_cannot_be_synced_hold_complete_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def only_files(descriptor: int) -> None:
+        if stat.S_ISDIR(os.fstat(descriptor).st_mode):
+            raise OSError("not of folders")
+
+    monkeypatch.setattr(os, "fsync", only_files)
+    write(tmp_path / "a.txt", "all")
+    assert (tmp_path / "a.txt").read_text() == "all"
+
+
+def test_names_that_cannot_be_files_raise(tmp_path: Path) -> None:
     (tmp_path / "folder").mkdir()
     with pytest.raises(IsADirectoryError, match=r"cannot write the file: Is a dir.*folder'"):
         write(tmp_path / "folder", "")
@@ -59,7 +151,7 @@ def test_names_that_cannot_be_files(tmp_path: Path) -> None:
     assert sorted(os.listdir(tmp_path)) == ["a.txt", "folder"]
 
 
-def test_folders_of_somebody_else() -> None:
+def test_folders_of_other_users_raise() -> None:
     with TemporaryDirectory() as folder:
         Path(folder).chmod(0o555)
         with unprivileged(), pytest.raises(PermissionError, match=r"cannot write .*a\.txt'"):

@@ -8,7 +8,7 @@ import torch
 
 from sikff.e3nn import harmonic_basis, parse_irreps
 from sikff.groups.couplings import clebsch_gordan
-from sikff.groups.harmonics import evaluate_harmonics, sphere_points, wigner_d
+from sikff.groups.harmonic_polynomials import evaluate_harmonics, sphere_points, wigner_d
 from sikff.nn import Harmonics
 from symmetry_cases import group
 from tolerances import TOLERANCES
@@ -74,7 +74,7 @@ def test_clebsch_gordan_agree_up_to_a_factor(o3: ModuleType, name: str) -> None:
     assert compared == {"SO(3)": 34, "O(3)": 23}[name]
 
 
-def test_the_harmonic_layer_is_theirs(o3: ModuleType) -> None:
+def test_the_harmonics_layer_equals_that_of_e3nn(o3: ModuleType) -> None:
     layer = Harmonics(group("O(3)"), 3).double()
     x = torch.from_numpy(sphere_points(30))
     ours = layer(x).numpy()

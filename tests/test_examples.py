@@ -33,6 +33,7 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     return said, output
 
 
+@pytest.mark.slow
 def test_demo(demo: tuple[str, Path]) -> None:
     said, output = demo
     assert "blind to the field" in said
@@ -41,6 +42,7 @@ def test_demo(demo: tuple[str, Path]) -> None:
     assert {"orientation.png", "nve_drift.png", "parity_O3.png", "parity_C_inf_v.png"} <= pictures
 
 
+@pytest.mark.slow
 def test_orientation(demo: tuple[str, Path]) -> None:
     said = run("orientation.py", demo[1], "--steps", 8)
     assert "Langevin" in said
@@ -52,6 +54,7 @@ def test_kernels(tmp_path: Path) -> None:
     assert (tmp_path / "kernels.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_committee(tmp_path: Path) -> None:
     said = run("committee.py", "--output", tmp_path / "c", "--minutes", 0.02, "--members", 2)
     assert "force_std" in said
@@ -62,10 +65,13 @@ def test_committee(tmp_path: Path) -> None:
 def on_graphene(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
     """What the example of water on graphene says, and its folder."""
     output = tmp_path_factory.mktemp("graphene") / "run"
-    said = run("water_on_graphene.py", "--output", output, "--minutes", 0.1, "--steps", 40)
+    said = run(
+        "water_on_graphene.py", "--output", output, "--minutes", 0.1, "--steps", 40, "--turns", 8
+    )
     return said, output
 
 
+@pytest.mark.slow
 def test_water_on_graphene(on_graphene: tuple[str, Path]) -> None:
     said, output = on_graphene
     assert "the corrugation of the sheet" in said
@@ -74,25 +80,30 @@ def test_water_on_graphene(on_graphene: tuple[str, Path]) -> None:
     assert {"binding.png", "mean_force.png", "nve_drift.png", "parity_O3.png"} <= pictures
 
 
+@pytest.mark.slow
 def test_desorption(on_graphene: tuple[str, Path], tmp_path: Path) -> None:
     model = on_graphene[1] / "C_inf_v" / "model.sikff"
-    said = run("desorption.py", model, "--output", tmp_path, "--steps", 3)
+    said = run("desorption.py", model, "--output", tmp_path, "--steps", 3, "--turns", 8)
     assert "transition-state theory" in said
     assert (tmp_path / "desorption.png").stat().st_size > 10_000
 
 
+@pytest.mark.slow
 def test_restriction(tmp_path: Path) -> None:
     times = ("--minutes", 0.02, "--vacuum-minutes", 0.02, "--together", 6)
-    run("restriction.py", "--output", tmp_path, "--sizes", 10, *times)
+    size = ("--sizes", 10, "--free", 60, "--test", 20)
+    run("restriction.py", "--output", tmp_path, *size, *times)
     rows = (tmp_path / "errors.csv").read_text().splitlines()
     assert len(rows) == 8
     assert (tmp_path / "restriction.png").stat().st_size > 10_000
-    said = run("restriction.py", "--output", tmp_path, "--sizes", 10, *times)
+    said = run("restriction.py", "--output", tmp_path, *size, *times)
     assert "training" not in said, "it goes on where it was"
 
 
+@pytest.mark.slow
 def test_stark_shift(tmp_path: Path) -> None:
-    said = run("stark_shift.py", "--output", tmp_path, "--minutes", 0.15)
+    size = ("--test", 15, "--fields", 2)
+    said = run("stark_shift.py", "--output", tmp_path, "--minutes", 0.15, *size)
     assert "dipoles off by" in said
     assert (tmp_path / "stark.png").stat().st_size > 10_000
 

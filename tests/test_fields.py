@@ -85,7 +85,7 @@ def test_tensor_products_have_the_right_character(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_harmonic_types_hold_what_functions_of_a_direction_have(name: str) -> None:
+def test_harmonic_types_contain_the_irreps_of_functions_of_a_direction(name: str) -> None:
     g = group(name)
     t = FieldType.harmonic(g, 2, n=3)
     assert all(n == 3 for n, _ in t.fields)
@@ -200,7 +200,7 @@ def test_bad_input() -> None:
         FieldType.vector(a).representation(2 * np.eye(3))
 
 
-def test_there_is_no_negative_number_of_vectors() -> None:
+def test_negative_multiplicities_raise() -> None:
     for make in (FieldType.vector, FieldType.scalar):
         with pytest.raises(ValueError, match="a multiplicity is a whole number >= 0; got -2"):
             make(SymmetryGroup("O(3)"), -2)

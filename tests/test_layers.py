@@ -38,6 +38,34 @@ FLOORS = {
     "sikff.training.cli": 13,
     "sikff.training.__main__": 14,
 }
+# Modules by floor inside some rooms, from the lowest one up.
+FLOORS_INSIDE = {
+    "sikff.groups": (
+        "matrices harmonic_polynomials null_space",
+        "names",
+        "classify",
+        "irreps",
+        "group",
+        "couplings aliasing",
+    ),
+    "sikff.nn": (
+        "constants equivariance neighbour_table spline weight_cache",
+        "contraction harmonics linear mlp radial",
+        "channel_product nonlinearity",
+        "gmlp",
+        "kernel",
+        "dense_conv point_conv restrict_layers",
+    ),
+    "sikff.forcefield": (
+        "chunks energy environment_config zbl",
+        "config edge_features field_response",
+        "environment interaction model_file",
+        "network",
+        "restrict_model",
+        "force_field",
+        "committee",
+    ),
+}
 HEAVY = ("lightning", "pytorch_lightning", "matplotlib", "e3nn", "scipy", "sikff.training")
 MOST_LINES = {"sikff": 350, "calculators": 350, "training": 350, "tests": 500, "examples": 500}
 
@@ -92,6 +120,37 @@ def test_imports_point_down() -> None:
         and FLOORS.get(room(target), len(FLOORS)) >= FLOORS[room(name)]
     ]
     assert not climbs, "imports must point down: " + "; ".join(climbs)
+
+
+@pytest.mark.parametrize("name", FLOORS_INSIDE)
+def test_imports_point_down_inside_a_room(name: str) -> None:
+    floors = {
+        f"{name}.{module}": floor
+        for floor, modules in enumerate(FLOORS_INSIDE[name])
+        for module in modules.split()
+    }
+    modules = {module for module in MODULES if module.startswith(f"{name}.")}
+    assert floors.keys() == modules, "FLOORS_INSIDE must name every module of the room once"
+    climbs = [
+        f"{MODULES[module].relative_to(ROOT)}:{line} imports {target}"
+        for module in modules
+        for line, target in imports(module, MODULES[module])
+        if target in modules and floors[target] >= floors[module]
+    ]
+    assert not climbs, "imports must point down: " + "; ".join(climbs)
+
+
+def test_no_module_imports_a_private_name() -> None:
+    """A name with an underscore belongs to its module; what others need gets a public one."""
+    private = [
+        f"{path.relative_to(ROOT)}:{node.lineno} imports {alias.name}"
+        for path in MODULES.values()
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.ImportFrom) and (node.level or str(node.module).startswith("sikff"))
+        for alias in node.names
+        if alias.name.startswith("_") and not alias.name.startswith("__")
+    ]
+    assert not private, "; ".join(private)
 
 
 def test_no_module_imports_itself_through_others() -> None:

@@ -1,4 +1,4 @@
-"""What subcommands say to the user, and what they do not do to his files."""
+"""Console output and overwrite protection of the command line."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ if TYPE_CHECKING:
 
 
 def progress_bar(*iterable: Any, **shown: Any) -> tqdm:
-    """A bar that moves in a terminal; in a file, such as the log of a queue, it writes seldom."""
+    """A tqdm bar that writes at most every 30 s if stderr is no terminal, as in a queue's log."""
     from tqdm import tqdm  # commands start without it
 
-    seldom = {} if sys.stderr.isatty() else {"mininterval": 30.0, "maxinterval": 60.0}
-    return tqdm(*iterable, **{**seldom, **shown})
+    intervals = {} if sys.stderr.isatty() else {"mininterval": 30.0, "maxinterval": 60.0}
+    return tqdm(*iterable, **{**intervals, **shown})
 
 
 @contextmanager
 def plain_warnings() -> Iterator[None]:
-    """Warnings on one line each, without the line of code."""
+    """Prints warnings on one line each, without the line of code."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
         print(f"sikff: warning: {message}", file=sys.stderr)
@@ -33,23 +33,29 @@ def plain_warnings() -> Iterator[None]:
         yield
 
 
-def refuse_to_replace(paths: Sequence[Path], overwrite: bool, read: Sequence[Path] = ()) -> None:
-    """Refuses names under which nothing can be written, or only in the place of something else.
+def check_output_paths(
+    outputs: Sequence[Path], overwrite: bool, inputs: Sequence[Path] = ()
+) -> None:
+    """Checks that files can be written without replacing others.
 
-    Files that the command reads are never replaced.
+    Raises:
+        ValueError: if an output is a folder, lies below a file or is one of the inputs; without
+            `overwrite` also if it exists.
     """
-    inputs = {path.resolve() for path in read}
-    for path in paths:
+    read = {path.resolve() for path in inputs}
+    for path in outputs:
         if path.is_dir():
             raise ValueError(f"{str(path)!r} is a folder; expected the name of a file")
-        if path.resolve() in inputs:
+        if path.resolve() in read:
             raise ValueError(f"{str(path)!r} is read by this command; choose another name for it")
-        above = next(folder for folder in path.absolute().parents if folder.exists())
-        if not above.is_dir():
-            raise ValueError(f"{str(path)!r} cannot be: {str(above)!r} is a file and no folder")
-    there = [str(path) for path in paths if path.exists()]
-    if there and not overwrite:
-        raise ValueError(f"{', '.join(there)} exists; choose another name or add --overwrite")
+        parent = next(folder for folder in path.absolute().parents if folder.exists())
+        if not parent.is_dir():
+            raise ValueError(
+                f"{str(path)!r} cannot be written: {str(parent)!r} is a file and no folder"
+            )
+    existing = [str(path) for path in outputs if path.exists()]
+    if existing and not overwrite:
+        raise ValueError(f"{', '.join(existing)} exists; choose another name or add --overwrite")
 
 
 def print_table(values: Mapping[str, object]) -> None:

@@ -1,124 +1,32 @@
-"""The one frozen, validated description of a force field."""
+"""The frozen, validated description of a force field."""
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from ase.data import atomic_numbers, chemical_symbols
-from pydantic import (
-    BaseModel,
-    ConfigDict,
-    Field,
-    FiniteFloat,
-    field_validator,
-    model_validator,
-)
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
-from sikff.graph.conditions import NO_FIELD, VACUUM, Conditions
+from sikff.forcefield.environment_config import EnvironmentConfig, Positive, Vector
 from sikff.groups import SymmetryGroup
 from sikff.groups.aliasing import mistaken_for
-from sikff.groups.group import unit_vector
+from sikff.groups.group import named_group
+from sikff.groups.matrices import unit_vector
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-Vector = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
-
-
-class EnvironmentConfig(BaseModel):
-    """What stands outside the molecules and breaks their symmetry, for all structures of a model.
-
-    What may differ between structures, :class:`~sikff.graph.conditions.Conditions`, comes with each
-    of them: the strength of the field, the place of the surface, which surface it is.
-
-    Attributes:
-        plane_origin: a point (Å) of a plane whose normal is the group's axis. Each atom's height
-            above it becomes an attribute, and energies depend on it. None: no plane.
-        plane_range: height (Å) beyond which atoms no longer feel the plane.
-        slit_width: distance (Å) to a second plane above the first, which faces it. None: none. The
-            group may then turn the axis round, such as D_inf_h: two walls of one kind.
-        surfaces: names of the surfaces that the plane may stand for. Empty: one, without a name,
-            or in training those that the frames name.
-        field: whether the model reads the uniform electric field of each structure (V/Å).
-        field_least, field_limit: least and largest field (V/Å) in the training data, which says
-            them: components along the direction that the model reads, or strengths if there are
-            several. None: not known; one that is known alone holds for both signs.
-        height_limit: lowest height (Å) in the training data, likewise.
-    """
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-    plane_origin: Vector | None = None
-    plane_range: Positive = 10.0
-    slit_width: Positive | None = None
-    surfaces: tuple[str, ...] = ()
-    field: bool = False
-    field_least: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    field_limit: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    height_limit: Annotated[float, Field(allow_inf_nan=False)] | None = None
-
-    @field_validator("surfaces")
-    @classmethod
-    def _surfaces(cls, surfaces: tuple[str, ...]) -> tuple[str, ...]:
-        if len(set(surfaces)) < len(surfaces) or {VACUUM, ""} & set(surfaces):
-            raise ValueError(
-                f"got {list(surfaces)}; expected different names, without {VACUUM!r}, which "
-                "structures may name anyway"
-            )
-        return surfaces
-
-    @model_validator(mode="after")
-    def _consistent(self) -> EnvironmentConfig:
-        of_plane = ("plane_range", "slit_width", "surfaces", "height_limit")
-        for needed, names in (
-            ("plane_origin", of_plane),
-            ("field", ("field_least", "field_limit")),
-        ):
-            given = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
-            if given and not getattr(self, needed):
-                raise ValueError(
-                    f"got {', '.join(given)} without {needed}; set {needed}, or leave out the rest"
-                )
-        if self.field_limit is not None and self.field_limit < self.least_field:
-            raise ValueError(
-                f"field_limit is {self.field_limit}, less than field_least ({self.least_field}); "
-                "expected the largest field of the training data"
-            )
-        return self
-
-    @property
-    def least_field(self) -> float:
-        """field_least, or what it is if field_limit alone is known."""
-        limit = math.inf if self.field_limit is None else self.field_limit
-        return -limit if self.field_least is None else self.field_least
-
-    def without_limits(self) -> EnvironmentConfig:
-        """The same, but for the range of the training data."""
-        return self.model_copy(update=dict.fromkeys(("field_least", "field_limit", "height_limit")))
-
-    def seen(self, info: Mapping[str, Any]) -> Conditions:
-        """The conditions in ``atoms.info``, less those of a kind that the model does not read.
-
-        Raises:
-            ValueError: if they are not what :class:`Conditions` expects.
-        """
-        found = Conditions.of(info)
-        if not self.field:
-            found = found._replace(field=NO_FIELD)
-        return found if self.plane_origin is not None else Conditions(found.field)
 
 
 class ForceFieldConfig(BaseModel):
     """All that defines a :class:`ForceField`, except its weights.
 
     Attributes:
-        elements: chemical symbols the model knows, or atomic numbers for them.
+        elements: chemical symbols of the atoms it takes, or their atomic numbers.
         group: symmetry group by name; axis: direction of its principal axis, which is also the
             direction of heights and of the field an axial model reads.
-        type_group: a larger group, whose irreps up to max_frequency the features have as far as
-            ``group`` tells them apart: each irrep of ``group`` with all copies that are in them.
-            Models that :meth:`ForceField.restrict` made have one. None: the group itself.
+        type_group: a larger group; features are of its irreps up to max_frequency, restricted to
+            ``group``, so that an irrep of ``group`` has as many copies as these contain. Set in
+            models that :meth:`ForceField.restrict` made. None: the group itself.
         environment: what acts from outside (plane, slit, field).
         vacuum_group: a larger group, usually O(3), for a second network that does not see the
             environment; the network of ``group`` then describes only what the environment
@@ -139,8 +47,8 @@ class ForceFieldConfig(BaseModel):
         atomic_energies: E0 of each element, eV (missing: 0), by symbol or atomic number.
         energy_scale: eV; multiplies what the network returns.
         average_neighbours: mean over the atoms of the training data of sum_j u(r_ij)^2, u the
-            envelope of the cutoff: the number of neighbours, far ones counting less. Training says
-            at least 1.
+            envelope of the cutoff: the number of neighbours, far ones counting less. Training sets
+            it to at least 1.
         zbl: add the Ziegler-Biersack-Littmark repulsion at short range.
     """
 
@@ -171,24 +79,24 @@ class ForceFieldConfig(BaseModel):
 
     @field_validator("elements", mode="before")
     @classmethod
-    def _symbols(cls, elements: Any) -> Any:
+    def _elements_to_symbols(cls, elements: Any) -> Any:
         if isinstance(elements, Sequence) and not isinstance(elements, str):
             return tuple(map(_symbol, elements))
         return elements
 
     @field_validator("atomic_energies", mode="before")
     @classmethod
-    def _by_symbol(cls, energies: Any) -> Any:
+    def _energies_by_symbol(cls, energies: Any) -> Any:
         if isinstance(energies, Mapping):
-            found = {_symbol(element): energy for element, energy in energies.items()}
-            if len(found) < len(energies):
+            by_symbol = {_symbol(element): energy for element, energy in energies.items()}
+            if len(by_symbol) < len(energies):
                 raise ValueError(f"got {list(energies)}; expected each element once")
-            return found
+            return by_symbol
         return energies
 
     @field_validator("elements")
     @classmethod
-    def _elements(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
+    def _check_elements(cls, elements: tuple[str, ...]) -> tuple[str, ...]:
         unknown = [e for e in elements if atomic_numbers.get(e, 0) < 1]
         if unknown or not elements or len(set(elements)) < len(elements):
             raise ValueError(
@@ -197,59 +105,73 @@ class ForceFieldConfig(BaseModel):
         return elements
 
     @model_validator(mode="after")
-    def _consistent(self) -> ForceFieldConfig:
-        group = SymmetryGroup(self.group, self.axis)
+    def _check_consistency(self) -> ForceFieldConfig:
         foreign = sorted(set(self.atomic_energies) - set(self.elements))
         if foreign:
             raise ValueError(
                 f"atomic_energies name {', '.join(foreign)}, which elements do not list"
             )
-        if not group <= self.symmetry_group_of_types:
-            raise ValueError(
-                f"type_group ({self.symmetry_group_of_types}) must contain group ({group}); leave "
-                "it out, or name a larger group"
-            )
-        continuous = mistaken_for(group, self.max_frequency)
-        if continuous is not None:
-            raise ValueError(
-                f"a network of {group} with max_frequency {self.max_frequency} is one of "
-                f"{continuous}: products of such low frequencies do not tell them apart. Take "
-                f"{continuous.name}, or raise max_frequency"
-            )
-        n = unit_vector(self.axis)
+        _check_group(self)
         if self.environment.plane_origin is not None:
-            turned = group.generators @ n
-            kept = abs(turned - n).max(axis=1) < 1e-8
-            if self.environment.slit_width is not None:  # the two planes may change places
-                kept |= abs(turned + n).max(axis=1) < 1e-8
-            if not kept.all():
-                raise ValueError(
-                    f"a plane needs a group that keeps its normal, such as C_inf_v, SO(2) or Cnv, "
-                    f"a slit one that keeps it or turns it round, such as D_inf_h; {group} does "
-                    "not. Remove environment.plane_origin or choose another group"
-                )
+            _check_plane(self)
         if self.vacuum_group is not None:
-            larger = SymmetryGroup(self.vacuum_group, self.axis)
-            plane = self.environment.plane_origin is not None
-            field = self.environment.field and len(group.kept_vectors) > 0
-            if not group <= larger or not (plane or field):
-                raise ValueError(
-                    f"vacuum_group ({larger}) must contain group ({group}) and needs an "
-                    "environment: a plane, or a field along a direction that the group keeps. Set "
-                    "environment, or "
-                    "remove vacuum_group"
-                )
+            _check_vacuum_group(self, named_group(self.vacuum_group, self.axis))
         return self
 
     @property
     def symmetry_group(self) -> SymmetryGroup:
         """The symmetry group G."""
-        return SymmetryGroup(self.group, self.axis)
+        return named_group(self.group, self.axis)
 
     @property
     def symmetry_group_of_types(self) -> SymmetryGroup:
         """The group whose irreps the features are made of: G itself, or a larger one."""
-        return SymmetryGroup(self.type_group or self.group, self.axis)
+        return named_group(self.type_group or self.group, self.axis)
+
+
+def _check_group(config: ForceFieldConfig) -> None:
+    """Raise ValueError unless type_group contains the group, and networks can resolve the group."""
+    group, types = config.symmetry_group, config.symmetry_group_of_types
+    if not group <= types:
+        raise ValueError(
+            f"type_group ({types}) must contain group ({group}); leave it out, or name a larger "
+            "group"
+        )
+    continuous = mistaken_for(group, config.max_frequency)
+    if continuous is not None:
+        raise ValueError(
+            f"a network of {group} with max_frequency {config.max_frequency} is one of "
+            f"{continuous}: products of such low frequencies do not tell them apart. Take "
+            f"{continuous.name}, or raise max_frequency"
+        )
+
+
+def _check_plane(config: ForceFieldConfig) -> None:
+    """Raise ValueError unless the group maps the plane, or the two of a slit, to themselves."""
+    group, normal = config.symmetry_group, unit_vector(config.axis)
+    images = group.generators @ normal
+    is_kept = abs(images - normal).max(axis=1) < 1e-8
+    if config.environment.slit_width is not None:  # the two planes may change places
+        is_kept |= abs(images + normal).max(axis=1) < 1e-8
+    if not is_kept.all():
+        raise ValueError(
+            "a plane needs a group that keeps its normal, such as C_inf_v, SO(2) or Cnv, a slit "
+            f"one that keeps it or turns it round, such as D_inf_h; {group} does not. Remove "
+            "environment.plane_origin or choose another group"
+        )
+
+
+def _check_vacuum_group(config: ForceFieldConfig, vacuum_group: SymmetryGroup) -> None:
+    """Raise ValueError unless it contains the group and there is an environment to correct for."""
+    group, environment = config.symmetry_group, config.environment
+    has_field = environment.field and len(group.invariant_vectors) > 0
+    has_environment = environment.plane_origin is not None or has_field
+    if not group <= vacuum_group or not has_environment:
+        raise ValueError(
+            f"vacuum_group ({vacuum_group}) must contain group ({group}) and needs an "
+            "environment: a plane, or a field along a direction that the group keeps. Set "
+            "environment, or remove vacuum_group"
+        )
 
 
 def _symbol(element: Any) -> Any:

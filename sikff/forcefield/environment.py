@@ -1,4 +1,4 @@
-"""The environment: what is outside the molecules, as attributes of atoms."""
+"""The environment: planes and the electric field, as attributes of atoms."""
 
 from collections.abc import Sequence
 
@@ -11,32 +11,32 @@ from sikff.fields import FieldType
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import VACUUM, Conditions
-from sikff.groups.group import unit_vector
-from sikff.nn.constants import Tabulated
+from sikff.groups.matrices import unit_vector
+from sikff.nn.constants import ConstantModule
 
 HEIGHT_FUNCTIONS = 8
-ACROSS = 1e-3  # Å; less is no component of a cell vector
+ACROSS = 1e-3  # Å; smaller components of cell vectors are rounding
 
 
-class Environment(Tabulated):
-    """Attributes that the plane and the field give each atom.
+class Environment(ConstantModule):
+    """Attributes of atoms that describe the plane and the field.
 
     Heights h enter through Gaussians, for a range R and k = 1 ... 8:
 
         a_k(h) = exp(-(h - c_k)^2 / 2 w^2) f(h / R),   c_k = 0 ... 3R/4,   w = R/8
         f(x) = 1 - x^3 (10 - 15 x + 6 x^2) between 0 and 1; 1 below, 0 above
 
-    They are C^2, and exactly zero from R on. Below the plane they fade as Gaussians do: an atom
-    that falls a few w below it is in vacuum again, so the plane belongs below all atoms of the
-    training data. Without periodic images: heights are those of the positions as they are.
+    They are C^2, and exactly zero from R on. Below the plane they decay as Gaussians do: an atom
+    a few w below it is in vacuum again, so the plane belongs below all atoms of the training data.
+    Heights are those of the positions as given, without periodic images.
 
-    In a slit there are such Gaussians of the heights above both planes; their sums, if G exchanges
-    the planes. Each of several surfaces has attributes of its own, and those of the others are
-    zero; in vacuum all are.
+    In a slit there are such Gaussians of the heights above both planes, or their sums if G
+    exchanges the planes. Each of several surfaces has attributes of its own; those of the other
+    surfaces are zero, and in vacuum all are.
 
-    The field enters through its components along directions that G leaves in place (the axis, for
-    axial groups), as invariants; if there is none (O(3), SO(3), ...) as a covariant vector. Either
-    way field = 0 gives attribute 0.
+    The field enters as invariants, its components along the vectors that are invariant under G (the
+    axis, for axial groups); if there are none (O(3), SO(3), ...) as a covariant vector. Either way
+    field = 0 gives attribute 0.
 
     Attributes:
         n_scalars: number of invariant attributes of an atom.
@@ -53,34 +53,34 @@ class Environment(Tabulated):
         group, environment = config.symmetry_group, config.environment
         self.config = environment
         self.has_plane, self.range = environment.plane_origin is not None, environment.plane_range
-        kept = group.kept_vectors.T
+        invariant = group.invariant_vectors.T  # columns
         axis = np.asarray(config.axis) / np.linalg.norm(config.axis)
-        if kept.shape[1] == 1:  # the sign of a field is that along the axis as the user gave it
-            kept = kept * np.sign(kept[:, 0] @ axis or 1.0)
-        self.register_table("directions", kept if environment.field else kept[:, :0])
+        if invariant.shape[1] == 1:  # the sign of a field is that along the axis as configured
+            invariant = invariant * np.sign(invariant[:, 0] @ axis or 1.0)
+        self.register_constant("directions", invariant if environment.field else invariant[:, :0])
         self.vector_type = None
-        if environment.field and kept.shape[1] == 0:
+        if environment.field and invariant.shape[1] == 0:
             self.vector_type = FieldType.vector(group)
-        self.register_table("normal", axis)
-        self.register_table("origin", np.asarray(environment.plane_origin or (0, 0, 0)))
-        self.register_table("centres", np.linspace(0, 0.75 * self.range, HEIGHT_FUNCTIONS))
-        self.exchanged = bool(np.linalg.norm(axis @ kept) < 0.5)  # G turns the axis round
-        planes = 1 if environment.slit_width is None or self.exchanged else 2
+        self.register_constant("normal", axis)
+        self.register_constant("origin", np.asarray(environment.plane_origin or (0, 0, 0)))
+        self.register_constant("centres", np.linspace(0, 0.75 * self.range, HEIGHT_FUNCTIONS))
+        self.reverses_axis = bool(np.linalg.norm(axis @ invariant) < 0.5)  # some element of G does
+        planes = 1 if environment.slit_width is None or self.reverses_axis else 2
         n_heights = HEIGHT_FUNCTIONS * planes * max(len(environment.surfaces), 1)
         self.n_scalars = self.directions.shape[1] + (n_heights if self.has_plane else 0)
 
     @property
     def field_directions(self) -> np.ndarray:
-        """Unit vectors [k, 3] along which the model reads the field; k = 0: it does not."""
-        return np.eye(3) if self.vector_type is not None else self.originals["directions"].T
+        """Orthonormal directions [k, 3] along which the model reads the field; k = 0: none."""
+        return np.eye(3) if self.vector_type is not None else self.constants["directions"].T
 
     def check(self, conditions: Conditions) -> None:
-        """Refuse conditions that the model cannot answer for.
+        """Raise ValueError if predictions under these conditions would be wrong.
 
         Raises:
-            ValueError: for a field that the model does not read, or a component of it that is not
-                invariant under G (for an axial group: the field is not along the axis); for a
-                surface although the model sees no plane, or one that it does not know.
+            ValueError: a field that the model does not read, or has a component that is not
+                invariant under G (for an axial group: the field is not along the axis); a surface
+                although the model has no plane, or a surface that is not one of the model's.
         """
         self._check_field(np.array(conditions.field))
         if self.has_plane:
@@ -106,47 +106,47 @@ class Environment(Tabulated):
                 f"electric_field is {field.tolist()} V/Å but the model reads no field; remove the "
                 "field, or train a model with environment.field: true"
             )
-        kept = self.originals["directions"]
-        if np.linalg.norm(field - kept @ (kept.T @ field)) > 1e-6 * magnitude:
+        directions = self.field_directions
+        if np.linalg.norm(field - field @ directions.T @ directions) > 1e-6 * magnitude:
             raise ValueError(
-                f"electric_field {field.tolist()} V/Å is not along {kept.T.round(4).tolist()}, "
+                f"electric_field {field.tolist()} V/Å is not along {directions.round(4).tolist()}, "
                 "which the model's symmetry group keeps; turn the atoms, or use a model of O(3)"
             )
 
     def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
-        """What lies outside the range of the training data, by "field" and "height"."""
-        found = {}
+        """Extrapolation warnings, by "field" and "height"; empty within the training range."""
+        warnings = {}
         limit, least = self.config.field_limit, self.config.least_field
         if limit is not None:
             slack = 1e-6 * max(abs(least), abs(limit))
             for strength in self.field_strengths(graph).tolist():
                 if not least - slack <= strength <= limit + slack:
-                    found["field"] = (
+                    warnings["field"] = (
                         f"the electric field of {strength:.3g} V/Å is beyond the training data of "
                         f"the model, {least:.3g} to {limit:.3g} V/Å"
                     )
         if self.config.height_limit is not None:
-            lowest = self.lowest(graph)
+            lowest = self.lowest_height(graph)
             if lowest < self.config.height_limit - 1e-6:
-                found["height"] = (
+                warnings["height"] = (
                     f"an atom is {lowest:.3g} Å above the surface, lower than all of the training "
                     f"data of the model ({self.config.height_limit:.3g} Å)"
                 )
-        return found
+        return warnings
 
     def field_strengths(self, graph: AtomicGraph) -> Tensor:
-        """Field (V/Å) of each structure [B]: along the one direction that G keeps, or its norm."""
+        """Field (V/Å) of each structure [B]: its component along the one direction, or norm."""
         if self.directions.shape[1] == 1:
             return graph.field @ self.directions[:, 0].to(graph.field.dtype)
         return graph.field.norm(dim=-1)
 
-    def lowest(self, graph: AtomicGraph) -> float:
-        """The least height (Å) above a plane of all atoms at a surface; infinite without any."""
+    def lowest_height(self, graph: AtomicGraph) -> float:
+        """Least height (Å) above a plane of all atoms at a surface; infinite without any."""
         heights = self._heights(graph)[graph.surface[graph.batch] >= 0]
         return float(heights.min()) if self.has_plane and len(heights) else np.inf
 
     def scalars(self, graph: AtomicGraph) -> Tensor:
-        """Invariant attributes [N, n_scalars], in the dtype of the tables."""
+        """Invariant attributes [N, n_scalars], in the dtype of the constants."""
         dtype = self.directions.dtype
         parts = [(graph.field.to(dtype) @ self.directions)[graph.batch]]
         if self.has_plane:
@@ -157,17 +157,17 @@ class Environment(Tabulated):
         height = self._heights(graph).to(self.centres.dtype).unsqueeze(-1)
         width = self.range / HEIGHT_FUNCTIONS
         x = (height / self.range).clamp(0, 1)
-        fade = 1 - x**3 * (10 - x * (15 - 6 * x))  # C^2 at both ends
-        functions = torch.exp(-0.5 * ((height - self.centres) / width) ** 2) * fade
-        functions = functions.sum(dim=1) if self.exchanged else functions.flatten(1)
+        cutoff = 1 - x**3 * (10 - x * (15 - 6 * x))  # C^2 at both ends
+        functions = torch.exp(-0.5 * ((height - self.centres) / width) ** 2) * cutoff
+        functions = functions.sum(dim=1) if self.reverses_axis else functions.flatten(1)
         surfaces = torch.arange(max(len(self.config.surfaces), 1), device=graph.surface.device)
-        here = (graph.surface[:, None] == surfaces).to(functions.dtype)[graph.batch]
-        return (here[:, :, None] * functions[:, None, :]).flatten(1)
+        is_at = (graph.surface[:, None] == surfaces).to(functions.dtype)[graph.batch]
+        return (is_at[:, :, None] * functions[:, None, :]).flatten(1)
 
     def origins(self, graph: AtomicGraph) -> Tensor:
-        """A point of the plane for each structure, [B, 3]: its own, or that of the model."""
-        own = self.origin.to(graph.origin.dtype)
-        return torch.where(graph.origin.isfinite(), graph.origin, own)
+        """A point of the plane for each structure, [B, 3]: the structure's, or the model's."""
+        default = self.origin.to(graph.origin.dtype)
+        return torch.where(graph.origin.isfinite(), graph.origin, default)
 
     def _heights(self, graph: AtomicGraph) -> Tensor:
         """Height of each atom above each plane, [N, planes], in the dtype of the positions."""
@@ -181,6 +181,6 @@ class Environment(Tabulated):
         return graph.field.to(self.directions.dtype)[graph.batch]
 
 
-def leads_across(atoms: ase.Atoms, axis: Sequence[float] | np.ndarray) -> bool:
-    """Whether a periodic direction leads through planes across this axis."""
+def is_periodic_along(atoms: ase.Atoms, axis: Sequence[float] | np.ndarray) -> bool:
+    """Whether a periodic cell vector has a component along an axis."""
     return bool((abs(atoms.cell.array[atoms.pbc] @ unit_vector(axis)) > ACROSS).any())

@@ -13,25 +13,26 @@ from torch import Tensor
 
 from sikff.forcefield import model_file
 from sikff.forcefield.chunks import in_parts
-from sikff.forcefield.config import EnvironmentConfig, ForceFieldConfig
+from sikff.forcefield.config import ForceFieldConfig
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.environment import Environment
+from sikff.forcefield.environment_config import EnvironmentConfig
 from sikff.forcefield.model_file import chosen_dtype
 from sikff.forcefield.network import Network, one_hot
-from sikff.forcefield.restrict import (
-    and_species,
+from sikff.forcefield.restrict_model import (
     attribute_map,
     check_correction,
     restrict_network,
     restricted_config,
-    silence,
+    with_species,
+    zero_output,
 )
 from sikff.forcefield.zbl import ZBL
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, NeighbourLayout, neighbour_layout
-from sikff.nn.restriction import restrict_mlp
+from sikff.nn.restrict_layers import restrict_mlp
 
 
 class ForceField(EnergyModel):
@@ -154,33 +155,34 @@ class ForceField(EnergyModel):
         axis: Sequence[float] | None = None,
         environment: EnvironmentConfig | None = None,
     ) -> ForceField:
-        """A model of a subgroup that predicts the same, with all weights that the subgroup allows.
+        """A model of a subgroup with the same predictions and all weights that it allows.
 
-        Every equivariant layer of G is one of the subgroup H whose weights are tied; in the new
-        model they are not, so that it can learn what breaks the symmetry G. What is new has the
-        weight zero at first. Models of H can be restricted again. With ``vacuum_group`` the
-        network in the environment is restricted.
+        Every equivariant layer of G is a layer of the subgroup H with tied weights. In the new
+        model they are not tied, so that it can learn what breaks the symmetry G; maps that only H
+        allows start with the weight zero. Models of H can be restricted again. With
+        ``vacuum_group`` the network in the environment is restricted.
 
         Args:
             group: name of H.
             axis: of H, if this model is one of O(3) or SO(3) (default: the axis of this model).
-            environment: of a model without one. Energies do not depend on it until it is trained
+            environment: for a model without one. Energies do not depend on it until it is trained
                 (default: the environment of this model).
 
         Raises:
             ValueError: H is unknown or no subgroup, or the axis or environment cannot change so.
         """
-        return restricted(self, restricted_config(self.config, group, axis, environment))
+        return build_restricted(self, restricted_config(self.config, group, axis, environment))
 
     def save(self, path: str | Path, provenance: dict[str, Any] | None = None) -> None:
         """Write the model to one file, which appears under its name only when complete.
 
         Args:
             path: the file, usually ``*.sikff``.
-            provenance: anything JSON that says where the model comes from (kept if None).
+            provenance: anything JSON that says where the model comes from (None: that of the
+                model).
 
         Raises:
-            OSError: if it cannot be written; a file that was there before is kept.
+            OSError: it cannot be written; an existing file is then unchanged.
         """
         provenance = self.provenance if provenance is None else provenance
         model_file.save(self, path, self.config, self.dtype, provenance)
@@ -200,9 +202,9 @@ def load(
         The model, in evaluation mode.
 
     Raises:
-        FileNotFoundError, PermissionError: no such file, or not for this user.
-        ValueError: not a model file, damaged, newer than this version of sikff, or built on other
-            tables than this version makes; another dtype.
+        FileNotFoundError, PermissionError: there is no such file, or this user may not read it.
+        ValueError: not a model file, damaged, newer than this version of sikff, or made with other
+            group-theoretical constants than this version computes; another dtype.
     """
     path = Path(path)
     header, tensors = model_file.read(path)
@@ -216,8 +218,8 @@ def load(
     return model.to(device, wanted).eval()
 
 
-def restricted(model: ForceField, config: ForceFieldConfig) -> ForceField:
-    """The model that :func:`restricted_config` describes, with the same predictions."""
+def build_restricted(model: ForceField, config: ForceFieldConfig) -> ForceField:
+    """A model of the config that :func:`restricted_config` returned, with the same predictions."""
     old = copy.deepcopy(model).cpu().double().requires_grad_(False)
     with torch.random.fork_rng(devices=[]):
         new = ForceField(config).double()
@@ -226,17 +228,17 @@ def restricted(model: ForceField, config: ForceFieldConfig) -> ForceField:
         new.load_state_dict(old.state_dict())
         new.provenance = model.provenance
     else:
-        _fill(old, new)
+        _set_weights(old, new)
         before = model.provenance.get("restricted_from", [])
         new.provenance = {**model.provenance, "restricted_from": [*before, model.config.group]}
     return new.to(next(model.parameters()).device, model.dtype).train(model.training)
 
 
-def corrected(vacuum: ForceField, config: ForceFieldConfig) -> ForceField:
-    """A model with ``vacuum_group`` that starts from a trained model of that group.
+def build_corrected(vacuum: ForceField, config: ForceFieldConfig) -> ForceField:
+    """A model with ``vacuum_group`` whose vacuum network is that of a trained model.
 
-    The vacuum network is that of the trained model; the network in the environment returns zero
-    until it is trained, so that the new model predicts what the trained one does.
+    The network in the environment returns zero until it is trained, so that the new model predicts
+    what the trained one does.
 
     Args:
         vacuum: the trained model.
@@ -251,21 +253,21 @@ def corrected(vacuum: ForceField, config: ForceFieldConfig) -> ForceField:
     if model.vacuum is not None:
         model.vacuum.load_state_dict(vacuum.network.state_dict())
     for readout in model.network.readouts:
-        silence(cast(MLP, readout))
+        zero_output(cast(MLP, readout))
     if model.one_body is not None:
-        silence(model.one_body)
+        zero_output(model.one_body)
     model.provenance = vacuum.provenance
     return model.to(next(vacuum.parameters()).device, vacuum.dtype).train(vacuum.training)
 
 
-def _fill(old: ForceField, new: ForceField) -> None:
-    """Gives ``new`` the weights with which it predicts what ``old`` does; both float64."""
+def _set_weights(old: ForceField, new: ForceField) -> None:
+    """Set the weights of ``new`` so that it predicts what ``old`` does; both float64."""
     attributes = attribute_map(old.environment, new.environment)
     restrict_network(old.network, new.network, attributes, old.vacuum is not None)
     if old.vacuum is not None and new.vacuum is not None:
         new.vacuum.load_state_dict(old.vacuum.state_dict())
     if old.one_body is not None and new.one_body is not None:
-        inputs = and_species(len(old.elements), attributes)
+        inputs = with_species(len(old.elements), attributes)
         restrict_mlp(old.one_body, new.one_body, inputs, attributes.T)
     elif new.one_body is not None:
-        silence(new.one_body)
+        zero_output(new.one_body)

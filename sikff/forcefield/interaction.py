@@ -24,15 +24,15 @@ class Interaction(nn.Module):
         B_i = L1 A_i + L2 (A_i * A'_i) + L3 (A_i * A'_i * A''_i)     (* Clebsch-Gordan, by channel)
         f_i <- L0 f_i + B_i
 
-    with A gated by the species and the environment of the centre, and A', A'' linear mixtures of
+    with A multiplied by gates of the receiver's species and environment, and A', A'' linear maps of
     A. Without neighbours A = B = 0.
 
     Args:
         in_type, hidden_type, out_type: types of f_j, A_i and the new f_i, of the group of the
-            attributes or a larger one; of that larger one they are restricted.
+            attributes or of a larger one; these are then restricted.
         attr_type: type of the edge attributes.
         n_gates: number of node attributes that gate A.
-        keep: whether f_i itself is carried on (L0).
+        keep: whether the result contains L0 f_i.
     """
 
     component: Tensor  # irreducible field of each component of A
@@ -117,9 +117,9 @@ class Interaction(nn.Module):
         return result.flatten(0, 1).T
 
     def _channels_of(self, f: Tensor) -> Tensor:
-        """Features [M, d] as [D, C, M], as which they are best in memory too."""
+        """Features [M, d] as [D, C, M], the layout that channelwise layers compute with."""
         return f.T.unflatten(0, (-1, self.channels))
 
     def _gate(self) -> Tensor:
-        """The gate of every component of A, linear in the node attributes: [d, n_gates]."""
+        """The matrix [d, n_gates] from node attributes to the gate of every component of A."""
         return self.gate.index_select(1, self.component).flatten(1).T

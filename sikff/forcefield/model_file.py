@@ -1,4 +1,4 @@
-"""Model files: safetensors for the weights, JSON in its header for everything else."""
+"""Model files: safetensors, with the weights as tensors and everything else as JSON metadata."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from pydantic import BaseModel, FiniteFloat, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save as serialised
+from safetensors.torch import save as to_bytes
 
 from sikff.atomic_write import complete
 from sikff.forcefield.config import ForceFieldConfig
-from sikff.nn.constants import Tabulated
+from sikff.nn.constants import ConstantModule
 
 FORMAT = "sikff-forcefield"
 FORMAT_VERSION = 2
@@ -30,14 +30,14 @@ JSON = dict[str, Any]
 Tensors = dict[str, torch.Tensor]
 
 
-def _frame_is_environment(header: JSON, tensors: Tensors) -> tuple[JSON, Tensors]:
-    """1 to 2: the config says "environment" where it said "frame"."""
+def _rename_frame(header: JSON, tensors: Tensors) -> tuple[JSON, Tensors]:
+    """1 to 2: the config key "frame" is now "environment"."""
     config = {"environment" if k == "frame" else k: v for k, v in header["config"].items()}
     return header | {"config": config}, tensors
 
 
-UPGRADES: dict[int, Callable[[JSON, Tensors], tuple[JSON, Tensors]]] = {1: _frame_is_environment}
-"""The header and tensors of a format version, made into those of the next one.
+UPGRADES: dict[int, Callable[[JSON, Tensors], tuple[JSON, Tensors]]] = {1: _rename_frame}
+"""By format version: converts the header and tensors of that version to those of the next one.
 
 Whoever raises FORMAT_VERSION adds the step from the version before, and a sample of that version to
 ``tests/data``.
@@ -45,7 +45,14 @@ Whoever raises FORMAT_VERSION adds the step from the version before, and a sampl
 
 
 class Header(BaseModel):
-    """What the header of a file in the present format must hold for the model to be built."""
+    """What the header of a file in the present format must hold.
+
+    Attributes:
+        dtype: of the weights.
+        config: from which the model is built.
+        tables: its :func:`fingerprint`.
+        provenance: anything that says where the model comes from.
+    """
 
     dtype: Literal["float32", "float64"]
     config: ForceFieldConfig
@@ -54,12 +61,12 @@ class Header(BaseModel):
 
 
 def fingerprint(model: torch.nn.Module) -> dict[str, float]:
-    """One number for each group-theoretical table of a model, to tell whether two builds agree."""
+    """One number for each constant buffer of a model, by name, to compare those of two versions."""
     return {
-        f"{name}.{key}": float(table.ravel() @ np.cos(1.0 + np.arange(table.size)))
+        f"{name}.{key}": float(constant.ravel() @ np.cos(1.0 + np.arange(constant.size)))
         for name, module in model.named_modules()
-        if isinstance(module, Tabulated)
-        for key, table in module.originals.items()
+        if isinstance(module, ConstantModule)
+        for key, constant in module.constants.items()
     }
 
 
@@ -80,7 +87,7 @@ def save(
         provenance: anything JSON that says where the model comes from.
 
     Raises:
-        OSError: if it cannot be written; a file that was there before is kept.
+        OSError: it cannot be written; an existing file is then unchanged.
     """
     header = {
         "format": FORMAT,
@@ -93,7 +100,7 @@ def save(
         "provenance": provenance,
     }
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
-    content = serialised(tensors, metadata={"sikff": json.dumps(header)})
+    content = to_bytes(tensors, metadata={"sikff": json.dumps(header)})
     with complete(path) as temporary:
         temporary.write_bytes(content)
 
@@ -102,13 +109,13 @@ def read_header(path: str | Path) -> JSON:
     """Everything in a model file but the weights, as it is stored.
 
     Raises:
-        FileNotFoundError, PermissionError: no such file, or not for this user.
+        FileNotFoundError, PermissionError: there is no such file, or this user may not read it.
         ValueError: not a model file, or one written by a newer version.
     """
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no model file {str(path)!r}")
-    path.open("rb").close()  # safetensors calls a file missing that it may not read
+    path.open("rb").close()  # safetensors reports a file without permission as missing
     try:
         with safe_open(path, framework="pt") as file:
             header = json.loads((file.metadata() or {})["sikff"])
@@ -128,10 +135,10 @@ def read_header(path: str | Path) -> JSON:
 
 
 def chosen_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
-    """The floating-point type of that name; None stays None.
+    """The torch dtype of that name; None for None.
 
     Raises:
-        ValueError: for any other than float32 and float64.
+        ValueError: any other than float32 and float64.
     """
     if dtype is None:
         return None
@@ -142,15 +149,15 @@ def chosen_dtype(dtype: str | torch.dtype | None) -> torch.dtype | None:
 
 
 def load_weights(module: torch.nn.Module, path: Path, header: Header, tensors: Tensors) -> None:
-    """Give a module that was built from a file's config, in its dtype, the weights of the file.
+    """Load a file's weights into a module that was built from its config, in its dtype.
 
     Raises:
-        ValueError: if this version of sikff builds other tables than the file was made with, or the
-            weights do not fit.
+        ValueError: this version of sikff computes other constants than the file was made with, or
+            the weights do not fit.
     """
-    built, known = fingerprint(module), header.tables
-    common = built.keys() & known.keys()  # layers of two versions may arrange theirs differently
-    if not common or any(abs(built[k] - known[k]) > 1e-6 * (1 + abs(known[k])) for k in common):
+    built, stored = fingerprint(module), header.tables
+    common = built.keys() & stored.keys()  # layers of two versions may arrange theirs differently
+    if not common or any(abs(built[k] - stored[k]) > 1e-6 * (1 + abs(stored[k])) for k in common):
         raise ValueError(
             f"{str(path)!r} was made with other group-theoretical tables than this version of "
             "sikff builds; load it with the version that wrote it"
@@ -160,7 +167,7 @@ def load_weights(module: torch.nn.Module, path: Path, header: Header, tensors: T
 
 
 def fewest_weights(config: ForceFieldConfig) -> int:
-    """Less than any model of this config has, so that no damaged size is ever built."""
+    """A lower bound of a model's number of weights, by which damaged sizes are found unbuilt."""
     width = config.kernel_width if config.kernel_layers > 1 else 1
     inputs = config.radial_functions + config.species_channels
     kernel = width * (inputs + max(config.kernel_layers - 2, 0) * width)
@@ -169,7 +176,7 @@ def fewest_weights(config: ForceFieldConfig) -> int:
 
 
 def read(path: Path) -> tuple[Header, Tensors]:
-    """Header and weights in the present format, whatever the format of the file.
+    """Header and weights, converted to the present format if the file is of an older one.
 
     Raises:
         FileNotFoundError, PermissionError, ValueError: see :func:`sikff.load`.
@@ -200,14 +207,14 @@ def read(path: Path) -> tuple[Header, Tensors]:
 
 def _check_weights(path: Path, stored: Tensors, built: Tensors) -> None:
     """Raise ValueError unless the stored tensors are finite and fit the built ones."""
-    found, expected = (
+    got, expected = (
         {key: f"{tensor.dtype} {list(tensor.shape)}" for key, tensor in tensors.items()}
         for tensors in (stored, built)
     )
-    for key in sorted(found.keys() | expected.keys()):
-        if found.get(key) != expected.get(key):
-            was, should = found.get(key, "missing"), expected.get(key, "no such tensor")
-            raise _damaged(path, f"the tensor {key} is {was}, expected {should}")
+    for key in sorted(got.keys() | expected.keys()):
+        if got.get(key) != expected.get(key):
+            this, that = got.get(key, "missing"), expected.get(key, "no such tensor")
+            raise _damaged(path, f"the tensor {key} is {this}, expected {that}")
         if not bool(stored[key].isfinite().all()):
             raise _damaged(path, f"the tensor {key} holds NaN or infinity")
 

@@ -1,4 +1,4 @@
-"""Energies that need no learning: free atoms, and nuclei at short range."""
+"""The screened repulsion of nuclei at short range."""
 
 import numpy as np
 import torch
@@ -6,19 +6,20 @@ from ase.data import atomic_numbers, covalent_radii
 from torch import Tensor
 
 from sikff.graph import AtomicGraph
-from sikff.nn.constants import Tabulated
+from sikff.nn.constants import ConstantModule
 from sikff.nn.radial import PolynomialEnvelope
 
 COULOMB = 14.399645  # e^2 / (4 pi eps0), eV Å
-_COEFFICIENTS = (0.1818, 0.5099, 0.2802, 0.02817)
+BOHR = 0.529177  # Å
+_COEFFICIENTS = (0.1818, 0.5099, 0.2802, 0.02817)  # of the universal screening function
 _EXPONENTS = (3.2, 0.9423, 0.4028, 0.2016)
 
 
-class ZBL(Tabulated):
+class ZBL(ConstantModule):
     """Screened nuclear repulsion of Ziegler, Biersack and Littmark (1985).
 
-    Each pair fades out (C^3) at the sum of its covalent radii, or at the cutoff if that is less:
-    bonds are left to the network.
+    The energy of a pair goes to zero (C^3) at the sum of its covalent radii, or at the cutoff if
+    that is less: bonds are left to the network.
 
     Args:
         elements: chemical symbols.
@@ -31,8 +32,8 @@ class ZBL(Tabulated):
     def __init__(self, elements: tuple[str, ...], cutoff: float) -> None:
         super().__init__()
         numbers = np.array([atomic_numbers[e] for e in elements])
-        self.register_table("charges", numbers)
-        self.register_table("radii", covalent_radii[numbers])
+        self.register_constant("charges", numbers)
+        self.register_constant("radii", covalent_radii[numbers])
         self.envelope, self.cutoff = PolynomialEnvelope(1.0), cutoff
 
     def forward(self, r: Tensor, graph: AtomicGraph) -> Tensor:
@@ -42,7 +43,7 @@ class ZBL(Tabulated):
         z_i, z_j = (self.charges[graph.species[k]].double() for k in (receivers, senders))
         r_i, r_j = (self.radii[graph.species[k]].double() for k in (receivers, senders))
         reach = (r_i + r_j).clamp(max=self.cutoff)
-        x = r * (z_i**0.23 + z_j**0.23) / (0.8854 * 0.529177)
+        x = r * (z_i**0.23 + z_j**0.23) / (0.8854 * BOHR)  # r / screening length
         screening = sum(
             c * torch.exp(-e * x) for c, e in zip(_COEFFICIENTS, _EXPONENTS, strict=True)
         )

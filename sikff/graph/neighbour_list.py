@@ -1,30 +1,51 @@
-"""Neighbour lists that last for several steps of a simulation (Verlet lists)."""
+"""Neighbour lists with a skin (Verlet lists): graphs of moving structures without a search each."""
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import ase
 import numpy as np
+import torch
+from torch import Tensor
 
-from sikff.graph.atomic_graph import AtomicGraph, Edges, check_finite, find_edges
+from sikff.graph.atomic_graph import AtomicGraph
 from sikff.graph.conditions import Conditions
+from sikff.graph.neighbour_search import Edges, check_distances, check_finite, find_edges
 
 
-class _Last(NamedTuple):
-    """The last graph, and what it was made of: later ones have the tensors that do not change."""
+class _Candidates(NamedTuple):
+    """All pairs nearer than cutoff + skin, and the structure in which they were searched."""
 
-    graph: AtomicGraph
-    numbers: np.ndarray
-    conditions: Conditions
-    near: np.ndarray  # which of the pairs found are edges
-    cells: np.ndarray  # that atoms have crossed
+    edges: Edges
+    positions: np.ndarray
+    pbc: np.ndarray
+    periods: np.ndarray  # [3, 3] cell vectors, zeros for aperiodic directions
+    inverse: np.ndarray  # pseudo-inverse of periods
+
+
+class _Selection(NamedTuple):
+    """The last edges, and which of the candidates they are."""
+
+    indices: np.ndarray  # of the candidates nearer than the cutoff
+    crossings: np.ndarray  # [N, 3] cells that atoms have crossed since the search
     edges: Edges
 
 
-class SkinList:
-    """The graphs of a moving structure, without a search for each.
+class _Built(NamedTuple):
+    """The last graph, and what it was built from."""
+
+    graph: AtomicGraph
+    numbers: np.ndarray
+    cell: bytes
+    pairs: np.ndarray
+    conditions: Conditions
+
+
+class NeighbourList:
+    """Builds graphs of a moving structure, most of them without a search for neighbours.
 
     A search finds all pairs nearer than cutoff + skin. As long as no other pair can have come
     nearer than the cutoff, later graphs take their edges from these pairs: the same edges, in the
@@ -35,11 +56,16 @@ class SkinList:
     r' = r F + u. A pair that was further apart than cutoff + skin is now further apart than
     (cutoff + skin) sigma_min(F) - max |u_j - u_i|.
 
+    Successive graphs share the tensors that do not change, on their device: in molecular dynamics
+    only positions are copied there, and what is derived from the other tensors can be cached by
+    their identity. One list serves one thread.
+
     Args:
         cutoff: neighbours nearer than this (Å) are joined.
-        skin: Å; how much further the search reaches. 0: search for every graph.
-        elements: chemical symbols; an atom's species is the place of its symbol here.
-        surfaces: names of surfaces, see ``AtomicGraph.from_atoms``.
+        elements: chemical symbols; the species of an atom is the index of its symbol.
+        surfaces: names of surfaces, see :meth:`AtomicGraph.from_atoms`.
+        skin: Å; how much further than the cutoff the search reaches. 0: search for every graph.
+        device: of the graphs.
 
     Attributes:
         rebuilds: number of searches so far.
@@ -49,61 +75,89 @@ class SkinList:
     """
 
     def __init__(
-        self, cutoff: float, skin: float, elements: Sequence[str], surfaces: Sequence[str] = ()
+        self,
+        cutoff: float,
+        elements: Sequence[str],
+        surfaces: Sequence[str] = (),
+        *,
+        skin: float,
+        device: torch.device | str = "cpu",
     ) -> None:
         if not cutoff > 0:
             raise ValueError(f"cutoff is {cutoff}; expected a positive length in Å")
         if not 0 <= skin < np.inf:
             raise ValueError(f"skin is {skin}; expected a length in Å, 0 or more")
-        self.cutoff, self.skin = cutoff, skin
+        self.cutoff, self.skin, self.device = cutoff, skin, torch.device(device)
         self.elements, self.surfaces = tuple(elements), tuple(surfaces)
         self.rebuilds = 0
-        self._reference: ase.Atoms | None = None
-        self._last: _Last | None = None
+        self._candidates: _Candidates | None = None
+        self._selection: _Selection | None = None
+        self._built: _Built | None = None
 
     def graph(self, atoms: ase.Atoms, conditions: Conditions | None = None) -> AtomicGraph:
-        """The graph of `atoms`, in float64, as ``AtomicGraph.from_atoms`` builds it.
+        """The float64 graph that :meth:`AtomicGraph.from_atoms` builds of `atoms`.
 
         Args:
-            atoms: any structure; the less it differs from the one before, the less work this is.
-            conditions: what acts from outside; None: what ``atoms.info`` says.
+            atoms: any structure; the less it differs from the previous one, the less work this is.
+            conditions: electric field and surface; None: those in ``atoms.info``.
 
         Raises:
-            ValueError: as ``AtomicGraph.from_atoms``.
+            ValueError: as :meth:`AtomicGraph.from_atoms`.
         """
         check_finite(atoms)
-        cells = self._cells_crossed(atoms)
-        if cells is None:
-            self._search(atoms)
-            cells = np.zeros((len(atoms), 3))
-        near, edges = self._edges(atoms, cells)
-        conditions = Conditions.of(atoms.info) if conditions is None else conditions
-        last = self._last
-        if (
-            last is not None
-            and last.conditions == conditions
-            and np.array_equal(last.numbers, atoms.numbers)
-        ):
-            graph = last.graph.moved(atoms, edges, same=edges.pairs is last.edges.pairs)
-        else:
-            graph = AtomicGraph.from_edges(
-                atoms, edges, self.elements, conditions=conditions, surfaces=self.surfaces
-            )
-        self._last = _Last(graph, atoms.numbers.copy(), conditions, near, cells, edges)
+        edges = self._edges(atoms)
+        if conditions is None:
+            conditions = Conditions.of(atoms.info)
+        last = self._built
+        with torch.inference_mode(False):  # tensors of this graph are in later ones, outside it
+            if (
+                last is not None
+                and last.conditions == conditions
+                and np.array_equal(last.numbers, atoms.numbers)
+            ):
+                check_distances(atoms, edges)
+                graph = self._updated(last, atoms, edges)
+            else:
+                graph = AtomicGraph.from_edges(
+                    atoms, edges, self.elements, conditions=conditions, surfaces=self.surfaces
+                ).to(self.device)
+        cell = atoms.cell.array.tobytes()
+        self._built = _Built(graph, atoms.numbers.copy(), cell, edges.pairs, conditions)
         return graph
 
-    def _search(self, atoms: ase.Atoms) -> None:
-        self._last = None
-        self._found = find_edges(atoms, self.cutoff + self.skin)
-        self._reference = ase.Atoms(positions=atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-        self._periods = _periods(atoms)
-        self._inverse = np.linalg.pinv(self._periods)
-        self.rebuilds += 1
+    def _updated(self, last: _Built, atoms: ase.Atoms, edges: Edges) -> AtomicGraph:
+        """The last graph with the present positions and, where they changed, cell and edges."""
+        changed = {"positions": self._tensor(atoms.positions.copy())}
+        if atoms.cell.array.tobytes() != last.cell:
+            changed["cell"] = self._tensor(atoms.cell.array[None].copy())
+        if edges.pairs is not last.pairs:
+            changed["edge_index"] = self._tensor(edges.pairs)
+            changed["shifts"] = self._tensor(edges.shifts)
+        return dataclasses.replace(last.graph, **changed)
+
+    def _tensor(self, array: np.ndarray) -> Tensor:
+        return torch.from_numpy(array).to(self.device)
+
+    def _edges(self, atoms: ase.Atoms) -> Edges:
+        """Searched if a pair may be missing in the candidates, else selected from them."""
+        candidates, crossings = self._candidates, self._cells_crossed(atoms)
+        if candidates is None or crossings is None:
+            self._candidates, self._selection = None, None
+            edges = find_edges(atoms, self.cutoff + self.skin)
+            periods = _periods(atoms)
+            candidates = _Candidates(
+                edges, atoms.positions.copy(), atoms.pbc.copy(), periods, np.linalg.pinv(periods)
+            )
+            self._candidates = candidates
+            self.rebuilds += 1
+            crossings = np.zeros((len(atoms), 3))
+        self._selection = self._select(candidates.edges, atoms, crossings)
+        return self._selection.edges
 
     def _cells_crossed(self, atoms: ase.Atoms) -> np.ndarray | None:
         """Whole cells [N, 3] to add to each position to undo wrapping; None if a search is due."""
-        old = self._reference
-        if not old or self.skin == 0 or len(old) != len(atoms):
+        old = self._candidates
+        if old is None or self.skin == 0 or len(old.positions) != len(atoms):
             return None
         if old.pbc.tolist() != atoms.pbc.tolist():
             return None
@@ -111,37 +165,45 @@ class SkinList:
         cells = np.zeros_like(moves)
         if atoms.pbc.any():
             periods = _periods(atoms)
-            strain = self._inverse @ (periods - self._periods)  # F - 1
+            strain = old.inverse @ (periods - old.periods)  # F - 1
             if strain.any():
                 moves -= old.positions @ strain
                 least_stretch = np.linalg.svd(np.eye(3) + strain, compute_uv=False)[-1]
-            moves -= moves[0]  # a common move is none
-            cells = -np.round(moves @ self._inverse)
+            moves -= moves[0]  # distances do not change if all atoms move alike
+            cells = -np.round(moves @ old.inverse)
             moves += cells @ periods
         moves -= (moves.max(axis=0) + moves.min(axis=0)) / 2
         furthest = np.sqrt(np.einsum("nx,nx->n", moves, moves).max())
-        nearest_stranger = (self.cutoff + self.skin) * least_stretch - 2 * furthest
-        return cells if nearest_stranger >= self.cutoff else None
+        least_distance = (self.cutoff + self.skin) * least_stretch - 2 * furthest  # of other pairs
+        return cells if least_distance >= self.cutoff else None
 
-    def _edges(self, atoms: ase.Atoms, cells: np.ndarray) -> tuple[np.ndarray, Edges]:
-        """Which of the pairs found are nearer than the cutoff now."""
-        (receiver, sender), shifts, _ = self._found
+    def _select(self, candidates: Edges, atoms: ase.Atoms, crossings: np.ndarray) -> _Selection:
+        """The candidates that are nearer than the cutoff now.
+
+        Edges keep the arrays of pairs and shifts while the same candidates are selected.
+        """
+        pairs, shifts, _ = candidates
+        receiver, sender = pairs
         positions, periodic = atoms.positions, atoms.pbc.any()
         if periodic:
-            positions = positions + cells @ atoms.cell.array
+            positions = positions + crossings @ atoms.cell.array
         vectors = positions.take(sender, axis=0) - positions.take(receiver, axis=0)
         if periodic:
             vectors += shifts @ atoms.cell.array
         lengths = np.sqrt(np.einsum("ex,ex->e", vectors, vectors))
-        near = np.flatnonzero(lengths < self.cutoff)
-        lengths, last = lengths.take(near), self._last
-        if last is not None and np.array_equal(last.near, near) and (last.cells == cells).all():
-            return near, last.edges._replace(lengths=lengths)
-        pairs, shifts = self._found.pairs.take(near, axis=1), shifts.take(near, axis=0)
+        indices = np.flatnonzero(lengths < self.cutoff)
+        lengths, last = lengths.take(indices), self._selection
+        if (
+            last is not None
+            and np.array_equal(last.indices, indices)
+            and np.array_equal(last.crossings, crossings)
+        ):
+            return last._replace(edges=last.edges._replace(lengths=lengths))
+        pairs, shifts = pairs.take(indices, axis=1), shifts.take(indices, axis=0)
         if periodic:
             receiver, sender = pairs
-            shifts += cells.take(sender, axis=0) - cells.take(receiver, axis=0)
-        return near, Edges(pairs, shifts, lengths)
+            shifts += crossings.take(sender, axis=0) - crossings.take(receiver, axis=0)
+        return _Selection(indices, crossings, Edges(pairs, shifts, lengths))
 
 
 def _periods(atoms: ase.Atoms) -> np.ndarray:

@@ -1,20 +1,29 @@
-"""From a set of matrices to a group's name and its frame.
+"""From a set of matrices to a group's name and its orientation.
 
 Every compact G <= O(3) is Q G_std Q^T with G_std a named group in its standard orientation. The
-frame Q is chosen from G's content alone, so equal groups get equal frames (and equal irreps),
-however they were made.
+orientation Q is chosen from G's content alone, so equal groups get equal orientations (and equal
+irreps), however they were made.
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 
+from sikff.groups.matrices import (
+    SAME,
+    is_member,
+    minimal_rotation,
+    nearest_orthogonal,
+    positive_direction,
+    rotation_angle,
+    rotation_axis,
+)
 from sikff.groups.names import parse
 
 Array = np.ndarray
 
 ROUNDING = 1e-12
-SAME = 1e-6  # two matrices, or directions, closer than this are the same
 MAX_ORDER = 4000
 
 
@@ -42,42 +51,37 @@ def closure(generators: Sequence[Array]) -> Array:
     return elements[:count]
 
 
-def nearest_orthogonal(matrix: Array) -> Array:
-    """The orthogonal matrix nearest to a 3x3 matrix."""
-    u, _, v = np.linalg.svd(matrix)
-    return u @ v
+@lru_cache(maxsize=256)
+def standard_elements(name: str) -> Array:
+    """Elements [n, 3, 3] of a named group in its standard orientation.
+
+    For a continuous group: one of each component.
+    """
+    elements = closure(parse(name)[1])
+    elements.setflags(write=False)
+    return elements
 
 
-def rotation_angle(g: Array) -> float:
-    """Angle in [0, pi] of a proper rotation."""
-    sine = np.linalg.norm([g[2, 1] - g[1, 2], g[0, 2] - g[2, 0], g[1, 0] - g[0, 1]]) / 2
-    return float(np.arctan2(sine, (np.trace(g) - 1) / 2))
+def contains(
+    elements: Array, lie_dimension: int, axis: Array, g: Array, tolerance: float = SAME
+) -> bool:
+    """Whether g [3, 3] belongs to a group, within ``tolerance``.
 
-
-def rotation_axis(g: Array) -> Array:
-    """Unit axis (up to sign) of a proper rotation other than the identity."""
-    symmetric = g + g.T + (1 - np.trace(g)) * np.eye(3)
-    column = symmetric[:, np.argmax(np.linalg.norm(symmetric, axis=0))]
-    return column / np.linalg.norm(column)
-
-
-def positive_direction(n: Array) -> Array:
-    """Of +n and -n, the one whose first non-zero component in the order z, x, y is positive."""
-    for i in (2, 0, 1):
-        if abs(n[i]) > SAME:
-            return n if n[i] > 0 else -n
-    raise ValueError(f"expected a direction, got the zero vector {n}")
-
-
-def minimal_rotation(n: Array) -> Array:
-    """The smallest rotation that takes the z axis to the unit vector n (about x for n = -z)."""
-    x, y, z = n
-    rho_squared = x**2 + y**2
-    if z < 0 and rho_squared < 1e-30:
-        return np.diag([1.0, -1.0, -1.0])
-    v = np.array([[0, 0, x], [0, 0, y], [-x, -y, 0]])
-    one_plus_z = 1 + z if z > 0 else rho_squared / (1 - z)  # without cancellation near -z
-    return np.eye(3) + v + v @ v / one_plus_z
+    Args:
+        elements: all elements of a finite group; one of each component of a continuous one.
+        lie_dimension: 0, 1 or 3; for 1, all rotations about ``axis`` belong to the group.
+    """
+    if lie_dimension == 0:
+        return is_member(g, elements, tolerance)
+    components = np.sign(np.linalg.det(elements))
+    if lie_dimension == 3:
+        return bool((components == np.sign(np.linalg.det(g))).any())
+    image = g @ axis
+    if min(np.abs(image - axis).max(), np.abs(image + axis).max()) > tolerance:
+        return False
+    # components of an axial group differ by determinant and by what they make of the axis
+    same_axis = np.sign(axis @ elements @ axis) == np.sign(image @ axis)
+    return bool((same_axis & (components == np.sign(np.linalg.det(g)))).any())
 
 
 def _polyhedral_or_axial(rotations: Array) -> tuple[str, int]:
@@ -121,18 +125,18 @@ def schoenflies(elements: Array) -> str:
     return f"D{n}h" if n % 2 else f"D{n}d"
 
 
-def canonical_frame(name: str, elements: Array) -> Array:
+def canonical_orientation(name: str, elements: Array) -> Array:
     """The rotation Q [3, 3] with {elements} = Q G_std Q^T, chosen from the content alone.
 
     For one-axis groups Q is the smallest rotation of z to the axis; otherwise, of the finitely many
-    frames, the one nearest to the identity (ties: the lexicographically largest).
+    solutions, the one nearest to the identity (ties: the lexicographically largest).
     """
     if name in ("C1", "Ci"):
         return np.eye(3)
-    rotations = elements * np.linalg.det(elements)[:, None, None]
-    turning = [g for g in rotations if rotation_angle(g) > SAME]
-    axes = _distinct_directions([rotation_axis(g) for g in turning])
-    angles = [rotation_angle(g) for g in turning]
+    proper_parts = elements * np.linalg.det(elements)[:, None, None]
+    rotations = [g for g in proper_parts if rotation_angle(g) > SAME]
+    axes = _distinct_directions([rotation_axis(g) for g in rotations])
+    angles = [rotation_angle(g) for g in rotations]
     if name == "Cs" or (name[0] in "CS" and name[-1] != "v"):
         return minimal_rotation(positive_direction(axes[0]))
     _, generators = parse(name)
@@ -140,27 +144,22 @@ def canonical_frame(name: str, elements: Array) -> Array:
     if name[0] == "C":
         principal = [rotation_axis(proper[0])]
     elif name[0] == "D" and min(angles) < np.pi - SAME:
-        principal = [rotation_axis(turning[int(np.argmin(angles))])]
+        principal = [rotation_axis(rotations[int(np.argmin(angles))])]
     else:
         principal = axes
-    frames = []
+    candidates = []
     for z in (sign * a for a in principal for sign in (1, -1)):
         for other in (sign * a for a in axes for sign in (1, -1) if abs(a @ z) < SAME):
-            for frame in (
+            for q in (
                 np.stack([other, np.cross(z, other), z], axis=1),
                 np.stack([np.cross(other, z), other, z], axis=1),
             ):
-                if all(is_member(frame @ g @ frame.T, elements) for g in generators):
-                    frames.append(frame)
-    chosen = max(frames, key=lambda q: (round(np.trace(q), 6), *np.round(q, 6).ravel()))
-    frame = nearest_orthogonal(chosen)  # axes of inexact elements are not quite perpendicular
-    standard = np.abs(frame - np.eye(3)).max() < ROUNDING
-    return np.eye(3) if standard else frame  # machines round differently; tables are kept by frame
-
-
-def is_member(g: Array, elements: Array, tolerance: float = SAME) -> bool:
-    """Whether g is, within ``tolerance``, one of the elements."""
-    return bool(np.abs(elements - g).max(axis=(1, 2)).min() < tolerance)
+                if all(is_member(q @ g @ q.T, elements) for g in generators):
+                    candidates.append(q)
+    chosen = max(candidates, key=lambda q: (round(np.trace(q), 6), *np.round(q, 6).ravel()))
+    orientation = nearest_orthogonal(chosen)  # inexact elements have axes not quite perpendicular
+    is_standard = np.abs(orientation - np.eye(3)).max() < ROUNDING
+    return np.eye(3) if is_standard else orientation  # machines round differently
 
 
 def _distinct_directions(vectors: Sequence[Array]) -> list[Array]:

@@ -1,15 +1,16 @@
-"""Tables of equivariant maps: endomorphisms, Clebsch-Gordan blocks, restrictions of O(3).
+"""Bases of equivariant maps: endomorphisms, Clebsch-Gordan coefficients, restrictions.
 
-Each is computed once per process, in float64, from null spaces in canonical bases.
+All are float64, from null spaces in canonical bases, and cached by group name and irreps.
 """
 
 from functools import lru_cache
 
 import numpy as np
 
-from sikff.groups.group import SymmetryGroup, _standard
-from sikff.groups.harmonics import wigner_d
-from sikff.groups.irreps import Irrep, _standard_irreps, irreps_up_to
+from sikff.groups.group import Irrep, SymmetryGroup
+from sikff.groups.harmonic_polynomials import wigner_d
+from sikff.groups.irreps import standard_irreps
+from sikff.groups.names import generators
 from sikff.groups.null_space import canonical_basis, embeddings, hom_basis
 
 Array = np.ndarray
@@ -22,9 +23,9 @@ def _key(irrep: Irrep) -> Key:
 
 @lru_cache(maxsize=4096)
 def _on_generators(key: Key) -> tuple[Array, ...]:
+    """The representation of each generator of the group in standard orientation."""
     name, frequency, index = key
-    _, l, p, _, u = _standard_irreps(name, frequency)[index]
-    return tuple(u.T @ g @ u for g in wigner_d(l, p, _standard(name).generators))
+    return tuple(standard_irreps(name, frequency)[index].representation(generators(name)))
 
 
 def endomorphisms(irrep: Irrep) -> Array:
@@ -64,18 +65,18 @@ def restriction(group: SymmetryGroup, l: int, parity: int) -> list[tuple[Irrep, 
     """O(3)'s irrep (l, parity) restricted to G, as pairs (irrep, isometry [2l+1, d]).
 
     The isometries T satisfy D(g) T = T rho(g), with D the O(3) matrices of
-    :func:`sikff.groups.harmonics.wigner_d` in the group's *frame*; together their columns are an
-    orthonormal basis.
+    :func:`sikff.groups.harmonic_polynomials.wigner_d` at Q^T g Q, Q the group's orientation;
+    together their columns are an orthonormal basis.
     """
-    irreps = irreps_up_to(group, l)
+    irreps = group.irreps(l)
     return [(irreps[index], t) for index, t in _restriction(group.name, l, parity)]
 
 
 @lru_cache(maxsize=4096)
 def _restriction(name: str, l: int, parity: int) -> tuple[tuple[int, Array], ...]:
-    d = list(wigner_d(l, parity, _standard(name).generators))
+    d = list(wigner_d(l, parity, generators(name)))
     parts = []
-    for index in range(len(_standard_irreps(name, l))):
+    for index in range(len(standard_irreps(name, l))):
         key = (name, l, index)
         for t in embeddings(_on_generators(key), d, _endomorphisms(key)):
             parts.append((index, t))
@@ -96,10 +97,10 @@ def branching(irrep: Irrep, subgroup: SymmetryGroup) -> list[tuple[Irrep, Array]
             f"{subgroup} is not a subgroup of {irrep.group}; expected a group whose elements, "
             "about the same axis, all belong to it"
         )
-    generators = subgroup.generators
-    whole = list(irrep.representation(generators))
+    matrices = subgroup.generators
+    d = list(irrep.representation(matrices))
     parts = []
     for part in subgroup.irreps(irrep.frequency):
-        rho = list(part.representation(generators))
-        parts += [(part, t) for t in embeddings(rho, whole, endomorphisms(part))]
+        rho = list(part.representation(matrices))
+        parts += [(part, t) for t in embeddings(rho, d, endomorphisms(part))]
     return parts

@@ -1,52 +1,74 @@
-"""Compact subgroups of O(3) as values."""
+"""Compact subgroups of O(3), and their irreps, as values."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 
 from sikff.groups import classify, names
-from sikff.groups.names import rotation
+from sikff.groups.harmonic_polynomials import wigner_d
+from sikff.groups.irreps import standard_irreps
+from sikff.groups.matrices import (
+    SAME,
+    Matrices,
+    as_matrices,
+    minimal_rotation,
+    positive_direction,
+    rotation,
+    unit_vector,
+)
 from sikff.groups.null_space import canonical_basis
 
-if TYPE_CHECKING:
-    from sikff.groups.irreps import Irrep
-
 Array = np.ndarray
-Matrices = torch.Tensor | Array | Sequence
 
 NEARLY = 1e-3  # two axes of continuous rotations are further apart
+_TYPES = {1: "real", 2: "complex", 4: "quaternionic"}
 
 
-def as_matrices(matrices: Matrices) -> Array:
-    """Matrices [..., 3, 3] as a float64 array; checks shape and orthogonality."""
-    if isinstance(matrices, torch.Tensor):
-        matrices = matrices.detach().cpu().numpy()
-    array = np.asarray(matrices, dtype=np.float64)
-    if array.shape[-2:] != (3, 3):
-        raise ValueError(f"expected 3x3 matrices, shape [..., 3, 3]; got shape {array.shape}")
-    error = np.abs(array @ np.swapaxes(array, -1, -2) - np.eye(3)).max(initial=0.0)
-    if not error < 1e-4:
-        raise ValueError(f"expected orthogonal matrices; got |g g^T - 1| up to {error:.1e}")
-    return array
+@dataclass(frozen=True)
+class Irrep:
+    """A real irrep of a group: an invariant subspace of O(3)'s irrep (frequency, parity).
 
+    Irreps are equal if their group and index are; all else follows from these.
 
-def unit_vector(axis: Sequence[float] | Array) -> Array:
-    """The unit vector [3] along an axis.
-
-    Raises:
-        ValueError: if the axis is not three finite numbers, or all are zero.
+    Attributes:
+        group: the group.
+        name: Mulliken-like label, unique within the group.
+        index: position in the group's canonical list of irreps.
+        frequency: lowest degree l of O(3) in which it appears.
+        parity: parity (+1 or -1) of that O(3) irrep.
+        dim: dimension d.
+        type: "real", "complex" or "quaternionic": endomorphisms of dimension 1, 2 or 4.
+        embedding: isometry [2l+1, d] whose image is the subspace, in the group's orientation.
     """
-    direction = np.asarray(axis, dtype=np.float64)
-    length = np.linalg.norm(direction) if direction.shape == (3,) else math.nan
-    if not (np.isfinite(length) and length > 0):
-        raise ValueError(f"axis must be three finite numbers, not all zero; got {axis!r}")
-    return direction / length
+
+    group: SymmetryGroup
+    name: str = field(compare=False)
+    index: int
+    frequency: int = field(compare=False)
+    parity: int = field(compare=False)
+    dim: int = field(compare=False)
+    type: str = field(compare=False)
+    embedding: Array = field(repr=False, compare=False)
+
+    @property
+    def is_trivial(self) -> bool:
+        """Whether every element acts as 1."""
+        return self.index == 0
+
+    def representation(self, matrices: Matrices) -> Array:
+        """rho(g) [..., d, d] at elements [..., 3, 3] of the group."""
+        q = self.group.orientation
+        d = wigner_d(self.frequency, self.parity, q.T @ as_matrices(matrices) @ q)
+        return self.embedding.T @ d @ self.embedding
+
+    def __str__(self) -> str:
+        return self.name
 
 
 class SymmetryGroup:
@@ -64,13 +86,13 @@ class SymmetryGroup:
         ValueError: unknown name, or an axis that is not three finite numbers with a direction.
     """
 
-    __slots__ = ("_elements", "_frame", "_lie_dimension", "_name")
+    __slots__ = ("_elements", "_lie_dimension", "_name", "_orientation")
 
-    def __init__(self, name: str, axis: Sequence[float] = (0, 0, 1)) -> None:
+    def __init__(self, name: str, axis: Sequence[float] | Array = (0, 0, 1)) -> None:
         direction = unit_vector(axis)
         dimension, generators = names.parse(name)
-        turn = classify.minimal_rotation(direction)
-        self._set(dimension, direction, [turn @ g @ turn.T for g in generators])
+        q = minimal_rotation(direction)
+        self._set(dimension, direction, [q @ g @ q.T for g in generators])
 
     @classmethod
     def from_generators(
@@ -91,38 +113,37 @@ class SymmetryGroup:
         axes = [unit_vector(a) for a in lie_axes]
         images = [g @ a for a in axes for g in generators] + axes
         tilts = [float(np.linalg.norm(np.cross(axes[0], a))) for a in images]
-        if any(classify.SAME < tilt < NEARLY for tilt in tilts):
+        if any(SAME < tilt < NEARLY for tilt in tilts):
             raise ValueError(
                 f"an axis of continuous rotations, or its image, is {max(tilts):.1e} off "
                 f"{axes[0].tolist()}, too little for another axis; give matrices and axes to more "
                 "digits"
             )
-        dimension = 3 if any(tilt > classify.SAME for tilt in tilts) else len(axes[:1])
+        dimension = 3 if any(tilt > SAME for tilt in tilts) else len(axes[:1])
         group = cls.__new__(cls)
         group._set(dimension, axes[0] if axes else None, generators)
         return group
 
     def _set(self, dimension: int, axis: Array | None, generators: Sequence[Array]) -> None:
-        """Derive the content: name, frame, and the elements (or one per component)."""
+        """Derive the content: name, orientation, and the elements (or one per component)."""
         if dimension == 0:
             elements = classify.closure(generators)
             self._name = classify.schoenflies(elements)
-            self._frame = classify.canonical_frame(self._name, elements)
+            self._orientation = classify.canonical_orientation(self._name, elements)
         else:
             n = np.array([0.0, 0.0, 1.0])
-            self._frame = np.eye(3)
+            self._orientation = np.eye(3)
             if dimension == 1 and axis is not None:
-                n = classify.positive_direction(axis)
-                self._frame = classify.minimal_rotation(n)
+                n = positive_direction(axis)
+                self._orientation = minimal_rotation(n)
             signs = {(1, 1)}
             for g in generators:
                 new = (round(n @ g @ n) if dimension == 1 else 1, round(np.linalg.det(g)))
                 signs |= {(a * new[0], b * new[1]) for a, b in signs}
             self._name = names.continuous_name(dimension, frozenset(signs))
-        _, standard = names.parse(self._name)
-        elements = self._frame @ classify.closure(standard) @ self._frame.T
+        elements = self._orientation @ classify.standard_elements(self._name) @ self._orientation.T
         elements.setflags(write=False)
-        self._frame.setflags(write=False)
+        self._orientation.setflags(write=False)
         self._elements = elements
         self._lie_dimension = dimension
 
@@ -134,14 +155,14 @@ class SymmetryGroup:
         return self._name
 
     @property
-    def frame(self) -> Array:
+    def orientation(self) -> Array:
         """Rotation Q [3, 3] with G = Q G_standard Q^T."""
-        return self._frame
+        return self._orientation
 
     @property
     def axis(self) -> Array:
-        """Unit vector [3] along the principal axis (z of the frame)."""
-        return self._frame[:, 2]
+        """Unit vector [3] along the principal axis (z in the standard orientation)."""
+        return self._orientation[:, 2]
 
     @property
     def lie_dimension(self) -> int:
@@ -164,8 +185,8 @@ class SymmetryGroup:
         return bool((np.linalg.det(self._elements) < 0).any())
 
     @property
-    def kept_vectors(self) -> Array:
-        """Orthonormal vectors [k, 3] that span those which every element leaves in place."""
+    def invariant_vectors(self) -> Array:
+        """Orthonormal basis [k, 3] of the vectors that every element maps to themselves."""
         projector = np.mean(self._elements, axis=0)
         if self._lie_dimension:
             along = np.outer(self.axis, self.axis)
@@ -175,20 +196,13 @@ class SymmetryGroup:
     @property
     def standard(self) -> SymmetryGroup:
         """The same group in its standard orientation (axis z)."""
-        return self if np.array_equal(self._frame, np.eye(3)) else _standard(self._name)
+        is_standard = np.array_equal(self._orientation, np.eye(3))
+        return self if is_standard else named_group(self._name, (0.0, 0.0, 1.0))
 
     @property
     def generators(self) -> Array:
-        """Matrices [k, 3, 3] that span a dense part of G."""
-        _, standard = names.parse(self._name)
-        z, x = np.eye(3)[2], np.eye(3)[0]
-        continuous = {
-            0: [],
-            1: [rotation(z, 1.0), rotation(z, math.sqrt(2))],
-            3: [rotation(z, 1.0), rotation(x, 1.0), rotation(z + x, math.sqrt(2))],
-        }[self._lie_dimension]
-        all_ = [*continuous, *standard] or [np.eye(3)]
-        return self._frame @ np.array(all_) @ self._frame.T
+        """Matrices [k, 3, 3] that generate a dense subgroup of G (G itself if it is finite)."""
+        return self._orientation @ names.generators(self._name) @ self._orientation.T
 
     # -- elements ---------------------------------------------------------------------------------
 
@@ -205,23 +219,12 @@ class SymmetryGroup:
             representatives = q * np.linalg.det(q)[:, None, None] @ representatives
         return torch.from_numpy(np.ascontiguousarray(representatives))
 
-    def contains(self, matrix: Matrices, tolerance: float = classify.SAME) -> bool:
+    def contains(self, matrix: Matrices, tolerance: float = SAME) -> bool:
         """Whether a 3x3 orthogonal matrix is an element, within ``tolerance``."""
         g = as_matrices(matrix)
         if g.ndim != 2:
             raise ValueError(f"contains() takes one matrix [3, 3]; got shape {g.shape}")
-        if self._lie_dimension == 0:
-            return classify.is_member(g, self._elements, tolerance)
-        if self._lie_dimension == 3:
-            return self.has_improper or np.linalg.det(g) > 0
-        n = self.axis
-        moved = g @ n
-        if min(np.abs(moved - n).max(), np.abs(moved + n).max()) > tolerance:
-            return False
-        sign, det = np.sign(moved @ n), np.sign(np.linalg.det(g))
-        return any(
-            np.sign(n @ e @ n) == sign and np.sign(np.linalg.det(e)) == det for e in self._elements
-        )
+        return classify.contains(self._elements, self._lie_dimension, self.axis, g, tolerance)
 
     def is_subgroup(self, other: SymmetryGroup) -> bool:
         """Whether every element of this group belongs to ``other``."""
@@ -237,18 +240,26 @@ class SymmetryGroup:
 
         The frequency of an irrep is the lowest degree l of O(3) irreps whose restriction to G
         contains it: l itself for O(3), m for the axial groups.
-        """
-        from sikff.groups.irreps import irreps_up_to
 
-        return irreps_up_to(self, max_frequency)
+        Raises:
+            ValueError: max_frequency is not a whole number >= 0.
+        """
+        if int(max_frequency) != max_frequency or max_frequency < 0:
+            raise ValueError(f"max_frequency must be a whole number >= 0; got {max_frequency!r}")
+        return tuple(
+            Irrep(self, label, index, l, parity, embedding.shape[1], _TYPES[e], embedding)
+            for index, (label, l, parity, e, embedding) in enumerate(
+                standard_irreps(self._name, int(max_frequency))
+            )
+        )
 
     # -- value semantics --------------------------------------------------------------------------
 
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, SymmetryGroup):
             return NotImplemented
-        same_frame = np.abs(self._frame - other._frame).max() < classify.SAME
-        return self._name == other._name and bool(same_frame)
+        difference = np.abs(self._orientation - other._orientation).max()
+        return self._name == other._name and bool(difference < SAME)
 
     def __hash__(self) -> int:
         return hash(("SymmetryGroup", self._name))
@@ -257,21 +268,22 @@ class SymmetryGroup:
         return f"SymmetryGroup({self})"
 
     def __str__(self) -> str:
-        if np.allclose(self._frame, np.eye(3), atol=1e-8):
+        if np.allclose(self._orientation, np.eye(3), atol=1e-8):
             return self._name
         axis = ", ".join(f"{a:.4g}" for a in self.axis + 0.0)
         return f"{self._name} about ({axis})"
 
     def __reduce__(self) -> tuple:
-        return _rebuild, (self._name, self._frame)
+        return _rebuild, (self._name, self._orientation)
 
 
 @lru_cache(maxsize=256)
-def _standard(name: str) -> SymmetryGroup:
-    return SymmetryGroup(name)
+def named_group(name: str, axis: tuple[float, float, float]) -> SymmetryGroup:
+    """``SymmetryGroup(name, axis)``, which is a constant, computed once."""
+    return SymmetryGroup(name, axis)
 
 
-def _rebuild(name: str, frame: Array) -> SymmetryGroup:
-    standard = _standard(name)
-    lie_axes = {0: [], 1: [frame[:, 2]], 3: [frame[:, 2], frame[:, 0]]}[standard.lie_dimension]
-    return SymmetryGroup.from_generators(frame @ standard.generators @ frame.T, lie_axes=lie_axes)
+def _rebuild(name: str, q: Array) -> SymmetryGroup:
+    """The named group turned by the rotation q (unpickling)."""
+    lie_axes = {0: [], 1: [q[:, 2]], 3: [q[:, 2], q[:, 0]]}[names.parse(name)[0]]
+    return SymmetryGroup.from_generators(q @ names.generators(name) @ q.T, lie_axes=lie_axes)

@@ -1,19 +1,18 @@
 """Real irreducible representations, found by restricting those of O(3) and splitting.
 
-All tables belong to the group in its standard orientation; a turned group Q G Q^T shares them
-through rho(g) = rho_standard(Q^T g Q).
+All of them belong to a named group in its standard orientation; a turned group Q G Q^T shares them
+through rho(g) = rho_standard(Q^T g Q), see :class:`sikff.groups.Irrep`.
 """
 
-from __future__ import annotations
-
-from collections import Counter
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from functools import lru_cache
+from typing import NamedTuple
 
 import numpy as np
 
-from sikff.groups.group import Matrices, SymmetryGroup, _standard, as_matrices
-from sikff.groups.harmonics import wigner_d
+from sikff.groups.classify import contains, standard_elements
+from sikff.groups.harmonic_polynomials import wigner_d
+from sikff.groups.names import MIRROR_XY, generators, parse
 from sikff.groups.null_space import (
     canonical_basis,
     embeddings,
@@ -23,94 +22,78 @@ from sikff.groups.null_space import (
 
 Array = np.ndarray
 
-_TYPES = {1: "real", 2: "complex", 4: "quaternionic"}
 
-
-@dataclass(frozen=True)
-class Irrep:
-    """A real irrep of a group: an invariant subspace of O(3)'s irrep (frequency, parity).
+class StandardIrrep(NamedTuple):
+    """A real irrep: an invariant subspace of O(3)'s irrep (frequency, parity).
 
     Attributes:
-        group: the group.
-        name: Mulliken-like label, unique within the group.
-        index: position in the group's canonical list of irreps.
+        label: Mulliken-like, unique within the group.
         frequency: lowest degree l of O(3) in which it appears.
         parity: parity (+1 or -1) of that O(3) irrep.
-        dim: dimension d.
-        type: "real", "complex" or "quaternionic": endomorphisms of dimension 1, 2 or 4.
+        n_endomorphisms: dimension of its endomorphism algebra: 1, 2 or 4.
+        embedding: isometry [2l+1, d] whose image is the subspace.
     """
 
-    group: SymmetryGroup
-    name: str
-    index: int
+    label: str
     frequency: int
     parity: int
-    dim: int
-    type: str
-    embedding: Array = field(repr=False, compare=False)  # [2l+1, d], isometric
+    n_endomorphisms: int
+    embedding: Array
 
     @property
-    def is_trivial(self) -> bool:
-        """Whether every element acts as 1."""
-        return self.index == 0
+    def dim(self) -> int:
+        """Dimension d."""
+        return self.embedding.shape[1]
 
-    def representation(self, matrices: Matrices) -> Array:
-        """rho(g) [..., d, d] at elements [..., 3, 3] of the group."""
-        frame = self.group.frame
-        g = frame.T @ as_matrices(matrices) @ frame
-        d = wigner_d(self.frequency, self.parity, g)
+    def representation(self, matrices: Array) -> Array:
+        """rho(g) [..., d, d] at elements [..., 3, 3] of the group in standard orientation."""
+        d = wigner_d(self.frequency, self.parity, matrices)
         return self.embedding.T @ d @ self.embedding
-
-    def __str__(self) -> str:
-        return self.name
-
-
-def irreps_up_to(group: SymmetryGroup, max_frequency: int) -> tuple[Irrep, ...]:
-    """See :meth:`SymmetryGroup.irreps`."""
-    if int(max_frequency) != max_frequency or max_frequency < 0:
-        raise ValueError(f"max_frequency must be a whole number >= 0; got {max_frequency!r}")
-    return tuple(
-        Irrep(group, name, index, l, p, embedding.shape[1], _TYPES[e], embedding)
-        for index, (name, l, p, e, embedding) in enumerate(
-            _standard_irreps(group.name, int(max_frequency))
-        )
-    )
-
-
-def parities(group: SymmetryGroup, l: int) -> tuple[int, ...]:
-    """Parities to restrict at degree l, the natural one (-1)^l first (no others if proper)."""
-    natural = (-1) ** l
-    return (natural, -natural) if group.has_improper else (natural,)
 
 
 @lru_cache(maxsize=4096)
-def _standard_irreps(name: str, max_l: int) -> tuple[tuple[str, int, int, int, Array], ...]:
-    """(name, l, parity, endomorphism dimension, embedding) of irreps of frequency <= max_l."""
-    group = _standard(name)
-    known = list(_standard_irreps(name, max_l - 1)) if max_l else []
-    if group.lie_dimension == 0 and _is_complete(known, group.order):
-        return tuple(known)
-    for p in parities(group, max_l):
-        d = list(wigner_d(max_l, p, group.generators))
-        while (rest := _remainder(known, group, d)).shape[1]:
+def standard_irreps(name: str, max_frequency: int) -> tuple[StandardIrrep, ...]:
+    """All real irreps of a named group with frequency <= max_frequency, in canonical order.
+
+    Those of a lower maximum come first and are the same.
+    """
+    irreps = list(standard_irreps(name, max_frequency - 1)) if max_frequency else []
+    lie_dimension, _ = parse(name)
+    if lie_dimension == 0 and _are_all(irreps, len(standard_elements(name))):
+        return tuple(irreps)
+    for parity in _parities(name, max_frequency):
+        d = list(wigner_d(max_frequency, parity, generators(name)))
+        while (rest := _remainder(irreps, name, d)).shape[1]:
             embedding = _first_irreducible(rest, d)
             rho = [embedding.T @ g @ embedding for g in d]
-            e = len(hom_basis(rho, rho))
-            label = _label(group, known, max_l, p, embedding)
+            n_endomorphisms = len(hom_basis(rho, rho))
             embedding.setflags(write=False)
-            known.append((label, max_l, p, e, embedding))
-    return tuple(known)
+            irrep = StandardIrrep("", max_frequency, parity, n_endomorphisms, embedding)
+            irreps.append(irrep._replace(label=_label(name, irreps, irrep)))
+    return tuple(irreps)
 
 
-def _is_complete(known: list, order: float) -> bool:
-    return sum(embedding.shape[1] ** 2 // e for *_, e, embedding in known) == order
+def _parities(name: str, l: int) -> tuple[int, ...]:
+    """Parities to restrict at degree l, the natural one (-1)^l first (no others if proper)."""
+    natural = (-1) ** l
+    has_improper = (np.linalg.det(standard_elements(name)) < 0).any()
+    return (natural, -natural) if has_improper else (natural,)
 
 
-def _remainder(known: list, group: SymmetryGroup, d: list[Array]) -> Array:
-    """Basis [n, k] of what the known irreps leave of a representation."""
+def _are_all(irreps: Sequence[StandardIrrep], order: int) -> bool:
+    """Whether irreps are all of a finite group's: the sum of d^2 / e is the group's order."""
+    return sum(irrep.dim**2 // irrep.n_endomorphisms for irrep in irreps) == order
+
+
+def _remainder(irreps: Sequence[StandardIrrep], name: str, d: list[Array]) -> Array:
+    """Basis [n, k] of the orthogonal complement of all copies of some irreps in a representation.
+
+    Args:
+        d: the representation [n, n] of each generator.
+    """
     rest = np.eye(len(d[0]))
-    for _, l, p, _, u in known:
-        rho = [u.T @ g @ u for g in wigner_d(l, p, group.generators)]
+    for irrep in irreps:
+        rho = list(irrep.representation(generators(name)))
         for t in embeddings(rho, d, hom_basis(rho, rho)):
             rest = rest - t @ t.T
     return canonical_basis(rest)
@@ -137,47 +120,54 @@ def _first_irreducible(rest: Array, d: list[Array]) -> Array:
     return canonical_basis(chosen @ chosen.T)
 
 
-def _principal_element(group: SymmetryGroup) -> Array:
+def _principal_element(name: str) -> Array:
     """The element whose character tells A from B (Mulliken)."""
-    name, elements = group.name, group.generators
+    matrices = generators(name)
     if name in ("Ci", "Cs") or name[0] in "TOI":
         return np.eye(3)
-    if name[0] == "S" and group.contains(-np.eye(3)):
-        return elements[0] @ elements[0]
-    if name[0] == "D" and name[-1] == "d" and not group.contains(-np.eye(3)):
-        return elements[2]
-    return elements[0]
+    if name[0] == "S" and _is_element(name, -np.eye(3)):
+        return matrices[0] @ matrices[0]
+    if name[0] == "D" and name[-1] == "d" and not _is_element(name, -np.eye(3)):
+        return matrices[2]
+    return matrices[0]
 
 
-def _label(group: SymmetryGroup, known: list, l: int, p: int, embedding: Array) -> str:
-    """Mulliken-like label; O(3) and SO(3) in the usual l and parity."""
-    name = group.name
-    if group.lie_dimension == 3:
-        return f"{l}{'e' if p > 0 else 'o'}" if name == "O(3)" else str(l)
-    dim = embedding.shape[1]
+def _is_element(name: str, g: Array) -> bool:
+    return contains(standard_elements(name), parse(name)[0], np.eye(3)[2], g)
+
+
+def _label(name: str, others: Sequence[StandardIrrep], irrep: StandardIrrep) -> str:
+    """Mulliken-like label; O(3) and SO(3) in the usual l and parity.
+
+    Args:
+        others: the irreps before it in the canonical order.
+    """
+    lie_dimension, _ = parse(name)
+    if lie_dimension == 3:
+        parity = "e" if irrep.parity > 0 else "o"
+        return f"{irrep.frequency}{parity if name == 'O(3)' else ''}"
 
     def character(g: Array) -> float:
-        return float(np.trace(embedding.T @ wigner_d(l, p, g) @ embedding)) / dim
+        return float(np.trace(irrep.representation(g))) / irrep.dim
 
-    letter = {1: "A", 2: "E", 3: "T", 4: "G", 5: "H"}[dim]
-    if dim == 1 and group.lie_dimension == 0 and character(_principal_element(group)) < 0:
+    letter = {1: "A", 2: "E", 3: "T", 4: "G", 5: "H"}[irrep.dim]
+    if irrep.dim == 1 and lie_dimension == 0 and character(_principal_element(name)) < 0:
         letter = "B"
     suffix = ""
-    if group.contains(-np.eye(3)):
+    if _is_element(name, -np.eye(3)):
         suffix = "g" if character(-np.eye(3)) > 0 else "u"
-    elif group.contains(np.diag([1.0, 1.0, -1.0])) and name[0] in "CD":
-        suffix = "'" if character(np.diag([1.0, 1.0, -1.0])) > 0 else '"'
+    elif name[0] in "CD" and _is_element(name, MIRROR_XY):
+        suffix = "'" if character(MIRROR_XY) > 0 else '"'
     one_axis = name[0] in "CS" and name[-1] != "v"
-    numbered = not (
+    is_numbered = not (
         (letter in "AB" and (one_axis or (name[0] in "TI" and name != "Td")))
         or (letter in "EGH" and name[0] in "TOI")
         or (letter == "T" and name in ("T", "Th"))
     )
-    if not numbered:
+    if not is_numbered:
         return letter + suffix
-    if letter == "T":  # cubic groups: T1 and T2 differ under the fourfold element
-        fourfold = group.generators[2 if name == "Td" else 0]
-        if name in ("Td", "O", "Oh"):
-            return f"T{1 if character(fourfold) > 0 else 2}{suffix}"
-    same = Counter(label.startswith(letter) and label.endswith(suffix) for label, *_ in known)[True]
-    return f"{letter}{same + 1}{suffix}"
+    if letter == "T" and name in ("Td", "O", "Oh"):  # T1 and T2 differ under the fourfold element
+        fourfold = generators(name)[2 if name == "Td" else 0]
+        return f"T{1 if character(fourfold) > 0 else 2}{suffix}"
+    same = [o for o in others if o.label.startswith(letter) and o.label.endswith(suffix)]
+    return f"{letter}{len(same) + 1}{suffix}"

@@ -1,8 +1,11 @@
 """Group names (Schoenflies and continuous) and the generators they stand for, about the z axis."""
 
+import math
 import re
 
 import numpy as np
+
+from sikff.groups.matrices import rotation
 
 Array = np.ndarray
 
@@ -22,13 +25,6 @@ _CONTINUOUS = {  # normalised spelling -> (name, dimension, representatives of t
     "dinf": ("D_inf", 1, [HALF_TURN_X]),
     "dinfh": ("D_inf_h", 1, [HALF_TURN_X, INVERSION]),
 }
-
-
-def rotation(axis: Array, angle: float) -> Array:
-    """The 3x3 rotation by ``angle`` (radians) about ``axis``."""
-    x, y, z = np.asarray(axis, float) / np.linalg.norm(axis)
-    k = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
-    return np.eye(3) + np.sin(angle) * k + (1 - np.cos(angle)) * (k @ k)
 
 
 def turn(n: int) -> Array:
@@ -53,6 +49,7 @@ _POLYHEDRAL = {
 
 
 def _axial_point_group(kind: str, n: int, suffix: str) -> list[Array] | None:
+    """Generators of S_n, C_n(v, h) or D_n(h, d); None if there is no such group."""
     if kind == "s":
         return [turn(n) @ MIRROR_XY] if n % 2 == 0 and not suffix else None
     extra = {
@@ -69,10 +66,10 @@ def _axial_point_group(kind: str, n: int, suffix: str) -> list[Array] | None:
 def parse(name: str) -> tuple[int, list[Array]]:
     """Lie dimension (0, 1 or 3) and generators, about z, of a named group.
 
-    For a continuous group the generators represent its components.
+    For a continuous group the generators are representatives of its components.
 
     Raises:
-        ValueError: the name is not one of the known ones.
+        ValueError: no group has this name; the message lists the names.
     """
     key = re.sub(r"[\s_()]", "", str(name).replace("∞", "inf")).lower()
     if key in _CONTINUOUS:
@@ -90,6 +87,18 @@ def parse(name: str) -> tuple[int, list[Array]]:
         "C_inf_h, D_inf, D_inf_h, Ci, Cs, Cn, Cnv, Cnh, Dn, Dnh, Dnd, S2n (n a whole number up to "
         "1000), T, Td, Th, O, Oh, I, Ih; other groups: SymmetryGroup.from_generators(matrices)"
     )
+
+
+def generators(name: str) -> Array:
+    """Matrices [k, 3, 3] that generate a dense subgroup of a named group, about z."""
+    dimension, components = parse(name)
+    x, _, z = np.eye(3)
+    continuous = {
+        0: [],
+        1: [rotation(z, 1.0), rotation(z, math.sqrt(2))],
+        3: [rotation(z, 1.0), rotation(x, 1.0), rotation(z + x, math.sqrt(2))],
+    }[dimension]
+    return np.array([*continuous, *components] or [np.eye(3)])
 
 
 def continuous_name(dimension: int, components: frozenset[tuple[int, int]]) -> str:

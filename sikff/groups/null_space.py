@@ -1,7 +1,7 @@
 """Null spaces with a basis that does not depend on the machine.
 
 An eigenvector routine may return any basis of a degenerate space. The *projector* on the space is
-unique, so every basis here is made from a projector by one fixed rule.
+unique, so every basis here is computed from a projector by one fixed rule.
 """
 
 from collections.abc import Callable, Sequence
@@ -10,19 +10,19 @@ import numpy as np
 
 Array = np.ndarray
 
-NULL_TOLERANCE = 1e-9
-PIVOT = 1e-2
+NULL_TOLERANCE = 1e-9  # largest eigenvalue of T^T T that counts as zero
+PIVOT = 1e-2  # smallest norm, relative to 1, of a column that is independent of those before
 
 
 def canonical_basis(projector: Array, orbit: Callable[[Array], Array] | None = None) -> Array:
     """Orthonormal basis [n, rank] of the projector's image, the same on every machine.
 
-    The columns of the projector are taken in order; each that is not (nearly) in the span of those
-    kept is orthonormalised. With ``orbit`` (vector [n] -> vectors [k, n]) one representative is
-    kept of each orbit: its whole orbit counts as spanned.
+    Gram-Schmidt on the columns of the projector in their order, without those that are (nearly) in
+    the span of the ones before. With ``orbit`` (vector [n] -> vectors [k, n]) the basis holds one
+    representative of each orbit, and the span contains all of it.
     """
     size, rank = len(projector), round(float(np.trace(projector)))
-    span, kept = np.zeros((size, 0)), []
+    span, basis = np.zeros((size, 0)), []
     for column in projector.T:
         if span.shape[1] == rank:
             break
@@ -31,12 +31,12 @@ def canonical_basis(projector: Array, orbit: Callable[[Array], Array] | None = N
         norm = np.linalg.norm(column)
         if norm < PIVOT:
             continue
-        kept.append(column / norm)
-        new = orbit(kept[-1]).T if orbit else kept[-1][:, None]
+        basis.append(column / norm)
+        new = orbit(basis[-1]).T if orbit else basis[-1][:, None]
         new = new - span @ (span.T @ new)
         u, s, _ = np.linalg.svd(new, full_matrices=False)
         span = np.concatenate([span, u[:, s > PIVOT * s[0]]], axis=1)
-    return np.stack(kept, axis=1) if kept else np.zeros((size, 0))
+    return np.stack(basis, axis=1) if basis else np.zeros((size, 0))
 
 
 def hom_projector(source: Sequence[Array], target: Sequence[Array]) -> Array:

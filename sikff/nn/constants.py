@@ -1,4 +1,4 @@
-"""Numeric tables of layers, and the change to a type's canonical irrep basis."""
+"""Constant buffers of layers, exact in every dtype, and the change to a type's canonical basis."""
 
 from collections.abc import Callable, Mapping
 from typing import Any
@@ -10,40 +10,41 @@ from torch import Tensor, nn
 from sikff.fields import FieldType
 
 
-class Tabulated(nn.Module):
-    """A module whose tables are exact in every dtype.
+class ConstantModule(nn.Module):
+    """A module with constant buffers that are exact in every dtype.
 
-    A table is a buffer outside the state dict that keeps its float64 original: after ``.double()``
-    or ``.to(...)`` it is cast from that original, never from a rounded copy. Like parameters,
-    tables start in torch's default dtype.
+    A constant is a buffer outside the state dict with a float64 original: after ``.double()`` or
+    ``.to(...)`` it is cast from that original, never from a rounded copy. Like parameters,
+    constants start in torch's default dtype.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self._originals: dict[str, np.ndarray] = {}
+        self._constants: dict[str, np.ndarray] = {}
 
-    def register_table(self, name: str, values: np.ndarray) -> None:
-        """Add a float64 array as the buffer ``name``."""
-        self._originals[name] = np.array(values, dtype=np.float64)
-        table = torch.from_numpy(self._originals[name]).to(torch.get_default_dtype())
-        self.register_buffer(name, table, persistent=False)
+    def register_constant(self, name: str, values: np.ndarray) -> None:
+        """Add a copy of a float64 array as the buffer ``name``."""
+        self._constants[name] = np.array(values, dtype=np.float64)
+        buffer = torch.from_numpy(self._constants[name]).to(torch.get_default_dtype())
+        self.register_buffer(name, buffer, persistent=False)
 
     @property
-    def originals(self) -> Mapping[str, np.ndarray]:
-        """The float64 originals by name."""
-        return self._originals
+    def constants(self) -> Mapping[str, np.ndarray]:
+        """The float64 originals of the constant buffers, by name."""
+        return self._constants
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
+        # torch calls this for every change of dtype or device; buffers are then cast already
         module = super()._apply(fn, recurse)
-        for name, original in self._originals.items():
-            moved = getattr(self, name)
-            if moved.device.type != "meta":
-                setattr(self, name, torch.from_numpy(original).to(moved.device, moved.dtype))
+        for name, original in self._constants.items():
+            cast = getattr(self, name)
+            if cast.device.type != "meta":
+                setattr(self, name, torch.from_numpy(original).to(cast.device, cast.dtype))
         return module
 
 
-class ToCanonical(Tabulated):
-    """Features [..., d] of a type -> the same features in its canonical type (or back)."""
+class ToCanonical(ConstantModule):
+    """Changes features [..., d] of a type to its canonical type, or back (``inverse``)."""
 
     matrix: Tensor
 
@@ -53,7 +54,7 @@ class ToCanonical(Tabulated):
         if not self.is_identity:
             # row vectors: x_canonical = x_type B, x_type = x_canonical B^T
             basis = field_type.change_of_basis
-            self.register_table("matrix", basis.T if inverse else basis)
+            self.register_constant("matrix", basis.T if inverse else basis)
 
     def forward(self, x: Tensor) -> Tensor:
         return x if self.is_identity else x @ self.matrix

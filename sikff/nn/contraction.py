@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from sikff.fields import Block, FieldType
 from sikff.groups.couplings import clebsch_gordan
-from sikff.nn.constants import Tabulated
+from sikff.nn.constants import ConstantModule
 from sikff.nn.neighbour_table import NeighbourLayout, sum_outer_products
 from sikff.nn.weight_cache import of_weights
 
@@ -41,7 +41,7 @@ class _Step(NamedTuple):
     paths: str  # [rows of all] the row's place among the paths whose weights have this shape
 
 
-class Contraction(Tabulated):
+class Contraction(ConstantModule):
     """Every equivariant bilinear map left_type x right_type -> out_type, one weight each.
 
     ``forward(A)`` takes A = sum_j h_j (x) f_j as [N, d_left, d_right].
@@ -73,7 +73,7 @@ class Contraction(Tabulated):
             np.full(m * n, fan_in[p.out] ** -0.5)
             for p, (m, n) in zip(self._paths, shapes, strict=True)
         ]
-        self.register_table("scales", np.concatenate([np.zeros(0), *scales]))
+        self.register_constant("scales", np.concatenate([np.zeros(0), *scales]))
         self.weight = nn.Parameter(torch.randn(len(self.scales)))
         self._right = _groups(right)
         widest = max((_n_components(right[group]) for group in self._right), default=1)
@@ -92,7 +92,7 @@ class Contraction(Tabulated):
             rows = np.arange(len(targets))
             table = np.zeros((_n_components([b for b in out if b.copies == n]), len(targets)))
             table[np.array(targets, dtype=int), rows] = 1
-            self.register_table(f"sums_{n}", table)
+            self.register_constant(f"sums_{n}", table)
 
     def _add_step(self, i: int, j: int, n: int) -> list[int]:
         """Of two groups of blocks; its rows' components among the results of multiplicity n."""
@@ -123,7 +123,7 @@ class Contraction(Tabulated):
             names = tuple(f"coupling_{name}_{k}" for k in range(len(tables)))
             self._steps.append(_Step(i, j, copies, names, f"paths_{name}"))
             for name_of_table, table in zip(names, tables, strict=True):
-                self.register_table(name_of_table, table)
+                self.register_constant(name_of_table, table)
             self.register_buffer(f"paths_{name}", torch.tensor(numbers), persistent=False)
         return targets
 

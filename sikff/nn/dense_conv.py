@@ -4,21 +4,23 @@ from itertools import product
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 from sikff.fields import FieldType
-from sikff.nn.constants import Tabulated
+from sikff.nn.constants import ConstantModule
 from sikff.nn.kernel import ImplicitKernel
 
 
-class DenseConv(Tabulated):
+class DenseConv(ConstantModule):
     """Equivariant convolution on a grid; its filter bank is an implicit kernel.
 
-    Array axes 2, 3 (and 4) of the input run along the x, y (and z) axes of the group's frame; a 2D
-    grid is the plane through the origin perpendicular to the group's axis. Under the rotations and
-    reflections of G that map the grid to itself, the result is exactly equivariant; under others up
-    to sampling error, which the Gaussian shell keeps small by fading out the corners.
+    Array axes 2, 3 (and 4) of the input run along the x, y (and z) axes of the group's standard
+    orientation; a 2D grid is the plane through the origin perpendicular to the group's axis. Under
+    the rotations and reflections of G that map the grid to itself, the result is exactly
+    equivariant; under others up to sampling error, which the Gaussian shell keeps small by fading
+    out the corners. The convolution never runs in TF32, whose rounding (1e-3) would break that;
+    its gradients follow torch's setting.
 
     Args:
         in_type, out_type: types of the input and output fields (one group).
@@ -60,7 +62,7 @@ class DenseConv(Tabulated):
         grid = np.array(list(product(range(-half, half + 1), repeat=dimension)), float) * spacing
         points = np.zeros((len(grid), 3))
         points[:, :dimension] = grid
-        self.register_table("offsets", points @ in_type.group.frame.T)
+        self.register_constant("offsets", points @ in_type.group.orientation.T)
         self.kernel = ImplicitKernel(in_type, out_type, **options)
         self.scale = 1 / len(grid) ** 0.5
 
@@ -76,5 +78,18 @@ class DenseConv(Tabulated):
                 f"DenseConv: expected [B, {self.in_type.size}] and {self.dimension} grid axes, "
                 f"got shape {tuple(f.shape)}"
             )
-        convolve = F.conv2d if self.dimension == 2 else F.conv3d
-        return convolve(f, self.filters(), stride=self.stride, padding=self.padding)
+        return _convolve(f, self.filters(), [self.stride] * self.dimension, self.padding)
+
+
+def _convolve(f: Tensor, filters: Tensor, stride: list[int], padding: int) -> Tensor:
+    """The convolution of torch.nn.functional in full float32, also where cuDNN may use TF32.
+
+    The flag is an argument of this operator, so that no global setting is changed for it.
+    """
+    cudnn, n = torch.backends.cudnn, len(stride)
+    flags = (cudnn.benchmark, cudnn.deterministic, cudnn.enabled, False)  # the last: allow_tf32
+    transposed, groups = False, 1
+    filters = filters.to(f.dtype)  # under autocast their dtype is lower, and f may be cast or not
+    return torch.ops.aten._convolution(
+        f, filters, None, stride, [padding] * n, [1] * n, transposed, [0] * n, groups, *flags
+    )

@@ -1,4 +1,4 @@
-"""How equivariant is it? A public measure, used by the tests."""
+"""The equivariance error of a function of features, measured on random inputs."""
 
 from collections.abc import Callable, Sequence
 
@@ -22,12 +22,14 @@ def equivariance_error(
     Args:
         function: takes one tensor [n_samples, d] for each input type, returns [n_samples, d_out].
         in_types, out_type: field types of one group.
-        n_samples: random inputs (standard normal), n_elements: random group elements.
+        n_samples: number of random inputs (standard normal).
+        n_elements: number of random group elements.
         seed: of both.
-        dtype: of the inputs; the module must have it too.
+        dtype: of the inputs; the function must take it.
 
     Raises:
-        ValueError: the output is zero everywhere (nothing would be tested), or types differ.
+        ValueError: the output is zero everywhere (nothing would be tested), or the types are of
+            different groups.
     """
     types = [in_types] if isinstance(in_types, FieldType) else list(in_types)
     if any(t.group != out_type.group for t in types):
@@ -44,9 +46,9 @@ def equivariance_error(
             raise ValueError("equivariance_error: the output is zero, so nothing can be measured")
         worst = 0.0
         for g in out_type.group.sample(n_elements, seed=seed):
-            moved = [
+            transformed = [
                 x @ t.representation(g).to(dtype).T for x, t in zip(inputs, types, strict=True)
             ]
             expected = reference @ out_type.representation(g).to(dtype).T
-            worst = max(worst, float((function(*moved) - expected).abs().max()))
+            worst = max(worst, float((function(*transformed) - expected).abs().max()))
     return worst / largest

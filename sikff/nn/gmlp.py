@@ -9,37 +9,37 @@ from torch.nn import functional as F
 
 from sikff.fields import FieldType
 from sikff.groups import Irrep, SymmetryGroup
-from sikff.nn.constants import Tabulated, ToCanonical, check_size
+from sikff.nn.constants import ConstantModule, ToCanonical, check_size
 from sikff.nn.linear import Linear
 from sikff.nn.mlp import MLP
 from sikff.nn.nonlinearity import Gate, Sampled, SquaredNorms
 from sikff.nn.weight_cache import of_weights
 
 NONLINEARITIES = ("gated", "sampled")
-NARROW = 32  # features: for so few one product with a matrix of zeros too is faster than by irrep
+NARROW = 32  # with so few features one dense product is faster than one for each irrep
 
 
-class Trunk(Tabulated):
+class Trunk(ConstantModule):
     """All but the last layer of a G-MLP: features and invariants -> last hidden activation.
 
-    The covariant channels are mixed linearly and multiplied by gates; the gates (and the hidden
-    invariants) come from an ordinary MLP, ``layers - 1`` hidden layers deep, of all invariants.
+    The covariant channels are mixed linearly and multiplied by gates. An ordinary MLP of all
+    invariants, with ``layers - 1`` hidden layers, computes the gates and the hidden invariants.
     Exact for every group. With ``nonlinearity="sampled"`` another ``layers - 1`` equivariant
-    linear maps, each followed by the paper's sampled activation, come after. One layer: no
-    nonlinearity, the hidden activation is (invariants) x (covariants), the classical kernel basis.
+    linear maps follow, each with the paper's sampled activation. One layer: no nonlinearity, the
+    hidden activation is (invariants) x (covariants), the classical kernel basis.
 
     Args:
         in_type: type of the features v.
-        irreps: irreps of the hidden activation, each with ``fields`` copies. One that is named
-            several times has so many times more; the MLP makes those of the first trivial one.
+        irreps: irreps of the hidden activation, ``fields`` copies for each time that an irrep is
+            listed. The MLP computes those of the first trivial one.
         fields: number of hidden fields.
         layers: number of layers (the last linear map, outside, included).
         nonlinearity: "gated" or "sampled".
         activation: name of the pointwise activation.
-        n_invariants: further invariants given to ``forward``.
+        n_invariants: number of further invariants passed to ``forward``.
         width: hidden width of the MLP of the invariants (default: max(2 * fields, 32)).
         norms: also feed the squared norms of the mixed covariants to the MLP.
-        first_is_one: whether the first feature is 1 throughout, as that of harmonics is.
+        first_is_one: whether the first feature is always 1, as the harmonic of degree 0 is.
 
     Raises:
         ValueError: fewer than 1 layer or field, or an unknown nonlinearity or activation.
@@ -76,10 +76,10 @@ class Trunk(Tabulated):
         self.mix = Linear(in_type.canonical, covariant)
         self.is_narrow = in_type.size <= NARROW
         gated = (FieldType.scalar(group, fields) + covariant).canonical
-        self.register_table("spread", Gate(gated).originals["spread"])
+        self.register_constant("spread", Gate(gated).constants["spread"])
         ones = np.repeat([1.0, 0.0], [fields, covariant.size])
         self.first_is_one = first_is_one
-        self.register_table(
+        self.register_constant(
             "ones", np.outer(np.arange(in_type.size) < 1, ones) if first_is_one else ones
         )
         self.norms = SquaredNorms(covariant) if norms and layers > 1 and covariant.size else None
@@ -107,31 +107,31 @@ class Trunk(Tabulated):
         """
         check_size("G-MLP", v, self.in_type)
         v = self.to_canonical(v)
-        known = [v[..., : self.in_type.n_invariants], *invariants]
+        inputs = [v[..., : self.in_type.n_invariants], *invariants]
         if self.norms is not None:
-            known.append(self.norms(self._mixed(v)[..., self.fields :]))
+            inputs.append(self.norms(self._mixed(v)[..., self.fields :]))
         if not self.has_invariants:
-            known.append(torch.ones_like(v[..., :1]))
-        factors = self.mlp(torch.cat(known, dim=-1), self.spread)
+            inputs.append(torch.ones_like(v[..., :1]))
+        factors = self.mlp(torch.cat(inputs, dim=-1), self.spread)
         if shell is not None and self.first_is_one and not self.stack:
-            return self._mixed(v * shell) * factors  # v is narrower than what is made of it
+            return self._mixed(v * shell) * factors  # cheaper than h * shell, which is wider
         h = self._mixed(v) * factors
         for layer in self.stack:
             h = layer(h)
         return h if shell is None else h * shell
 
     def factors(self, invariants: Sequence[Tensor]) -> Tensor:
-        """What multiplies the mixed channels, by field: all invariants [..., n] -> [..., m]."""
+        """Factors of the mixed channels, by field: all invariants [..., n] -> [..., m]."""
         return self.mlp(torch.cat(tuple(invariants), dim=-1))
 
     def multiplied(self, v: Tensor, factors: Tensor) -> Tensor:
-        """The last hidden activation (without ``sampled``) of v [..., d] and these factors."""
+        """The last hidden activation of v [..., d] with given factors (not for ``sampled``)."""
         return self._mixed(v) * (factors @ self.spread)
 
     def _mixed(self, v: Tensor) -> Tensor:
-        """1 for each hidden invariant, then the covariant channels: [..., fields + covariants].
+        """Ones for hidden invariants, then mixed covariant channels: [..., fields + covariants].
 
-        It is linear in v where the first of v counts as the 1.
+        It is linear in v if ``first_is_one`` (the ones are then v[..., 0]), otherwise affine.
         """
         if self.is_narrow:
             matrix = of_weights(self, self._padded).T
@@ -140,19 +140,20 @@ class Trunk(Tabulated):
         return torch.cat([one.expand(*v.shape[:-1], self.fields), self.mix(v)], dim=-1)
 
     def _padded(self) -> Tensor:
+        """The dense matrix of :meth:`_mixed`."""
         padded = F.pad(self.mix.matrix(), (self.fields, 0))
         return padded + self.ones if self.first_is_one else padded
 
 
 class GMLP(nn.Module):
-    """G-equivariant MLP in_type -> out_type: a :class:`Trunk` and one equivariant linear map.
+    """A G-equivariant MLP in_type -> out_type: a :class:`Trunk` and one equivariant linear map.
 
     Args:
         in_type, out_type: field types of one group.
         hidden_fields: copies of each irrep in the hidden activations.
-        layers: number of linear layers (1: no nonlinearity but the gates' products).
+        layers: number of linear layers (1: products with the gates are the only nonlinearity).
         nonlinearity: "gated" (exact, any group) or "sampled" (the paper's; exact if G is finite).
-            Default: sampled for finite groups, whose every irrep it reaches; gated otherwise.
+            Default: sampled for finite groups, where it can produce every irrep; gated otherwise.
         activation: "silu", "gelu", "elu", ...
 
     Shapes: [..., in_type.size] -> [..., out_type.size].
@@ -185,5 +186,5 @@ class GMLP(nn.Module):
 
 
 def default_nonlinearity(group: SymmetryGroup) -> str:
-    """The exact choice: sampled on the group itself if it is finite, gated otherwise."""
+    """The exact one: sampled on the group itself if it is finite, gated otherwise."""
     return "gated" if group.lie_dimension else "sampled"

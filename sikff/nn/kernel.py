@@ -11,7 +11,7 @@ from sikff.fields import FieldType
 from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.couplings import clebsch_gordan
 from sikff.nn.channel_product import ChannelProduct
-from sikff.nn.constants import Tabulated, ToCanonical, check_size
+from sikff.nn.constants import ConstantModule, ToCanonical, check_size
 from sikff.nn.contraction import Contraction
 from sikff.nn.gmlp import Trunk, default_nonlinearity
 from sikff.nn.harmonics import Harmonics
@@ -22,8 +22,8 @@ from sikff.nn.weight_cache import kept
 TINY = 1e-12  # added to |x|^2: the direction of x = 0 is the zero vector
 
 
-class TensorProduct(Tabulated):
-    """All equivariant products of two features, unweighted, in the wanted irreps.
+class TensorProduct(ConstantModule):
+    """All equivariant products of two features that are of given irreps, without weights.
 
     [..., d_left], [..., d_right] (canonical) -> [..., out_type.size].
     """
@@ -46,7 +46,7 @@ class TensorProduct(Tabulated):
         self.out_type = FieldType(left.group, [(len(v), c) for c, v in columns.items()]).canonical
         stacked = [np.stack(columns[block.irrep], axis=1) for block in self.out_type.blocks]
         parts = [s.reshape(-1, left.size * right.size) for s in stacked]
-        self.register_table("table", np.concatenate(parts).T)
+        self.register_constant("table", np.concatenate(parts).T)
 
     def forward(self, left: Tensor, right: Tensor) -> Tensor:
         return (left.unsqueeze(-1) * right.unsqueeze(-2)).flatten(-2) @ self.table
@@ -87,34 +87,34 @@ class ImplicitKernel(nn.Module):
     """k(x, a) with k(g x, rho_a(g) a) = rho_out(g) k(x, a) rho_in(g)^-1 for all g in G   (3).
 
     The direction x / |x| enters through its harmonics up to ``max_degree``, |x| through radial
-    functions. So what is not invariant in k turns with the direction down to x = 0, where it is
-    zero; with the paper's polynomials of x it would fade. Attributes enter as they are and
-    multiplied with the harmonics. A G-MLP, in which all invariants gate the covariant channels,
-    makes of them the hidden activation h(x, a); the last linear map W onto rho_in (x) rho_out,
-    split by Clebsch-Gordan blocks, makes the kernel. h falls off with a Gaussian shell of learned
-    width (paper, B.1), or vanishes smoothly at a ``cutoff``.
+    functions. So covariant parts of k follow the direction down to x = 0, where they are zero; with
+    the paper's polynomials of x they would decay. Attributes enter directly and multiplied with the
+    harmonics. A G-MLP, in which all invariants gate the covariant channels, maps these to the
+    hidden activation h(x, a), and the last linear map W, by Clebsch-Gordan coefficients onto
+    rho_in (x) rho_out, to the kernel. h decays with a Gaussian shell of learned width (paper, B.1),
+    or vanishes smoothly at a ``cutoff``.
 
     Args:
         in_type, out_type: types of the features the kernel maps between.
         attr_type: type of the attributes a, or None.
         hidden_fields: copies of each irrep in the hidden activation.
         layers: layers of the G-MLP; 1 is the classical steerable kernel (basis x weights).
-        max_degree: largest degree L of the harmonics (default: what the types can use, 2 to 4).
+        max_degree: largest degree L of the harmonics (default: :func:`default_degree`).
         nonlinearity: "gated", "sampled" or None for the exact default (see :class:`GMLP`).
         activation: name of the pointwise activation.
-        cutoff: beyond it the kernel is zero (C^3); None: Gaussian shell.
+        cutoff: length beyond which the kernel is zero (C^3); None: Gaussian shell.
         sigma: initial width of the Gaussian shell, in units of x.
         n_radial: number of radial functions.
         width: hidden width of the MLP of the invariants.
         scale: constant factor, such as 1/sqrt(average number of neighbours).
         channelwise: h multiplies features channel by channel; needs the same multiplicity for all
             irreps of in_type and out_type.
-        irreps: of the hidden activation, an irrep once for each copy, "sampled" knows no copies
-            (default: one copy of each that can act).
+        irreps: of the hidden activation, each irrep once for each copy; "sampled" has one copy of
+            each (default: :func:`useful_irreps`).
 
     Raises:
-        ValueError: types of different groups, wrong sizes, a length that is not positive,
-            attributes missing or not expected.
+        ValueError: types of different groups, wrong sizes, a length that is not positive, missing
+            or unexpected attributes.
     """
 
     def __init__(
@@ -153,9 +153,9 @@ class ImplicitKernel(nn.Module):
 
         self.harmonics = Harmonics(group, max_degree)
         y_type = self.harmonics.out_type
-        if nonlinearity == "sampled":  # products of any irreps can become useful ones
-            carried = {i.index: i for i in (*irreps, *y_type.irreps)}
-            irreps = tuple(carried[index] for index in sorted(carried))
+        if nonlinearity == "sampled":  # it multiplies irreps, and products of any can be useful
+            all_irreps = {i.index: i for i in (*irreps, *y_type.irreps)}
+            irreps = tuple(all_irreps[index] for index in sorted(all_irreps))
         features = y_type
         self.to_canonical, self.product = None, None
         if attr_type is not None:
@@ -257,19 +257,19 @@ class ImplicitKernel(nn.Module):
         return self.trunk(features, invariants, shell)
 
     def forward(self, x: Tensor, attr: Tensor | None = None) -> Tensor:
-        """The explicit kernel [E, d_out, d_in] at x [E, 3], attr [E, a]; for people and tests."""
+        """The explicit kernel [E, d_out, d_in] at x [E, 3], attr [E, a], for grids and tests."""
         matrix = self.contraction.matrix(self.hidden(self.basis(x, attr)))
         matrix = self.out_basis(matrix.transpose(1, 2)).transpose(1, 2)
         return matrix if self.in_basis.is_identity else matrix @ self.in_basis.matrix.T
 
 
 def default_degree(in_type: FieldType, out_type: FieldType) -> int:
-    """Largest degree of harmonics that kernels between two types can use, but 2 to 4."""
+    """Largest degree of harmonics that kernels between two types can use, clamped to 2 to 4."""
     return min(max(in_type.max_frequency + out_type.max_frequency, 2), 4)
 
 
 def useful_irreps(in_type: FieldType, out_type: FieldType) -> tuple[Irrep, ...]:
-    """Irreps r with a Clebsch-Gordan path r (x) in -> out: the others could not act."""
+    """Irreps r with a Clebsch-Gordan path r (x) in -> out; others would not contribute."""
     candidates = in_type.group.irreps(in_type.max_frequency + out_type.max_frequency)
     return tuple(
         r
@@ -281,9 +281,11 @@ def useful_irreps(in_type: FieldType, out_type: FieldType) -> tuple[Irrep, ...]:
 def restricted_irreps(
     in_type: FieldType, out_type: FieldType, max_degree: int, group: SymmetryGroup
 ) -> tuple[Irrep, ...]:
-    """Irreps of a subgroup that the hidden activation of a kernel without covariant attributes
-    consists of, an irrep once for each copy."""
-    seen = FieldType.harmonic(in_type.group, max_degree).irreps
-    useful = [irrep for irrep in useful_irreps(in_type, out_type) if irrep in seen]
+    """Irreps of the hidden activation, restricted to a subgroup; each once for each copy.
+
+    For a kernel without covariant attributes.
+    """
+    available = FieldType.harmonic(in_type.group, max_degree).irreps
+    useful = [irrep for irrep in useful_irreps(in_type, out_type) if irrep in available]
     parts = FieldType(in_type.group, [(1, irrep) for irrep in useful]).restrict(group)
     return tuple(irrep for n, irrep in parts.fields for _ in range(n))

@@ -1,4 +1,4 @@
-"""Ordinary networks of invariants, and activations of unit variance."""
+"""Multi-layer perceptrons of invariants, and activations scaled to unit variance."""
 
 from collections.abc import Callable
 from itertools import pairwise
@@ -29,7 +29,11 @@ def activation_scale(activation: Activation) -> float:
 
 
 def find_activation(name: str) -> Activation:
-    """The activation of that name; ValueError lists the known ones."""
+    """The activation of that name.
+
+    Raises:
+        ValueError: there is none; the message lists all names.
+    """
     if name not in ACTIVATIONS:
         raise ValueError(f"unknown activation {name!r}; expected one of {', '.join(ACTIVATIONS)}")
     return ACTIVATIONS[name]
@@ -39,7 +43,7 @@ class MLP(nn.Module):
     """A multi-layer perceptron on the last dimension; unit-variance in, unit-variance out.
 
     Args:
-        sizes: widths from input to output; the activation stands between layers only.
+        sizes: widths from input to output; activations follow all layers but the last.
         activation: name of the activation.
         bias: without biases (and an activation with f(0) = 0), zero in gives zero out.
 

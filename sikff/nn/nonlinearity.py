@@ -8,18 +8,17 @@ from torch import Tensor, nn
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
-from sikff.groups.classify import minimal_rotation
-from sikff.groups.names import rotation
-from sikff.nn.constants import Tabulated, ToCanonical, check_size
+from sikff.groups.matrices import minimal_rotation, rotation
+from sikff.nn.constants import ConstantModule, ToCanonical, check_size
 from sikff.nn.mlp import activation_scale, find_activation
 
 Array = np.ndarray
 
 
 class SquaredNorms(nn.Module):
-    """The invariants |f_k|^2 of every irreducible field, scaled by 1/dim: [..., d] -> [..., n].
+    """The invariants |f_k|^2 / dim of all irreducible fields, [..., d] -> [..., n]; smooth.
 
-    Fields are counted in the canonical order of the type. Smooth everywhere.
+    Fields are in the order of the canonical type.
     """
 
     def __init__(self, in_type: FieldType) -> None:
@@ -37,7 +36,7 @@ class SquaredNorms(nn.Module):
 
 
 class RMSNorm(nn.Module):
-    """Divide features by sqrt(mean square + eps), one scale per vector: exact, no statistics."""
+    """Divides each feature vector by sqrt(mean square + eps): exact for every group."""
 
     def __init__(self, in_type: FieldType, eps: float = 1e-5) -> None:
         super().__init__()
@@ -48,13 +47,13 @@ class RMSNorm(nn.Module):
         return x * torch.rsqrt((x * x).mean(-1, keepdim=True) + self.eps)
 
 
-class Gate(Tabulated):
-    """Multiply each irreducible field by its own invariant: exact for every group.
+class Gate(ConstantModule):
+    """Multiplies each irreducible field by an invariant: exact for every group.
 
     Features [..., d] of a canonical type and gates [..., n_fields] -> features [..., d].
 
     Attributes:
-        spread: gives every component the gate of its field, [n_fields, d].
+        spread: 1 where a component (column) belongs to a field (row), [n_fields, d].
 
     Raises:
         ValueError: a type that is not canonical.
@@ -71,17 +70,17 @@ class Gate(Tabulated):
         for irrep, copies, start, stop in field_type.blocks:
             spread[n : n + copies, start:stop] = np.tile(np.eye(copies), irrep.dim)
             n += copies
-        self.register_table("spread", spread)
+        self.register_constant("spread", spread)
 
     def forward(self, x: Tensor, gates: Tensor) -> Tensor:
         return x * (gates @ self.spread)
 
 
 class Gated(nn.Module):
-    """Gated nonlinearity: invariants are activated, every other field is multiplied by a sigmoid.
+    """Activates invariants and multiplies every other field by a sigmoid: exact for every group.
 
-    The input carries one extra invariant for each gated field, before the fields themselves:
-    in_type = gates + fields. Exact for every group.
+    The input has one more invariant for each gated field, before the fields themselves:
+    in_type = gates + fields.
     """
 
     def __init__(self, fields: FieldType, activation: str = "silu") -> None:
@@ -104,17 +103,17 @@ class Gated(nn.Module):
 
 
 def _sample_points(group: SymmetryGroup, band: int, oversample: int) -> tuple[Array, Array]:
-    """Elements [k, 3, 3] of the standard group and quadrature weights [k] for G/H.
+    """Quadrature on G/H: elements [k, 3, 3] of the standard group and weights [k].
 
     Finite groups: all elements (H trivial). Axial: circle x components (H trivial).
     SO(3), O(3): one rotation to each point of a Gauss-Legendre grid on the sphere
     (H = rotations about z), times the components.
     """
     if group.lie_dimension == 0:
-        turns, weights = np.eye(3)[None], np.ones(1)
+        rotations, weights = np.eye(3)[None], np.ones(1)
     elif group.lie_dimension == 1:
         n = oversample * (2 * band + 1)
-        turns = np.array([rotation(np.eye(3)[2], 2 * pi * k / n) for k in range(n)])
+        rotations = np.array([rotation(np.eye(3)[2], 2 * pi * k / n) for k in range(n)])
         weights = np.full(n, 1 / n)
     else:
         n_z, n_phi = oversample * (band + 1), oversample * (2 * band + 1)
@@ -123,15 +122,15 @@ def _sample_points(group: SymmetryGroup, band: int, oversample: int) -> tuple[Ar
         z, phi = (a.ravel() for a in np.meshgrid(z, phi, indexing="ij"))
         rho = np.sqrt(1 - z**2)
         points = np.stack([rho * np.cos(phi), rho * np.sin(phi), z], axis=1)
-        turns = np.array([minimal_rotation(p) for p in points])
+        rotations = np.array([minimal_rotation(p) for p in points])
         weights = np.repeat(w / 2, n_phi) / n_phi
     components = group.elements
-    elements = np.einsum("aij,bjk->abik", turns, components).reshape(-1, 3, 3)
+    elements = np.einsum("aij,bjk->abik", rotations, components).reshape(-1, 3, 3)
     return elements, np.repeat(weights, len(components)) / len(components)
 
 
-class Sampled(Tabulated):
-    """The paper's quotient (Fourier) activation: sample functions on G/H, activate, go back.
+class Sampled(ConstantModule):
+    """The paper's quotient (Fourier) activation: sample functions on G/H, activate, transform back.
 
     A field is a band-limited function f(g) = sum_r sqrt(d_r) <rho_r(g) v_r, x_r> with one copy of
     each irrep r. For finite groups the samples are the group itself: exact. For continuous groups
@@ -143,7 +142,7 @@ class Sampled(Tabulated):
         group: the symmetry group.
         n_fields: number of such functions.
         max_frequency: band limit; or
-        irreps: the irreps to carry, instead of all up to ``max_frequency``.
+        irreps: the irreps of the functions, instead of all up to ``max_frequency``.
         activation: "silu", "gelu" (smooth), "elu" (the paper's), ...
         oversample: samples per degree of freedom (continuous groups). Largest relative errors
             measured for features of unit variance, silu: 6e-2, 7e-4, 5e-7 at 2, 4, 8; at 8, gelu
@@ -173,7 +172,7 @@ class Sampled(Tabulated):
         elements, weights = _sample_points(group.standard, band, oversample)
         columns = []
         for irrep in self.in_type.irreps:
-            rho = irrep.representation(group.frame @ elements @ group.frame.T)
+            rho = irrep.representation(group.orientation @ elements @ group.orientation.T)
             if group.lie_dimension == 3:
                 direction = np.eye(irrep.dim)[0]  # m = 0: invariant under rotations about z
             else:
@@ -182,9 +181,9 @@ class Sampled(Tabulated):
             columns.append(np.sqrt(irrep.dim) * rho @ direction)
         matrix = np.concatenate(columns, axis=1)
         back = (matrix * weights[:, None]).T
-        n = len(self.in_type.irreps)  # they share the variance of a sample
-        self.register_table("samples", matrix / np.sqrt(n))
-        self.register_table("back", back * np.sqrt(n))
+        n = len(self.in_type.irreps)  # a sample is a sum over them; scaled to unit variance
+        self.register_constant("samples", matrix / np.sqrt(n))
+        self.register_constant("back", back * np.sqrt(n))
 
     def forward(self, x: Tensor) -> Tensor:
         """Features [..., d] -> [..., d]."""

@@ -1,9 +1,9 @@
-"""Neighbour searches compared: who is right, and how long it takes. Measured, not asserted.
+"""Neighbour searches compared: errors and times. Measured, not asserted.
 
     python tests/benchmarks/neighbours.py [--repeats 15]
 
-Rows: matscipy (what sikff uses), ASE, vesin where it is installed, and sikff's own steps: a search
-with its edges put in order, and the graph of a list with a skin. Wrong: in how many of the random
+Rows: matscipy (what sikff uses), ASE, vesin where it is installed, and sikff's steps: a search
+with sorted edges, and the graph of a list with a skin. Wrong: in how many of the random
 structures the pairs differ from those of a plain loop over all images.
 """
 
@@ -24,7 +24,7 @@ from matscipy.neighbours import neighbour_list
 from speed import milliseconds, water_box
 
 from sikff.graph import find_edges
-from sikff.graph.neighbour_list import SkinList
+from sikff.graph.neighbour_list import NeighbourList
 
 try:
     from vesin import NeighborList
@@ -50,25 +50,25 @@ def searches() -> dict[str, Search]:
         search = NeighborList(cutoff=cutoff, full_list=True, sorted=True, n_threads=1)
         return tuple(search.compute(atoms.positions, atoms.cell.array, atoms.pbc, "ijS"))
 
-    found: dict[str, Search] = {"matscipy": with_matscipy, "ASE": with_ase}
+    functions: dict[str, Search] = {"matscipy": with_matscipy, "ASE": with_ase}
     if NeighborList is not None:
-        found["vesin"] = with_vesin
+        functions["vesin"] = with_vesin
 
-    def in_order(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, ...]:
+    def sorted_edges(atoms: Atoms, cutoff: float) -> tuple[np.ndarray, ...]:
         edges = find_edges(atoms, cutoff)
         return (*edges.pairs, edges.shifts)
 
-    return found | {"sikff: search, in order": in_order}
+    return functions | {"sikff: search, sorted": sorted_edges}
 
 
 def with_skin(skin: float) -> Search:
-    """The graph of a structure that stays in place: with a skin, a step that needs no search."""
-    kept = SkinList(CUTOFF, skin, ("H", "C", "O"))
-    return lambda atoms, cutoff: kept.graph(atoms)
+    """The graph of a structure at rest: with a skin, a step that needs no search."""
+    neighbours = NeighbourList(CUTOFF, ("H", "C", "O"), skin=skin)
+    return lambda atoms, cutoff: neighbours.graph(atoms)
 
 
 def brute_force(atoms: Atoms, cutoff: float) -> list[tuple[int, ...]]:
-    """Every pair of every image, tried."""
+    """All pairs, from a loop over all images."""
     heights = 1 / np.linalg.norm(np.linalg.inv(atoms.cell.array), axis=0)
     apart = np.ptp(atoms.cell.scaled_positions(atoms.positions), axis=0)
     most = np.where(atoms.pbc, np.ceil(cutoff / heights + apart), 0).astype(int)
@@ -97,11 +97,11 @@ def structures(kind: str) -> Iterator[tuple[Atoms, float]]:
 
 
 def wrong(search: Search, kind: str) -> int:
-    """In how many structures of a kind the pairs are not those of the plain loop."""
+    """Number of structures of a kind whose pairs differ from those of the loop."""
     count = 0
     for atoms, cutoff in structures(kind):
-        found = sorted(map(tuple, np.column_stack(search(atoms, cutoff)).tolist()))
-        count += found != brute_force(atoms, cutoff)
+        pairs = sorted(map(tuple, np.column_stack(search(atoms, cutoff)).tolist()))
+        count += pairs != brute_force(atoms, cutoff)
     return count
 
 

@@ -1,4 +1,4 @@
-"""The ASE calculator: what it returns, and what it refuses."""
+"""The ASE calculator: its results, its arguments and its errors."""
 
 from pathlib import Path
 
@@ -41,7 +41,7 @@ def test_results_have_the_types_ase_expects(atoms: ase.Atoms) -> None:
 
 
 def test_vacuum_scales_the_stress_of_a_slab_like_its_volume() -> None:
-    """The given cell is the one divided by, also along an aperiodic direction."""
+    """The stress is divided by the volume of the given cell, also for aperiodic directions."""
     atoms = with_calculator(structures()[1])
     virial = atoms.get_stress() * atoms.get_volume()
     assert np.abs(virial).max() > 0.1
@@ -66,7 +66,7 @@ def test_stress_without_a_volume_is_not_implemented(cell: object, pbc: object) -
     assert np.isfinite(atoms.get_forces()).all()
 
 
-def test_two_different_fields_are_refused() -> None:
+def test_different_fields_in_info_and_parameters_raise() -> None:
     atoms = with_calculator(molecule("H2"), electric_field=[0, 0, 1])
     atoms.info["electric_field"] = [0, 0, 1.0]
     atoms.get_forces()
@@ -75,7 +75,7 @@ def test_two_different_fields_are_refused() -> None:
         atoms.get_forces()
 
 
-def test_a_field_that_the_model_does_not_read_is_refused() -> None:
+def test_a_field_that_the_model_does_not_read_raises() -> None:
     atoms = molecule("H2")
     atoms.calc = SIKFFCalculator(force_field(), device="cpu")
     atoms.info["electric_field"] = [0, 0, 0]
@@ -85,7 +85,7 @@ def test_a_field_that_the_model_does_not_read_is_refused() -> None:
         atoms.get_forces()
 
 
-def test_a_given_model_is_left_alone() -> None:
+def test_a_given_model_does_not_change() -> None:
     model = PairModel().train()
     atoms = molecule("H2")
     atoms.calc = SIKFFCalculator(model, device="cpu", dtype="float64")
@@ -93,6 +93,15 @@ def test_a_given_model_is_left_alone() -> None:
     assert model.training
     assert model.weight.requires_grad
     assert model.weight.dtype == torch.float32
+
+
+def test_results_do_not_depend_on_the_default_device() -> None:
+    atoms, other = ethanol(), ethanol()
+    for each in (atoms, other):
+        each.calc = SIKFFCalculator(force_field(), device="cpu")
+    with torch.device("meta"):
+        forces = atoms.get_forces()
+    assert np.array_equal(forces, other.get_forces())
 
 
 def test_nan_stops_the_calculation() -> None:
@@ -104,7 +113,7 @@ def test_nan_stops_the_calculation() -> None:
     assert not atoms.calc.results
 
 
-def test_overlapping_atoms_stop_the_calculation() -> None:
+def test_overlapping_atoms_raise_and_leave_no_results() -> None:
     atoms = with_calculator(molecule("H2"))
     atoms.get_forces()
     atoms.positions[1] = atoms.positions[0] + [0, 0, 0.03]  # within the skin: no search
@@ -113,7 +122,7 @@ def test_overlapping_atoms_stop_the_calculation() -> None:
     assert not atoms.calc.results
 
 
-def test_reads_a_model_file(tmp_path: Path) -> None:
+def test_a_model_file_gives_the_results_of_the_model(tmp_path: Path) -> None:
     model = force_field().float()
     model.save(tmp_path / "m.sikff")
     atoms, other = molecule("H2"), molecule("H2")
@@ -125,7 +134,7 @@ def test_reads_a_model_file(tmp_path: Path) -> None:
         SIKFFCalculator(tmp_path / "absent.sikff")
 
 
-def test_a_database_tells_the_model(tmp_path: Path) -> None:
+def test_a_database_records_the_model(tmp_path: Path) -> None:
     path = tmp_path / "m.sikff"
     force_field().save(path)
     atoms = molecule("H2")
@@ -137,7 +146,7 @@ def test_a_database_tells_the_model(tmp_path: Path) -> None:
         assert next(rows.select()).calculator_parameters == {"model": [str(path), "ForceField"]}
 
 
-def test_keywords_that_are_not_understood() -> None:
+def test_bad_keywords_raise() -> None:
     with pytest.raises(ValueError, match=r"no parameter default_dtype; expected .*, dtype, skin"):
         SIKFFCalculator(PairModel(), default_dtype="float64")
     for value in (-3, 2.5, "never"):
@@ -145,9 +154,9 @@ def test_keywords_that_are_not_understood() -> None:
             SIKFFCalculator(PairModel(), replay_after=value)
 
 
-def test_compiled_models_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked = []
-    monkeypatch.setattr(torch, "compile", lambda flat, **_: asked.append(flat) or flat)
+def test_compiled_models_give_the_same_forces(monkeypatch: pytest.MonkeyPatch) -> None:
+    compiled = []
+    monkeypatch.setattr(torch, "compile", lambda flat, **_: compiled.append(flat) or flat)
     model, atoms = force_field(), ethanol()
     atoms.calc = SIKFFCalculator(model, device="cpu")
     forces = atoms.get_forces()
@@ -156,27 +165,29 @@ def test_compiled_models_give_the_same(monkeypatch: pytest.MonkeyPatch) -> None:
         assert np.abs(atoms.get_forces() - forces).max() < LIMITS.parity
     atoms.rattle(0.01)
     assert np.abs(atoms.get_forces() - forces).max() > 1e-3
-    assert len(asked) == 2
+    assert len(compiled) == 2
 
 
-def test_the_same_atoms_are_replayed_after_so_many_calls(
+def test_calls_after_replay_after_are_replayed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    asked, forward = [], ForceField.forward
+    eager_calls, forward = [], ForceField.forward
     monkeypatch.setattr(
-        ForceField, "forward", lambda *args, **named: asked.append(1) or forward(*args, **named)
+        ForceField,
+        "forward",
+        lambda *args, **named: eager_calls.append(1) or forward(*args, **named),
     )
-    model, found = force_field(), []
+    model, last_forces = force_field(), []
     for replay_after in (3, None):
         atoms = ethanol()
         atoms.calc = SIKFFCalculator(model, device="cpu", replay_after=replay_after)
         for step in range(5):
             atoms.rattle(0.001, seed=step)
             forces = atoms.get_forces()
-        found.append(forces)
-        assert len(asked) == (3 if replay_after else 8)
-    assert np.abs(found[0] - found[1]).max() < LIMITS.parity
-    assert np.abs(found[0]).max() > 1e-2
+        last_forces.append(forces)
+        assert len(eager_calls) == (3 if replay_after else 8)
+    assert np.abs(last_forces[0] - last_forces[1]).max() < LIMITS.parity
+    assert np.abs(last_forces[0]).max() > 1e-2
 
 
 @pytest.mark.parametrize(
@@ -193,12 +204,12 @@ def test_the_same_atoms_are_replayed_after_so_many_calls(
         ({"electic_field": [0, 0, 1]}, "no parameter electic_field; expected electric_field"),
     ],
 )
-def test_bad_arguments_are_refused_at_once(arguments: dict[str, object], message: str) -> None:
+def test_bad_arguments_raise_at_construction(arguments: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         SIKFFCalculator(PairModel(), **{"device": "cpu", **arguments})
 
 
 @pytest.mark.skipif(torch.cuda.is_available(), reason="asks for a device that is there")
-def test_cuda_without_a_device_is_refused() -> None:
+def test_cuda_without_a_device_raises() -> None:
     with pytest.raises(ValueError, match=r"device is 'cuda', which torch .* cannot use here"):
         SIKFFCalculator(PairModel(), device="cuda")

@@ -1,4 +1,4 @@
-"""No result is ever stale, and none is computed twice; copies share nothing."""
+"""Cached results are never stale, none is computed twice, and copies are independent."""
 
 import copy
 import multiprocessing
@@ -77,7 +77,7 @@ CHANGES: dict[str, Callable[[ase.Atoms], object]] = {
 
 
 def test_results_are_those_of_a_new_calculator_after_every_change() -> None:
-    """One after the other on one calculator, so that each meets what the others left behind."""
+    """All changes in turn on one calculator, so that each starts from the caches of the others."""
     atoms = structures()[0]
     atoms.calc = calculator()
     before = results(atoms)
@@ -85,11 +85,11 @@ def test_results_are_those_of_a_new_calculator_after_every_change() -> None:
         apply(atoms)
         fresh = atoms.copy()
         fresh.calc = calculator(electric_field=atoms.calc.parameters[FIELD])
-        found, expected = results(atoms), results(fresh)
-        for one, other in zip(found, expected, strict=True):
+        present, expected = results(atoms), results(fresh)
+        for one, other in zip(present, expected, strict=True):
             np.testing.assert_array_equal(one, other, err_msg=name)
-        assert any(not np.array_equal(a, b) for a, b in zip(found, before, strict=True)), name
-        before = found
+        assert any(not np.array_equal(a, b) for a, b in zip(present, before, strict=True)), name
+        before = present
 
 
 def test_a_changed_field_changes_the_forces() -> None:
@@ -128,7 +128,7 @@ def test_nothing_is_recomputed_without_a_change() -> None:
     assert atoms.calc.get_property("energy", atoms, allow_calculation=False) is None
 
 
-def test_results_are_out_of_the_callers_reach() -> None:
+def test_changing_returned_arrays_does_not_change_results() -> None:
     atoms = molecule("H2")
     atoms.calc = calculator()
     atoms.get_forces()[:] = 7
@@ -169,19 +169,19 @@ def test_copies_are_independent_and_equal(
     assert np.array_equal(other.get_forces(), forces)
 
 
-def test_works_in_other_processes() -> None:
-    found = structures()[:2]
-    for atoms in found:
+def test_calculators_work_in_other_processes() -> None:
+    systems = structures()[:2]
+    for atoms in systems:
         atoms.calc = SIKFFCalculator(PairModel().double(), device="cpu")
-    expected = [atoms.get_potential_energy() for atoms in found]
-    for atoms in found:
+    expected = [atoms.get_potential_energy() for atoms in systems]
+    for atoms in systems:
         atoms.calc.reset()
     with multiprocessing.get_context("spawn").Pool(1) as pool:
-        energies = pool.map(ase.Atoms.get_potential_energy, found)
+        energies = pool.map(ase.Atoms.get_potential_energy, systems)
     assert energies == expected
 
 
-def test_works_in_a_sum() -> None:
+def test_calculators_work_in_sums() -> None:
     atoms = structures()[0]
     atoms.calc = calculator()
     forces, stress = atoms.get_forces(), atoms.get_stress()

@@ -1,4 +1,4 @@
-"""Committees: means and standard deviations, of models that describe the same thing."""
+"""Committees: means and standard deviations of models of one system."""
 
 import copy
 from pathlib import Path
@@ -27,16 +27,16 @@ def members() -> list[PairModel]:
 
 
 def one_by_one(atoms: ase.Atoms, name: str) -> np.ndarray:
-    """A property from each member on its own, stacked."""
-    found = []
+    """A property from each member alone, stacked."""
+    values = []
     for model in members():
         alone = atoms.copy()
         alone.calc = SIKFFCalculator(model, device="cpu")
-        found.append(alone.calc.get_property(name, alone))
-    return np.array(found)
+        values.append(alone.calc.get_property(name, alone))
+    return np.array(values)
 
 
-def test_results_are_means_and_deviations_are_those_of_a_sample() -> None:
+def test_results_are_means_and_deviations_are_sample_deviations() -> None:
     atoms = structures()[0]
     atoms.numbers[0] = 1
     atoms.calc = SIKFFCalculator(members(), device="cpu")
@@ -53,7 +53,7 @@ def test_results_are_means_and_deviations_are_those_of_a_sample() -> None:
     assert deviations.keys() == {"energy_std", "forces_std"}
 
 
-def test_deviations_stay_out_of_the_results_of_ase() -> None:
+def test_deviations_are_not_among_the_results_of_ase() -> None:
     atoms = structures()[0]
     atoms.calc = SIKFFCalculator(members(), device="cpu")
     atoms.get_properties(["energy", "forces", "stress", "dipole"])
@@ -70,10 +70,10 @@ def test_deviations_are_never_stale() -> None:
         change(atoms)
         change(other)
         other.calc = SIKFFCalculator(members(), device="cpu")
-        found = atoms.calc.get_deviations(atoms)
-        assert found["energy_std"] != before["energy_std"]
-        np.testing.assert_equal(found, other.calc.get_deviations(other))
-        found["forces_std"][:] = 0  # the caller's own
+        deviations = atoms.calc.get_deviations(atoms)
+        assert deviations["energy_std"] != before["energy_std"]
+        np.testing.assert_equal(deviations, other.calc.get_deviations(other))
+        deviations["forces_std"][:] = 0  # a copy
         np.testing.assert_equal(atoms.calc.get_deviations(atoms), other.calc.get_deviations(other))
         atoms.get_stress()
         np.testing.assert_equal(atoms.calc.get_deviations(atoms), other.calc.get_deviations(other))
@@ -96,7 +96,7 @@ def test_copies_of_a_committee_are_equal() -> None:
     np.testing.assert_equal(other.calc.get_deviations(other), expected)
 
 
-def test_reads_model_files(tmp_path: Path) -> None:
+def test_committees_may_mix_files_and_models(tmp_path: Path) -> None:
     models = [force_field(seed=seed) for seed in range(2)]
     models[0].save(tmp_path / "0.sikff")
     atoms = ethanol()
@@ -117,7 +117,7 @@ def test_one_model_has_no_deviations(given: PairModel | list[PairModel]) -> None
         atoms.calc.get_deviations(atoms)
 
 
-def test_one_plane_can_be_written_in_several_ways() -> None:
+def test_planes_are_equal_however_they_are_written() -> None:
     atoms = ethanol()
     ways = (((0, 0, 1), (0, 0, -2.0)), ((0, 0, 3), (5.0, 1.0, -2.0)))
     models = [
@@ -151,7 +151,7 @@ def test_one_plane_can_be_written_in_several_ways() -> None:
         ),
     ],
 )
-def test_models_that_describe_different_things_are_refused(
+def test_models_of_different_systems_raise(
     models: list[PairModel | ForceField], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

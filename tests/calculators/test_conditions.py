@@ -1,4 +1,4 @@
-"""Fields and surfaces in ASE: what they do to the motion, and what is refused or warned of."""
+"""Fields and surfaces in ASE: their effect on motion, errors and warnings."""
 
 from typing import Any
 
@@ -19,12 +19,14 @@ from tolerances import TOLERANCES
 LIMITS = TOLERANCES[torch.float64]
 PLANE = {"plane_origin": (0.0, 0.0, -2.0), "plane_range": 6.0}
 SURFACES = {**PLANE, "surfaces": ("graphene", "NaCl")}
-BLIND: dict[str, Any] = {}
+NO_ENVIRONMENT: dict[str, Any] = {}
 FIELD = {"field": True}
 
 
-def held(group: str, environment: dict[str, Any], **conditions: Any) -> ase.Atoms:
-    """A molecule in a field force or at a surface."""
+def molecule_with_calculator(
+    group: str, environment: dict[str, Any], **conditions: Any
+) -> ase.Atoms:
+    """A molecule with a calculator in this environment."""
     atoms = ethanol()
     atoms.calc = SIKFFCalculator(
         force_field(group, environment=environment), device="cpu", **conditions
@@ -33,7 +35,7 @@ def held(group: str, environment: dict[str, Any], **conditions: Any) -> ase.Atom
 
 
 def test_a_changed_surface_is_noticed_however_it_was_changed() -> None:
-    atoms = held("C_inf_v", SURFACES, surface="graphene")
+    atoms = molecule_with_calculator("C_inf_v", SURFACES, surface="graphene")
     origin = np.array([0.0, 0.0, -2.0])
 
     def change(key: str, value: Any) -> None:
@@ -69,7 +71,7 @@ def test_a_changed_surface_is_noticed_however_it_was_changed() -> None:
     [
         ("C_inf_v", FIELD, {"electric_field": [0.1, 0, 0]}, r"is not along \[\[0.0, 0.0, 1.0\]\]"),
         ("C_inf_v", FIELD, {"surface_origin": [0, 0, 1]}, "the model sees no plane"),
-        ("O(3)", BLIND, {"surface": "graphene"}, "the model sees no plane"),
+        ("O(3)", NO_ENVIRONMENT, {"surface": "graphene"}, "the model sees no plane"),
         ("C_inf_v", PLANE, {"electric_field": [0, 0, 1]}, "the model reads no field"),
         ("C_inf_v", PLANE, {"surface": "graphene"}, "'graphene'; the model expects no name"),
         ("C_inf_v", SURFACES, {"surface": "Pt"}, "expects one of graphene, NaCl, vacuum"),
@@ -78,17 +80,17 @@ def test_a_changed_surface_is_noticed_however_it_was_changed() -> None:
         ("C_inf_v", PLANE, {"surface_origin": "top"}, "surface_origin is 'top'; expected three"),
     ],
 )
-def test_conditions_that_the_model_cannot_answer_for_are_refused(
+def test_conditions_that_the_model_does_not_read_raise(
     group: str, environment: dict[str, Any], info: dict[str, Any], message: str
 ) -> None:
-    atoms = held(group, environment)
+    atoms = molecule_with_calculator(group, environment)
     atoms.info |= info
     with pytest.raises(ValueError, match=message):
         atoms.get_forces()
 
 
-def test_two_different_surfaces_are_refused() -> None:
-    atoms = held("C_inf_v", SURFACES, surface="graphene")
+def test_different_surfaces_in_info_and_parameters_raise() -> None:
+    atoms = molecule_with_calculator("C_inf_v", SURFACES, surface="graphene")
     atoms.info["surface"] = "NaCl"
     with pytest.raises(ValueError, match=r"atoms.info has surface NaCl, the calculator graphene"):
         atoms.get_forces()
@@ -96,7 +98,7 @@ def test_two_different_surfaces_are_refused() -> None:
         atoms.calc.set(plane=[0, 0, 1])
 
 
-def test_what_training_has_not_seen_gets_one_warning() -> None:
+def test_conditions_outside_the_training_data_get_one_warning() -> None:
     environment = {
         **PLANE,
         "field": True,
@@ -104,7 +106,7 @@ def test_what_training_has_not_seen_gets_one_warning() -> None:
         "field_limit": 0.5,
         "height_limit": 0.0,
     }
-    atoms = held("C_inf_v", environment, electric_field=[0, 0, 0.5])
+    atoms = molecule_with_calculator("C_inf_v", environment, electric_field=[0, 0, 0.5])
     atoms.get_forces()
     atoms.calc.set(electric_field=[0, 0, 0.7])
     with pytest.warns(UserWarning, match=r"0.7 V/Å is beyond the training data .* 0 to 0.5 V/Å"):
@@ -118,7 +120,7 @@ def test_what_training_has_not_seen_gets_one_warning() -> None:
     atoms.get_forces()
 
 
-def test_a_committee_stands_on_one_surface() -> None:
+def test_committees_of_different_surfaces_raise() -> None:
     with pytest.raises(ValueError, match=r"another 20 Å above it, one of .* expected the same"):
         SIKFFCalculator(
             [
@@ -129,13 +131,13 @@ def test_a_committee_stands_on_one_surface() -> None:
         )
 
 
-def test_the_dipole_of_ase_is_that_of_a_model_that_knows_it() -> None:
-    atoms = held("O(3)", FIELD, electric_field=[0.1, 0.0, 0.2])
+def test_the_dipole_of_ase_equals_that_of_the_field_response() -> None:
+    atoms = molecule_with_calculator("O(3)", FIELD, electric_field=[0.1, 0.0, 0.2])
     stressed = atoms.copy()
     stressed.set_cell([9, 9, 9])
     stressed.calc = atoms.calc
     dipole, stress = stressed.get_dipole_moment(), stressed.get_stress()
-    assert {"dipole", "stress"} <= stressed.calc.results.keys()  # neither drives the other out
+    assert {"dipole", "stress"} <= stressed.calc.results.keys()  # both are kept
     response = stressed.calc.get_field_response()
     assert np.abs(response.dipole - dipole).max() < LIMITS.gradient
     assert np.array_equal(response.directions, np.eye(3))
@@ -146,7 +148,7 @@ def test_the_dipole_of_ase_is_that_of_a_model_that_knows_it() -> None:
     assert np.abs(stressed.get_stress() - stress).max() > 1e-6
 
 
-def test_an_axial_model_knows_the_dipole_along_its_axis_only() -> None:
+def test_an_axial_model_has_the_dipole_along_its_axis_only() -> None:
     axis = (1.0, 2.0, 2.0)
     model = force_field("C_inf_v", axis=axis, environment=FIELD)
     atoms = ethanol()
@@ -166,8 +168,8 @@ def test_an_axial_model_knows_the_dipole_along_its_axis_only() -> None:
     assert abs(response.polarizability[0, 0] + 2 * (mean - energy(0.0)) / 1e-6) < 1e-3
 
 
-def test_models_without_field_have_no_response() -> None:
-    atoms = held("O(3)", BLIND)
+def test_models_without_field_have_no_field_response() -> None:
+    atoms = molecule_with_calculator("O(3)", NO_ENVIRONMENT)
     with pytest.raises(PropertyNotImplementedError, match="reads no electric field"):
         atoms.calc.get_field_response(atoms)
     with pytest.raises(PropertyNotImplementedError, match="along 0 directions"):
@@ -179,13 +181,13 @@ def test_models_without_field_have_no_response() -> None:
 @pytest.mark.parametrize(
     ("group", "environment", "conditions", "conserved"),
     [
-        ("O(3)", BLIND, {}, "momentum xyz, angular momentum xyz"),
+        ("O(3)", NO_ENVIRONMENT, {}, "momentum xyz, angular momentum xyz"),
         ("C_inf_v", PLANE, {}, "momentum xy, angular momentum z"),
         ("C_inf_v", FIELD, {"electric_field": [0, 0, 0.4]}, "momentum xyz, angular momentum z"),
         ("C3v", PLANE, {}, "momentum xy, angular momentum "),
     ],
 )
-def test_what_is_conserved_is_what_the_frame_leaves(
+def test_environments_break_the_conservation_laws_of_their_symmetry(
     group: str, environment: dict[str, Any], conditions: dict[str, Any], conserved: str
 ) -> None:
     """A free molecule with a random force field, pushed and spun: a short NVE run."""
@@ -209,13 +211,13 @@ def test_what_is_conserved_is_what_the_frame_leaves(
     dynamics.attach(lambda: energies.append(atoms.get_total_energy()))
     dynamics.run(100)
     for part in conserved.split(", "):
-        name, _, kept = part.rpartition(" ")
+        name, _, axes = part.rpartition(" ")
         for axis, change in zip("xyz", quantities()[name] - start[name], strict=True):
-            assert abs(change) < LIMITS.invariance if axis in kept else abs(change) > 1e-4, part
+            assert abs(change) < LIMITS.invariance if axis in axes else abs(change) > 1e-4, part
     assert np.ptp(energies) < 0.02 * atoms.get_kinetic_energy()
 
 
-def test_a_committee_that_reads_fields_along_different_directions_has_no_response() -> None:
+def test_committees_with_different_field_directions_have_no_field_response() -> None:
     atoms = ethanol()
     models = [force_field("O(3)", environment=FIELD), force_field("C_inf_v", environment=FIELD)]
     atoms.calc = SIKFFCalculator(models, device="cpu")

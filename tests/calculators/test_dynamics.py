@@ -1,4 +1,4 @@
-"""Molecular dynamics with ASE: lists with a skin change nothing but the number of searches."""
+"""Molecular dynamics with ASE: a skin changes only the number of searches."""
 
 from collections.abc import Callable
 
@@ -52,23 +52,23 @@ def trajectory(
     return np.array(frames), wrapped
 
 
-def test_five_thousand_steps_are_those_of_fresh_searches() -> None:
-    """Bit by bit the same, though atoms cross cell faces and are wrapped."""
+def test_five_thousand_steps_equal_those_with_fresh_searches() -> None:
+    """Bit by bit, although atoms cross cell faces and are wrapped."""
     atoms, fresh = fluid(0.8, 6000), fluid(0.8, 6000)
     model = fresh.calc.models[0]
 
     def searched(atoms: ase.Atoms) -> np.ndarray:
         return model(AtomicGraph.from_atoms(atoms, model.cutoff, model.elements)).forces.numpy()
 
-    found, wrapped = trajectory(atoms, ase.Atoms.get_forces, 5000)
+    positions, wrapped = trajectory(atoms, ase.Atoms.get_forces, 5000)
     expected, _ = trajectory(fresh, searched, 5000)
-    np.testing.assert_array_equal(found, expected)
+    np.testing.assert_array_equal(positions, expected)
     assert wrapped > 50
     assert 100 < atoms.calc.neighbour_rebuilds < 5000 / 8
 
 
 @pytest.mark.parametrize("name", ["Berendsen", "Martyna-Tobias-Klein"])
-def test_a_changing_cell_is_followed(name: str) -> None:
+def test_changing_cells_give_the_trajectory_of_fresh_searches(name: str) -> None:
     ends, searches = [], []
     for skin in (0.8, 0.0):
         atoms = fluid(skin, 300)
@@ -86,8 +86,8 @@ def test_a_changing_cell_is_followed(name: str) -> None:
         ends.append((atoms.cell.array, atoms.positions, atoms.get_stress()))
         searches.append(atoms.calc.neighbour_rebuilds)
         assert abs(atoms.get_volume() / volume - 1) > 0.1
-    for found, expected in zip(*ends, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for with_skin, fresh in zip(*ends, strict=True):
+        np.testing.assert_array_equal(with_skin, fresh)
     assert searches[0] < 100 / 4
     assert searches[1] > 100
 
@@ -113,7 +113,7 @@ def test_thermostats_heat_a_crystal(name: str) -> None:
     assert atoms.calc.neighbour_rebuilds < 200 / 4
 
 
-def test_atoms_that_collide_stop_the_run() -> None:
+def test_colliding_atoms_stop_the_run() -> None:
     """With far too long a step; the message names the atoms instead of a NaN later on."""
     atoms = ase.Atoms("H2", positions=[[0, 0, 0], [0, 0, 2.0]])
     with torch.no_grad():

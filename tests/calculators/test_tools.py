@@ -1,4 +1,4 @@
-"""Tools of ASE that lean on a calculator: differences, relaxation, paths, vibrations."""
+"""Tools of ASE with a calculator: finite differences, relaxation, NEB, vibrations."""
 
 from pathlib import Path
 
@@ -44,21 +44,21 @@ def test_forces_and_stress_agree_with_finite_differences(case: str) -> None:
 
 
 @pytest.mark.parametrize("method", [BFGS, FIRE])
-@pytest.mark.parametrize("whole", [False, True], ids=["atoms", "atoms and cell"])
-def test_relaxes(method: type, whole: bool) -> None:
-    """To where a calculator without a skin gets, in the same steps."""
+@pytest.mark.parametrize("with_cell", [False, True], ids=["atoms", "atoms and cell"])
+def test_relaxations_equal_those_without_a_skin(method: type, with_cell: bool) -> None:
+    """Step by step, and the energy is lower at the end."""
     ends = []
     for skin in (0.8, 0.0):
         atoms = bulk("Cu", a=3.3, cubic=True)
         atoms.rattle(0.1, seed=0)
         atoms.calc = pair_calculator(skin=skin)
         start = atoms.get_potential_energy()
-        with method(FrechetCellFilter(atoms) if whole else atoms, logfile=None) as optimiser:
+        with method(FrechetCellFilter(atoms) if with_cell else atoms, logfile=None) as optimiser:
             optimiser.run(fmax=0.01, steps=30)
         assert atoms.get_potential_energy() < start - 1e-3
         ends.append((atoms.positions, atoms.cell.array, atoms.get_forces()))
-    for found, expected in zip(*ends, strict=True):
-        np.testing.assert_array_equal(found, expected)
+    for with_skin, fresh in zip(*ends, strict=True):
+        np.testing.assert_array_equal(with_skin, fresh)
 
 
 def path(shared: bool) -> list[ase.Atoms]:
@@ -79,7 +79,7 @@ def path(shared: bool) -> list[ase.Atoms]:
     return images
 
 
-def test_a_band_is_the_same_with_one_calculator_or_several() -> None:
+def test_bands_are_equal_with_one_calculator_or_several() -> None:
     one, several = path(True), path(False)
     energies = np.array([image.get_potential_energy() for image in several])
     assert np.ptp(energies) > 0.1
@@ -115,7 +115,7 @@ def pair_calculator_of_trimer() -> SIKFFCalculator:
     return SIKFFCalculator(model, device="cpu")
 
 
-def test_vibrations_are_those_of_the_energy(tmp_path: Path) -> None:
+def test_vibrations_agree_with_differences_of_energies(tmp_path: Path) -> None:
     atoms = ase.Atoms("HCuH", positions=[[0.1, 0, -1], [0, 0, 0], [0, 0.2, 1.1]])
     atoms.calc = pair_calculator_of_trimer()
     with BFGS(atoms, logfile=None) as optimiser:

@@ -1,4 +1,4 @@
-"""The config refuses what cannot work, and says why."""
+"""Invalid configs raise, and say why."""
 
 import pytest
 from pydantic import ValidationError
@@ -57,17 +57,17 @@ from sikff import ForceFieldConfig, SymmetryGroup
         ),
     ],
 )
-def test_refusals(options: dict, message: str) -> None:
+def test_invalid_settings_raise(options: dict, message: str) -> None:
     with pytest.raises(ValidationError, match=message):
         ForceFieldConfig(**{"elements": ("H", "O"), **options})
 
 
-def test_a_field_in_a_mirror_plane_is_a_frame() -> None:
+def test_a_field_in_a_mirror_plane_is_an_environment() -> None:
     environment = {"field": True}
     config = ForceFieldConfig(
         elements=("H",), group="Cs", environment=environment, vacuum_group="O(3)"
     )
-    assert len(config.symmetry_group.kept_vectors) == 2
+    assert len(config.symmetry_group.invariant_vectors) == 2
 
 
 def test_elements_are_symbols_or_atomic_numbers() -> None:

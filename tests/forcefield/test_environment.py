@@ -1,4 +1,4 @@
-"""What stands outside: heights above planes, surfaces of several kinds, and a uniform field."""
+"""The environment: heights above planes, surfaces of several kinds, and a uniform field."""
 
 import dataclasses
 
@@ -51,7 +51,7 @@ def test_forces_include_the_slope_of_the_plane() -> None:
     assert abs(net + slope(along)) < LIMITS.forces_fd
 
 
-def test_a_single_atom_feels_the_plane() -> None:
+def test_a_single_atom_has_an_energy_at_the_plane() -> None:
     model = force_field("C_inf_v", environment={"plane_origin": (0.0, 0.0, 0.0)})
     near = predict(model, ase.Atoms("O", positions=[[0, 0, 1.5]]))
     far = predict(model, ase.Atoms("O", positions=[[0, 0, 40.0]]))
@@ -75,7 +75,7 @@ def test_an_axial_model_reads_the_field_along_its_axis() -> None:
         model.check_conditions(Conditions((0.3, 0.0, 0.0)))
 
 
-def test_an_o3_model_turns_with_the_field() -> None:
+def test_an_o3_model_is_invariant_if_atoms_and_field_rotate_together() -> None:
     model = force_field("O(3)", environment={"field": True})
     atoms, field = ethanol(), np.array([0.1, -0.2, 0.3])
     reference = predict(model, atoms, field=tuple(field))
@@ -88,7 +88,7 @@ def test_an_o3_model_turns_with_the_field() -> None:
     model.check_conditions(Conditions(tuple(field)))
 
 
-def test_a_model_without_field_refuses_one() -> None:
+def test_a_field_raises_if_the_model_reads_none() -> None:
     with pytest.raises(ValueError, match="reads no field"):
         force_field("O(3)").check_conditions(Conditions((0.0, 0.0, 0.1)))
     force_field("O(3)").check_conditions(Conditions())
@@ -97,7 +97,7 @@ def test_a_model_without_field_refuses_one() -> None:
 @pytest.mark.parametrize(
     "environment", [{"field": True}, {"plane_origin": (0.0, 0.0, -2.0)}], ids=["field", "plane"]
 )
-def test_with_a_vacuum_group_the_frame_alone_breaks_the_symmetry(environment: dict) -> None:
+def test_with_a_vacuum_group_only_the_environment_breaks_the_symmetry(environment: dict) -> None:
     model = force_field("C_inf_v", vacuum_group="O(3)", environment=environment)
     atoms = ethanol()
 
@@ -121,7 +121,7 @@ TWO_SURFACES = {**PLANE, "surfaces": ("graphene", "NaCl")}
 
 
 @pytest.mark.parametrize("vacuum_group", [None, "O(3)"])
-def test_beyond_its_range_a_plane_is_not_there(vacuum_group: str | None) -> None:
+def test_beyond_its_range_a_plane_has_no_effect(vacuum_group: str | None) -> None:
     model = force_field("C_inf_v", environment=PLANE, vacuum_group=vacuum_group)
     atoms = ethanol()
     vacuum = predict(model, atoms, surface="vacuum")
@@ -138,27 +138,27 @@ def test_beyond_its_range_a_plane_is_not_there(vacuum_group: str | None) -> None
         assert (at(height).forces - vacuum.forces).abs().max() < LIMITS.invariance
 
 
-def test_attributes_fade_without_a_jump() -> None:
-    """Values, slopes and second slopes just below and just above the ends of the fading."""
+def test_attributes_and_two_derivatives_are_continuous() -> None:
+    """Values and two derivatives just below and just above the ends of the range."""
     model = force_field("C_inf_v", environment=PLANE)
 
-    def slopes(height: float) -> torch.Tensor:
+    def derivatives(height: float) -> torch.Tensor:
         graph = graph_of(model, ase.Atoms("H", positions=[[0, 0, height - 2.0]]))
 
         def attributes(z: torch.Tensor) -> torch.Tensor:
             positions = torch.stack([z, z, z], dim=-1)
             return model.environment.scalars(dataclasses.replace(graph, positions=positions))
 
-        found = [attributes]
+        functions = [attributes]
         for _ in range(2):
-            found.append(torch.func.jacfwd(found[-1]))
-        return torch.stack([each(graph.positions[:, 2]).flatten() for each in found])
+            functions.append(torch.func.jacfwd(functions[-1]))
+        return torch.stack([f(graph.positions[:, 2]).flatten() for f in functions])
 
     for edge in (0.0, 6.0):
-        jump = slopes(edge + 1e-7) - slopes(edge - 1e-7)
+        jump = derivatives(edge + 1e-7) - derivatives(edge - 1e-7)
         assert jump.abs().max() < 1e-5
-    assert not slopes(6.0 + 1e-7).any()
-    assert (slopes(5.0).abs().amax(dim=1) > 1e-3).all()
+    assert not derivatives(6.0 + 1e-7).any()
+    assert (derivatives(5.0).abs().amax(dim=1) > 1e-3).all()
 
 
 def test_attributes_are_exactly_zero_where_nothing_acts() -> None:
@@ -177,7 +177,7 @@ def test_attributes_are_exactly_zero_where_nothing_acts() -> None:
     assert not second[:, :9].any()
 
 
-def test_the_surface_may_stand_elsewhere() -> None:
+def test_conditions_move_the_surface() -> None:
     model = force_field("C_inf_v", axis=tuple(AXIS), environment={"plane_origin": (0.0, 0.0, -2.0)})
     atoms = ethanol()
     reference = predict(model, atoms)
@@ -189,17 +189,17 @@ def test_the_surface_may_stand_elsewhere() -> None:
     assert abs(float(same.energy - reference.energy)) < LIMITS.invariance * 9
 
 
-def test_surfaces_differ_and_batches_mix_nothing() -> None:
+def test_surfaces_differ_and_structures_of_a_batch_are_independent() -> None:
     model = force_field("C_inf_v", environment=TWO_SURFACES)
     given: list[dict] = [{"surface": name} for name in ("graphene", "NaCl", "vacuum")]
     given.append({"surface": "NaCl", "origin": (0.0, 0.0, -1.5)})
     graphs = [graph_of(model, ethanol(), **conditions) for conditions in given]
     together = model(AtomicGraph.batch_of(graphs))
     alone = [model(graph) for graph in graphs]
-    energies = torch.cat([each.energy for each in alone])
+    energies = torch.cat([prediction.energy for prediction in alone])
     assert len({round(energy, 5) for energy in energies.tolist()}) == 4
     assert (together.energy - energies).abs().max() < LIMITS.parity * energies.abs().max()
-    forces = torch.cat([each.forces for each in alone])
+    forces = torch.cat([prediction.forces for prediction in alone])
     assert (together.forces - forces).abs().max() < LIMITS.gradient * forces.abs().max()
 
 
@@ -225,9 +225,9 @@ def test_a_slit_has_two_walls(group: str, width: float) -> None:
         atoms_there = atoms.copy()
         atoms_there.positions[:, 2] += height - 2.0
         net = float(predict(model, atoms_there).forces[:, 2].sum())
-        found = slope(lambda x, at=height: energy(at + x))
+        derivative = slope(lambda x, at=height: energy(at + x))
         assert abs(net) > 1e-4
-        assert abs(net + found) < LIMITS.forces_fd
+        assert abs(net + derivative) < LIMITS.forces_fd
 
 
 @pytest.mark.parametrize("height", [-1.0, 0.0, 0.8, 5.9, 6.0])
@@ -244,8 +244,8 @@ def test_forces_are_exact_at_every_height(height: float) -> None:
         return float(predict(model, shifted, **conditions).energy)
 
     for atom, axis in ((0, 2), (1, 2), (1, 0)):
-        found = slope(lambda x, at=(atom, axis): along(x, *at))
-        assert abs(float(forces[atom, axis]) + found) < LIMITS.forces_fd
+        derivative = slope(lambda x, at=(atom, axis): along(x, *at))
+        assert abs(float(forces[atom, axis]) + derivative) < LIMITS.forces_fd
 
 
 @pytest.mark.parametrize(
@@ -264,14 +264,14 @@ def test_forces_are_exact_at_every_height(height: float) -> None:
         ("SO(2)", PLANE, {"field": (0, 0, 1)}, "the model reads no field"),
     ],
 )
-def test_conditions_that_contradict_the_model_are_refused(
+def test_conditions_that_the_model_cannot_read_raise(
     group: str, environment: dict, conditions: dict, message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):
         force_field(group, environment=environment).check_conditions(Conditions(**conditions))
 
 
-def test_the_range_of_the_training_data_is_known() -> None:
+def test_extrapolation_warnings() -> None:
     environment = {
         **PLANE,
         "field": True,
@@ -288,9 +288,10 @@ def test_the_range_of_the_training_data_is_known() -> None:
         return model.beyond_training(graph_of(model, raised, **conditions))
 
     assert beyond(field=(0, 0, 0.5)) == beyond(field=(0, 0, -0.1)) == {}
-    said = "field of {} V/Å is beyond the training data of the model, -0.1 to 0.5 V/Å"
-    assert said.format(0.6) in beyond(field=(0, 0, 0.6))["field"]
-    assert said.format(-0.3) in beyond(field=(0, 0, -0.3))["field"]  # the axis tells the two apart
+    warning = "field of {} V/Å is beyond the training data of the model, -0.1 to 0.5 V/Å"
+    assert warning.format(0.6) in beyond(field=(0, 0, 0.6))["field"]
+    # the sign counts, since the axis has one
+    assert warning.format(-0.3) in beyond(field=(0, 0, -0.3))["field"]
     assert beyond(-1.5) == {}
     assert beyond(-1.6)["height"].startswith("an atom is 1.4 Å above the surface, lower than all")
     assert beyond(-1.6, surface="vacuum") == {}
@@ -307,7 +308,7 @@ def test_the_range_of_the_training_data_is_known() -> None:
         ("C1", {"field_least": 0.0, "field_limit": 0.5}, (0, -0.5, 0), (0.4, 0.4, 0)),
     ],
 )
-def test_the_range_of_fields_is_that_of_what_is_read(
+def test_extrapolation_warnings_of_fields_along_the_directions_read(
     group: str, limits: dict, inside: tuple, outside: tuple
 ) -> None:
     model = force_field(group, environment={"field": True, **limits})

@@ -1,4 +1,4 @@
-"""Model files of other versions: old ones load and say what they said, step by step."""
+"""Model files of older formats load, by one upgrade after the other, with the same predictions."""
 
 import json
 from pathlib import Path
@@ -23,7 +23,7 @@ NOW = files.FORMAT_VERSION
 @pytest.mark.parametrize(
     ("version", "name"), [(v, n) for v in VERSIONS for n in SAMPLES[v]["models"]]
 )
-def test_every_format_loads_and_predicts_what_it_did(
+def test_every_format_loads_with_the_same_predictions(
     version: int, name: str, dtype: torch.dtype
 ) -> None:
     samples = SAMPLES[version]
@@ -62,7 +62,7 @@ def renamed_tensor(header: files.JSON, tensors: files.Tensors) -> tuple[files.JS
 
 
 @pytest.mark.parametrize("version", [NOW, NOW + 1])
-def test_upgrades_follow_each_other(
+def test_upgrades_are_applied_in_order(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, version: int
 ) -> None:
     old_file(tmp_path / "old.sikff", version)
@@ -78,7 +78,7 @@ def test_upgrades_follow_each_other(
     assert load(tmp_path / "new.sikff").config == old.config
 
 
-def test_a_format_without_a_step_is_refused(
+def test_a_format_without_an_upgrade_raises(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     old_file(tmp_path / "old.sikff", NOW)
@@ -90,7 +90,9 @@ def test_a_format_without_a_step_is_refused(
         load(tmp_path / "old.sikff")
 
 
-def test_an_upgrade_meets_a_damaged_header(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_upgrade_of_a_damaged_header_raises_in_one_sentence(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     old_file(tmp_path / "old.sikff", NOW + 1)
     monkeypatch.setattr(files, "FORMAT_VERSION", NOW + 2)
     monkeypatch.setattr(files, "UPGRADES", {NOW + 1: renamed_key})

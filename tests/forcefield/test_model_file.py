@@ -1,4 +1,4 @@
-"""Model files: what goes in comes out, and nothing else gets in."""
+"""Model files: models are stored and loaded unchanged, and damaged files raise."""
 
 import json
 import os
@@ -34,7 +34,7 @@ def test_round_trip(group: str, tmp_path: Path) -> None:
     )
 
 
-def test_float64_from_a_float32_file_is_exact_in_its_symmetry(tmp_path: Path) -> None:
+def test_a_float32_file_loaded_as_float64_is_exactly_equivariant(tmp_path: Path) -> None:
     force_field("O(3)").float().save(tmp_path / "m.sikff")
     assert load(tmp_path / "m.sikff").dtype == torch.float32
     model = load(tmp_path / "m.sikff", dtype="float64")
@@ -56,7 +56,7 @@ def rewritten(path: Path, **changes: object) -> None:
     save_file(load_file(path), path, {"sikff": json.dumps(files.read_header(path) | changes)})
 
 
-def test_refusals(tmp_path: Path) -> None:
+def test_files_that_cannot_be_read_raise(tmp_path: Path) -> None:
     path = tmp_path / "m.sikff"
     with pytest.raises(FileNotFoundError, match="no model file"):
         load(path)
@@ -127,7 +127,7 @@ def test_a_wrong_header_is_one_sentence(
         (lambda weights: None, "is missing, expected"),
     ],
 )
-def test_wrong_weights_are_refused(tmp_path: Path, change: Any, message: str) -> None:
+def test_wrong_weights_raise(tmp_path: Path, change: Any, message: str) -> None:
     path = tmp_path / "m.sikff"
     force_field().save(path)
     header, tensors = files.read_header(path), load_file(path)
@@ -148,12 +148,12 @@ def test_wrong_weights_are_refused(tmp_path: Path, change: Any, message: str) ->
     + [{"radial_functions": 50}, {"species_channels": 50}, {"readout_width": 90}]
     + [{"kernel_fields": 20}],
 )
-def test_no_model_has_fewer_weights_than_thought(options: dict[str, Any]) -> None:
+def test_fewest_weights_is_a_lower_bound(options: dict[str, Any]) -> None:
     model = force_field(**options)
     assert files.fewest_weights(model.config) <= sum(w.numel() for w in model.parameters())
 
 
-def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
+def test_a_full_disk_leaves_the_old_file_unchanged(tmp_path: Path) -> None:
     path = tmp_path / "m.sikff"
     force_field().save(path)
     whole = path.read_bytes()
@@ -166,7 +166,7 @@ def test_a_full_disk_keeps_the_old_file(tmp_path: Path) -> None:
     assert path.read_bytes() != whole
 
 
-def test_files_of_somebody_else() -> None:
+def test_missing_permissions_raise() -> None:
     with TemporaryDirectory() as folder:
         path = Path(folder, "m.sikff")
         force_field().save(path)

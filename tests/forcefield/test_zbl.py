@@ -40,7 +40,7 @@ def test_the_repulsion_ends_where_bonds_begin() -> None:
     assert pair_energy("Si2", 2.1) > 0
 
 
-def test_the_repulsion_has_no_jump_at_a_short_cutoff() -> None:
+def test_the_repulsion_is_smooth_at_a_short_cutoff() -> None:
     atoms = ase.Atoms("Si2", [[0, 0, 0], [0, 0, 1.9999]])
     graph = AtomicGraph.from_atoms(atoms, 2.0, ELEMENTS)
     far, near = (

@@ -36,7 +36,7 @@ def test_neighbours_agree_with_ase(
 
 
 @pytest.mark.parametrize("pbc", PBC)
-def test_a_cell_vector_of_an_aperiodic_direction_changes_nothing(
+def test_cell_vectors_of_aperiodic_directions_do_not_matter(
     pbc: tuple[bool, bool, bool],
 ) -> None:
     atoms = random_atoms(3, pbc, 1.0)
@@ -58,7 +58,7 @@ def test_the_origin_does_not_matter(pbc: tuple[bool, bool, bool]) -> None:
 
 
 @pytest.mark.parametrize("pbc", PBC)
-def test_far_apart_atoms_cost_nothing(pbc: tuple[bool, bool, bool]) -> None:
+def test_atoms_far_apart_need_little_memory(pbc: tuple[bool, bool, bool]) -> None:
     far = 1e8 + 1
     positions = [[0, 0, 0], [far, 0, 0], [0, far, 0], [0, 0, far], [0.4, 0.4, 0.4]]
     atoms = ase.Atoms("H5", positions=positions, cell=[2.5, 2.5, 2.5], pbc=pbc)
@@ -80,7 +80,7 @@ def test_species_follow_the_elements_of_the_model() -> None:
     assert graph.species.tolist() == [0, 1, 1, 0]
 
 
-def test_batch_keeps_every_structure(dtype: torch.dtype) -> None:
+def test_batches_hold_the_edges_of_each_structure(dtype: torch.dtype) -> None:
     graphs = [AtomicGraph.from_atoms(a, 3.0, ELEMENTS, dtype=dtype) for a in structures()]
     batch = AtomicGraph.batch_of(graphs)
     assert batch.n_graphs == len(graphs)
@@ -103,6 +103,29 @@ def test_to_converts_floating_point_tensors_only() -> None:
     graph = AtomicGraph.from_atoms(structures()[0], 3.0, ELEMENTS).to(dtype=torch.float32)
     assert graph.positions.dtype == graph.cell.dtype == graph.field.dtype == torch.float32
     assert graph.species.dtype == graph.edge_index.dtype == graph.batch.dtype == torch.int64
+
+
+def test_graphs_are_on_the_cpu_whatever_the_default_device() -> None:
+    atoms = structures()[0]
+    atoms.info["electric_field"] = [0.0, 0.1, 0.2]
+    with torch.device("meta"):
+        graph = AtomicGraph.from_atoms(atoms, 3.0, ELEMENTS)
+        batch = AtomicGraph.batch_of([graph, graph])
+    assert devices(graph) == devices(batch) == {"cpu"}
+    assert graph.field.tolist() == [[0.0, 0.1, 0.2]]
+
+
+@pytest.mark.parametrize("name", ["positions", "batch", "surface"])
+def test_to_moves_every_tensor(name: str) -> None:
+    graph = AtomicGraph.from_atoms(structures()[0], 3.0, ELEMENTS)
+    assert graph.to("cpu") is graph and graph.to(dtype=torch.float64) is graph
+    assert devices(graph.to("meta")) == {"meta"}
+    mixed = dataclasses.replace(graph, **{name: getattr(graph, name).to("meta")})
+    assert devices(mixed.to("meta")) == {"meta"}
+
+
+def devices(graph: AtomicGraph) -> set[str]:
+    return {getattr(graph, field.name).device.type for field in dataclasses.fields(graph)}
 
 
 def test_field_comes_from_info_or_argument(tolerance: Tolerance, dtype: torch.dtype) -> None:
@@ -130,7 +153,7 @@ def test_field_comes_from_info_or_argument(tolerance: Tolerance, dtype: torch.dt
         (ase.Atoms("H", info={"electric_field": [1.0]}), 3.0, "three finite numbers in V/Å"),
     ],
 )
-def test_bad_structures_are_refused(atoms: ase.Atoms, cutoff: float, message: str) -> None:
+def test_bad_structures_raise(atoms: ase.Atoms, cutoff: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AtomicGraph.from_atoms(atoms, cutoff, ELEMENTS)
 
@@ -154,13 +177,12 @@ def test_bad_structures_are_refused(atoms: ase.Atoms, cutoff: float, message: st
         (ase.Atoms("H", cell=[3, 1e-5, 3], pbc=True), "a periodic vector of 1e-05 Å"),
     ],
 )
-def test_overlapping_atoms_are_refused(atoms: ase.Atoms, message: str) -> None:
+def test_overlapping_atoms_raise(atoms: ase.Atoms, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         AtomicGraph.from_atoms(atoms, 1.0, ("H", "O"))
 
 
-def test_atoms_may_be_near() -> None:
-    """Short bonds of a wild guess are structures; so is a cell vector that is not periodic."""
+def test_short_bonds_and_short_aperiodic_cell_vectors_are_allowed() -> None:
     atoms = ase.Atoms(
         "H2", positions=[[0, 0, 0], [0, 0, 0.101]], cell=[0.01, 0.2, 0], pbc=(0, 1, 0)
     )
@@ -172,12 +194,12 @@ def test_no_atoms_have_no_edges() -> None:
     assert (graph.n_atoms, graph.n_edges) == (0, 0)
 
 
-def test_an_empty_batch_is_refused() -> None:
+def test_an_empty_batch_raises() -> None:
     with pytest.raises(ValueError, match="at least one"):
         AtomicGraph.batch_of([])
 
 
-def test_float32_edges_are_those_of_float64() -> None:
+def test_edges_do_not_depend_on_the_dtype() -> None:
     limit = TOLERANCES[torch.float32].parity
     for atoms in structures():
         wide = AtomicGraph.from_atoms(atoms, 3.0, ELEMENTS)

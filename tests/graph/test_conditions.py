@@ -1,4 +1,4 @@
-"""What acts from outside: read from where users put it, and refused if it makes no sense."""
+"""Conditions: read from info and parameters, with errors for bad values."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 
 
-def test_they_are_values_whatever_they_were_read_from(tmp_path) -> None:
+def test_conditions_are_equal_values_whatever_they_were_read_from(tmp_path) -> None:
     atoms = ase.Atoms("H", info={"electric_field": np.array([0, 0, 1]), "surface": "NaCl"})
     atoms.info["surface_origin"] = [0, 0, 3]
     expected = Conditions((0.0, 0.0, 1.0), (0.0, 0.0, 3.0), "NaCl")
@@ -24,7 +24,7 @@ def test_they_are_values_whatever_they_were_read_from(tmp_path) -> None:
 
 
 @pytest.mark.parametrize("name", ["REF_electric_field", "external_field", "external_E_field"])
-def test_fields_are_read_under_the_names_of_other_programs(name: str) -> None:
+def test_fields_are_read_by_the_names_of_other_programs(name: str) -> None:
     for info in ({name: [0, 0, 1]}, {name: np.array([0, 0, 1.0]), "electric_field": (0, 0, 1)}):
         assert Conditions.of(info) == Conditions((0.0, 0.0, 1.0))
 
@@ -47,14 +47,12 @@ def test_fields_are_read_under_the_names_of_other_programs(name: str) -> None:
         ),
     ],
 )
-def test_what_makes_no_sense_is_refused(
-    info: dict[str, Any], given: dict[str, Any], message: str
-) -> None:
+def test_bad_values_raise(info: dict[str, Any], given: dict[str, Any], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Conditions.of(info, given)
 
 
-def test_graphs_count_surfaces_as_the_model_does() -> None:
+def test_the_surface_of_a_graph_is_an_index_into_those_of_the_model() -> None:
     names = ("graphene", "NaCl")
 
     def index(surface: str | None, surfaces: tuple[str, ...] = names) -> int:
@@ -73,7 +71,7 @@ def test_graphs_count_surfaces_as_the_model_does() -> None:
         index("graphene", ())
 
 
-def test_batches_keep_the_conditions_of_each_structure() -> None:
+def test_batches_hold_the_conditions_of_each_structure() -> None:
     given = [Conditions(), Conditions((0, 0, 1), (0, 0, 2), "vacuum")]
     graphs = [AtomicGraph.from_atoms(ase.Atoms("H"), 1.0, ("H",), conditions=c) for c in given]
     batch = AtomicGraph.batch_of(graphs)

@@ -1,4 +1,4 @@
-"""Lists with a skin: always the edges of a fresh search, seldom a search."""
+"""Lists with a skin: always the graphs of a fresh search, seldom a search."""
 
 import dataclasses
 import itertools
@@ -16,7 +16,7 @@ from pair_model import structures
 from random_atoms import edges, random_atoms
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
-from sikff.graph.neighbour_list import SkinList
+from sikff.graph.neighbour_list import NeighbourList
 
 ELEMENTS = ("H", "Cu")
 PBC = list(itertools.product([False, True], repeat=3))
@@ -39,25 +39,32 @@ def change(atoms: ase.Atoms, name: str, rng: np.random.Generator) -> None:
     elif name == "wrap":
         atoms.positions = wrap_positions(atoms.positions, atoms.cell.complete(), atoms.pbc)
     elif name == "unwrap":
-        whole = rng.integers(-2, 3, (len(atoms), 3)) * atoms.pbc
-        atoms.positions += whole @ cell
+        cells = rng.integers(-2, 3, (len(atoms), 3)) * atoms.pbc
+        atoms.positions += cells @ cell
     elif name == "turn":
         atoms.rotate(rng.uniform(0, 3), "z", rotate_cell=True)
     elif name == "numbers":
         atoms.numbers = rng.permutation(np.where(atoms.numbers == 1, 29, atoms.numbers))
 
 
-def same_as_a_search(kept: SkinList, atoms: ase.Atoms) -> bool:
-    """Whether both give the same graph, edge by edge, or both refuse the structure."""
+def equal_graphs(one: AtomicGraph, other: AtomicGraph) -> bool:
+    """Whether all tensors are equal; edges first, which print well if they are not."""
+    names = [field.name for field in dataclasses.fields(AtomicGraph)]
+    return edges(one) == edges(other) and all(
+        torch.equal(getattr(one, name), getattr(other, name)) for name in names
+    )
+
+
+def same_as_a_search(neighbours: NeighbourList, atoms: ase.Atoms) -> bool:
+    """Whether both give the same graph, tensor by tensor, or both raise an error."""
     try:
-        expected = AtomicGraph.from_atoms(atoms, kept.cutoff, ELEMENTS)
+        expected = AtomicGraph.from_atoms(atoms, neighbours.cutoff, ELEMENTS)
     except ValueError as error:
         assert "apart" in str(error)  # atoms that moved onto each other
         with pytest.raises(ValueError, match="apart"):
-            kept.graph(atoms)
+            neighbours.graph(atoms)
         return True
-    found = kept.graph(atoms)
-    return edges(found) == edges(expected) and torch.equal(found.species, expected.species)
+    return equal_graphs(neighbours.graph(atoms), expected)
 
 
 @pytest.mark.parametrize("pbc", PBC)
@@ -69,7 +76,7 @@ def same_as_a_search(kept: SkinList, atoms: ase.Atoms) -> bool:
     skin=st.sampled_from([0.0, 0.3, 1.0]),
     changes=st.lists(st.sampled_from(CHANGES), min_size=1, max_size=8),
 )
-def test_edges_are_those_of_a_fresh_search(
+def test_graphs_equal_those_of_a_fresh_search(
     pbc: tuple[bool, bool, bool],
     seed: int,
     scale: float,
@@ -78,102 +85,105 @@ def test_edges_are_those_of_a_fresh_search(
     changes: list[str],
 ) -> None:
     atoms = random_atoms(seed, pbc, scale)
-    kept = SkinList(cutoff, skin, ELEMENTS)
+    neighbours = NeighbourList(cutoff, ELEMENTS, skin=skin)
     rng = np.random.default_rng(seed)
-    assert same_as_a_search(kept, atoms)
+    assert same_as_a_search(neighbours, atoms)
     for name in changes:
         change(atoms, name, rng)
-        assert same_as_a_search(kept, atoms), name
+        assert same_as_a_search(neighbours, atoms), name
 
 
-def walk(kept: SkinList, steps: int) -> tuple[int, int]:
-    """Random walk of a crystal, strained and wrapped: steps whose edges differ from a search's, and
-    steps on which edges came or went."""
+def walk(neighbours: NeighbourList, steps: int) -> tuple[int, int]:
+    """Random walk of a crystal, strained and wrapped.
+
+    Returns:
+        Number of steps whose edges differ from those of a search, and of steps that changed edges.
+    """
     atoms = bulk("Cu", "bcc", a=2.8, cubic=True) * (1, 1, 2)
     rng = np.random.default_rng(0)
     wrong = changed = 0
-    before = edges(kept.graph(atoms))
+    before = edges(neighbours.graph(atoms))
     for step in range(steps):
         change(atoms, ("move", "strain", "wrap")[step % 3], rng)
-        wrong += not same_as_a_search(kept, atoms)
-        present = edges(kept.graph(atoms))
+        wrong += not same_as_a_search(neighbours, atoms)
+        present = edges(neighbours.graph(atoms))
         changed += len(present) != len(before)
         before = present
     return wrong, changed
 
 
 def test_a_walk_needs_few_searches() -> None:
-    kept = SkinList(3.0, 0.8, ELEMENTS)
-    wrong, changed = walk(kept, 300)
+    neighbours = NeighbourList(3.0, ELEMENTS, skin=0.8)
+    wrong, changed = walk(neighbours, 300)
     assert wrong == 0
     assert changed > 30
-    assert 3 < kept.rebuilds < 300 / 4
+    assert 3 < neighbours.rebuilds < 300 / 4
 
 
-@pytest.mark.parametrize("claim", ["skin", "cells"])
-def test_a_broken_list_would_be_seen(claim: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Controls: a list that is kept too long, and one that does not undo wrapping."""
-    kept = SkinList(3.0, 0.8, ELEMENTS)
-    kept.graph(bulk("Cu", "bcc", a=2.8, cubic=True) * (1, 1, 2))
-    if claim == "skin":
-        kept.skin = 3.0  # reaches no further than it did
+@pytest.mark.parametrize("fault", ["skin", "wrapping"])
+def test_faulty_lists_differ_from_a_search(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Controls: a list that is reused too long, and one that does not undo wrapping."""
+    neighbours = NeighbourList(3.0, ELEMENTS, skin=0.8)
+    neighbours.graph(bulk("Cu", "bcc", a=2.8, cubic=True) * (1, 1, 2))
+    if fault == "skin":
+        neighbours.skin = 3.0  # the search reached no further than 0.8
     else:
         none = np.zeros((4, 3))
-        monkeypatch.setattr(kept, "_cells_crossed", lambda atoms: none)
-    assert walk(kept, 300)[0] > 5
+        monkeypatch.setattr(neighbours, "_cells_crossed", lambda atoms: none)
+    assert walk(neighbours, 300)[0] > 5
 
 
 @pytest.mark.parametrize("atoms", structures(), ids=str)
-def test_nothing_is_searched_for_what_moves_no_atom_against_another(atoms: ase.Atoms) -> None:
-    kept = SkinList(3.0, 0.5, ELEMENTS)
+def test_changes_without_relative_motion_need_no_search(atoms: ase.Atoms) -> None:
+    neighbours = NeighbourList(3.0, ELEMENTS, skin=0.5)
     rng = np.random.default_rng(0)
-    assert same_as_a_search(kept, atoms)
+    assert same_as_a_search(neighbours, atoms)
     for name in ("drift", "unwrap", "numbers", "drift", "wrap"):
         change(atoms, name, rng)
-        assert same_as_a_search(kept, atoms)
+        assert same_as_a_search(neighbours, atoms)
     atoms.positions[0] += [0.1, -0.2, 0.3]
-    assert same_as_a_search(kept, atoms)
-    assert kept.rebuilds == 1
+    assert same_as_a_search(neighbours, atoms)
+    assert neighbours.rebuilds == 1
 
 
-def test_edges_at_the_limit_of_the_criterion() -> None:
-    """Two atoms that meet: the list lasts until the next step could be too late, and no longer."""
+def test_a_search_is_due_when_a_pair_could_be_missing_and_not_before() -> None:
+    """Two atoms that approach each other from just beyond cutoff + skin."""
     atoms = ase.Atoms("H2", positions=[[0, 0, 0], [0, 0, 4.01]])
-    kept = SkinList(3.0, 1.0, ELEMENTS)
-    assert kept.graph(atoms).n_edges == 0
+    neighbours = NeighbourList(3.0, ELEMENTS, skin=1.0)
+    assert neighbours.graph(atoms).n_edges == 0
     atoms.positions[:, 2] += [0.4995, -0.4995]
-    assert kept.graph(atoms).n_edges == 0
-    assert kept.rebuilds == 1
+    assert neighbours.graph(atoms).n_edges == 0
+    assert neighbours.rebuilds == 1
     atoms.positions[:, 2] += [0.01, -0.01]
-    assert kept.graph(atoms).n_edges == 2
-    assert kept.rebuilds == 2
+    assert neighbours.graph(atoms).n_edges == 2
+    assert neighbours.rebuilds == 2
 
 
-def test_another_structure_is_searched() -> None:
+def test_another_structure_needs_a_search() -> None:
     atoms = structures()[0]
-    kept = SkinList(3.0, 1.0, ELEMENTS)
-    assert same_as_a_search(kept, atoms)
+    neighbours = NeighbourList(3.0, ELEMENTS, skin=1.0)
+    assert same_as_a_search(neighbours, atoms)
     atoms.pbc = (True, False, True)
-    assert same_as_a_search(kept, atoms)
+    assert same_as_a_search(neighbours, atoms)
     del atoms[0]
-    assert same_as_a_search(kept, atoms)
-    assert kept.rebuilds == 3
+    assert same_as_a_search(neighbours, atoms)
+    assert neighbours.rebuilds == 3
     for other in structures():
-        assert same_as_a_search(kept, other)
+        assert same_as_a_search(neighbours, other)
 
 
-def test_without_a_skin_every_graph_is_searched() -> None:
-    kept = SkinList(3.0, 0.0, ELEMENTS)
+def test_without_a_skin_every_graph_needs_a_search() -> None:
+    neighbours = NeighbourList(3.0, ELEMENTS, skin=0.0)
     for _ in range(3):
-        assert same_as_a_search(kept, structures()[0])
-    assert kept.rebuilds == 3
+        assert same_as_a_search(neighbours, structures()[0])
+    assert neighbours.rebuilds == 3
 
 
-def test_the_field_is_that_of_the_call_or_of_the_atoms() -> None:
-    kept, atoms = SkinList(3.0, 1.0, ELEMENTS), structures()[3]
-    assert kept.graph(atoms, Conditions((0, 0, 1))).field.tolist() == [[0, 0, 1]]
+def test_the_field_comes_from_the_argument_or_from_info() -> None:
+    neighbours, atoms = NeighbourList(3.0, ELEMENTS, skin=1.0), structures()[3]
+    assert neighbours.graph(atoms, Conditions((0, 0, 1))).field.tolist() == [[0, 0, 1]]
     atoms.info["electric_field"] = [0, 2, 0]
-    assert kept.graph(atoms).field.tolist() == [[0, 2, 0]]
+    assert neighbours.graph(atoms).field.tolist() == [[0, 2, 0]]
 
 
 @pytest.mark.parametrize(
@@ -185,41 +195,77 @@ def test_the_field_is_that_of_the_call_or_of_the_atoms() -> None:
         (-1.0, 0.5, "cutoff is -1.0; expected a positive length in Å"),
     ],
 )
-def test_lengths_that_are_none_are_refused(cutoff: float, skin: float, message: str) -> None:
+def test_impossible_lengths_raise(cutoff: float, skin: float, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        SkinList(cutoff, skin, ELEMENTS)
+        NeighbourList(cutoff, ELEMENTS, skin=skin)
 
 
-@pytest.mark.parametrize("place", ["positions", "cell"])
-def test_nan_after_a_search_is_refused(place: str) -> None:
+@pytest.mark.parametrize("name", ["positions", "cell"])
+def test_nan_after_a_search_raises(name: str) -> None:
     atoms = structures()[2]
-    kept = SkinList(3.0, 1.0, ELEMENTS)
-    kept.graph(atoms)
-    if place == "positions":
+    neighbours = NeighbourList(3.0, ELEMENTS, skin=1.0)
+    neighbours.graph(atoms)
+    if name == "positions":
         atoms.positions[0, 1] = np.nan
     else:
         atoms.cell[2] = np.nan  # not even a periodic direction
     with pytest.raises(ValueError, match="NaN or infinity"):
-        kept.graph(atoms)
+        neighbours.graph(atoms)
 
 
-def test_what_does_not_change_keeps_its_tensors() -> None:
-    atoms = ase.Atoms("H3", [(0, 0, 0), (1.9, 0, 0), (0, 1, 0)])
-    kept = SkinList(2.0, 0.5, ELEMENTS)
-    before = kept.graph(atoms)
-    atoms.positions[1] += 0.05
-    after = kept.graph(atoms)
+@pytest.mark.parametrize("device", ["cpu", "meta"])
+def test_successive_graphs_share_the_tensors_that_do_not_change(device: str) -> None:
+    atoms = ase.Atoms("H3", [(0, 0, 0), (1.9, 0, 0), (0, 1, 0)], cell=[9, 9, 9], pbc=(0, 0, 1))
+    neighbours = NeighbourList(2.0, ELEMENTS, skin=0.5, device=device)
     names = [field.name for field in dataclasses.fields(AtomicGraph)]
-    same = [name for name in names if getattr(before, name) is getattr(after, name)]
-    assert set(names) - set(same) == {"positions", "cell"}
+    graphs = [neighbours.graph(atoms)]
+
+    def replaced() -> set[str]:
+        """Names of the tensors of the next graph that are not those of the last one."""
+        graphs.append(neighbours.graph(atoms))
+        assert {getattr(graphs[-1], name).device.type for name in names} == {device}
+        return {n for n in names if getattr(graphs[-1], n) is not getattr(graphs[-2], n)}
+
+    atoms.positions[1] += 0.05
+    assert replaced() == {"positions"}
+    atoms.set_cell([9, 9, 9.01])
+    assert replaced() == {"positions", "cell"}
     atoms.positions[1, 0] += 0.1  # beyond the cutoff
-    further = kept.graph(atoms)
-    assert further.n_edges == after.n_edges - 2 and further.species is after.species
-    assert same_as_a_search(kept, atoms)
-    assert kept.rebuilds == 1
-    wrapped = ase.Atoms("H2", [(0.1, 0, 0), (1.0, 0, 0)], cell=[4.0, 9, 9], pbc=True)
-    kept = SkinList(2.0, 0.5, ELEMENTS)
-    before = kept.graph(wrapped)
-    wrapped.positions[0, 0] += 4.0  # the same pair, in another cell
-    assert not torch.equal(kept.graph(wrapped).shifts, before.shifts)
-    assert same_as_a_search(kept, wrapped) and kept.rebuilds == 1
+    assert replaced() == {"positions", "edge_index", "shifts"}
+    assert graphs[-1].n_edges == graphs[-2].n_edges - 2
+    assert neighbours.rebuilds == 1
+    atoms.positions[1, 0] += 3.0
+    assert replaced() == {"positions", "edge_index", "shifts"}
+    assert neighbours.rebuilds == 2
+    atoms.numbers[0] = 29
+    assert "species" in replaced()
+
+
+def test_graphs_built_in_inference_mode_can_be_differentiated_outside() -> None:
+    atoms = structures()[0]
+    neighbours = NeighbourList(3.0, ELEMENTS, skin=0.5)
+    with torch.inference_mode():
+        first = neighbours.graph(atoms)
+    for graph in (first, neighbours.graph(atoms)):
+        positions = graph.positions.requires_grad_()
+        (gradient,) = torch.autograd.grad(graph.vectors().square().sum(), positions)
+        assert gradient.abs().max() > 1e-3
+
+
+def test_a_pair_in_another_cell_gets_other_shifts() -> None:
+    atoms = ase.Atoms("H2", [(0.1, 0, 0), (1.0, 0, 0)], cell=[4.0, 9, 9], pbc=True)
+    neighbours = NeighbourList(2.0, ELEMENTS, skin=0.5)
+    before = neighbours.graph(atoms)
+    atoms.positions[0, 0] += 4.0
+    assert not torch.equal(neighbours.graph(atoms).shifts, before.shifts)
+    assert same_as_a_search(neighbours, atoms) and neighbours.rebuilds == 1
+
+
+def test_a_structure_that_raised_leaves_no_edges_behind() -> None:
+    """Its edges differ from those of the graphs before and after it."""
+    atoms = ase.Atoms("H3", [(0, 0, 0), (2.1, 0, 0), (0, 1, 0)])
+    neighbours = NeighbourList(2.0, ELEMENTS, skin=1.0)
+    assert same_as_a_search(neighbours, atoms)
+    for x in (0.05, 1.9, 2.1):
+        atoms.positions[1, 0] = x
+        assert same_as_a_search(neighbours, atoms)

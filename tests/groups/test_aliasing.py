@@ -1,4 +1,4 @@
-"""Which finite groups low frequencies cannot tell from continuous ones."""
+"""Finite groups that low frequencies cannot tell from continuous ones."""
 
 from itertools import combinations_with_replacement
 
@@ -12,7 +12,7 @@ from symmetry_cases import class_average
 AXIS = (1.0, -2.0, 0.5)
 
 
-def test_directions_are_always_seen() -> None:
+def test_directions_are_resolved_at_frequency_zero() -> None:
     """Of degree 1: the least that harmonics have, whatever the frequencies of the features."""
     alike = {name: mistaken_for(SymmetryGroup(name), 0) for name in ("C1", "Cs", "C2", "Ci", "D3")}
     assert {name for name, larger in alike.items() if larger is None} == {"C1", "Cs"}
@@ -22,7 +22,7 @@ def test_directions_are_always_seen() -> None:
 @pytest.mark.parametrize(
     "name", ["C1", "Ci", "Cs", "C3", "C4", "C7v", "C6v", "D3d", "D4", "S8", "D7h", "Td", "O", "Oh"]
 )
-def test_they_have_the_same_couplings(name: str, max_frequency: int) -> None:
+def test_aliases_have_the_same_couplings(name: str, max_frequency: int) -> None:
     """Of three irreps of the larger group, counted by characters."""
     group = SymmetryGroup(name, AXIS)
     larger = SymmetryGroup.from_generators(group.generators, lie_axes=[group.axis])
@@ -49,7 +49,9 @@ def test_they_have_the_same_couplings(name: str, max_frequency: int) -> None:
         ("I", 2, "SO(3)"),
     ],
 )
-def test_frequencies_that_are_enough(name: str, enough: int, continuous: str) -> None:
+def test_the_lowest_frequency_that_resolves_a_group(
+    name: str, enough: int, continuous: str
+) -> None:
     group = SymmetryGroup(name, AXIS)
     assert mistaken_for(group, enough) is None
     larger = mistaken_for(group, enough - 1)
@@ -57,5 +59,5 @@ def test_frequencies_that_are_enough(name: str, enough: int, continuous: str) ->
 
 
 @pytest.mark.parametrize("name", ["O(3)", "SO(3)", "SO(2)", "C_inf_v"])
-def test_continuous_groups_are_themselves(name: str) -> None:
+def test_continuous_groups_have_no_alias(name: str) -> None:
     assert mistaken_for(SymmetryGroup(name), 0) is None

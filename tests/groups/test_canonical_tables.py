@@ -35,11 +35,11 @@ def test_the_reference_covers_the_groups() -> None:
 
 
 @pytest.mark.parametrize("name", canonical_tables.NAMES)
-def test_tables_are_those_stored(name: str) -> None:
+def test_tables_equal_the_stored_ones(name: str) -> None:
     assert_same(canonical_tables.tables(name), STORED[name])
 
 
-def test_a_flipped_sign_would_be_seen() -> None:
+def test_a_flipped_sign_changes_the_digest() -> None:
     table = np.array(SymmetryGroup("D3").irreps(1)[2].embedding)
     for k in np.flatnonzero(abs(table) > 0.1):
         changed = table.copy()
@@ -56,9 +56,9 @@ def test_tables_do_not_depend_on_the_number_of_threads() -> None:
         text=True,
     )
     assert run.returncode == 0, run.stderr
-    found = json.loads(run.stdout)
-    assert len(found) == 5
-    for name, tables in found.items():
+    computed = json.loads(run.stdout)
+    assert len(computed) == 5
+    for name, tables in computed.items():
         assert_same(tables, STORED[name])
 
 

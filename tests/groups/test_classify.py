@@ -1,4 +1,4 @@
-"""Any finite set of generators is given its right name and its canonical frame."""
+"""Any finite set of generators gets its right name and its canonical orientation."""
 
 import numpy as np
 import pytest
@@ -42,23 +42,23 @@ def test_a_conjugate_is_recognised(name: str, q: np.ndarray, random) -> None:
     assert group.name == name
     assert group.order == original.order
     assert all(group.contains(g, tolerance=EXACT) for g in shuffled)
-    # the canonical frame conjugates the standard group into this one, element by element
-    back = group.frame.T @ group.elements @ group.frame
+    # the canonical orientation conjugates the standard group into this one, element by element
+    back = group.orientation.T @ group.elements @ group.orientation
     assert all(original.contains(g, tolerance=EXACT) for g in back)
 
 
 @given(point_groups, rotations)
 @settings(max_examples=20)
-def test_the_frame_depends_on_the_content_alone(name: str, q: np.ndarray) -> None:
-    """Starting from a conjugate by a normaliser's element gives the same group and frame."""
+def test_the_orientation_depends_on_the_content_alone(name: str, q: np.ndarray) -> None:
+    """Starting from a conjugate by a normaliser's element gives the same group and orientation."""
     original = SymmetryGroup(name)
     one = SymmetryGroup.from_generators(q @ original.generators @ q.T)
-    assume(np.abs(one.frame).min() > 1e-4)  # ties between frames are broken at 1e-6
+    assume(np.abs(one.orientation).min() > 1e-4)  # ties are broken at 1e-6
     h = original.elements[-1]
     other = SymmetryGroup.from_generators((q @ h @ original.generators @ h.T @ q.T)[::-1])
     assert one == other
     assert hash(one) == hash(other)
-    np.testing.assert_allclose(one.frame, other.frame, atol=EXACT)
+    np.testing.assert_allclose(one.orientation, other.orientation, atol=EXACT)
 
 
 @given(rotations.filter(lambda q: abs(np.trace(q) - 3) > 1e-3))

@@ -1,4 +1,4 @@
-"""Tables of equivariant maps: they intertwine, there are as many as there should be, normalised."""
+"""Tables of equivariant maps: equivariant, complete and normalised."""
 
 import numpy as np
 import pytest
@@ -6,7 +6,7 @@ import torch
 
 from sikff.fields import FieldType
 from sikff.groups.couplings import clebsch_gordan, endomorphisms, restriction
-from sikff.groups.harmonics import wigner_d
+from sikff.groups.harmonic_polynomials import wigner_d
 from symmetry_cases import NAMES, class_average, elements, group
 from tolerances import TOLERANCES
 
@@ -38,7 +38,7 @@ def test_clebsch_gordan(name: str) -> None:
     rng = np.random.default_rng(0)
     triples = [tuple(irreps[k] for k in rng.integers(len(irreps), size=3)) for _ in range(25)]
     triples += [(irreps[-1], irreps[-1], irreps[0])]
-    seen = 0
+    count = 0
     for a, b, c in triples:
         table = clebsch_gordan(a, b, c)
         assert table.shape[1:] == (c.dim, a.dim, b.dim)
@@ -51,28 +51,28 @@ def test_clebsch_gordan(name: str) -> None:
         # unit-variance a and b give unit-variance c: the mean over c of sum_ab C^2 is 1
         gram = np.einsum("kcab,lcab->kl", table, table)
         np.testing.assert_allclose(gram, c.dim * np.eye(len(table)), atol=EXACT)
-        seen += len(table)
-    assert seen > 0
+        count += len(table)
+    assert count > 0
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_restriction_of_o3(name: str) -> None:
     g = group(name)
     some = elements(g).numpy()
-    in_frame = g.frame.T @ some @ g.frame
+    standard = g.orientation.T @ some @ g.orientation
     for l in range(4):
         for parity in (1, -1):
             if parity != (-1) ** l and not g.has_improper:
                 continue  # proper groups do not see the parity
             parts = restriction(g, l, parity)
-            d = wigner_d(l, parity, in_frame)
+            d = wigner_d(l, parity, standard)
             basis = np.concatenate([t for _, t in parts], axis=1)
             np.testing.assert_allclose(basis.T @ basis, np.eye(2 * l + 1), atol=EXACT)
             for irrep, t in parts:
                 np.testing.assert_allclose(d @ t, t @ irrep.representation(some), atol=EXACT)
 
 
-def test_a_wrong_table_is_seen() -> None:
+def test_a_wrong_table_fails_the_checks() -> None:
     """The comparison of `test_clebsch_gordan` fails for a table of another group's."""
     larger, smaller = group("O(3)"), group("Oh")
     l2, l1 = larger.irreps(2)[4], larger.irreps(1)[2]

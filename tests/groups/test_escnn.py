@@ -117,7 +117,7 @@ def test_irreps_agree_one_by_one(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CASES)
-def test_tensor_products_decompose_alike(name: str) -> None:
+def test_tensor_products_have_the_same_decomposition(name: str) -> None:
     """The kernels' dimension: Hom(a (x) b, c) is what a steerable kernel space is made of."""
     group, *_ = pair(name)
     matched = matching(name)[:4]
@@ -141,7 +141,7 @@ def test_tensor_products_decompose_alike(name: str) -> None:
         ("I", "icoOnR3", {}),
     ],
 )
-def test_the_steerable_kernels_on_the_sphere_are_as_many(
+def test_the_number_of_steerable_kernels_on_the_sphere_agrees(
     name: str, space: str, arguments: dict
 ) -> None:
     """Kernels of degree <= 2 between two vectors, by escnn's solver and by our counting."""

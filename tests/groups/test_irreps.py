@@ -1,5 +1,6 @@
-"""Irreps: representations indeed, irreducible, inequivalent, complete, of the declared type."""
+"""Irreps: representations, irreducible, inequivalent, complete, of the declared type."""
 
+import dataclasses
 import pickle
 
 import numpy as np
@@ -111,16 +112,16 @@ def test_frequency_is_the_lowest_degree_that_contains_the_irrep(name: str) -> No
 
 
 @pytest.mark.parametrize("name", [*CONTINUOUS, "C6v", "Td", "Ih"])
-def test_lists_extend_each_other(name: str) -> None:
+def test_a_higher_maximum_extends_the_list(name: str) -> None:
     g = group(name)
     assert g.irreps(1) == g.irreps(2)[: len(g.irreps(1))]
     assert all(i.frequency <= 2 for i in g.irreps(2))
 
 
-def test_a_turned_group_shares_the_tables() -> None:
+def test_a_rotated_group_has_the_same_embeddings() -> None:
     g = group("tilted S4")
     standard = SymmetryGroup("S4")
-    q = g.frame
+    q = g.orientation
     for mine, theirs in zip(g.irreps(2), standard.irreps(2), strict=True):
         some = standard.sample(4, seed=0).numpy()
         np.testing.assert_allclose(
@@ -169,3 +170,12 @@ def test_irreps_are_values() -> None:
 def test_bad_frequency(frequency: float) -> None:
     with pytest.raises(ValueError, match="whole number >= 0"):
         SymmetryGroup("SO(2)").irreps(frequency)
+
+
+def test_irreps_are_equal_by_group_and_index_alone() -> None:
+    first, second = SymmetryGroup("C3v").irreps(1)[:2]
+    renamed = dataclasses.replace(first, name="Gamma1")
+    assert renamed == first
+    assert hash(renamed) == hash(first)
+    assert second != first
+    assert SymmetryGroup("C4v").irreps(0)[0] != first

@@ -1,4 +1,4 @@
-"""Names, aliases and what they stand for."""
+"""Names and aliases of groups, and their generators."""
 
 import numpy as np
 import pytest
@@ -78,7 +78,7 @@ def test_continuous_groups(name: str, dimension: int, components: int) -> None:
 @pytest.mark.parametrize(
     "name", ["", "O(4)", "C0", "C0v", "S3", "C2d", "D4v", "C1001", "Tv", "Iv", "C-3", "SO3v", None]
 )
-def test_unknown_names_are_refused_with_a_list(name: str) -> None:
+def test_an_unknown_name_raises_with_a_list_of_names(name: str) -> None:
     with pytest.raises(ValueError, match=r"unknown symmetry group .*O\(3\).*Ih.*from_generators"):
         SymmetryGroup(name)
 
@@ -102,7 +102,7 @@ def test_standard_orientation_is_the_documented_one(name: str, matrix: np.ndarra
     assert not SymmetryGroup(name).contains(-matrix)
 
 
-def test_rotations_follow_the_right_hand() -> None:
+def test_rotations_are_right_handed() -> None:
     quarter = rotation(np.array([0.0, 0.0, 2.0]), np.pi / 2)
     np.testing.assert_allclose(quarter @ [1.0, 0.0, 0.0], [0.0, 1.0, 0.0], atol=EXACT)
     axis = np.array([1.0, 2.0, -0.5])

@@ -1,4 +1,4 @@
-"""Bases that depend on the space alone."""
+"""Canonical bases depend on the space alone."""
 
 import numpy as np
 import pytest
@@ -12,7 +12,7 @@ from tolerances import TOLERANCES
 EXACT = TOLERANCES[torch.float64].algebra
 
 
-def test_the_hom_projector_is_that_of_the_whole_system() -> None:
+def test_the_hom_projector_equals_that_of_the_joint_system() -> None:
     """Against the null space of all constraints at once, for a reducible representation."""
     group = SymmetryGroup("D3")
     field_type = FieldType(group, [(2, irrep) for irrep in group.irreps(2)])
@@ -37,7 +37,7 @@ def test_the_canonical_basis_depends_on_the_space_alone(seed: int) -> None:
     np.testing.assert_allclose(one @ one.T, space @ space.T, atol=EXACT)
 
 
-def test_hom() -> None:
+def test_hom_bases_are_equivariant() -> None:
     """Maps from two copies of the sign representation of {1, -1} to (sign + trivial)."""
     source = [-np.eye(2)]
     target = [np.diag([-1.0, 1.0])]

@@ -1,4 +1,4 @@
-"""Products channel by channel: equivariant, complete, equal to their explicit matrices."""
+"""Channelwise products: equivariant, complete, equal to their explicit matrices."""
 
 import pytest
 import torch
@@ -49,15 +49,15 @@ def test_it_is_equivariant_and_equals_its_matrix(name: str, copies: int) -> None
     assert layer.weight.shape == (round(class_average(t.group, [one] * 3)), CHANNELS)
 
 
-def test_products_have_the_nodes_last_in_memory() -> None:
+def test_results_have_the_nodes_last_in_memory() -> None:
     """A batched product of what lies otherwise would copy it, matrix by matrix."""
     layer = channel_product("O(3)")
     x, y = (of_channels(randn(5, layer.left_type.size, seed=seed)) for seed in (0, 1))
     expected = layer(x, y)
-    found = layer(x.contiguous(), y.contiguous())
-    assert relative_error(found, expected) < PARITY
+    got = layer(x.contiguous(), y.contiguous())
+    assert relative_error(got, expected) < PARITY
     linear = seeded(ChannelLinear(layer.out_type, layer.out_type)).double()
-    for result in (expected, found, linear(found)):
+    for result in (expected, got, linear(got)):
         assert result.stride(-1) == 1
 
 
@@ -74,13 +74,15 @@ def test_channels_do_not_mix() -> None:
 
 
 @pytest.mark.parametrize("copies", [1, 2])
-def test_the_sum_over_neighbours(copies: int, dtype: torch.dtype, tolerance: Tolerance) -> None:
+def test_the_sum_over_neighbours_equals_that_of_explicit_matrices(
+    copies: int, dtype: torch.dtype, tolerance: Tolerance
+) -> None:
     got, expected = summed_both_ways(channel_product("SO(2)", copies).to(dtype), dtype)
     assert relative_error(got, expected) < tolerance.parity
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_variance_is_kept(name: str) -> None:
+def test_unit_variance_in_gives_unit_variance_out(name: str) -> None:
     """Independent unit-variance factors give unit-variance products, for every group."""
     t = every_irrep(group(name), 2, n=4)
     x, y = (randn(200, t.size, seed=seed, dtype=torch.float32) for seed in (0, 1))
@@ -90,7 +92,7 @@ def test_variance_is_kept(name: str) -> None:
     assert 0.4 < layer(of_channels(x, 2), of_channels(y, 2)).std() < 2
 
 
-def test_no_path_no_weights() -> None:
+def test_types_without_paths_have_no_weights() -> None:
     g = group("O(3)")
     scalar, pseudo = (FieldType(g, [(2, irrep)]) for irrep in g.irreps(0))
     layer = ChannelProduct(scalar, scalar, pseudo)
@@ -98,7 +100,7 @@ def test_no_path_no_weights() -> None:
     assert torch.equal(layer(torch.ones(1, 2, 3), torch.ones(1, 2, 3)), torch.zeros(1, 2, 3))
 
 
-def test_channels_must_agree() -> None:
+def test_bad_multiplicities() -> None:
     g = group("SO(3)")
     with pytest.raises(ValueError, match=r"same multiplicity.*\[1, 2\]"):
         ChannelProduct(FieldType.scalar(g), FieldType.scalar(g, 2), FieldType.scalar(g))

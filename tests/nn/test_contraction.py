@@ -52,13 +52,15 @@ def test_contraction_has_every_bilinear_map(name: str) -> None:
     assert layer.weight.numel() == round(expected) > 0
 
 
-def test_the_sum_over_neighbours(dtype: torch.dtype, tolerance: Tolerance) -> None:
+def test_the_sum_over_neighbours_equals_that_of_explicit_matrices(
+    dtype: torch.dtype, tolerance: Tolerance
+) -> None:
     got, expected = summed_both_ways(contraction("SO(2)").to(dtype), dtype)
     assert relative_error(got, expected) < tolerance.parity
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_variance_is_kept(name: str) -> None:
+def test_unit_variance_in_gives_unit_variance_out(name: str) -> None:
     """Independent unit-variance h and f give unit-variance products, for every group."""
     t = every_irrep(group(name), 2, n=4)
     layer = seeded(Contraction(t, t, t), 3)
@@ -68,7 +70,7 @@ def test_variance_is_kept(name: str) -> None:
         assert 0.6 < y[:, block.start : block.stop].std() < 1.6
 
 
-def test_no_path_no_weights() -> None:
+def test_types_without_paths_have_no_weights() -> None:
     g = group("O(3)")
     scalar, pseudo = (FieldType(g, [(2, irrep)]) for irrep in g.irreps(0))
     layer = Contraction(scalar, scalar, pseudo)

@@ -1,4 +1,4 @@
-"""The public measure of equivariance sees what is there."""
+"""equivariance_error measures violations of equivariance."""
 
 import pytest
 import torch
@@ -11,7 +11,7 @@ from tolerances import TOLERANCES
 LIMITS = TOLERANCES[torch.float64]
 
 
-def test_it_sees_small_and_large_violations() -> None:
+def test_the_error_is_proportional_to_the_violation() -> None:
     vector = FieldType.vector(group("SO(3)"))
     assert equivariance_error(lambda x: 3 * x, vector, vector) < LIMITS.rounding
     slightly = torch.tensor([1.0, 1.0, 1.001], dtype=torch.float64)
@@ -32,7 +32,7 @@ def test_it_takes_several_inputs_and_a_seed() -> None:
     assert one == equivariance_error(torch.relu, vector, vector, seed=0)
 
 
-def test_it_refuses_to_measure_nothing() -> None:
+def test_a_zero_output_raises() -> None:
     vector = FieldType.vector(group("SO(3)"))
     with pytest.raises(ValueError, match="output is zero"):
         equivariance_error(torch.zeros_like, vector, vector)

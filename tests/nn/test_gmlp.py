@@ -34,7 +34,7 @@ def test_gated_is_equivariant(name: str, dtype: torch.dtype, tolerance: Toleranc
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name != "C1"])  # only invariants
-def test_one_matrix_mixes_as_a_product_for_each_irrep_does(name: str) -> None:
+def test_the_dense_product_equals_one_for_each_irrep(name: str) -> None:
     """The same values, and derivatives as training on forces takes them."""
     in_type, out_type = random_type(group(name), 0), random_type(group(name), 1)
     net = seeded(GMLP(in_type, out_type, hidden_fields=4, nonlinearity="gated")).double()
@@ -42,13 +42,14 @@ def test_one_matrix_mixes_as_a_product_for_each_irrep_does(name: str) -> None:
 
     def values() -> list[torch.Tensor]:
         y = net(x)
-        (slope,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
-        return [y, slope, *torch.autograd.grad(slope.square().sum(), [x, net.trunk.mix.weight])]
+        (gradient,) = torch.autograd.grad(y.square().sum(), x, create_graph=True)
+        inputs = [x, net.trunk.mix.weight]
+        return [y, gradient, *torch.autograd.grad(gradient.square().sum(), inputs)]
 
-    found = []
+    results = []
     for net.trunk.is_narrow in (True, False):
-        found.append(values())
-    for one, other in zip(*found, strict=True):
+        results.append(values())
+    for one, other in zip(*results, strict=True):
         assert other.abs().max() > 1e-3
         assert relative_error(one, other) < TOLERANCES[D].parity
 
@@ -80,7 +81,7 @@ def test_the_default_is_exact() -> None:
 
 @pytest.mark.parametrize("nonlinearity", ["gated", "sampled"])
 @pytest.mark.parametrize("name", ["O(3)", "SO(2)", "C6v", "Td"])
-def test_every_output_and_input_matters(name: str, nonlinearity: str) -> None:
+def test_every_output_depends_on_every_input(name: str, nonlinearity: str) -> None:
     t = every_irrep(group(name))
     net = seeded(GMLP(t, t, hidden_fields=4, layers=3, nonlinearity=nonlinearity)).double()
     x = randn(10, t.size, seed=0)
@@ -109,7 +110,7 @@ def test_it_breaks_larger_groups(name: str, larger: str) -> None:
     assert min(errors) > 1e-3
 
 
-def test_without_invariants_the_gates_are_constants() -> None:
+def test_without_invariants_the_gates_are_constant() -> None:
     g = group("SO(3)")
     t = FieldType.vector(g)
     net = seeded(GMLP(t, t, layers=1)).double()

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sikff.groups.harmonics import evaluate_harmonics
+from sikff.groups.harmonic_polynomials import evaluate_harmonics
 from sikff.nn import Harmonics
 from symmetry_cases import NAMES, elements, group, randn, relative_error
 from tolerances import TOLERANCES, Tolerance
@@ -12,7 +12,7 @@ D = torch.float64
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_equivariance(name: str, dtype: torch.dtype, tolerance: Tolerance) -> None:
+def test_they_are_equivariant(name: str, dtype: torch.dtype, tolerance: Tolerance) -> None:
     layer = Harmonics(group(name), 3).to(dtype)
     x = randn(10, 3, seed=0)
     y = layer(x.to(dtype))
@@ -22,7 +22,7 @@ def test_equivariance(name: str, dtype: torch.dtype, tolerance: Tolerance) -> No
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_unit_variance_over_the_sphere(name: str) -> None:
+def test_components_have_unit_variance_over_the_sphere(name: str) -> None:
     """Exactly orthonormal: the mean of products over O(3)'s orbit, here by many random points."""
     layer = Harmonics(group(name), 3).double()
     assert layer.out_type.size == 16
@@ -33,7 +33,7 @@ def test_unit_variance_over_the_sphere(name: str) -> None:
     assert relative_error(total, torch.full_like(total, 16.0)) < TOLERANCES[D].algebra
 
 
-def test_for_o3_they_are_the_harmonics_themselves() -> None:
+def test_for_o3_they_equal_the_harmonic_polynomials() -> None:
     layer = Harmonics(group("O(3)"), 3).double()
     x = randn(5, 3, seed=0)
     expected = torch.cat([torch.from_numpy(evaluate_harmonics(l, x.numpy())) for l in range(4)], 1)
@@ -49,6 +49,6 @@ def test_they_are_homogeneous_polynomials() -> None:
     assert third_difference.abs().max() < TOLERANCES[D].parity * values.abs().max()
 
 
-def test_the_trivial_degree() -> None:
+def test_degree_zero_is_one() -> None:
     layer = Harmonics(group("Oh"), 0)
     assert torch.equal(layer(torch.zeros(2, 3)), torch.ones(2, 1))

@@ -49,7 +49,9 @@ def constraint_error(kernel: ImplicitKernel, dtype: torch.dtype, scale: float = 
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_constraint(name: str, dtype: torch.dtype, tolerance: Tolerance) -> None:
+def test_it_satisfies_the_kernel_constraint(
+    name: str, dtype: torch.dtype, tolerance: Tolerance
+) -> None:
     g = group(name)
     kernel = ImplicitKernel(random_type(g, 0), random_type(g, 1), attributes(g), **SMALL)
     assert constraint_error(seeded(kernel).to(dtype), dtype) < tolerance.equivariance
@@ -68,7 +70,7 @@ def test_the_constraint(name: str, dtype: torch.dtype, tolerance: Tolerance) -> 
     ],
     ids=lambda options: "-".join(options),
 )
-def test_the_constraint_with_every_option(name: str, options: dict) -> None:
+def test_it_satisfies_the_constraint_with_every_option(name: str, options: dict) -> None:
     g = group(name)
     kernel = ImplicitKernel(random_type(g, 2), random_type(g, 3), attributes(g), **SMALL, **options)
     error = constraint_error(seeded(kernel).double(), D)
@@ -76,7 +78,7 @@ def test_the_constraint_with_every_option(name: str, options: dict) -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_the_constraint_without_attributes_and_channelwise(name: str) -> None:
+def test_it_satisfies_the_constraint_without_attributes_and_channelwise(name: str) -> None:
     g = group(name)
     t = every_irrep(g, 1, n=2)
     kernel = ImplicitKernel(t, t, channelwise=True, width=8)
@@ -112,7 +114,7 @@ def stabiliser(g: SymmetryGroup, x: np.ndarray, a: np.ndarray | None) -> np.ndar
 
 @pytest.mark.parametrize("with_attributes", [False, True], ids=["x", "x and a"])
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_all_that_the_group_allows(name: str, with_attributes: bool) -> None:
+def test_it_reaches_every_kernel_that_the_group_allows(name: str, with_attributes: bool) -> None:
     """At one generic point the kernels fill Hom_S(rho_in, rho_out), S the stabiliser of (x, a).
 
     Blocks where Hom_S is zero must vanish, all others must not.
@@ -183,7 +185,7 @@ BROKEN = [
 def test_it_breaks_larger_groups(name: str, larger: str) -> None:
     """Scalars and vectors mean the same in both groups: there the constraint must fail."""
     g, big = group(name), group(larger)
-    t, big_t = (FieldType.vector(each, 2) + FieldType.scalar(each) for each in (g, big))
+    t, big_t = (FieldType.vector(h, 2) + FieldType.scalar(h) for h in (g, big))
     attr_type, big_attr = attributes(g), attributes(big)
     kernel = seeded(ImplicitKernel(t, t, attr_type, hidden_fields=4)).double()
     assert constraint_error(kernel, D) < TOLERANCES[D].equivariance
@@ -212,20 +214,20 @@ def small_kernel(name: str = "SO(2)", **options: object) -> ImplicitKernel:
 
 @pytest.mark.parametrize("name", ["SO(2)", "Td"])
 @pytest.mark.parametrize("layers", [1, 2, 3])
-def test_it_ends_at_the_cutoff_smoothly(name: str, layers: int) -> None:
+def test_it_vanishes_smoothly_at_the_cutoff(name: str, layers: int) -> None:
     kernel = small_kernel(name, cutoff=2.0, layers=layers)
     beyond = kernel_on_a_line(kernel, torch.tensor([2.0 + 1e-12, 2.1, 5.0], dtype=D))
     assert torch.equal(beyond, torch.zeros_like(beyond))
     inside = kernel_on_a_line(kernel, torch.linspace(0.5, 1.5, 5, dtype=D))
     assert inside.abs().amax((1, 2)).min() > 1e-3
     scale = inside.abs().max()
-    for distance in (1e-2, 1e-3):  # zero value, slope and curvature: of order distance^4, ^3, ^2
+    for distance in (1e-2, 1e-3):  # zero value, gradient and curvature: of order distance^4, ^3, ^2
         r = torch.tensor(2.0 - distance, dtype=D, requires_grad=True)
         value = kernel_on_a_line(kernel, r).abs().sum()
-        (slope,) = torch.autograd.grad(value, r, create_graph=True)
-        (curvature,) = torch.autograd.grad(slope, r)
+        (gradient,) = torch.autograd.grad(value, r, create_graph=True)
+        (curvature,) = torch.autograd.grad(gradient, r)
         assert 0 < value < 1e4 * scale * distance**4
-        assert 0 < slope.abs() < 1e5 * scale * distance**3
+        assert 0 < gradient.abs() < 1e5 * scale * distance**3
         assert 0 < curvature.abs() < 1e6 * scale * distance**2
 
 
@@ -274,7 +276,7 @@ def test_at_the_origin_it_is_finite_and_commutes_with_g(name: str) -> None:
         assert relative_error(rho @ k, k @ rho) < TOLERANCES[D].equivariance
 
 
-def test_attributes_matter() -> None:
+def test_it_depends_on_attributes() -> None:
     g = group("SO(2)")
     kernel = seeded(ImplicitKernel(every_irrep(g), every_irrep(g), attributes(g), **SMALL)).double()
     x, a = randn(4, 3, seed=0), randn(4, 5, seed=1)
@@ -285,7 +287,7 @@ def test_attributes_matter() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_it_starts_at_order_one(name: str) -> None:
+def test_initial_kernels_are_of_order_one(name: str) -> None:
     g = group(name)
     t = every_irrep(g, 1, n=4)
     x = randn(200, 3, seed=3, dtype=torch.float32)

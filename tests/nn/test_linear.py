@@ -67,7 +67,7 @@ def test_it_breaks_larger_groups(name: str, larger: str) -> None:
             assert relative_error(layer(x @ d.T), layer(x) @ d.T) > 1e-2
 
 
-def test_unreachable_outputs_are_zero_and_nothing_is_learned_for_them() -> None:
+def test_unreachable_outputs_are_zero_and_have_no_weights() -> None:
     g = group("O(3)")
     scalar, pseudo = (FieldType(g, [(2, irrep)]) for irrep in g.irreps(0))
     layer = Linear(scalar, pseudo, bias=True)
@@ -87,7 +87,7 @@ def test_the_bias_shifts_invariants_only() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_variance_is_kept(name: str) -> None:
+def test_unit_variance_in_gives_unit_variance_out(name: str) -> None:
     g = group(name)
     t = FieldType(g, [(16, irrep) for irrep in g.irreps(2)])
     y = seeded(Linear(t, t), 1)(randn(500, t.size, seed=2, dtype=torch.float32))
@@ -105,7 +105,7 @@ def test_it_equals_its_matrix(name: str) -> None:
 
 @pytest.mark.parametrize("copies", [1, 2])
 @pytest.mark.parametrize("name", NAMES)
-def test_channels_of_nodes_are_mapped_alike(name: str, copies: int) -> None:
+def test_channel_linear_equals_linear(name: str, copies: int) -> None:
     """[D, C, N], whether or not the channels of all irreps are equally many, or some come to 0."""
     g, channels = group(name), 3
     irreps = g.irreps(2)
@@ -117,12 +117,12 @@ def test_channels_of_nodes_are_mapped_alike(name: str, copies: int) -> None:
         rows.load_state_dict(layer.state_dict())
         x = randn(7, in_type.size, seed=0)
         for of_nodes in (x.T.unflatten(0, (-1, channels)), x.T.reshape(-1, channels, 7)):
-            found = layer(of_nodes).flatten(0, 1).T
-            assert relative_error(found, rows(x)) < TOLERANCES[torch.float64].parity
+            got = layer(of_nodes).flatten(0, 1).T
+            assert relative_error(got, rows(x)) < TOLERANCES[torch.float64].parity
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_no_features_give_none(name: str) -> None:
+def test_types_without_features(name: str) -> None:
     in_type, out_type = random_type(group(name), 0), random_type(group(name), 1)
     assert Linear(in_type, out_type)(torch.zeros(0, in_type.size)).shape == (0, out_type.size)
     of_nodes = ChannelLinear(in_type, out_type)(torch.zeros(in_type.size, 1, 0))

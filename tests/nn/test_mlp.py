@@ -16,12 +16,12 @@ def test_activations_are_scaled_to_unit_mean_square(name: str) -> None:
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
-def test_variance_is_kept_at_every_depth(depth: int) -> None:
+def test_unit_variance_in_gives_unit_variance_out_at_every_depth(depth: int) -> None:
     y = seeded(MLP([64] * (depth + 1), bias=False), 1)(randn(500, 64, seed=0, dtype=torch.float32))
     assert 0.6 < y.std() < 1.7
 
 
-def test_biases() -> None:
+def test_biases_start_at_zero_and_are_used() -> None:
     zero = torch.zeros(1, 3)
     assert torch.equal(MLP([3, 8, 2], bias=False)(zero), torch.zeros(1, 2))
     net = MLP([3, 8, 2])

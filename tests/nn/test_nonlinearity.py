@@ -1,4 +1,4 @@
-"""Nonlinearities: exact where they claim to be, and as close as they say elsewhere."""
+"""Nonlinearities: exact where they claim to be, elsewhere within the documented errors."""
 
 import pytest
 import torch
@@ -21,11 +21,12 @@ D = torch.float64
 EXACT = TOLERANCES[D].equivariance
 
 
-@pytest.mark.parametrize("activation", ["silu", "elu", "gelu", "tanh", "softplus"])
 @pytest.mark.parametrize("name", NAMES)
-def test_gated_is_exact(name: str, activation: str) -> None:
-    layer = Gated(random_type(group(name), 0), activation).double()
-    assert equivariance_error(layer, layer.in_type, layer.out_type, n_elements=4) < EXACT
+def test_gated_is_exact(name: str) -> None:
+    for activation in ("silu", "elu", "gelu", "tanh", "softplus"):
+        layer = Gated(random_type(group(name), 0), activation).double()
+        error = equivariance_error(layer, layer.in_type, layer.out_type, n_elements=4)
+        assert error < EXACT, activation
 
 
 def test_gated_is_nonlinear_and_uses_its_gates() -> None:
@@ -42,7 +43,7 @@ def test_gated_is_nonlinear_and_uses_its_gates() -> None:
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_gate_multiplies_every_field_by_its_own_number(name: str) -> None:
+def test_gate_multiplies_every_field_by_one_number(name: str) -> None:
     t = random_type(group(name), 1).canonical
     gate = Gate(t).double()
     x, gates = randn(6, t.size, seed=0), randn(6, t.n_fields, seed=1)
@@ -53,7 +54,7 @@ def test_gate_multiplies_every_field_by_its_own_number(name: str) -> None:
     assert relative_error(norms(gate(x, gates)), expected) < TOLERANCES[D].parity
 
 
-def test_gate_wants_canonical_types() -> None:
+def test_gate_of_a_type_that_is_not_canonical_raises() -> None:
     g = group("SO(3)")
     with pytest.raises(ValueError, match=r"use \.canonical"):
         Gate(FieldType.vector(g))
@@ -81,7 +82,7 @@ def test_sampled_converges_for_continuous_groups(name: str) -> None:
     """Unit-variance fields. Measured at oversample 2, 4, 8: 6e-2, 7e-4, 5e-7 at most (silu)."""
     smooth = [sampled_error(name, "silu", oversample) for oversample in (1, 2, 4, 8)]
     assert smooth == sorted(smooth, reverse=True)
-    assert smooth[0] > 1e-2  # aliasing is there to be seen
+    assert smooth[0] > 1e-2  # there is aliasing to measure
     assert smooth[2] < 2e-3
     assert smooth[3] < 5e-6
     kinked = sampled_error(name, "elu", 8)
@@ -89,7 +90,7 @@ def test_sampled_converges_for_continuous_groups(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["SO(2)", "O(3)"])
-def test_sampled_worst_case(name: str) -> None:
+def test_sampled_errors_are_as_documented(name: str) -> None:
     """Fields three times too large, for which the activations are sharper."""
     assert sampled_error(name, "silu", 8, size=3.0) < 1e-3
     assert sampled_error(name, "elu", 8, size=3.0) < 5e-3
@@ -145,7 +146,7 @@ def test_rms_norm(name: str, dtype: torch.dtype, tolerance: Tolerance) -> None:
     assert torch.equal(layer(torch.zeros(1, t.size, dtype=dtype)), torch.zeros(1, t.size).to(dtype))
 
 
-def test_sizes_are_checked() -> None:
+def test_wrong_sizes_raise() -> None:
     t = FieldType.vector(group("SO(3)"), 2)
     for layer in (SquaredNorms(t), RMSNorm(t), Gated(t), Sampled(group("SO(3)"), 2, 1)):
         with pytest.raises(ValueError, match="expected features"):

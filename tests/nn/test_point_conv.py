@@ -71,7 +71,7 @@ def convolution(name: str, channelwise: bool = False) -> PointConv:
 
 @pytest.mark.parametrize("channelwise", [False, True], ids=["full", "channelwise"])
 @pytest.mark.parametrize("name", NAMES)
-def test_it_is_the_explicit_sum(name: str, channelwise: bool) -> None:
+def test_it_equals_the_explicit_sum(name: str, channelwise: bool) -> None:
     """Value, first and second derivatives, with respect to all inputs and weights."""
     conv = convolution(name, channelwise).double()
     edge_index = edges("unsorted")
@@ -91,7 +91,7 @@ def test_it_is_the_explicit_sum(name: str, channelwise: bool) -> None:
 
 @pytest.mark.parametrize("channelwise", [False, True], ids=["full", "channelwise"])
 @pytest.mark.parametrize("kind", ["sorted", "unsorted", "star"])
-def test_any_graph_will_do(
+def test_edges_in_any_order_and_of_any_degree(
     kind: str, channelwise: bool, dtype: torch.dtype, tolerance: Tolerance
 ) -> None:
     conv = convolution("SO(2)", channelwise).to(dtype)
@@ -105,7 +105,7 @@ def test_any_graph_will_do(
 
 
 @pytest.mark.parametrize("channelwise", [False, True], ids=["full", "channelwise"])
-def test_no_edges_at_all(channelwise: bool) -> None:
+def test_without_edges(channelwise: bool) -> None:
     conv = convolution("O(3)", channelwise).double()
     f, x, a = inputs(conv, edges("none"))
     y = conv(f, x, edges("none"), a)
@@ -114,7 +114,7 @@ def test_no_edges_at_all(channelwise: bool) -> None:
         assert gradient is None or not gradient.abs().sum()
 
 
-def test_no_nodes_at_all() -> None:
+def test_without_nodes() -> None:
     conv = convolution("O(3)").double()
     f, x, a = inputs(conv, edges("none"), n=0)
     assert conv(f, x, edges("none"), a).shape == (0, conv.out_type.size)
@@ -153,7 +153,7 @@ def test_the_order_of_edges_does_not_matter_but_their_direction_does() -> None:
     assert relative_error(conv(f, -x, edge_index, a), y) > 0.1
 
 
-def test_beyond_the_cutoff_nothing_is_heard() -> None:
+def test_edges_beyond_the_cutoff_contribute_nothing() -> None:
     conv = convolution("SO(2)").double()
     edge_index = edges("unsorted")
     f, x, a = (t.detach() for t in inputs(conv, edge_index))
@@ -177,9 +177,9 @@ class Largest(TorchDispatchMode):
         self, func: Any, types: Any, args: tuple = (), kwargs: dict | None = None
     ) -> Any:
         result = func(*args, **(kwargs or {}))
-        for each in tree_leaves(result):
-            if isinstance(each, Tensor):
-                size = each.untyped_storage().nbytes() // each.element_size()
+        for tensor in tree_leaves(result):
+            if isinstance(tensor, Tensor):
+                size = tensor.untyped_storage().nbytes() // tensor.element_size()
                 self.numel = max(self.numel, size)
         return result
 
@@ -203,14 +203,14 @@ def test_no_tensor_has_a_matrix_for_every_edge(name: str, kind: str) -> None:
     f = randn(n, t.size, seed=0, dtype=torch.float32).requires_grad_()
     x = randn(e, 3, seed=1, dtype=torch.float32).requires_grad_()
     matrices = e * t.size**2
-    with largest_tensor() as seen:
+    with largest_tensor() as largest:
         y = conv(f, x, edge_index)
         (force,) = torch.autograd.grad((y**2).sum(), x, create_graph=True)
         (force**2).sum().backward()
-    assert e * 3 <= seen.numel < matrices / 8, (seen.numel, matrices)
-    with largest_tensor() as seen:  # the slow way is seen
+    assert e * 3 <= largest.numel < matrices / 8, (largest.numel, matrices)
+    with largest_tensor() as largest:  # the explicit way has one
         conv.kernel(x[:500])
-    assert seen.numel >= 500 * t.size**2
+    assert largest.numel >= 500 * t.size**2
 
 
 def test_bad_input() -> None:

@@ -32,7 +32,7 @@ def test_the_envelope_is_c3_at_the_cutoff(power: int) -> None:
     assert (values.diff() <= 0).all()
 
 
-def test_the_bessel_functions() -> None:
+def test_bessel_basis() -> None:
     basis = BesselBasis(5, 3.0).double()
     r = torch.tensor([0.3, 1.0, 2.9], dtype=D)
     n = torch.arange(1, 6, dtype=D)
@@ -50,7 +50,7 @@ def test_the_bessel_functions() -> None:
     assert relative_error(gram, gram[0, 0] * torch.eye(5, dtype=D)) < 1e-3
 
 
-def test_the_gaussians() -> None:
+def test_gaussian_basis() -> None:
     basis = GaussianBasis(4, 3.0).double()
     r = torch.tensor([0.0, 1.0, 3.0], dtype=D)
     y = basis(r)
@@ -60,7 +60,7 @@ def test_the_gaussians() -> None:
     assert GaussianBasis(1, 2.0)(torch.zeros(1)).shape == (1, 1)
 
 
-def test_the_shell() -> None:
+def test_gaussian_shell() -> None:
     shell = GaussianShell(0.5).double()
     y = shell(torch.tensor([0.0, 0.5], dtype=D))
     expected = torch.tensor([1.0, np.exp(-0.5)], dtype=D)

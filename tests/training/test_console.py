@@ -1,4 +1,4 @@
-"""What commands write while they work."""
+"""Progress bars."""
 
 import itertools
 import sys
@@ -9,7 +9,7 @@ from sikff.training.console import progress_bar
 
 
 @pytest.mark.parametrize("terminal", [True, False])
-def test_bars_move_in_terminals_and_leave_logs_short(terminal, monkeypatch, capsys):
+def test_bars_update_often_in_terminals_and_seldom_in_files(terminal, monkeypatch, capsys):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     now = itertools.count()  # a second for each look
     bar = progress_bar(total=90)

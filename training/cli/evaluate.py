@@ -8,14 +8,12 @@ from typing import Annotated
 from pydantic import Field
 
 from .arguments import Metavar
-from .shared_settings import Batches, LabelledData, ModelFile, Placement
+from .shared_settings import Batches, LabelledData, Models
 
 
-class EvaluateSettings(Placement, Batches, LabelledData, ModelFile):
+class EvaluateSettings(Batches, LabelledData, Models):
     """Arguments of ``sikff evaluate``."""
 
-    committee: Annotated[tuple[Path, ...], Metavar("MODEL")] = ()
-    """more models: what is compared is the mean over all"""
     json_file: Path | None = Field(None, alias="json")
     """write the errors there as well"""
     plots: Annotated[Path | None, Metavar("FOLDER")] = None
@@ -25,21 +23,16 @@ class EvaluateSettings(Placement, Batches, LabelledData, ModelFile):
 
 def run(settings: EvaluateSettings) -> None:
     """Prints the errors of a force field and draws its parity plot."""
-    from sikff.calculators.models import chosen_device
-    from sikff.forcefield import load
-
     from ..data.structures import read_frames
     from ..evaluation.evaluate import evaluate, write_json
     from ..evaluation.plots import parity, save_figure
 
-    device, data = chosen_device(settings.device), settings.data_config()
-    paths = [settings.model, *settings.committee]
-    models = [load(path, device, settings.dtype) for path in paths]
-    evaluation = evaluate(models, read_frames(settings.data), data, settings.batch_size)
+    structures, data = read_frames(settings.data), settings.data_config()
+    evaluation = evaluate(settings.load(), structures, data, settings.batch_size)
     print(*evaluation.lines, sep="\n")
     if settings.json_file is not None:
         write_json(settings.json_file, evaluation.metrics)
     folder = settings.plots or Path(settings.json_file or ".").parent
     picture = folder / f"parity_{settings.data[0].stem}.png"  # beside that of the validation
-    save_figure(parity(evaluation, ", ".join(path.name for path in paths)), picture)
+    save_figure(parity(evaluation, ", ".join(path.name for path in settings.models)), picture)
     print(f"wrote {picture}")

@@ -6,13 +6,17 @@ import os
 import sys
 import traceback
 from collections.abc import Callable, Sequence
+from functools import partial
 from importlib import import_module
 from typing import Any, get_type_hints
 
+from pydantic import BaseModel, ValidationError
+
 from sikff import __version__
 
+from ..config import sentence
 from ..console import plain_warnings
-from .arguments import Parser, add_arguments, parse_settings
+from .arguments import Parser
 
 # A command is the function `run` of the module of its name, those of studies are functions of one
 # module; the annotation of the argument is the pydantic model from which arguments and --help are
@@ -43,6 +47,7 @@ A run from data to dynamics:
   sikff evaluate run/model.sikff test.xyz
   sikff md run/model.sikff start.xyz --temperature 300 --trajectory md.traj
 """
+TRACEBACK = "SIKFF_TRACEBACK"  # environment variable, the same as --traceback
 INTERRUPTED = 130  # as shells count Ctrl-C
 BROKEN_PIPE = 141  # as shells count a reader that went away: sikff info model.sikff | head -1
 
@@ -88,48 +93,39 @@ def parse_command(arguments: Sequence[str]) -> tuple[Callable[[], Any], bool]:
     """
     name = " ".join(arguments[:2])
     if name not in COMMANDS:
-        name = _top_parser().parse_args(arguments[:1]).command
+        top = Parser("sikff", DESCRIPTION, _listed(""))
+        top.add_argument("--version", action="version", version=f"sikff {__version__}")
+        names = [name for name in COMMANDS if " " not in name]
+        top.add_argument("command", choices=names, metavar="COMMAND", help="one of those below")
+        name = top.parse_args(arguments[:1]).command
+    words = COMMANDS[name]
+    parser = Parser(f"sikff {name}", f"{words[0].upper()}{words[1:]}.", _listed(f"{name} "))
+    run, model = find_command(name)
+    settings, show_traceback = parser.parse_settings(model, arguments[len(name.split()) :])
+    from_environment = os.environ.get(TRACEBACK, "0") not in ("", "0")
+    return partial(run, settings), show_traceback or from_environment
+
+
+def find_command(name: str) -> tuple[Callable[[Any], None], type[BaseModel]]:
+    """The function of a command and the model of its settings; imports the command's module."""
     module, function = name.split()[0], "run"
     if module in STUDIES:
         module, function = "studies", name.replace(" ", "_")
     run = getattr(import_module(f".{module}", __package__), function)
-    model = get_type_hints(run)["settings"]
-    words = COMMANDS[name]
-    parser = Parser(f"sikff {name}", f"{words[0].upper()}{words[1:]}.", _listed(f"{name} "))
-    add_arguments(parser, model)
-    parser.add_argument(
-        "--traceback", action="store_true", help="show the traceback of an error, for bug reports"
-    )
-    settings, others = parse_settings(parser, model, arguments[len(name.split()) :])
-    from_environment = os.environ.get("SIKFF_TRACEBACK", "") not in ("", "0")
-    return lambda: run(settings), others.traceback or from_environment
-
-
-def _top_parser() -> Parser:
-    top = Parser("sikff", DESCRIPTION, _listed(""))
-    top.add_argument("--version", action="version", version=f"sikff {__version__}")
-    names = [name for name in COMMANDS if " " not in name]
-    top.add_argument("command", choices=names, metavar="COMMAND", help="one of those below")
-    return top
+    return run, get_type_hints(run)["settings"]
 
 
 def _listed(prefix: str) -> str:
-    """Commands that begin with a prefix and have one word more, for --help."""
-    names = [
-        name for name in COMMANDS if name.startswith(prefix) and " " not in name[len(prefix) :]
-    ]
-    width = max(map(len, names), default=0)
-    lines = [f"  {name:{width}s}  {COMMANDS[name]}" for name in names]
-    return "\n".join(["commands:", *lines]) if names else ""
+    """The commands that have one word after a prefix, for --help."""
+    names = {name: name.removeprefix(prefix) for name in COMMANDS if name.startswith(prefix)}
+    lines = [f"  {rest:9s} {COMMANDS[name]}" for name, rest in names.items() if " " not in rest]
+    return "\n".join(["commands:", *lines]) if lines else ""
 
 
 def _sentence(error: Exception) -> str | None:
     """What went wrong, for errors that input may cause; None for others."""
     from ase.calculators.calculator import CalculatorError, PropertyNotImplementedError
-    from pydantic import ValidationError
     from torch import OutOfMemoryError
-
-    from ..config import sentence
 
     if isinstance(error, ValidationError):
         return sentence(error)

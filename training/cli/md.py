@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..console import print_table, progress_bar, refuse_to_replace
+from ..console import check_output_paths, print_table, progress_bar
 from ..simulation.settings import MDSettings
-from .simulated_structure import SimulatedStructure, check_cell_may_change
+from .simulated_structure import SimulatedStructure
 
 
 class MDArguments(SimulatedStructure, MDSettings):
@@ -32,10 +32,8 @@ def run(settings: MDArguments) -> None:
         raise ValueError(
             f"two of log, its plot and trajectory have one name: {', '.join(map(str, written))}"
         )
-    refuse_to_replace(written, settings.overwrite, read=[*settings.models, settings.structure])
+    check_output_paths(written, settings.overwrite, inputs=[*settings.models, settings.structure])
     atoms = settings.read()
-    if settings.ensemble == "npt":
-        check_cell_may_change(atoms)
     if settings.new_momenta:
         atoms.set_array("momenta", None)
     atoms.get_forces()  # errors of the calculator come before the progress bar

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated
 
-from ..console import print_table, progress_bar, refuse_to_replace
-from .arguments import Metavar, Positional
-from .shared_settings import Batches, Key, ModelFile, Output, Placement
+from ..console import check_output_paths, print_table, progress_bar
+from .arguments import Positional
+from .shared_settings import Batches, Key, Models, Output
 
 
-class PredictSettings(Placement, Output, Batches, ModelFile):
+class PredictSettings(Output, Batches, Models):
     """Arguments of ``sikff predict``."""
 
     data: Annotated[tuple[Path, ...], Positional("DATA")]
@@ -24,16 +24,10 @@ class PredictSettings(Placement, Output, Batches, ModelFile):
     """write the forces under this name as well"""
     stress_key: Key = None
     """write the stress under this name as well"""
-    committee: Annotated[tuple[Path, ...], Metavar("MODEL")] = ()
-    """more models: labels are the mean over all, energy_std and forces_std their standard
-    deviations"""
 
 
 def run(settings: PredictSettings) -> None:
     """Writes the structures with predicted labels."""
-    from sikff.calculators.models import chosen_device
-    from sikff.forcefield import load
-
     from ..data.labels import add_names
     from ..data.structures import read_frames
     from ..evaluation.predict import predict, spread
@@ -42,21 +36,16 @@ def run(settings: PredictSettings) -> None:
     output = settings.output
     if output.suffix not in (".xyz", ".extxyz"):  # others drop what belongs to atoms
         raise ValueError(f"{str(output)!r}: expected a name in .xyz or .extxyz")
-    paths = [settings.model, *settings.committee]
-    refuse_to_replace([output], settings.overwrite, read=paths)
-    device, structures = chosen_device(settings.device), read_frames(settings.data)
-    models = [load(path, device, settings.dtype).freeze() for path in paths]
+    check_output_paths([output], settings.overwrite, inputs=settings.models)
+    models = [model.freeze() for model in settings.load()]
+    structures = read_frames(settings.data)
     total = len(structures.atoms)
     with progress_bar(total=total, unit="structure", disable=settings.quiet) as bar:
         try:
             labelled = predict(models, structures, settings.batch_size, on_batch=bar.update)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt("nothing was written") from interrupt
-    names = {
-        "energy": settings.energy_key,
-        "forces": settings.forces_key,
-        "stress": settings.stress_key,
-    }
+    names = {name: getattr(settings, f"{name}_key") for name in ("energy", "forces", "stress")}
     for atoms in labelled:
         add_names(atoms, names)
     write_structures(output, labelled)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..console import print_table, refuse_to_replace
+from ..console import check_output_paths, print_table
 from ..simulation.settings import RelaxationSettings
-from .simulated_structure import SimulatedStructure, check_cell_may_change
+from .simulated_structure import SimulatedStructure
 
 
 class RelaxArguments(SimulatedStructure, RelaxationSettings):
@@ -26,12 +26,10 @@ def run(settings: RelaxArguments) -> None:
     from ..simulation.structure_files import check_format, write_structures
 
     output = settings.output
-    refuse_to_replace([output], settings.overwrite, read=settings.models)
+    check_output_paths([output], settings.overwrite, inputs=settings.models)
     check_format(output)
     atoms = settings.read()
     atoms.set_array("momenta", None)
-    if settings.cell:
-        check_cell_may_change(atoms)
     try:
         converged = relax(atoms, settings, log=None if settings.quiet else "-")
     except KeyboardInterrupt:

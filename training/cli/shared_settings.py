@@ -5,20 +5,44 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from ..config import Count
+from ..config import Count, DataConfig
 from .arguments import CommandSettings, Metavar, Positional
 
 if TYPE_CHECKING:
-    from ..config import DataConfig
+    from sikff.forcefield import ForceField
 
 Key = Annotated[str | None, Metavar("KEY")]
 
 
 class ModelFile(CommandSettings):
-    """A force field."""
+    """One force field."""
 
     model: Annotated[Path, Positional("MODEL")]
     """model file"""
+
+
+class Models(ModelFile):
+    """A force field or several, and how they are evaluated."""
+
+    committee: Annotated[tuple[Path, ...], Metavar("MODEL")] = ()
+    """more models: predictions are the mean over all, reported with their standard deviation"""
+    device: str = "auto"
+    """auto, cpu or cuda"""
+    dtype: Literal["float32", "float64"] | None = None
+    """of the weights (default: as stored in MODEL)"""
+
+    @property
+    def models(self) -> list[Path]:
+        """The model and the committee."""
+        return [self.model, *self.committee]
+
+    def load(self) -> list[ForceField]:
+        """The force fields, on the device."""
+        from sikff.calculators.models import chosen_device
+        from sikff.forcefield import load
+
+        device = chosen_device(self.device)
+        return [load(path, device, self.dtype) for path in self.models]
 
 
 class LabelledData(CommandSettings):
@@ -35,14 +59,8 @@ class LabelledData(CommandSettings):
 
     def data_config(self) -> DataConfig:
         """The data and the names of their labels."""
-        from ..config import DataConfig
-
-        return DataConfig(
-            train=self.data,
-            energy_key=self.energy_key,
-            forces_key=self.forces_key,
-            stress_key=self.stress_key,
-        )
+        keys = self.model_dump(include={"energy_key", "forces_key", "stress_key"})
+        return DataConfig(train=self.data, **keys)
 
 
 class Batches(CommandSettings):
@@ -59,12 +77,3 @@ class Output(CommandSettings):
     """replace files that exist"""
     quiet: bool = False
     """show no progress"""
-
-
-class Placement(CommandSettings):
-    """Where and how precisely a force field is evaluated."""
-
-    device: str = "auto"
-    """auto, cpu or cuda"""
-    dtype: Literal["float32", "float64"] | None = None
-    """of the weights (default: as stored in MODEL)"""

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BeforeValidator
 
 from .arguments import Metavar, Positional
-from .shared_settings import ModelFile, Output, Placement
+from .shared_settings import Models, Output
 
 if TYPE_CHECKING:
     import ase
@@ -39,7 +39,7 @@ def _direction(text: object) -> object:
     return direction
 
 
-class SimulatedStructure(Placement, Output, ModelFile):
+class SimulatedStructure(Output, Models):
     """A structure, its constraints, what acts on it and the model that moves it."""
 
     structure: Annotated[Path, Positional("START")]
@@ -62,46 +62,34 @@ class SimulatedStructure(Placement, Output, ModelFile):
     calculator's)"""
     compile: bool = False
     """use torch.compile: minutes at the start, then faster steps; needs a C++ compiler"""
-    committee: Annotated[tuple[Path, ...], Metavar("MODEL")] = ()
-    """more models: energies, forces and stress are the mean over all; md logs the standard
-    deviation of the forces"""
-
-    @property
-    def models(self) -> list[Path]:
-        """The model and the committee."""
-        return [self.model, *self.committee]
 
     def read(self) -> ase.Atoms:
         """The structure with its constraints, its environment and the calculator."""
         from sikff.calculators import SIKFFCalculator
 
         from ..data.labels import without_labels
-        from ..simulation.constraints import constrain
+        from ..simulation.constraints import add_constraints
         from ..simulation.structure_files import read_structure
 
         atoms = without_labels(read_structure(self.structure))  # atoms move, labels would not
-        constrain(atoms, self.constraints)
+        add_constraints(atoms, self.constraints)
         options = self.model_dump(
             include={"device", "dtype", "compile", "skin"}, exclude_unset=True
         )
         atoms.calc = SIKFFCalculator(self.models, **options)
         given = {
             "electric_field": self._field_vector(atoms.calc.models[0].config),
-            "surface_origin": self.surface_origin,
+            "surface_origin": self.surface_origin and list(self.surface_origin),
             "surface": self.surface,
         }
-        atoms.info |= {
-            key: list(value) if isinstance(value, tuple) else value
-            for key, value in given.items()
-            if value is not None
-        }
+        atoms.info |= {key: value for key, value in given.items() if value is not None}
         return atoms
 
-    def _field_vector(self, config: ForceFieldConfig) -> Sequence[float] | None:
-        """Components [3] of the electric field, V/Å; a single number is along the axis."""
+    def _field_vector(self, config: ForceFieldConfig) -> list[float] | None:
+        """The electric field [3], V/Å; a single number is its component along the axis."""
         axis = self._field_axis(config)
         if self.field is None or len(self.field) == 3:
-            return self.field
+            return self.field and list(self.field)
         if len(self.field) != 1 or axis is None:
             raise ValueError(
                 f"--field is {' '.join(map(str, self.field))}; expected three components, or one "
@@ -124,15 +112,3 @@ class SimulatedStructure(Placement, Output, ModelFile):
                 "structure, or take a model with this axis or of O(3)"
             )
         return self.axis
-
-
-def check_cell_may_change(atoms: ase.Atoms) -> None:
-    """Raises ValueError if the cell crosses a plane of the model, which does not move with it."""
-    from sikff.forcefield.environment import leads_across
-
-    for config in (model.config for model in atoms.calc.models):
-        if config.environment.plane_origin is not None and leads_across(atoms, config.axis):
-            raise ValueError(
-                "the model sees a plane, which no pressure moves; expected a structure that is not "
-                "periodic across it, or a cell that stays as it is"
-            )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
@@ -54,7 +54,9 @@ def run(settings: SymmetrySettings) -> None:
     from ..config import DataConfig
     from ..evaluation.evaluate import write_json
     from ..evaluation.plots import save_figure
-    from ..symmetry.find import find_symmetry
+    from ..studies.nbody.particle_files import holds_particles
+    from ..studies.nbody.particle_symmetry import find_particle_symmetry
+    from ..symmetry.find import find_symmetry, read_structures
     from ..symmetry.findings import draw
 
     names = ("groups", "axis", "plane_origin", "minutes", "epochs", "threshold", "seed")
@@ -68,7 +70,13 @@ def run(settings: SymmetrySettings) -> None:
         if not settings.quiet:
             print(line, flush=True)
 
-    found = find_symmetry(settings.source, settings.structures, search, data, report)
+    source: Any = settings.source
+    if source.suffix != ".sikff":
+        source = read_structures(source)
+    if not isinstance(source, Path) and holds_particles(source):
+        found = find_particle_symmetry(source, search, report)
+    else:
+        found = find_symmetry(source, settings.structures, search, data, report)
     picture = settings.output / "symmetry.png"
     save_figure(draw(found), picture)
     if settings.json_file is not None:

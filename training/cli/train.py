@@ -38,7 +38,9 @@ class TrainSettings(CommandSettings):
             "start.freeze_vacuum": self.freeze_vacuum or None,
             "model.group": self.restrict,
         }
-        options = [f"{key}={json.dumps(value)}" for key, value in given.items() if value]
+        options = [
+            f"{key}={json.dumps(value)}" for key, value in given.items() if value is not None
+        ]
         return [*self.overrides, *options]
 
 
@@ -61,8 +63,8 @@ def run(settings: TrainSettings) -> None:
     report = (lambda line: None) if settings.quiet else print
     try:
         model = fit(config, resume=settings.resume, progress=not settings.quiet, report=report)
-    except (KeyboardInterrupt, SystemExit) as end:  # SystemExit: Lightning's answer to Ctrl-C
-        raise KeyboardInterrupt("--resume continues after the last whole epoch") from end
+    except KeyboardInterrupt as interrupt:
+        raise KeyboardInterrupt("--resume continues after the last whole epoch") from interrupt
     found = read_header(model)["provenance"]["validation"]
     for key in ("energy_mae_mev_per_atom", "force_mae_mev_per_a"):
         if key in found:

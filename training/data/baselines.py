@@ -102,7 +102,7 @@ def environment_range(
         found |= {"field_least": float(strengths.min()), "field_limit": float(strengths.max())}
         found = {name: value for name, value in found.items() if getattr(environment, name) is None}
     if environment.plane_origin is not None and environment.height_limit is None:
-        lowest = min(map(seen.lowest, graphs))
+        lowest = min(map(seen.lowest_height, graphs))
         if np.isfinite(lowest):
             found["height_limit"] = lowest
     environment = environment.model_copy(update=found)

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.forcefield.environment import leads_across
+from sikff.forcefield.environment import is_periodic_along
 from sikff.graph.conditions import FIELD
 
 from ..config import DataConfig, TrainConfig
@@ -178,7 +178,7 @@ def _through_plane(frames: Frames, model: ForceFieldConfig) -> list[str]:
     """Structures whose heights above the plane of a model change when their atoms are wrapped."""
     if model.environment.plane_origin is None:
         return []
-    across = (leads_across(atoms, model.axis) for atoms in frames.atoms)
+    across = (is_periodic_along(atoms, model.axis) for atoms in frames.atoms)
     places = [place for place, leads in enumerate(across) if leads]
     if not places:
         return []

@@ -10,7 +10,7 @@ from typing import Any
 from sikff.atomic_write import complete
 from sikff.forcefield import ForceField, ForceFieldConfig, load
 from sikff.forcefield.model_file import read_header
-from sikff.forcefield.restrict import check_correction, restricted_config
+from sikff.forcefield.restrict_model import check_correction, restricted_config
 
 from ..config import TrainConfig
 from .baselines import SAME_ENERGY

@@ -260,7 +260,7 @@ def seen_graph(atoms: ase.Atoms, model: ForceFieldConfig, frame: Environment) ->
     Raises:
         ValueError: for an unknown element, or conditions that the model cannot answer for.
     """
-    conditions = model.environment.seen(atoms.info)
+    conditions = model.environment.seen(Conditions.of(atoms.info))
     frame.check(conditions)
     return AtomicGraph.from_atoms(
         atoms,

@@ -13,8 +13,8 @@ import numpy as np
 import torch
 
 from sikff.atomic_write import complete
-from sikff.calculators.models import check_committee
 from sikff.forcefield import ForceField
+from sikff.forcefield.committee import check_committee
 
 from ..config import DataConfig
 from ..data.check_labels import check_fields

@@ -14,8 +14,8 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 from torch import Tensor
 
-from sikff.calculators.models import check_committee, reach
 from sikff.forcefield import ForceField, Prediction
+from sikff.forcefield.committee import check_committee, graph_settings
 from sikff.graph import AtomicGraph, has_volume
 from sikff.graph.conditions import Conditions
 
@@ -54,7 +54,7 @@ class Answer(NamedTuple):
 def reader(model: ForceField) -> Reader:
     """Models for which this is the same read the same graphs and refuse the same conditions."""
     config = model.config
-    return (*reach(model), config.environment.without_limits(), config.axis, config.group)
+    return (graph_settings(model), config.environment.without_limits(), config.axis, config.group)
 
 
 def answers(
@@ -118,10 +118,11 @@ def predict(
     models = [model] if isinstance(model, ForceField) else list(model)
     frames = frames if isinstance(frames, Frames) else Frames.of(frames)
     check_committee(models)
-    for each in models:
-        for place, atoms in enumerate(frames.atoms):
-            with frames.naming(place):
-                each.check_conditions(Conditions.of(atoms.info))
+    for place, atoms in enumerate(frames.atoms):
+        with frames.naming(place):
+            conditions = Conditions.of(atoms.info)
+            for each in models:
+                each.check_conditions(conditions)
     readers = {reader(each): each.config for each in models}
     samples = {key: make_samples(frames, config, {}) for key, config in readers.items()}
     found = [without_labels(atoms) for atoms in frames.atoms]

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from sikff.forcefield import ForceField, ForceFieldConfig
-from sikff.forcefield.force_field import corrected, restricted
+from sikff.forcefield.force_field import build_corrected, build_restricted
 from sikff.graph import AtomicGraph
 
 from ..config import TrainConfig
@@ -43,7 +43,7 @@ def initial_model(
         else:
             trained = trained_model(config, config.start.model)
             adds = model.vacuum_group != trained.config.vacuum_group
-            made = corrected(trained, model) if adds else restricted(trained, model)
+            made = build_corrected(trained, model) if adds else build_restricted(trained, model)
             random = [made.network] if adds else []
     if config.start is not None and config.start.freeze_vacuum:
         if made.vacuum is None:

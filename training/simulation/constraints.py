@@ -1,4 +1,4 @@
-"""Constraints as users write them: fix=0-3,7 and fix=Pt, bonds=4-5,6-7, com."""
+"""Constraints from text: fix=0-3,7 and fix=Pt, bonds=4-5,6-7, com."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import ase
 from ase.constraints import FixAtoms, FixBondLengths, FixCom
 
 
-def constrain(atoms: ase.Atoms, specs: Iterable[str]) -> None:
-    """Adds constraints to those the atoms have. Atoms are counted from 0.
+def add_constraints(atoms: ase.Atoms, specs: Iterable[str]) -> None:
+    """Adds constraints, given as text, to those that the atoms have. Atoms are counted from 0.
 
     Args:
         specs: ``fix=0-3,7`` or ``fix=Pt`` (these atoms do not move), ``bonds=4-5,6-7`` (these
@@ -18,12 +18,13 @@ def constrain(atoms: ase.Atoms, specs: Iterable[str]) -> None:
 
     Raises:
         ValueError: for anything else, for atoms that are not there, and for constraints that
-            ASE cannot hold at once.
+            ASE cannot keep at once.
     """
     fixed: set[int] = set()
     bonds: set[tuple[int, int]] = set()
-    com, others = False, []
-    for each in atoms.constraints:  # taken together, so that no degree of freedom counts twice
+    com, constraints = False, []
+    # constraints of one kind are merged, so that no degree of freedom is counted twice
+    for each in atoms.constraints:
         if isinstance(each, FixAtoms):
             fixed.update(each.index.tolist())
         elif isinstance(each, FixBondLengths):
@@ -31,14 +32,16 @@ def constrain(atoms: ase.Atoms, specs: Iterable[str]) -> None:
         elif type(each) is FixCom:
             com = True
         else:
-            others.append(each)
+            constraints.append(each)
     for spec in specs:
-        kind, _, what = spec.partition("=")
+        kind, _, selection = spec.partition("=")
         try:
             if kind == "fix":
-                fixed.update(n for part in what.split(",") for n in _selected(part, atoms))
+                fixed.update(
+                    n for part in selection.split(",") for n in _selected_atoms(part, atoms)
+                )
             elif kind == "bonds":
-                bonds.update(_bond(part, atoms) for part in what.split(","))
+                bonds.update(_bond(part, atoms) for part in selection.split(","))
             elif spec == "com":
                 com = True
             else:
@@ -54,34 +57,35 @@ def constrain(atoms: ase.Atoms, specs: Iterable[str]) -> None:
                 "and leave out the bond"
             )
     if fixed:
-        others.append(FixAtoms(sorted(fixed)))
+        constraints.append(FixAtoms(sorted(fixed)))
     if bonds:
-        others.append(FixBondLengths(sorted(bonds)))
+        constraints.append(FixBondLengths(sorted(bonds)))
     if com:
-        others.append(FixCom())
-    atoms.set_constraint(others)
+        constraints.append(FixCom())
+    atoms.set_constraint(constraints)
 
 
-def _selected(part: str, atoms: ase.Atoms) -> list[int]:
-    """The atoms meant by an element, a number or a range of numbers."""
+def _selected_atoms(part: str, atoms: ase.Atoms) -> list[int]:
+    """Indices of the atoms that an element, a number or a range of numbers selects."""
     if part.isalpha():
         found = [n for n, symbol in enumerate(atoms.symbols) if symbol == part]
         if not found:
             raise ValueError(f"no atom is {part}; the structure is {atoms.symbols}")
         return found
-    first, last = _numbers(part, atoms)
+    first, last = _index_pair(part, atoms)
     return list(range(min(first, last), max(first, last) + 1))
 
 
 def _bond(part: str, atoms: ase.Atoms) -> tuple[int, int]:
-    a, b = _numbers(part, atoms)
+    """Indices of the two atoms of a bond such as "4-5", the lower one first."""
+    a, b = _index_pair(part, atoms)
     if a == b:
         raise ValueError(f"{part!r} names one atom; expected two, such as 4-5")
     return min(a, b), max(a, b)
 
 
-def _numbers(part: str, atoms: ase.Atoms) -> tuple[int, int]:
-    """The two atoms of "4-5"; of "4" the same one twice."""
+def _index_pair(part: str, atoms: ase.Atoms) -> tuple[int, int]:
+    """The two indices of "4-5"; of "4" the same one twice."""
     match = re.fullmatch("([0-9]{1,9})(?:-([0-9]{1,9}))?", part)
     if match is None:
         raise ValueError(f"{part!r} is not understood; expected numbers of atoms, such as 7 or 0-3")

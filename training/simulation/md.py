@@ -16,12 +16,9 @@ from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 
+from .cell import check_cell_may_change
 from .settings import MDSettings
 from .structure_files import frame_writer
-
-COLUMNS = ("step", "time_fs", "temperature_K", "epot_eV", "ekin_eV", "etot_eV")
-OF_CELL = ("volume_A3", "pressure_GPa")
-DEVIATION = "force_std_eV_per_A"  # of a committee: the largest over atoms and components
 
 
 def run_md(
@@ -47,11 +44,12 @@ def run_md(
 
     Returns:
         steps, means over the rows (temperature_K, of npt volume_A3 and pressure_GPa), of nve
-        drift_mev_per_atom_per_ps (the slope of the total energy).
+        drift_mev_per_atom_per_ps (of the total energy, from a linear fit).
 
     Raises:
-        ValueError: before any file is opened, for a structure that the calculator refuses or that
-            constraints leave no freedom; of npt for one with constraints or without a 3D crystal.
+        ValueError: before any file is opened, for a structure that the calculator does not accept
+            or that constraints leave no freedom; of npt for one with constraints or without a 3D
+            crystal.
         CalculationFailed: naming the step, if the run cannot go on: atoms that overlap, NaN.
     """
     rng = np.random.default_rng(settings.seed)
@@ -63,27 +61,20 @@ def run_md(
         momenta = thermal_momenta(atoms, settings.temperature, rng)
     atoms.set_momenta(momenta)
     dynamics = _dynamics(atoms, settings, rng)
-    barostat = settings.ensemble == "npt"
-    committee = len(getattr(atoms.calc, "models", ())) > 1
-    columns = (*COLUMNS, *(OF_CELL if barostat else ()), *((DEVIATION,) if committee else ()))
-    rows: list[tuple[float, ...]] = []
+    columns = _observables(atoms, 0, settings).keys()
+    rows: list[dict[str, float]] = []
     log = Path(log)
     log.parent.mkdir(parents=True, exist_ok=True)
     with (
         frame_writer(atoms, trajectory) as write_frame,
         log.open("w", newline="", encoding="utf-8") as file,
     ):
-        writer = csv.writer(file)
-        writer.writerow(columns)
+        writer = csv.DictWriter(file, columns)
+        writer.writeheader()
 
         def record() -> None:
-            row = _row(atoms, dynamics.nsteps, settings.timestep)
-            if barostat:
-                row += (atoms.get_volume(), _pressure(atoms))
-            if committee:
-                row += (atoms.calc.get_deviations(atoms)["forces_std"].max(),)
-            rows.append(row)
-            writer.writerow(row)
+            rows.append(_observables(atoms, dynamics.nsteps, settings))
+            writer.writerow(rows[-1])
             file.flush()
             write_frame()
 
@@ -100,14 +91,39 @@ def run_md(
                 f"(frames kept: {len(rows)}); the time step may be too long, or the start too far "
                 f"from rest: {error}"
             ) from error
-    table = np.array(rows)
-    means = dict(zip(columns, table.mean(axis=0).tolist(), strict=True))
+    return _summary(rows, settings, len(atoms))
+
+
+def _observables(atoms: ase.Atoms, step: int, settings: MDSettings) -> dict[str, float]:
+    """A row of the log: the columns are described at :func:`run_md`."""
+    potential, kinetic = atoms.get_potential_energy(), float(atoms.get_kinetic_energy())
+    row = {
+        "step": step,
+        "time_fs": step * settings.timestep,
+        "temperature_K": float(atoms.get_temperature()),
+        "epot_eV": potential,
+        "ekin_eV": kinetic,
+        "etot_eV": potential + kinetic,
+    }
+    if settings.ensemble == "npt":
+        stress = atoms.get_stress(include_ideal_gas=True)
+        row["volume_A3"] = atoms.get_volume()
+        row["pressure_GPa"] = float(-stress[:3].mean() / units.GPa)
+    if len(getattr(atoms.calc, "models", ())) > 1:  # a committee
+        row["force_std_eV_per_A"] = atoms.calc.get_deviations(atoms)["forces_std"].max()
+    return row
+
+
+def _summary(rows: list[dict[str, float]], settings: MDSettings, n_atoms: int) -> dict[str, float]:
+    """Means over the rows of a log, and the drift of the total energy in nve."""
+    table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
     summary: dict[str, float] = {"steps": settings.steps}
-    summary |= {name: means[name] for name in ("temperature_K", *OF_CELL) if name in means}
-    if settings.ensemble == "nve" and len(table) > 1:
-        time, total = (table[:, columns.index(name)] for name in ("time_fs", "etot_eV"))
-        slope = np.polyfit(time, total, 1)[0]  # eV/fs
-        summary["drift_mev_per_atom_per_ps"] = float(1e6 * slope / len(atoms))
+    for name in ("temperature_K", "volume_A3", "pressure_GPa"):
+        if name in table:
+            summary[name] = float(table[name].mean())
+    if settings.ensemble == "nve" and len(rows) > 1:
+        drift = np.polyfit(table["time_fs"], table["etot_eV"], 1)[0]  # eV/fs
+        summary["drift_mev_per_atom_per_ps"] = float(1e6 * drift / n_atoms)
     return summary
 
 
@@ -159,6 +175,7 @@ def _dynamics(
 
 
 def _check_barostat(atoms: ase.Atoms) -> None:
+    check_cell_may_change(atoms)
     if not atoms.pbc.all():
         raise ValueError(
             f"npt needs a structure that is periodic in three directions; got pbc "
@@ -175,14 +192,3 @@ def _barostat() -> Callable[..., MolecularDynamics]:
     except ImportError as error:
         raise ValueError(f"npt needs a newer ASE than {ase.__version__}; upgrade it") from error
     return LangevinBAOAB
-
-
-def _pressure(atoms: ase.Atoms) -> float:
-    """GPa, with the part of the momenta."""
-    return float(-atoms.get_stress(include_ideal_gas=True)[:3].mean() / units.GPa)
-
-
-def _row(atoms: ase.Atoms, step: int, timestep: float) -> tuple[float, ...]:
-    potential, kinetic = atoms.get_potential_energy(), float(atoms.get_kinetic_energy())
-    temperature = float(atoms.get_temperature())
-    return step, step * timestep, temperature, potential, kinetic, potential + kinetic

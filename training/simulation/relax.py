@@ -10,8 +10,7 @@ from ase.calculators.calculator import CalculationFailed
 from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE
 
-from sikff.forcefield.environment import ACROSS
-
+from .cell import check_cell_may_change, free_strains
 from .settings import RelaxationSettings
 
 
@@ -40,7 +39,8 @@ def relax(atoms: ase.Atoms, settings: RelaxationSettings, log: str | None = None
     method = {"bfgs": BFGS, "fire": FIRE}[settings.optimiser]
     target: Any = atoms
     if settings.cell:
-        free = _free_strains(atoms)
+        check_cell_may_change(atoms)
+        free = free_strains(atoms)
         target = FrechetCellFilter(atoms, free, scalar_pressure=settings.pressure * units.GPa)
     with method(target, logfile=log) as optimisation:
         try:
@@ -49,17 +49,3 @@ def relax(atoms: ase.Atoms, settings: RelaxationSettings, log: str | None = None
             raise CalculationFailed(
                 f"relaxation stopped in step {optimisation.nsteps + 1}: {error}"
             ) from error
-
-
-def _free_strains(atoms: ase.Atoms) -> list[bool]:
-    """Whether xx, yy, zz, yz, xz and xy are strains of the periodic cell vectors alone."""
-    periodic, others = atoms.cell[atoms.pbc], atoms.cell[~atoms.pbc]
-    along = abs(periodic).max(axis=0, initial=0.0) > ACROSS
-    if not atoms.pbc.any() or sum(along) > len(periodic) or (abs(others[:, along]) > ACROSS).any():
-        raise ValueError(
-            f"the cell cannot relax: it is {atoms.cell.array.round(4).tolist()} with pbc "
-            f"{atoms.pbc.tolist()}; expected periodic vectors, and along x, y and z as many "
-            "directions as they are, such as x and y of a slab whose third vector is along z"
-        )
-    x, y, z = map(bool, along)
-    return [x, y, z, y and z, x and z, x and y]

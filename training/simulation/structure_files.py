@@ -1,4 +1,4 @@
-"""Files of structures that move: the start, trajectories, results."""
+"""Structure files of simulations: the start, trajectories, results."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sikff.atomic_write import complete
 
 
 def read_structure(path: str | Path) -> ase.Atoms:
-    """The last structure of a file, with its constraints.
+    """Reads the last structure of a file, with its constraints.
 
     Raises:
         FileNotFoundError, ValueError: if it is missing, unreadable or empty.
@@ -33,10 +33,10 @@ def read_structure(path: str | Path) -> ase.Atoms:
 
 
 def check_format(path: str | Path) -> None:
-    """Refuses names that do not tell ASE in which format to write.
+    """Checks that ASE can write the format that a file name stands for.
 
     Raises:
-        ValueError: if there is none.
+        ValueError: if it cannot.
     """
     try:
         known = ioformats[filetype(str(path), read=False)].can_write
@@ -54,7 +54,7 @@ def write_structures(path: str | Path, atoms: ase.Atoms | Sequence[ase.Atoms]) -
         OSError: if the file cannot be written.
     """
     for each in [atoms] if isinstance(atoms, ase.Atoms) else atoms[-1:]:
-        _warn_of_loss(Path(path), each)
+        _warn_of_lost_constraints(Path(path), each)
     with complete(path) as temporary:
         try:
             ase.io.write(temporary, atoms)
@@ -66,10 +66,13 @@ def write_structures(path: str | Path, atoms: ase.Atoms | Sequence[ase.Atoms]) -
 
 @contextmanager
 def frame_writer(atoms: ase.Atoms, path: str | Path | None) -> Iterator[Callable[[], None]]:
-    """A function that appends the atoms, as they then are, to a trajectory; None: to none.
+    """Yields a function that appends the present atoms to a trajectory, or does nothing.
+
+    Args:
+        path: of the trajectory; None: none is written.
 
     Raises:
-        ValueError: for a name that is none of .traj, .xyz and .extxyz.
+        ValueError: for a suffix other than .traj, .xyz and .extxyz.
     """
     if path is None:
         yield lambda: None
@@ -78,7 +81,7 @@ def frame_writer(atoms: ase.Atoms, path: str | Path | None) -> Iterator[Callable
     if path.suffix not in (".traj", ".xyz", ".extxyz"):
         raise ValueError(f"trajectory {str(path)!r}: expected a name in .traj, .xyz or .extxyz")
     path.parent.mkdir(parents=True, exist_ok=True)
-    _warn_of_loss(path, atoms)
+    _warn_of_lost_constraints(path, atoms)
     if path.suffix == ".traj":
         with Trajectory(path, "w", atoms) as trajectory:
             yield trajectory.write
@@ -92,7 +95,7 @@ def frame_writer(atoms: ase.Atoms, path: str | Path | None) -> Iterator[Callable
             yield write
 
 
-def _warn_of_loss(path: Path, atoms: ase.Atoms) -> None:
+def _warn_of_lost_constraints(path: Path, atoms: ase.Atoms) -> None:
     lost = {type(each).__name__ for each in atoms.constraints} - {"FixAtoms", "FixCartesian"}
     if lost and path.suffix in (".xyz", ".extxyz"):
         warnings.warn(f"{path} cannot hold {', '.join(sorted(lost))}; a .traj can", stacklevel=3)

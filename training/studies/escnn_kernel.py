@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from sikff.fields import FieldType
 from sikff.groups import Irrep, SymmetryGroup
-from sikff.groups.harmonics import sphere_points
+from sikff.groups.harmonic_polynomials import sphere_points
 from sikff.groups.null_space import hom_basis
 from sikff.nn import GaussianBasis, Harmonics, NeighbourLayout, neighbour_layout
-from sikff.nn.constants import Tabulated, ToCanonical, check_size
+from sikff.nn.constants import ConstantModule, ToCanonical, check_size
 from sikff.nn.kernel import TINY, default_degree
 from sikff.nn.neighbour_table import sum_outer_products
 
@@ -49,7 +49,7 @@ SPACES: dict[str, tuple[str, dict[str, Any]]] = {
 CYCLE = np.roll(np.eye(3), -1, axis=0)  # x to z: escnn's single mirror turns x round, ours z
 
 
-class AnalyticConvolution(Tabulated):
+class AnalyticConvolution(ConstantModule):
     """f_out_i = sum_j k(x_j - x_i) f_j, k in the span of escnn's basis times Gaussian rings.
 
     Args:
@@ -91,14 +91,14 @@ class AnalyticConvolution(Tabulated):
             for i, source in enumerate(in_type.canonical.blocks):
                 basis = angular_basis(source.irrep, out.irrep, degree)
                 if len(basis):
-                    self.register_table(f"basis_{i}_{o}", basis)
+                    self.register_constant(f"basis_{i}_{o}", basis)
                     n_inputs = rings * len(basis) * source.copies
                     self.weights[f"{i}_{o}"] = nn.Parameter(torch.randn(n_inputs, out.copies))
 
     @property
     def n_basis_kernels(self) -> int:
         """Number of basis kernels for one copy of each irrep, rings not counted."""
-        return sum(len(values) for values in self.originals.values())
+        return sum(len(values) for values in self.constants.values())
 
     def forward(
         self,
@@ -205,7 +205,7 @@ def _partner(irrep: Irrep, space: Any) -> tuple[Any, Array]:
 
 def _turn(group: SymmetryGroup) -> Array:
     """Orthogonal matrix from escnn's coordinates to ours."""
-    return group.frame @ CYCLE if group.name == "Cs" else group.frame
+    return group.orientation @ CYCLE if group.name == "Cs" else group.orientation
 
 
 def _escnn(module: str) -> ModuleType:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 from sikff.graph.conditions import Conditions
-from sikff.groups.classify import positive_direction
+from sikff.groups.matrices import positive_direction
 
 from ..data.structures import Frames
 from .lie import LieMatrix

@@ -11,11 +11,9 @@ from sikff.forcefield import ForceField, load
 
 from ..config import DataConfig
 from ..data.structures import Frames, read_frames, split_isolated
-from ..studies.nbody.particle_files import holds_particles, particles
 from .findings import Findings
 from .labels import of_labels
 from .models import of_model
-from .particles import of_particles
 from .settings import Search
 
 
@@ -29,8 +27,7 @@ def find_symmetry(
     """Finds the symmetry group, and its axis, of a dataset or of a force field.
 
     Args:
-        source: a force field or its file (``*.sikff``); labelled structures; or moving particles,
-            as :func:`sikff.training.studies.nbody.particle_files.write_particles` writes them.
+        source: a force field or its file (``*.sikff``), or labelled structures.
         structures: on which a force field is measured.
         search: how to look.
         data: under which names labels are.
@@ -47,17 +44,13 @@ def find_symmetry(
             raise ValueError(
                 "a force field is measured on structures; give some of its elements (--structures)"
             )
-        findings = of_model(source, _frames(structures), search)
+        findings = of_model(source, read_structures(structures), search)
     else:
-        frames = _frames(source)
-        if holds_particles(frames):
-            findings = of_particles(*particles(frames), search, report, frames.source)
-        else:
-            findings = of_labels(frames, search, data, report)
+        findings = of_labels(read_structures(source), search, data, report)
     return replace(findings, seconds=time.perf_counter() - start)
 
 
-def _frames(source: str | Path | Frames) -> Frames:
+def read_structures(source: str | Path | Frames) -> Frames:
     """Structures without isolated atoms, which have every symmetry.
 
     Raises:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 
 from sikff.groups import SymmetryGroup
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import unit_vector
 
 from .axes import Z, angle, distinct, nearest
 from .candidates import about, compare

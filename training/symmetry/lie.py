@@ -15,7 +15,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from sikff.groups.classify import positive_direction
+from sikff.groups.matrices import positive_direction
 
 Array = np.ndarray
 

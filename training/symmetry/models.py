@@ -13,7 +13,7 @@ from torch import Tensor
 from sikff.forcefield import ForceField
 from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import unit_vector
 
 from ..data.structures import Frames, seen_graph
 from .axes import nearest
@@ -76,7 +76,7 @@ class Measured:
     """
 
     def __init__(self, model: ForceField, frames: Frames, seed: int = 0) -> None:
-        self.model = copy.deepcopy(model).double().eval()
+        self.model = copy.deepcopy(model).cpu().double().eval()
         n = len(frames.atoms)
         places = np.linspace(0, n - 1, N_TURNED).astype(int) if n > N_TURNED else range(N_TURNED)
         turns = SymmetryGroup("SO(3)").sample(N_TURNED, seed)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import unit_vector
 
 from .candidates import by_size
 

@@ -1,4 +1,4 @@
-"""Small models of candidate groups, trained alike: their errors on data that none has seen."""
+"""Small force fields of candidate groups, trained alike, and their errors on test structures."""
 
 from __future__ import annotations
 
@@ -10,8 +10,6 @@ from typing import Any
 import ase
 import ase.io
 import numpy as np
-import torch
-from torch import Tensor
 
 from sikff.forcefield import load
 from sikff.graph.conditions import KEYS as CONDITIONS
@@ -21,53 +19,14 @@ from sikff.groups.aliasing import mistaken_for
 from ..config import TrainConfig
 from ..data.structures import Frames, Labels, make_samples, split_validation
 from ..fitting.fit import fit
-from ..studies.nbody.nbody_study import NBodySettings, NBodyStudy
-from ..studies.nbody.particle_graphs import ParticleGraphs
-from ..studies.runner import train_model
-from ..studies.samples import Labelled, predict
 from .judge import Train
 
 Array = np.ndarray
 
-WEIGHTS = 20_000  # of a model of particles
-AT_ONCE = 250  # systems
 KEPT_BACK, VALIDATED = 0.2, 0.1  # parts of the data
 MOST_KEPT_BACK = 500
 FEWEST = 20  # frames to train and test on
 FORCE_FIELD = {"channels": 16, "max_frequency": 2, "feature_frequency": 1}
-
-
-def particle_trainings(
-    graphs: ParticleGraphs, displacements: Tensor, *, epochs: int, seed: int
-) -> Train:
-    """Trains models of moving particles; mean squared errors of systems kept back.
-
-    Args:
-        graphs: T systems; their axis is that of the groups.
-        displacements: [T, n, 3].
-        epochs: passes over the training systems.
-        seed: of the split, the weights and the order.
-    """
-    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(graphs)))
-    n_test = min(MOST_KEPT_BACK, round(KEPT_BACK * len(graphs)))
-    n_valid = min(MOST_KEPT_BACK, round(VALIDATED * len(graphs)))
-    parts = order.split([n_test, n_valid, len(graphs) - n_test - n_valid])
-    labelled = Labelled(graphs, displacements)
-    test, valid, train = (labelled.select(part) for part in parts)
-
-    def errors(name: str) -> Array:
-        axis = tuple(graphs.axis.tolist())
-        settings = NBodySettings(group=name, axis=axis, weights=WEIGHTS, epochs=epochs, seed=seed)
-        study = NBodyStudy(settings)
-        model = study.build(train).float()
-        on_train, on_valid, on_test = (
-            part.to("cpu", torch.float32) for part in (train, valid, test)
-        )
-        train_model(study, model, on_train, on_valid)
-        found = predict(model, on_test.inputs, AT_ONCE)
-        return (found - on_test.labels).square().mean(dim=(1, 2)).double().numpy()
-
-    return errors
 
 
 def check_trainable(names: Sequence[str]) -> None:

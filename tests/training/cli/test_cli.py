@@ -1,4 +1,4 @@
-"""The command: a run from data to dynamics, and one sentence for each mistake."""
+"""The sikff command: a run from data to dynamics, and one sentence for each error."""
 
 import json
 import os
@@ -19,8 +19,8 @@ from sikff.training.evaluation.plots import read_log
 MODEL = Path(__file__).parents[2] / "data" / "format_1" / "O3.sikff"
 
 
-def code(arguments: str) -> object:
-    """What the command ends with, be it returned or by argparse."""
+def exit_code(arguments: str) -> object:
+    """The exit code of the command, returned or raised by argparse."""
     try:
         return main(arguments.split())
     except SystemExit as end:
@@ -34,7 +34,7 @@ def run_folder(tmp_path: Path, config: TrainConfig, monkeypatch: pytest.MonkeyPa
     return tmp_path
 
 
-def test_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_run_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["train", "config.yaml", "max_epochs=2", "--quiet"]) == 0
     assert capsys.readouterr().out == ""
     assert main(["train", "config.yaml", "--resume", "max_epochs=3"]) == 0
@@ -51,9 +51,9 @@ def test_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFixture[s
     assert f"Ni {metrics['force_mae_by_element']['Ni']:.4g}" in printed
     assert metrics["n_frames"] == 12
     assert "wrote out/parity_train.png" in printed
-    of_validation = Path("run/parity.png").read_bytes()
+    validation_plot = Path("run/parity.png").read_bytes()
     assert main(["evaluate", model, "train.xyz", "--plots", "run"]) == 0
-    assert Path("run/parity.png").read_bytes() == of_validation
+    assert Path("run/parity.png").read_bytes() == validation_plot
     assert Path("out/parity_train.png").exists()
     assert main(["evaluate", model, "train.xyz", "--plots", "plots"]) == 0
     assert main(["evaluate", model, "train.xyz", "--committee", model]) == 0
@@ -128,17 +128,56 @@ def test_a_student_learns_from_the_dynamics_of_a_committee(
         ("nbody table --seed x", "seeds: input should be a valid integer"),
     ],
 )
-def test_a_mistake_is_one_sentence(
+def test_errors_are_one_sentence(
     run_folder: Path, capsys: pytest.CaptureFixture[str], arguments: str, message: str
 ) -> None:
-    assert code(arguments.format(model=MODEL)) == 2
+    assert exit_code(arguments.format(model=MODEL)) == 2
     error = capsys.readouterr().err
     assert message in error
     assert error.startswith("sikff: ")
     assert error.count("\n") == 1
 
 
-def test_what_a_model_file_is(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize("variable", [False, True])
+def test_the_traceback_of_an_error_is_shown_on_request(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, variable: bool
+) -> None:
+    sentence = "sikff: no model file 'absent.sikff'\n"
+    monkeypatch.setenv("SIKFF_TRACEBACK", "0")
+    assert main(["info", "absent.sikff"]) == 2
+    assert capsys.readouterr().err == sentence
+    if variable:
+        monkeypatch.setenv("SIKFF_TRACEBACK", "1")
+    assert main(["info", "absent.sikff", *([] if variable else ["--traceback"])]) == 2
+    error = capsys.readouterr().err
+    assert error.startswith("Traceback (most recent call last):\n")
+    assert "in read_header\n" in error or "model_file.py" in error
+    assert error.endswith(f"\n{sentence}")
+
+
+def test_errors_of_other_packages_point_to_the_traceback(
+    run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise ValueError("shapes do not match")
+
+    monkeypatch.setattr("sikff.training.evaluation.evaluate.evaluate", failing)
+    assert main(["evaluate", str(MODEL), "train.xyz"]) == 2
+    assert capsys.readouterr().err == "sikff: shapes do not match; --traceback shows where\n"
+
+
+def test_errors_that_no_input_explains_are_raised(
+    run_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def failing(*_: object, **__: object) -> None:
+        raise KeyError("energy")
+
+    monkeypatch.setattr("sikff.training.evaluation.evaluate.evaluate", failing)
+    with pytest.raises(KeyError, match="energy"):
+        main(["evaluate", str(MODEL), "train.xyz"])
+
+
+def test_info_describes_groups_and_environments(capsys: pytest.CaptureFixture[str]) -> None:
     folder = MODEL.parent
     assert main(["info", str(folder / "C_inf_v.sikff")]) == 0
     shown = capsys.readouterr().out
@@ -148,20 +187,18 @@ def test_what_a_model_file_is(capsys: pytest.CaptureFixture[str]) -> None:
     assert "a plane through [0.0, 0.0, -2.0] Å" in capsys.readouterr().out
 
 
-def test_ctrl_c_in_a_training_run(
+def test_ctrl_c_in_training_points_to_resume(
     run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Lightning makes it a SystemExit."""
-
     def interrupted(*_: object, **__: object) -> None:
-        raise SystemExit(1)
+        raise KeyboardInterrupt
 
     monkeypatch.setattr("sikff.training.fitting.fit.fit", interrupted)
     assert main(["train", "config.yaml"]) == 130
     assert "sikff: interrupted; --resume continues" in capsys.readouterr().err
 
 
-def test_ctrl_c_in_predictions(
+def test_ctrl_c_in_predict_writes_nothing(
     run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(*_: object, **__: object) -> None:
@@ -173,7 +210,7 @@ def test_ctrl_c_in_predictions(
     assert not Path("o.xyz").exists()
 
 
-def test_memory_that_does_not_suffice(
+def test_out_of_memory_suggests_smaller_batches(
     run_folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def too_large(*_: object, **__: object) -> None:
@@ -184,7 +221,9 @@ def test_memory_that_does_not_suffice(
     assert "smaller batches or structures: tried to allocate 7 EiB\n" in capsys.readouterr().err
 
 
-def test_what_is_in_a_file(run_folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_describes_and_checks_labels(
+    run_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     assert main(["data", "train.xyz"]) == 0
     shown = capsys.readouterr().out
     assert "12 structures, 2 isolated atoms" in shown
@@ -214,24 +253,18 @@ def test_what_is_in_a_file(run_folder: Path, capsys: pytest.CaptureFixture[str])
     assert "not checked: that takes energies" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize(
-    "name", ["train", "data", "evaluate", "predict", "info", "md", "relax", "nbody"]
-)
-def test_help_tells_defaults_and_units(name: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert code(f"{name} --help") == 0
+def test_help_shows_units_and_defaults(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("md --help") == 0
     shown = " ".join(capsys.readouterr().out.split())
-    assert f"usage: sikff {name} " in shown
-    assert "None" not in shown
-    if name == "md":
-        assert "length of a step, fs (default: 0.5)" in shown
+    assert "length of a step, fs (default: 0.5)" in shown
 
 
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    assert code("--version") == 0
+def test_version_is_that_of_the_package(capsys: pytest.CaptureFixture[str]) -> None:
+    assert exit_code("--version") == 0
     assert capsys.readouterr().out == f"sikff {sikff.__version__}\n"
 
 
-def test_help_and_module() -> None:
+def test_the_package_runs_as_a_module() -> None:
     command = [sys.executable, "-m", "sikff.training"]
     run = subprocess.run([*command, "--help"], capture_output=True, text=True, check=True)
     for name in ("train", "evaluate", "predict", "info", "md", "relax"):
@@ -239,7 +272,7 @@ def test_help_and_module() -> None:
     assert subprocess.run(command, capture_output=True).returncode == 2
 
 
-def test_a_reader_that_goes_away_is_no_error() -> None:
+def test_a_closed_pipe_is_no_error() -> None:
     command = [sys.executable, "-m", "sikff.training", "info", str(MODEL)]
     reader, writer = os.pipe()
     os.close(reader)

@@ -1,4 +1,4 @@
-"""The command in motion: dynamics and relaxation, their files, and what may stop them."""
+"""sikff md and sikff relax: options, files, errors and interrupts."""
 
 import os
 import shutil
@@ -60,7 +60,7 @@ def test_dynamics_write_log_plot_and_trajectory(capsys: pytest.CaptureFixture[st
     assert "wrote out/log.csv, out/log.png, out/md.traj" in printed
 
 
-def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_compile_gives_the_same_energies(monkeypatch: pytest.MonkeyPatch) -> None:
     asked = []
     monkeypatch.setattr(torch, "compile", lambda flat, **_: asked.append(flat) or flat)
     assert md("--log", "a.csv") == 0
@@ -70,14 +70,14 @@ def test_compiled(monkeypatch: pytest.MonkeyPatch) -> None:
     assert len(asked) == 1
 
 
-def test_a_run_goes_on_from_a_trajectory() -> None:
+def test_md_continues_from_the_last_frame_of_a_trajectory() -> None:
     assert md("--trajectory", "a.traj", "--log", "a.csv") == 0
     assert md("--trajectory", "b.traj", "--log", "b.csv", structure="a.traj") == 0
     last, first = read_structure("a.traj"), ase.io.read("b.traj", index=0)
     assert np.array_equal(first.get_momenta(), last.get_momenta())
 
 
-def test_labels_of_the_start_are_not_those_of_the_run(start: ase.Atoms) -> None:
+def test_labels_of_the_start_are_not_written(start: ase.Atoms) -> None:
     start.info |= {"REF_energy": -1.0, "name": "methanol"}
     start.arrays["REF_forces"] = np.ones((6, 3))
     ase.io.write("labelled.xyz", start)
@@ -89,7 +89,7 @@ def test_labels_of_the_start_are_not_those_of_the_run(start: ase.Atoms) -> None:
         assert frame.get_potential_energy() != -1.0
 
 
-def test_constraints_of_the_command_and_of_the_file(start: ase.Atoms) -> None:
+def test_constraints_of_the_command_and_of_the_file_are_merged(start: ase.Atoms) -> None:
     start.set_constraint(FixAtoms([5]))
     ase.io.write("held.xyz", start)
     assert md("--trajectory", "a.traj", "--constraints", "fix=C,3", structure="held.xyz") == 0
@@ -101,7 +101,7 @@ def test_constraints_of_the_command_and_of_the_file(start: ase.Atoms) -> None:
     assert read_structure("relaxed.extxyz").constraints[0].index.tolist() == list(range(6))
 
 
-def test_the_field_acts(start: ase.Atoms) -> None:
+def test_a_field_changes_forces_and_is_written_to_frames(start: ase.Atoms) -> None:
     assert md("--field", "0", "0", "-0.3", "--trajectory", "a.xyz", model=AXIAL) == 0
     first = ase.io.read("a.xyz", index=0)
     assert first.info["electric_field"].tolist() == [0.0, 0.0, -0.3]
@@ -128,7 +128,9 @@ def test_a_free_axis_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) 
     assert "expected three components, or one number with --axis" in capsys.readouterr().err
 
 
-def test_the_surface_acts(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_surface_changes_forces_and_is_written_to_frames(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
     environment = {"plane_origin": (0.0, 0.0, -2.0), "surfaces": ("graphene", "NaCl")}
     model = force_field("C_inf_v", environment=environment)
     model.save("surface.sikff")
@@ -201,7 +203,7 @@ def test_the_last_step_is_recorded() -> None:
     assert len(ase.io.read("a.traj", index=":")) == 3
 
 
-def test_what_is_read_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
+def test_input_files_are_not_replaced(capsys: pytest.CaptureFixture[str]) -> None:
     model = Path("model.sikff")
     shutil.copy(O3, model)
     kept = model.read_bytes()
@@ -216,7 +218,9 @@ def test_what_is_read_is_not_replaced(capsys: pytest.CaptureFixture[str]) -> Non
     assert model.read_bytes() == kept
 
 
-def test_momenta_are_kept_or_drawn(capsys: pytest.CaptureFixture[str], start: ase.Atoms) -> None:
+def test_momenta_are_those_of_the_start_or_new(
+    capsys: pytest.CaptureFixture[str], start: ase.Atoms
+) -> None:
     start.set_momenta(thermal_momenta(start, 200.0, np.random.default_rng(0)))
     ase.io.write("warm.traj", start)
     given = ["md", O3, "warm.traj", "--steps", "1", "--device", "cpu", "--overwrite"]
@@ -232,7 +236,7 @@ def test_momenta_are_kept_or_drawn(capsys: pytest.CaptureFixture[str], start: as
 
 
 @pytest.mark.filterwarnings("default")
-def test_a_format_that_loses_constraints_says_so(capsys: pytest.CaptureFixture[str]) -> None:
+def test_formats_that_lose_constraints_warn(capsys: pytest.CaptureFixture[str]) -> None:
     held = ["--constraints", "bonds=0-1"]
     for name, loses in (("a.xyz", True), ("a.traj", False)):
         assert md(*held, "--trajectory", name, "--overwrite") == 0
@@ -242,15 +246,15 @@ def test_a_format_that_loses_constraints_says_so(capsys: pytest.CaptureFixture[s
 
 def test_files_are_replaced_only_if_asked(capsys: pytest.CaptureFixture[str]) -> None:
     for name in ("md.csv", "md.png", "a.traj", "relaxed.extxyz"):
-        Path(name).write_text("dear")
+        Path(name).write_text("existing")
         command = ["relax", O3, "start.xyz"] if name == "relaxed.extxyz" else None
         code = main(command) if command else md("--trajectory", "a.traj")
         assert code == 2
         assert f"{name} exists; choose another name or add --overwrite" in capsys.readouterr().err
-        assert Path(name).read_text() == "dear"
+        assert Path(name).read_text() == "existing"
         if name != "relaxed.extxyz":
             Path(name).unlink()
-    Path("md.csv").write_text("dear")
+    Path("md.csv").write_text("existing")
     assert md("--overwrite") == 0
     assert len(read_log("md.csv")["step"]) == 3
 
@@ -296,7 +300,7 @@ def test_files_are_replaced_only_if_asked(capsys: pytest.CaptureFixture[str]) ->
         ("relax {model} start.xyz --cell", "cell"),
     ],
 )
-def test_a_mistake_is_one_sentence(
+def test_errors_are_one_sentence(
     capsys: pytest.CaptureFixture[str], arguments: str, message: str
 ) -> None:
     ase.io.write("metal.xyz", molecule("PH3"))
@@ -313,7 +317,7 @@ def test_a_mistake_is_one_sentence(
     assert error.count("\n") == 1
 
 
-def test_a_run_that_fails_says_when(capsys: pytest.CaptureFixture[str]) -> None:
+def test_failing_dynamics_name_the_step_and_keep_frames(capsys: pytest.CaptureFixture[str]) -> None:
     speed = 0.47 / (0.2 * units.fs)  # from 1 Å to 0.06 Å in two steps
     atoms = ase.Atoms("H2", [[0, 0, 0], [0, 0, 1]])
     atoms.set_velocities([[0, 0, speed], [0, 0, -speed]])
@@ -325,14 +329,14 @@ def test_a_run_that_fails_says_when(capsys: pytest.CaptureFixture[str]) -> None:
     assert len(ase.io.read("a.traj", index=":")) == len(read_log("md.csv")["step"]) == 2
 
 
-def test_a_full_disk(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_full_disk_keeps_the_log_so_far(capsys: pytest.CaptureFixture[str]) -> None:
     with full_disk(2000):
         assert md("--steps", "50", "--every", "1") == 2
     assert "File too large" in capsys.readouterr().err
     assert len(Path("md.csv").read_text().splitlines()) > 10
 
 
-def test_ctrl_c_in_a_relaxation(
+def test_ctrl_c_in_relax_writes_the_structure_reached(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def interrupted(atoms: ase.Atoms, *_: object, **__: object) -> bool:
@@ -345,7 +349,7 @@ def test_ctrl_c_in_a_relaxation(
     assert read_structure("relaxed.extxyz").positions[0, 0] > 0.5
 
 
-def test_ctrl_c_in_dynamics() -> None:
+def test_ctrl_c_in_md_keeps_log_and_frames() -> None:
     command = [sys.executable, "-m", "sikff.training", "md", O3, "start.xyz", *QUICK]
     endless = ["--steps", "1000000000", "--timestep", "1e-4", "--trajectory", "a.xyz"]
     # children of what a shell runs in the background ignore SIGINT

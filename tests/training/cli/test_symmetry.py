@@ -1,4 +1,4 @@
-"""``sikff symmetry``: what it prints and writes, and what it says to bad input."""
+"""``sikff symmetry``: output, files and errors."""
 
 import json
 from pathlib import Path
@@ -27,7 +27,9 @@ def particles(tmp_path: Path) -> Path:
     return path
 
 
-def test_particles(particles: Path, tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_particles_have_the_group_and_axis_of_their_springs(
+    particles: Path, tmp_path: Path, capsys: pytest.CaptureFixture
+) -> None:
     symmetry(particles, "--epochs", 0, "--json", tmp_path / "s.json", "--output", tmp_path / "out")
     printed = capsys.readouterr().out
     assert "100 systems of 3 moving particles" in printed
@@ -40,7 +42,7 @@ def test_particles(particles: Path, tmp_path: Path, capsys: pytest.CaptureFixtur
     assert (tmp_path / "out" / "symmetry.png").stat().st_size > 1000
 
 
-def test_a_model(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
+def test_a_model_has_its_own_group(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     force_field("SO(2)").save(tmp_path / "model.sikff")
     ase.io.write(tmp_path / "frames.xyz", ethanol())
     groups = ("--groups", "O(3)", "C_inf_v", "SO(2)")
@@ -60,12 +62,12 @@ def test_a_model(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
         (("--threshold", "nan"), "threshold must be finite and not negative; got nan"),
     ],
 )
-def test_bad_options(particles: Path, arguments: tuple, message: str) -> None:
+def test_wrong_options_raise(particles: Path, arguments: tuple, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         symmetry(particles, *arguments)
 
 
-def test_bad_files(tmp_path: Path) -> None:
+def test_wrong_files_raise(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no data file"):
         symmetry(tmp_path / "nothing.xyz")
     with pytest.raises(FileNotFoundError, match="no model file"):

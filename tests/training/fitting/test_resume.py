@@ -174,7 +174,8 @@ def test_what_a_kill_left_half_written_is_cleared_away(config: TrainConfig) -> N
     whole = sorted(path.name for path in config.output.iterdir())
     for name in whole:
         stem, _, suffix = name.rpartition(".")
-        (config.output / f".{stem}.123.{suffix}").write_bytes(b"half")
+        for killed in ("4194305", "4194305-0123abcd"):  # the largest id of a process is 4194304
+            (config.output / f".{stem}.{killed}.{suffix}").write_bytes(b"half")
     (config.output / ".mine").write_bytes(b"kept")
     fit(changed(config, max_epochs=4), resume=True)
     assert sorted(path.name for path in config.output.iterdir()) == [".mine", *whole]

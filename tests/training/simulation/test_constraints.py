@@ -5,7 +5,7 @@ import pytest
 from ase.build import molecule
 from ase.constraints import FixAtoms, FixBondLengths, FixCartesian, FixCom
 
-from sikff.training.simulation.constraints import constrain
+from sikff.training.simulation.constraints import add_constraints
 
 
 @pytest.fixture
@@ -26,14 +26,14 @@ def atoms() -> ase.Atoms:
 def test_atoms_are_fixed_by_number_or_element(
     atoms: ase.Atoms, specs: list[str], fixed: list[int]
 ) -> None:
-    constrain(atoms, specs)
+    add_constraints(atoms, specs)
     (constraint,) = atoms.constraints
     assert isinstance(constraint, FixAtoms)
     assert constraint.index.tolist() == fixed
 
 
 def test_bonds_and_centre_of_mass(atoms: ase.Atoms) -> None:
-    constrain(atoms, ["bonds=0-1,4-2", "com"])
+    add_constraints(atoms, ["bonds=0-1,4-2", "com"])
     bonds, com = atoms.constraints
     assert isinstance(bonds, FixBondLengths)
     assert bonds.pairs.tolist() == [[0, 1], [2, 4]]
@@ -44,10 +44,10 @@ def test_bonds_and_centre_of_mass(atoms: ase.Atoms) -> None:
 def test_constraints_of_the_structure_stay_and_count_once(atoms: ase.Atoms) -> None:
     line = FixCartesian(5, (True, False, False))
     atoms.set_constraint([FixAtoms([0, 1]), FixBondLengths([(3, 2)]), line])
-    constrain(atoms, ["fix=1,4", "bonds=2-3"])
+    add_constraints(atoms, ["fix=1,4", "bonds=2-3"])
     assert atoms.get_number_of_degrees_of_freedom() == 18 - 9 - 1 - 1
     assert sorted(atoms.constraints[1].index) == [0, 1, 4]
-    constrain(atoms, [])
+    add_constraints(atoms, [])
     assert len(atoms.constraints) == 3
 
 
@@ -66,13 +66,13 @@ def test_constraints_of_the_structure_stay_and_count_once(atoms: ase.Atoms) -> N
         ("bonds=H", "'H' is not understood"),
     ],
 )
-def test_mistakes_are_named(atoms: ase.Atoms, spec: str, message: str) -> None:
+def test_wrong_specs_raise_and_name_the_error(atoms: ase.Atoms, spec: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        constrain(atoms, ["fix=0", spec])
+        add_constraints(atoms, ["fix=0", spec])
     assert not atoms.constraints
 
 
 @pytest.mark.parametrize("specs", [["fix=0", "com"], ["fix=0", "bonds=0-1"]])
-def test_what_cannot_be_held_at_once_is_refused(atoms: ase.Atoms, specs: list[str]) -> None:
+def test_constraints_that_exclude_each_other_raise(atoms: ase.Atoms, specs: list[str]) -> None:
     with pytest.raises(ValueError, match="fixed atom"):
-        constrain(atoms, specs)
+        add_constraints(atoms, specs)

@@ -1,4 +1,4 @@
-"""Dynamics and relaxation on a pair potential."""
+"""Molecular dynamics on a pair potential."""
 
 from pathlib import Path
 
@@ -18,20 +18,11 @@ from pair_model import PairModel
 from sikff.calculators import SIKFFCalculator
 from sikff.training.evaluation.plots import read_log
 from sikff.training.simulation.md import run_md, thermal_momenta
-from sikff.training.simulation.relax import relax
-from sikff.training.simulation.settings import MDSettings, RelaxationSettings
-from sikff.training.simulation.structure_files import read_structure, write_structures
+from sikff.training.simulation.settings import MDSettings
+from sikff.training.simulation.structure_files import read_structure
 from tolerances import TOLERANCES, WRITTEN
 
 LIMITS = TOLERANCES[torch.float64]
-
-
-@pytest.fixture
-def atoms() -> ase.Atoms:
-    atoms = bulk("Cu", cubic=True)
-    atoms.rattle(0.02, seed=0)
-    atoms.calc = SIKFFCalculator(PairModel().double(), device="cpu")
-    return atoms
 
 
 def test_nve_conserves_energy_and_logs_it(tmp_path: Path, atoms: ase.Atoms) -> None:
@@ -94,7 +85,9 @@ def test_npt_keeps_the_pressure_of_a_crystal(tmp_path: Path) -> None:
     assert volumes[1] < 0.92 * volumes[0]  # a bulk modulus of some 140 GPa
 
 
-def test_what_npt_refuses(tmp_path: Path, atoms: ase.Atoms) -> None:
+def test_npt_raises_for_settings_and_structures_that_it_cannot_run(
+    tmp_path: Path, atoms: ase.Atoms
+) -> None:
     with pytest.raises(ValueError, match="pressure is 1 GPa, but nvt keeps the cell; take npt"):
         MDSettings(ensemble="nvt", pressure=1)
     with pytest.raises(ValueError, match="temperature is 0 K; npt expects one above"):
@@ -205,7 +198,9 @@ def test_constraints_stay_in_force(tmp_path: Path, atoms: ase.Atoms, ensemble: s
 
 
 @pytest.mark.parametrize("name", ["a.traj", "a.xyz"])
-def test_what_is_done_can_be_read_at_any_time(tmp_path: Path, atoms: ase.Atoms, name: str) -> None:
+def test_log_and_frames_are_readable_during_a_run(
+    tmp_path: Path, atoms: ase.Atoms, name: str
+) -> None:
     def look(step: int) -> None:
         assert len(read_log(tmp_path / "md.csv")["step"]) == 1 + step // 2
         assert len(ase.io.read(tmp_path / name, index=":")) == 1 + step // 2
@@ -216,7 +211,7 @@ def test_what_is_done_can_be_read_at_any_time(tmp_path: Path, atoms: ase.Atoms, 
     assert seen == list(range(6))
 
 
-def test_a_run_that_fails_keeps_its_frames(tmp_path: Path, atoms: ase.Atoms) -> None:
+def test_failing_dynamics_keep_their_frames(tmp_path: Path, atoms: ase.Atoms) -> None:
     def collide(step: int) -> None:
         if step == 5:
             atoms.positions[0] = atoms.positions[1]
@@ -229,7 +224,9 @@ def test_a_run_that_fails_keeps_its_frames(tmp_path: Path, atoms: ase.Atoms) -> 
     assert len(ase.io.read(tmp_path / "a.traj", index=":")) == 3
 
 
-def test_a_structure_that_is_refused_opens_no_file(tmp_path: Path, atoms: ase.Atoms) -> None:
+def test_an_unknown_element_raises_before_a_file_is_opened(
+    tmp_path: Path, atoms: ase.Atoms
+) -> None:
     atoms.symbols[0] = "Xe"
     with pytest.raises(ValueError, match="Xe"):
         run_md(atoms, MDSettings(), tmp_path / "md.csv", tmp_path / "a.traj")
@@ -242,7 +239,7 @@ def test_a_full_disk_ends_the_run(tmp_path: Path, atoms: ase.Atoms) -> None:
     assert len(ase.io.read(tmp_path / "a.xyz", index=":3")) == 3
 
 
-def test_a_committee_logs_how_far_it_disagrees(tmp_path: Path, atoms: ase.Atoms) -> None:
+def test_a_committee_logs_its_force_deviation(tmp_path: Path, atoms: ase.Atoms) -> None:
     models = [PairModel().double(), PairModel().double()]
     with torch.no_grad():
         models[1].weight.mul_(1.5)
@@ -254,85 +251,6 @@ def test_a_committee_logs_how_far_it_disagrees(tmp_path: Path, atoms: ase.Atoms)
     assert log["force_std_eV_per_A"][-1] == pytest.approx(spread * np.abs(atoms.get_forces()).max())
 
 
-def test_an_unknown_trajectory_format_is_refused(tmp_path: Path, atoms: ase.Atoms) -> None:
+def test_an_unknown_trajectory_format_raises(tmp_path: Path, atoms: ase.Atoms) -> None:
     with pytest.raises(ValueError, match=r"expected a name in \.traj, \.xyz or \.extxyz"):
         run_md(atoms, MDSettings(), tmp_path / "md.csv", tmp_path / "a.pdb")
-
-
-@pytest.mark.parametrize("optimiser", ["bfgs", "fire"])
-def test_relaxation_reaches_zero_force(atoms: ase.Atoms, optimiser: str) -> None:
-    atoms.set_cell(1.3 * atoms.cell, scale_atoms=True)
-    assert relax(atoms, RelaxationSettings(fmax=0.01, optimiser=optimiser))
-    assert np.linalg.norm(atoms.get_forces(), axis=1).max() < 0.01
-    volume = atoms.get_volume()
-    assert not relax(atoms, RelaxationSettings(fmax=1e-9, steps=2, optimiser=optimiser, cell=True))
-    assert atoms.get_volume() > volume
-
-
-@pytest.mark.parametrize("pbc", [(True, True, False), (False, False, True), (True, True, True)])
-def test_only_periodic_vectors_relax(pbc: tuple[bool, bool, bool]) -> None:
-    atoms = bulk("Cu", cubic=True)
-    atoms.set_cell(atoms.cell.array * 0.97, scale_atoms=True)
-    atoms.pbc = pbc
-    atoms.rattle(0.05, seed=0)
-    atoms.calc = EMT()
-    before = atoms.cell.array.copy()
-    relax(atoms, RelaxationSettings(fmax=0.02, steps=15, cell=True))
-    change = abs(atoms.cell.array - before)
-    assert not change[~atoms.pbc].any() and not change[:, ~atoms.pbc].any()
-    assert all(np.diag(change)[atoms.pbc] > 1e-3)
-
-
-def test_cells_that_cannot_relax() -> None:
-    atoms = bulk("Cu", cubic=True)
-    atoms.calc = EMT()
-    tilted = atoms.copy()
-    tilted.cell[2, 0] = 0.5
-    for each, pbc in ((atoms, (False, False, False)), (tilted, (True, True, False))):
-        each.calc, each.pbc = EMT(), pbc
-        with pytest.raises(ValueError, match="the cell cannot relax: it is"):
-            relax(each, RelaxationSettings(cell=True))
-
-
-def test_cells_relax_under_pressure() -> None:
-    atoms = bulk("Cu", cubic=True)
-    atoms.calc = EMT()
-    assert relax(atoms, RelaxationSettings(fmax=1e-4, cell=True, pressure=10))
-    assert atoms.get_stress() / units.GPa == pytest.approx([-10] * 3 + [0] * 3, abs=0.01)
-    with pytest.raises(ValueError, match="pressure is 10 GPa; expected none, or"):
-        relax(atoms, RelaxationSettings(pressure=10))
-    atoms.pbc = (True, True, False)
-    with pytest.raises(ValueError, match="periodic in three directions and whose cell may relax"):
-        relax(atoms, RelaxationSettings(cell=True, pressure=10))
-
-
-def test_a_relaxation_that_cannot_go_on(atoms: ase.Atoms) -> None:
-    for fmax in (0.0, -1.0, float("nan")):
-        with pytest.raises(ValueError, match="Input should be"):
-            relax(atoms, RelaxationSettings(fmax=fmax))
-    with pytest.raises(CalculationFailed, match=r"relaxation stopped in step \d+: atoms "):
-        # such pairs repel less and less: nothing keeps crowded atoms apart
-        relax(atoms, RelaxationSettings())
-
-
-def test_structures_survive_a_file(tmp_path: Path, atoms: ase.Atoms) -> None:
-    atoms.set_constraint(FixAtoms([2]))
-    for name in ("s.extxyz", "s.traj", "s@1"):
-        ase.io.write(tmp_path / name, atoms, format="traj" if "." not in name else None)
-        again = read_structure(tmp_path / name)
-        assert np.abs(again.positions - atoms.positions).max() < WRITTEN
-        assert again.constraints[0].index.tolist() == [2]
-    write_structures(tmp_path / "s.extxyz", atoms)
-    assert np.abs(read_structure(tmp_path / "s.extxyz").positions - atoms.positions).max() < WRITTEN
-    with pytest.raises(FileNotFoundError, match="no structure file"):
-        read_structure(tmp_path / "absent.xyz")
-    (tmp_path / "bad.xyz").write_text("x")
-    with pytest.raises(ValueError, match="ASE cannot read"):
-        read_structure(tmp_path / "bad.xyz")
-    (tmp_path / "empty.xyz").write_text("0\n\n")
-    with pytest.raises(ValueError, match=r"empty\.xyz' holds no atoms"):
-        read_structure(tmp_path / "empty.xyz")
-    with pytest.raises(ValueError, match=r"ASE cannot write .*s\.what"):
-        write_structures(tmp_path / "s.what", atoms)
-    with full_disk(100), pytest.raises(OSError, match=r"cannot write the file: .*s\.extxyz"):
-        write_structures(tmp_path / "s.extxyz", atoms)

@@ -82,7 +82,7 @@ def test_as_many_kernels_as_ours(group: str) -> None:
         for out in layer.out_type.canonical.blocks
     )
     assert layer.n_basis_kernels == expected > 0
-    tables = [layer.originals[name] for name in layer.originals]
+    tables = [layer.constants[name] for name in layer.constants]
     for table in tables:  # and none of them depends on the others
         rank = torch.linalg.matrix_rank(torch.from_numpy(table).flatten(1), rtol=THEIRS)
         assert int(rank) == len(table)

@@ -5,9 +5,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from sikff.training.studies.nbody.symmetry import derivatives
 from sikff.training.symmetry.axes import angle, distinct, field_directions, nearest
 from sikff.training.symmetry.lie import LieMatrix, lie_matrix
-from sikff.training.symmetry.particles import derivatives
 from tolerances import TOLERANCES
 
 EXACT = TOLERANCES[torch.float64].algebra

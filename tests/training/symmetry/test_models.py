@@ -6,6 +6,7 @@ import torch
 from ase.build import bulk
 
 from force_fields import ethanol, force_field
+from sikff import ForceField
 from sikff.groups import SymmetryGroup
 from sikff.training.data.structures import Frames
 from sikff.training.symmetry.axes import angle
@@ -86,3 +87,14 @@ def test_a_model_needs_structures_of_its_elements() -> None:
     frames = Frames("gold", [bulk("Au")], [7])
     with pytest.raises(ValueError, match=r"gold: .*Au.* in frame 7"):
         find_symmetry(force_field(), frames)
+
+
+def test_a_model_on_another_device_is_measured_on_the_cpu(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Graphs are made on the CPU, whatever the device of the model."""
+    moved = []
+    cpu = ForceField.cpu
+    monkeypatch.setattr(ForceField, "cpu", lambda self: moved.append(self) or cpu(self))
+    model = force_field()
+    of_model(model, Frames("ethanol", [ethanol()], [0]), Search())
+    assert len(moved) == 1
+    assert moved[0] is not model, "a copy is moved"

@@ -18,7 +18,7 @@ from functools import partial
 
 import numpy as np
 
-from sikff.groups.classify import minimal_rotation
+from sikff.groups.matrices import minimal_rotation
 
 from .normal_modes import HarmonicMotion, hessians
 from .particle_systems import (

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from sikff.atomic_write import complete
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import unit_vector
 
 from ...data.structures import Frames
 from .particle_graphs import MEAN_SPRING, ParticleGraphs

@@ -12,8 +12,7 @@ from typing import ClassVar, NamedTuple
 
 import numpy as np
 
-from sikff.groups.classify import minimal_rotation
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import minimal_rotation, unit_vector
 
 Array = np.ndarray
 

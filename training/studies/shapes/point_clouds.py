@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.groups.names import rotation
+from sikff.groups.matrices import rotation
 
 from ..samples import Labelled, Samples
 from .mesh import Array, Mesh, read_off, sample_surface

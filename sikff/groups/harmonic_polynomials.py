@@ -22,6 +22,7 @@ def monomial_exponents(degree: int) -> tuple[tuple[int, int, int], ...]:
 
 
 def _multiply(p: dict, q: dict) -> dict:
+    """Product of two polynomials {(a, b, c): coefficient of x^a y^b z^c}."""
     product: dict[tuple[int, int, int], float] = {}
     for (a, b, c), u in p.items():
         for (d, e, f), v in q.items():
@@ -87,6 +88,7 @@ def sphere_points(n: int) -> Array:
 
 @lru_cache
 def _fit_points(l: int) -> tuple[Array, Array]:
+    """Points on the sphere, and the pseudo-inverse of the harmonics of degree l on them."""
     points = sphere_points(8 * l + 8)
     return points, np.linalg.pinv(evaluate_harmonics(l, points))
 

@@ -1,4 +1,4 @@
-"""Layers of a group and layers of a subgroup that compute the same."""
+"""Layers restricted to a subgroup compute the same as the original ones."""
 
 from typing import NamedTuple
 
@@ -12,9 +12,9 @@ from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, ChannelProduct, Contraction, ImplicitKernel, Linear
 from sikff.nn.kernel import restricted_irreps
-from sikff.nn.restriction import (
+from sikff.nn.restrict_layers import (
     Restriction,
-    parents,
+    containment,
     restrict_contraction,
     restrict_kernel,
     restrict_linear,
@@ -59,7 +59,7 @@ def pairs(draw: st.DrawFn, count: int) -> list[Pair]:
 
 @settings(max_examples=10)
 @given(pairs(2))
-def test_linear_maps(types: list[Pair]) -> None:
+def test_a_restricted_linear_map_computes_the_same(types: list[Pair]) -> None:
     inputs, outputs = types
     old = seeded(Linear(inputs.whole, outputs.whole)).double()
     new = Linear(inputs.part, outputs.part).double()
@@ -71,7 +71,7 @@ def test_linear_maps(types: list[Pair]) -> None:
 
 @settings(max_examples=6)
 @given(pairs(3))
-def test_bilinear_maps(types: list[Pair]) -> None:
+def test_restricted_bilinear_maps_compute_the_same(types: list[Pair]) -> None:
     left, right, outputs = types
     (h, of_left), (f, of_right) = left.features(5, 0), right.features(5, 1)
     restrictions = left.restriction, right.restriction, outputs.restriction
@@ -79,31 +79,31 @@ def test_bilinear_maps(types: list[Pair]) -> None:
     new = Contraction(left.part, right.part, outputs.part).double()
     restrict_contraction(old, new, *restrictions)
     wanted = old(h[:, :, None] * f[:, None, :])
-    found = new(of_left[:, :, None] * of_right[:, None, :])
-    assert relative_error(found, outputs.restriction.apply(wanted, 1)) < LIMITS.parity
+    got = new(of_left[:, :, None] * of_right[:, None, :])
+    assert relative_error(got, outputs.restriction.apply(wanted, 1)) < LIMITS.parity
 
     product = seeded(ChannelProduct(left.whole, right.whole, outputs.whole, CHANNELS)).double()
     other = ChannelProduct(left.part, right.part, outputs.part, CHANNELS).double()
     restrict_product(product, other, *restrictions)
-    wanted, found = (
+    wanted, got = (
         layer(*(x.T.unflatten(0, (-1, CHANNELS)) for x in factors)).flatten(0, 1).T
         for layer, factors in ((product, (h, f)), (other, (of_left, of_right)))
     )
-    assert relative_error(found, outputs.restriction.apply(wanted, 1)) < LIMITS.parity
+    assert relative_error(got, outputs.restriction.apply(wanted, 1)) < LIMITS.parity
 
 
 @settings(max_examples=6)
 @given(pairs(1))
-def test_fields_come_from_the_one_they_are_part_of(types: list[Pair]) -> None:
+def test_containment_of_fields(types: list[Pair]) -> None:
     """So that gates of the parts, equal to those of the whole, act as those do."""
     whole, part, restriction = types[0]
-    found = parents(whole, part.group, CHANNELS)
-    assert found.shape == (whole.n_fields // CHANNELS, part.n_fields // CHANNELS)
-    assert torch.equal(found.sum(0), torch.ones(found.shape[1], dtype=found.dtype))
-    gates = randn(len(found), seed=0)
-    spread = [torch.repeat_interleave(g, 1) for g in (gates, gates @ found)]
+    contains = containment(whole, part.group, CHANNELS)
+    assert contains.shape == (whole.n_fields // CHANNELS, part.n_fields // CHANNELS)
+    assert torch.equal(contains.sum(0), torch.ones(contains.shape[1], dtype=contains.dtype))
+    gates = randn(len(contains), seed=0)
+    spread = [torch.repeat_interleave(g, 1) for g in (gates, gates @ contains)]
     x, restricted = types[0].features(4, 1)
-    gated = [_gated(*each) for each in ((x, spread[0], whole), (restricted, spread[1], part))]
+    gated = [_gated(x, spread[0], whole), _gated(restricted, spread[1], part)]
     assert relative_error(gated[1], restriction.apply(gated[0], 1)) < LIMITS.parity
 
 
@@ -112,14 +112,14 @@ def _gated(x: Tensor, gates: Tensor, field_type: FieldType) -> Tensor:
     y, n = x.clone(), 0
     for irrep, copies, start, stop in field_type.blocks:
         block = x[:, start:stop].unflatten(1, (irrep.dim, copies // CHANNELS, CHANNELS))
-        own = gates[n : n + copies // CHANNELS]
-        y[:, start:stop] = (block * own[:, None]).flatten(1)
+        of_irrep = gates[n : n + copies // CHANNELS]
+        y[:, start:stop] = (block * of_irrep[:, None]).flatten(1)
         n += copies // CHANNELS
     return y
 
 
 @pytest.mark.parametrize("smaller", ["C_inf_v", "SO(2)", "C3v", "D_inf_h"])
-def test_kernels_and_what_they_may_become(smaller: str) -> None:
+def test_a_restricted_kernel_computes_the_same_and_has_more_weights(smaller: str) -> None:
     larger = SymmetryGroup("O(3)")
     part = SymmetryGroup(smaller, axis=(1, 2, 2))
     t, scalar = every_irrep(larger, 1, n=CHANNELS), FieldType.scalar(larger, 3)
@@ -148,7 +148,7 @@ def test_kernels_and_what_they_may_become(smaller: str) -> None:
     assert max(broken(g) for g in larger.sample(4, seed=3)) > 1e-2
 
 
-def test_networks_of_invariants() -> None:
+def test_a_restricted_mlp_computes_the_same() -> None:
     old, new = MLP([3, 8, 2]).double(), MLP([5, 8, 4]).double()
     seeded(old)
     inputs, outputs = randn(5, 3, seed=0), randn(2, 4, seed=1)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -12,18 +13,38 @@ from torch.func import jvp
 
 from sikff.groups import SymmetryGroup
 
-from ..studies.nbody.particle_graphs import ParticleGraphs
-from ..studies.nbody.particle_models import checked
-from .candidates import OF_DATA, about, by_size, elements
-from .findings import Findings, findings
-from .judge import Report, find_axis, judge, notes_on_axis
-from .lie import Defect, LieMatrix, defect, lie_matrix
-from .settings import Search
-from .trials import particle_trainings
+from ...data.structures import Frames
+from ...symmetry.candidates import OF_DATA, about, by_size, elements
+from ...symmetry.findings import Findings, findings
+from ...symmetry.judge import Report, Train, find_axis, judge, notes_on_axis
+from ...symmetry.lie import Defect, LieMatrix, defect, lie_matrix
+from ...symmetry.settings import Search
+from ...symmetry.trials import KEPT_BACK, MOST_KEPT_BACK, VALIDATED
+from ..runner import train_model
+from ..samples import Labelled, predict
+from .nbody_study import NBodySettings, NBodyStudy
+from .particle_files import particles
+from .particle_graphs import ParticleGraphs
+from .particle_models import checked
 
 Motion = Callable[[Tensor], Tensor]  # vectors [T, n, k, 3] -> displacements [T, n, 3]
 
 FEWEST = 20  # systems
+WEIGHTS = 20_000  # of a model
+AT_ONCE = 250  # systems
+
+
+def find_particle_symmetry(
+    frames: Frames, search: Search, report: Report = lambda line: None
+) -> Findings:
+    """The symmetry of the motion in a file, see :func:`of_particles`.
+
+    Args:
+        frames: moving particles, as :func:`.particle_files.write_particles` writes them.
+    """
+    start = time.perf_counter()
+    found = of_particles(*particles(frames), search, report, frames.source)
+    return replace(found, seconds=time.perf_counter() - start)
 
 
 def of_particles(
@@ -38,7 +59,7 @@ def of_particles(
     Args:
         graphs: T systems of n particles; their axis is not looked at.
         displacements: [T, n, 3].
-        search, report: see :func:`find_symmetry`.
+        search, report: see :func:`sikff.training.symmetry.find.find_symmetry`.
         source: what to call them.
 
     Raises:
@@ -60,6 +81,39 @@ def of_particles(
     quantity = "mean squared error of displacements"
     notes = notes_on_axis(lie, axis)
     return findings(words, chosen, axis, {}, candidates, lie, notes, quantity)
+
+
+def particle_trainings(
+    graphs: ParticleGraphs, displacements: Tensor, *, epochs: int, seed: int
+) -> Train:
+    """Trains models of moving particles; mean squared errors of systems kept back.
+
+    Args:
+        graphs: T systems; their axis is that of the groups.
+        displacements: [T, n, 3].
+        epochs: passes over the training systems.
+        seed: of the split, the weights and the order.
+    """
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(graphs)))
+    n_test = min(MOST_KEPT_BACK, round(KEPT_BACK * len(graphs)))
+    n_valid = min(MOST_KEPT_BACK, round(VALIDATED * len(graphs)))
+    parts = order.split([n_test, n_valid, len(graphs) - n_test - n_valid])
+    labelled = Labelled(graphs, displacements)
+    test, valid, train = (labelled.select(part) for part in parts)
+
+    def errors(name: str) -> np.ndarray:
+        axis = tuple(graphs.axis.tolist())
+        settings = NBodySettings(group=name, axis=axis, weights=WEIGHTS, epochs=epochs, seed=seed)
+        study = NBodyStudy(settings)
+        model = study.build(train).float()
+        on_train, on_valid, on_test = (
+            part.to("cpu", torch.float32) for part in (train, valid, test)
+        )
+        train_model(study, model, on_train, on_valid)
+        error = predict(model, on_test.inputs, AT_ONCE) - on_test.labels
+        return error.square().mean(dim=(1, 2)).double().numpy()
+
+    return errors
 
 
 class FittedMotion:

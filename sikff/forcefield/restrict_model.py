@@ -1,4 +1,4 @@
-"""A trained model of a group made into one of a subgroup: the same energies, more weights."""
+"""Restricts a trained model to a subgroup: the same energies, with more independent weights."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ from typing import cast
 import torch
 from torch import Tensor
 
-from sikff.forcefield.config import EnvironmentConfig, ForceFieldConfig
+from sikff.forcefield.config import ForceFieldConfig
 from sikff.forcefield.environment import HEIGHT_FUNCTIONS, Environment
+from sikff.forcefield.environment_config import EnvironmentConfig
 from sikff.forcefield.interaction import Interaction
 from sikff.forcefield.network import Network
 from sikff.groups import SymmetryGroup
-from sikff.groups.classify import SAME
-from sikff.groups.group import unit_vector
+from sikff.groups.matrices import SAME, unit_vector
 from sikff.nn import MLP, ChannelProduct, Linear
-from sikff.nn.restriction import (
+from sikff.nn.restrict_layers import (
     Restriction,
-    parents,
+    containment,
     restrict_kernel,
     restrict_linear,
     restrict_mlp,
@@ -34,25 +34,25 @@ def restricted_config(
     axis: Sequence[float] | None = None,
     environment: EnvironmentConfig | None = None,
 ) -> ForceFieldConfig:
-    """The description of the model that :meth:`ForceField.restrict` makes.
+    """The config of the model that :meth:`ForceField.restrict` returns.
 
     Raises:
         ValueError: see there.
     """
-    whole = config.symmetry_group
+    larger = config.symmetry_group
     direction = config.axis
     if axis is not None and abs(unit_vector(axis) - unit_vector(direction)).max() > SAME:
         x, y, z = map(float, axis)
         direction = (x, y, z)
-    if direction != config.axis and whole.lie_dimension < 3:
+    if direction != config.axis and larger.lie_dimension < 3:
         raise ValueError(
-            f"axis is {direction}, but the model is one of {whole}; an axis can be chosen for "
+            f"axis is {direction}, but the model is one of {larger}; an axis can be chosen for "
             "models of O(3) and SO(3) only. Leave it out, or restrict such a model"
         )
-    part = SymmetryGroup(group, direction)
-    if not part <= whole:
+    smaller = SymmetryGroup(group, direction)
+    if not smaller <= larger:
         raise ValueError(
-            f"{part} is not a subgroup of the model's group {whole}; expected a smaller group, "
+            f"{smaller} is not a subgroup of the model's group {larger}; expected a smaller group, "
             "about the same axis, such as C_inf_v, C6v or C1 for a model of O(3)"
         )
     environment = config.environment if environment is None else environment
@@ -63,36 +63,40 @@ def restricted_config(
             f"({environment}); leave the environment as it is, or restrict a model without one"
         )
     new = {"group": group, "axis": direction, "environment": environment}
-    if part != whole:
+    if smaller != larger:
         new["type_group"] = config.type_group or config.group
     changed = ForceFieldConfig.model_validate(dict(config) | new)
-    turned = any(Environment(each).vector_type for each in (config, changed))
-    if turned and not (part == whole and same_environment):
+    reads_vector = any(Environment(c).vector_type for c in (config, changed))
+    if reads_vector and not (smaller == larger and same_environment):
         raise ValueError(
-            f"a model of {whole} cannot become one of {part} where either reads a field that the "
-            "group turns; restrict a model without environment.field to a group that keeps the "
+            f"a model of {larger} cannot become one of {smaller} where either reads a field that "
+            "the group turns; restrict a model without environment.field to a group that keeps the "
             "field's direction, such as C_inf_v"
         )
     return changed
 
 
 def check_correction(vacuum: ForceFieldConfig, config: ForceFieldConfig) -> None:
-    """Refuses a trained model that cannot be the vacuum network of a model.
+    """Raise ValueError if a trained model cannot be the vacuum network of a model.
+
+    Args:
+        vacuum: config of the trained model.
+        config: of the model whose vacuum network it is to be.
 
     Raises:
-        ValueError: if it is not one of exactly ``vacuum_group``, or sees an environment.
+        ValueError: it is not one of exactly ``vacuum_group``, or has an environment.
     """
     expected = SymmetryGroup(config.vacuum_group or config.group, config.axis)
-    framed = vacuum.environment != EnvironmentConfig()
-    if vacuum.symmetry_group != expected or vacuum.type_group is not None or framed:
-        kind = f"of {vacuum.symmetry_group}{' in an environment' if framed else ''}"
+    has_environment = vacuum.environment != EnvironmentConfig()
+    if vacuum.symmetry_group != expected or vacuum.type_group is not None or has_environment:
+        kind = f"of {vacuum.symmetry_group}{' in an environment' if has_environment else ''}"
         raise ValueError(
             f"the trained model is one {kind}, which cannot be the vacuum network where "
-            f"vacuum_group is {config.vacuum_group}; expected a model of vacuum_group, without a "
+            f"vacuum_group is {config.vacuum_group}; expected a model of vacuum_group, without an "
             "environment and never restricted"
         )
-    kept = set(ForceFieldConfig.model_fields) - CORRECTED
-    different = [key for key in sorted(kept) if getattr(vacuum, key) != getattr(config, key)]
+    shared = set(ForceFieldConfig.model_fields) - CORRECTED
+    different = [key for key in sorted(shared) if getattr(vacuum, key) != getattr(config, key)]
     if different:
         raise ValueError(
             f"the model to be has other {', '.join(different)} than the trained model of its "
@@ -100,19 +104,19 @@ def check_correction(vacuum: ForceFieldConfig, config: ForceFieldConfig) -> None
         )
 
 
-def silence(mlp: MLP) -> None:
-    """Makes a network return zeros until it is trained."""
+def zero_output(mlp: MLP) -> None:
+    """Set the last layer's weights to zero, so that an MLP returns zeros until it is trained."""
     mlp.weights[-1].data.zero_()
     if mlp.biases is not None:
         mlp.biases[-1].data.zero_()
 
 
 def attribute_map(old: Environment, new: Environment) -> Tensor:
-    """Takes the invariant attributes of the new environment (rows) to those of the old one."""
+    """Matrix [n_new, n_old] from new invariant attributes of atoms (rows) to old ones."""
     if not old.n_scalars:
         return torch.zeros(new.n_scalars, 0, dtype=torch.float64)
     of_new, of_old = (
-        torch.from_numpy(environment.originals["directions"]) for environment in (new, old)
+        torch.from_numpy(environment.constants["directions"]) for environment in (new, old)
     )
     n_new, n_old = new.n_scalars - of_new.shape[1], old.n_scalars - of_old.shape[1]
     heights = torch.eye(n_old, dtype=torch.float64).unflatten(0, (-1, 1, HEIGHT_FUNCTIONS))
@@ -122,23 +126,24 @@ def attribute_map(old: Environment, new: Environment) -> Tensor:
     )
 
 
-def and_species(n_species: int, attributes: Tensor) -> Tensor:
+def with_species(n_species: int, attributes: Tensor) -> Tensor:
+    """The same matrix for attributes that follow n_species numbers of the species."""
     return torch.block_diag(torch.eye(n_species, dtype=torch.float64), attributes)
 
 
 def restrict_network(old: Network, new: Network, attributes: Tensor, one_each: bool) -> None:
-    """Gives ``new`` the weights with which it returns what ``old`` does.
+    """Set the weights of ``new`` so that it returns what ``old`` does; both float64.
 
     Args:
-        attributes: takes the attributes of ``new`` to those of ``old``.
-        one_each: whether the networks return a factor for each attribute.
+        attributes: matrix from the attributes of ``new`` (rows) to those of ``old``.
+        one_each: whether the networks return a factor for each attribute, instead of energies.
     """
     n_species, s = old.embedding.shape
-    node = and_species(n_species, attributes)
+    node = with_species(n_species, attributes)
     new.embedding.data.copy_(old.embedding)
     restrict_mlp(old.start, new.start, node)
     for before, after in zip(old.interactions, new.interactions, strict=True):
-        edge = and_species(2 * s, attributes)
+        edge = with_species(2 * s, attributes)
         _restrict_interaction(cast(Interaction, before), cast(Interaction, after), node, edge)
     layers = zip(old.interactions, old.readouts, new.readouts, strict=True)
     for interaction, before, after in layers:
@@ -151,22 +156,26 @@ def restrict_network(old: Network, new: Network, attributes: Tensor, one_each: b
 
 
 def _restrict_interaction(old: Interaction, new: Interaction, node: Tensor, edge: Tensor) -> None:
-    """The same for a layer; ``node`` and ``edge`` are for the attributes of nodes and edges."""
+    """The same for a layer.
+
+    Args:
+        node, edge: the matrix for the attributes of nodes and of edges.
+    """
     group, channels = new.out_type.group, old.channels
     in_type, hidden_type = old.conv.in_type, old.conv.out_type
     first = old.keep is None
     inputs = Restriction.of(in_type, group, in_type.size if first else channels)
     hidden, out = (Restriction.of(t, group, channels) for t in (hidden_type, old.out_type))
     restrict_kernel(old.conv.kernel, new.conv.kernel, inputs, hidden, edge)
-    fields = parents(hidden_type, group, channels)
+    fields = containment(hidden_type, group, channels)
     new.gate.data.copy_(torch.einsum("nm,mfc,fg->ngc", node, old.gate, fields))
     powers = [hidden] * (len(old.product) - 1) + [out] * bool(old.product)
-    for before, after, made in zip(old.linear, new.linear, [hidden, *powers], strict=True):
-        restrict_linear(cast(Linear, before), cast(Linear, after), made, out)
+    for before, after, power in zip(old.linear, new.linear, [hidden, *powers], strict=True):
+        restrict_linear(cast(Linear, before), cast(Linear, after), power, out)
     for before, after in zip(old.mix, new.mix, strict=True):
         restrict_linear(cast(Linear, before), cast(Linear, after), hidden, hidden)
-    for before, after, made in zip(old.product, new.product, powers, strict=True):
+    for before, after, power in zip(old.product, new.product, powers, strict=True):
         products = cast(ChannelProduct, before), cast(ChannelProduct, after)
-        restrict_product(*products, hidden, hidden, made)
+        restrict_product(*products, hidden, hidden, power)
     if old.keep is not None and new.keep is not None:
         restrict_linear(old.keep, new.keep, inputs, out)

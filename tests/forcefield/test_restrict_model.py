@@ -1,4 +1,4 @@
-"""Models of a group as models of a subgroup: the same function, and weights that can leave it."""
+"""Models restricted to a subgroup: the same predictions, with more weights."""
 
 from pathlib import Path
 from typing import Any, TypeVar
@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from force_fields import ELEMENTS, crystal, elements_of, ethanol, force_field, moved, predict
 from sikff import ForceField, ForceFieldConfig, SymmetryGroup, load
 from sikff.forcefield import EnvironmentConfig
-from sikff.forcefield.force_field import corrected
+from sikff.forcefield.force_field import build_corrected
 from tolerances import TOLERANCES
 
 Model = TypeVar("Model", bound=torch.nn.Module)
@@ -25,7 +25,7 @@ FIELD = {"field": (0.0, 0.0, 0.3)}
 HIGH = {"plane_origin": (0.0, 0.0, -3.0), "plane_range": 8.0}
 
 
-def kicked(model: Model, seed: int = 1) -> Model:
+def perturbed(model: Model, seed: int = 1) -> Model:
     """The model after a random change of all its weights."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -66,7 +66,7 @@ def assert_same(one: ForceField, other: ForceField, atoms: ase.Atoms, **conditio
     ],
     ids=" > ".join,
 )
-def test_the_same_and_free_to_change(chain: tuple[str, ...]) -> None:
+def test_a_restricted_model_predicts_the_same_until_weights_change(chain: tuple[str, ...]) -> None:
     """At each step the same energies, forces and stress, more weights, and the smaller group."""
     model = force_field(chain[0], **ONE_LAYER)
     for name in chain[1:]:
@@ -76,12 +76,14 @@ def test_the_same_and_free_to_change(chain: tuple[str, ...]) -> None:
         for atoms in (ethanol(), crystal()):
             assert_same(model, restricted, atoms)
         assert largest_change(restricted, ethanol(), larger) < EXACT.invariance
-        model = kicked(restricted)
+        model = perturbed(restricted)
         assert largest_change(model, ethanol(), larger) > 1e-4
         assert largest_change(model, ethanol(), model.group) < EXACT.invariance
 
 
-def test_all_layers_in_both_types(dtype: torch.dtype, tmp_path: Path) -> None:
+def test_a_restricted_model_can_be_saved_and_restricted_again(
+    dtype: torch.dtype, tmp_path: Path
+) -> None:
     model = force_field("O(3)", energy_scale=0.5, zbl=True, **BARE).to(dtype)
     restricted = model.restrict("C_inf_v")
     assert restricted.dtype == dtype
@@ -100,12 +102,12 @@ def test_all_layers_in_both_types(dtype: torch.dtype, tmp_path: Path) -> None:
 
 @settings(max_examples=4)
 @given(st.tuples(*[st.floats(-1, 1)] * 3).filter(lambda axis: np.linalg.norm(axis) > 0.1))
-def test_about_any_axis(axis: tuple[float, float, float]) -> None:
+def test_a_subgroup_about_any_axis(axis: tuple[float, float, float]) -> None:
     model = force_field("O(3)", **ONE_LAYER)
     axial = model.restrict("C_inf_v", axis=axis)
     assert axial.group == SymmetryGroup("C_inf_v", axis)
     assert_same(model, axial, ethanol())
-    kicked(axial)
+    perturbed(axial)
     assert largest_change(axial, ethanol(), axial.group) < EXACT.invariance
     assert largest_change(axial, ethanol(), SymmetryGroup("O(3)")) > 1e-4
     for smaller in ("C3v", "C1"):
@@ -130,17 +132,17 @@ def test_training_uses_the_new_weights() -> None:
     assert loss.item() < 0.9 * 0.1**2
 
 
-def test_a_frame_does_nothing_until_it_is_trained() -> None:
+def test_a_new_environment_has_no_effect_until_trained() -> None:
     model = force_field("O(3)", **ONE_LAYER)
-    framed = model.restrict("C_inf_v", environment=EnvironmentConfig(field=True, **HIGH))
-    plain, inside = predict(model, ethanol()), predict(framed, ethanol(), **FIELD)
+    extended = model.restrict("C_inf_v", environment=EnvironmentConfig(field=True, **HIGH))
+    plain, inside = predict(model, ethanol()), predict(extended, ethanol(), **FIELD)
     assert (plain.energies - inside.energies).abs().max() < EXACT.parity
     assert (plain.forces - inside.forces).abs().max() < EXACT.parity
-    framed.train()
-    (predict(framed, ethanol(), **FIELD).forces ** 2).sum().backward()
-    assert framed.one_body.weights[-1].grad.any()
-    assert framed.network.start.weights[0].grad[len(ELEMENTS) :].any()
-    assert framed.network.interactions[0].gate.grad[len(ELEMENTS) :].any()
+    extended.train()
+    (predict(extended, ethanol(), **FIELD).forces ** 2).sum().backward()
+    assert extended.one_body.weights[-1].grad.any()
+    assert extended.network.start.weights[0].grad[len(ELEMENTS) :].any()
+    assert extended.network.interactions[0].gate.grad[len(ELEMENTS) :].any()
 
 
 @pytest.mark.parametrize(
@@ -152,7 +154,7 @@ def test_a_frame_does_nothing_until_it_is_trained() -> None:
     ],
 )
 @pytest.mark.parametrize("vacuum", [None, "O(3)"])
-def test_models_in_a_frame(
+def test_models_in_an_environment(
     group: str, smaller: str, environment: dict[str, Any], vacuum: str | None
 ) -> None:
     model = force_field(group, environment=environment, vacuum_group=vacuum, **ONE_LAYER)
@@ -161,19 +163,19 @@ def test_models_in_a_frame(
         conditions = {**conditions, "surface": "b"}
     restricted = model.restrict(smaller)
     assert_same(model, restricted, ethanol(), **conditions)
-    assert_same(kicked(restricted), restricted.restrict("C1"), ethanol(), **conditions)
+    assert_same(perturbed(restricted), restricted.restrict("C1"), ethanol(), **conditions)
 
 
 def test_limits_of_the_training_data_may_change() -> None:
     model = force_field("C_inf_v", environment={"field": True}, **ONE_LAYER)
-    framed = model.restrict("C_inf_v", environment=EnvironmentConfig(field=True, field_limit=0.5))
-    assert framed.config.environment.field_limit == 0.5
-    assert framed.config.type_group is None
-    assert_same(model, framed, ethanol(), **FIELD)
+    extended = model.restrict("C_inf_v", environment=EnvironmentConfig(field=True, field_limit=0.5))
+    assert extended.config.environment.field_limit == 0.5
+    assert extended.config.type_group is None
+    assert_same(model, extended, ethanol(), **FIELD)
 
 
-def test_a_field_that_the_group_turns_stays() -> None:
-    model, limited = _turning_field(), EnvironmentConfig(field=True, field_limit=0.5)
+def test_a_model_that_reads_a_vector_field_keeps_its_group() -> None:
+    model, limited = _reads_vector_field(), EnvironmentConfig(field=True, field_limit=0.5)
     assert_same(model, model.restrict("O(3)", environment=limited), ethanol(), **FIELD)
 
 
@@ -182,16 +184,16 @@ def test_a_correction_is_zero_until_it_is_trained() -> None:
     environment = EnvironmentConfig(field=True, **HIGH)
     new = {"group": "C3v", "vacuum_group": "O(3)", "environment": environment}
     config = vacuum.config.model_copy(update=new)
-    model = corrected(vacuum, config)
+    model = build_corrected(vacuum, config)
     plain, inside = predict(vacuum, ethanol()), predict(model, ethanol(), **FIELD)
     assert torch.equal(plain.energies, inside.energies)
     assert (plain.forces - inside.forces).abs().max() < EXACT.invariance
-    kicked(model.one_body)
+    perturbed(model.one_body)
     assert (predict(model, ethanol(), **FIELD).energy - plain.energy).abs().max() > 1e-4
     with pytest.raises(ValueError, match=r"one of O\(3\), which cannot .* vacuum_group is SO\(3\)"):
-        corrected(vacuum, config.model_copy(update={"vacuum_group": "SO(3)", "group": "C3"}))
+        build_corrected(vacuum, config.model_copy(update={"vacuum_group": "SO(3)", "group": "C3"}))
     with pytest.raises(ValueError, match="has other cutoff, layers than the trained model"):
-        corrected(vacuum, config.model_copy(update={"layers": 2, "cutoff": 4.5}))
+        build_corrected(vacuum, config.model_copy(update={"layers": 2, "cutoff": 4.5}))
 
 
 def test_types_of_the_group_itself_are_the_ordinary_model() -> None:
@@ -207,7 +209,7 @@ def test_the_same_axis_may_be_of_any_length() -> None:
         model.restrict("C3v", axis=(-1.0, -2.0, -2.0))
 
 
-def test_what_cannot_be_restricted() -> None:
+def test_impossible_restrictions_raise() -> None:
     model = force_field("O(3)", **ONE_LAYER)
     axial = force_field("C_inf_v", environment={"field": True}, **ONE_LAYER)
     with pytest.raises(ValueError, match=r"O\(3\) is not a subgroup of the model's group C_inf_v"):
@@ -224,12 +226,15 @@ def test_what_cannot_be_restricted() -> None:
         axial.restrict("C3v", environment=EnvironmentConfig(**HIGH))
     with pytest.raises(ValueError, match="a plane needs a group that keeps its normal"):
         model.restrict("D_inf_h", environment=EnvironmentConfig(**HIGH))
-    for start, environment in ((model, EnvironmentConfig(field=True)), (_turning_field(), None)):
+    for start, environment in (
+        (model, EnvironmentConfig(field=True)),
+        (_reads_vector_field(), None),
+    ):
         with pytest.raises(ValueError, match="reads a field that the group turns"):
             start.restrict("D_inf_h", environment=environment)
     with pytest.raises(ValueError, match=r"type_group \(C6v\) must contain group \(C4v\)"):
         ForceFieldConfig(elements=ELEMENTS, group="C4v", type_group="C6v")
 
 
-def _turning_field() -> ForceField:
+def _reads_vector_field() -> ForceField:
     return force_field("O(3)", environment={"field": True}, **ONE_LAYER)

@@ -7,9 +7,9 @@ import pytest
 import torch
 
 from sikff.training.studies.nbody.particle_graphs import ParticleGraphs, displacements, graphs_of
+from sikff.training.studies.nbody.particle_symmetry import FittedMotion, of_particles
 from sikff.training.studies.nbody.particle_systems import Charged, Springs, simulate
 from sikff.training.symmetry.axes import angle
-from sikff.training.symmetry.particles import FittedMotion, of_particles
 from sikff.training.symmetry.settings import Search
 
 AXIS = np.array([1.0, 2.0, 2.0]) / 3

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sikff.groups import SymmetryGroup
-from sikff.groups.harmonics import (
+from sikff.groups.harmonic_polynomials import (
     evaluate_harmonics,
     harmonic_polynomials,
     monomial_exponents,

@@ -1,0 +1,92 @@
+"""The frozen, validated description of the environment of a force field."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+
+from sikff.graph.conditions import NO_FIELD, VACUUM, Conditions
+
+Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+Vector = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+
+
+class EnvironmentConfig(BaseModel):
+    """What acts on molecules from outside and breaks their symmetry, for all structures of a model.
+
+    What may differ between structures comes with each of them, as its
+    :class:`~sikff.graph.conditions.Conditions`: the field, the place of the surface, and which
+    surface it is.
+
+    Attributes:
+        plane_origin: a point (Å) of a plane whose normal is the group's axis. Each atom's height
+            above it becomes an attribute, and energies depend on it. None: no plane.
+        plane_range: height (Å) beyond which energies do not depend on the plane.
+        slit_width: distance (Å) to a second plane above the first, which faces it. None: no slit.
+            The group may then reverse the axis, such as D_inf_h: two walls of one kind.
+        surfaces: names of the surfaces that the plane may stand for. Empty: one, without a name,
+            or in training those that the structures name.
+        field: whether the model reads the uniform electric field of each structure (V/Å).
+        field_least, field_limit: least and largest field (V/Å) in the training data, set by
+            training: components along the direction that the model reads, or magnitudes if it
+            reads several. None: not known; field_limit alone holds for both signs.
+        height_limit: lowest height (Å) in the training data, likewise.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    plane_origin: Vector | None = None
+    plane_range: Positive = 10.0
+    slit_width: Positive | None = None
+    surfaces: tuple[str, ...] = ()
+    field: bool = False
+    field_least: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    field_limit: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    height_limit: Annotated[float, Field(allow_inf_nan=False)] | None = None
+
+    @field_validator("surfaces")
+    @classmethod
+    def _check_surfaces(cls, surfaces: tuple[str, ...]) -> tuple[str, ...]:
+        if len(set(surfaces)) < len(surfaces) or {VACUUM, ""} & set(surfaces):
+            raise ValueError(
+                f"got {list(surfaces)}; expected different names, without {VACUUM!r}, which "
+                "structures may name anyway"
+            )
+        return surfaces
+
+    @model_validator(mode="after")
+    def _check_consistency(self) -> EnvironmentConfig:
+        of_plane = ("plane_range", "slit_width", "surfaces", "height_limit")
+        for needed, names in (
+            ("plane_origin", of_plane),
+            ("field", ("field_least", "field_limit")),
+        ):
+            given = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
+            if given and not getattr(self, needed):
+                raise ValueError(
+                    f"got {', '.join(given)} without {needed}; set {needed}, or leave out the rest"
+                )
+        if self.field_limit is not None and self.field_limit < self.least_field:
+            raise ValueError(
+                f"field_limit is {self.field_limit}, less than field_least ({self.least_field}); "
+                "expected the largest field of the training data"
+            )
+        return self
+
+    @property
+    def least_field(self) -> float:
+        """field_least, or -field_limit if that alone is known, or -inf."""
+        limit = math.inf if self.field_limit is None else self.field_limit
+        return -limit if self.field_least is None else self.field_least
+
+    def without_limits(self) -> EnvironmentConfig:
+        """A copy in which the range of the training data is not known."""
+        return self.model_copy(update=dict.fromkeys(("field_least", "field_limit", "height_limit")))
+
+    def seen(self, conditions: Conditions) -> Conditions:
+        """The conditions, less those of a kind that the model does not read."""
+        if not self.field:
+            conditions = conditions._replace(field=NO_FIELD)
+        return conditions if self.plane_origin is not None else Conditions(conditions.field)

@@ -1,0 +1,94 @@
+"""Searches for the neighbours of every atom.
+
+Pairs come from matscipy, which agrees with a brute-force search for every mix of periodic
+directions, for skewed cells smaller than the cutoff and for atoms millions of Å apart. A direction
+without periodicity needs no cell vector and has no box, so a result never depends on the origin.
+Edges have one order, so that sums over them are the same numbers however the edges were found.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import ase
+import numpy as np
+from matscipy.neighbours import neighbour_list
+
+MIN_DISTANCE = 0.1  # Å; atoms nearer than this are a mistake in the input, or dynamics that blew up
+
+
+class Edges(NamedTuple):
+    """Every atom and each of its neighbours, sorted by receiver, then sender, then shift."""
+
+    pairs: np.ndarray  # [2, E] int64, receivers and senders
+    shifts: np.ndarray  # [E, 3] float64, whole cell shifts, zero in aperiodic directions
+    lengths: np.ndarray  # [E] Å
+
+
+def find_edges(atoms: ase.Atoms, cutoff: float) -> Edges:
+    """Searches all pairs nearer than `cutoff` (Å), periodic images included.
+
+    Raises:
+        ValueError: for positions or cell that are not finite, a cutoff that is not positive, or a
+            periodic direction without a cell vector.
+    """
+    if not cutoff > 0:
+        raise ValueError(f"cutoff is {cutoff}; expected a positive length in Å")
+    check_finite(atoms)
+    receiver, sender, shifts, lengths = neighbour_list(
+        "ijSd",
+        positions=atoms.positions,
+        cell=_search_cell(atoms),
+        pbc=atoms.pbc,
+        cutoff=float(cutoff),
+    )
+    shifts[:, ~atoms.pbc] = 0  # matscipy < 1.2 counts cells in these directions too
+    order = np.lexsort((*shifts.T[::-1], sender, receiver))
+    return Edges(
+        np.stack([receiver[order], sender[order]]).astype(np.int64),
+        shifts[order].astype(np.float64),
+        lengths[order],
+    )
+
+
+def check_finite(atoms: ase.Atoms) -> None:
+    """Raises ValueError if positions or cell are not finite."""
+    if not (np.isfinite(atoms.positions).all() and np.isfinite(atoms.cell.array).all()):
+        raise ValueError("positions or cell hold NaN or infinity; expected lengths in Å")
+
+
+def check_distances(atoms: ase.Atoms, edges: Edges) -> None:
+    """Raises ValueError if atoms are nearer than 0.1 Å to each other or to their own images."""
+    if not edges.lengths.size or edges.lengths.min() >= MIN_DISTANCE:
+        return
+    nearest = edges.lengths.argmin()
+    i, j = edges.pairs[:, nearest]
+    first, second = (f"{n} ({atoms.symbols[n]})" for n in (i, j))
+    pair, cause = f"atoms {first} and {second}", "are positions in Å, is an atom doubled?"
+    if i == j:
+        pair, cause = f"atom {first} and its own periodic image", "is the cell in Å?"
+    raise ValueError(
+        f"{pair} are {edges.lengths[nearest]:.2g} Å apart; expected at least {MIN_DISTANCE} Å: "
+        f"{cause}"
+    )
+
+
+def _search_cell(atoms: ase.Atoms) -> np.ndarray:
+    """The cell [3, 3] for the search: an aperiodic row is a unit normal to the periodic ones."""
+    cell = atoms.cell.array.copy()
+    lengths = np.linalg.norm(cell, axis=1)
+    directions = cell[atoms.pbc] / np.where(lengths > 0, lengths, 1.0)[atoms.pbc, None]
+    _, singular, rotation = np.linalg.svd(directions)
+    if singular.size and singular.min() < 1e-6:
+        raise ValueError(
+            f"pbc is {atoms.pbc.tolist()} but the rows of cell {atoms.cell.array.tolist()} "
+            "do not span these directions; give each a cell vector or set its pbc to False"
+        )
+    shortest = lengths[atoms.pbc].min(initial=MIN_DISTANCE)
+    if shortest < MIN_DISTANCE:  # the number of neighbours would exhaust the memory
+        raise ValueError(
+            f"cell has a periodic vector of {shortest:.2g} Å; "
+            f"expected at least {MIN_DISTANCE} Å: is the cell in Å?"
+        )
+    cell[~atoms.pbc] = rotation[len(directions) :]
+    return cell

@@ -1,0 +1,90 @@
+"""Relaxation on pair potentials."""
+
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+from ase import units
+from ase.build import bulk, molecule
+from ase.calculators.calculator import CalculationFailed
+from ase.calculators.emt import EMT
+
+from force_fields import force_field
+from sikff.calculators import SIKFFCalculator
+from sikff.training.simulation.md import run_md
+from sikff.training.simulation.relax import relax
+from sikff.training.simulation.settings import MDSettings, RelaxationSettings
+
+
+@pytest.mark.parametrize("optimiser", ["bfgs", "fire"])
+def test_relaxation_reaches_zero_force(atoms: ase.Atoms, optimiser: str) -> None:
+    atoms.set_cell(1.3 * atoms.cell, scale_atoms=True)
+    assert relax(atoms, RelaxationSettings(fmax=0.01, optimiser=optimiser))
+    assert np.linalg.norm(atoms.get_forces(), axis=1).max() < 0.01
+    volume = atoms.get_volume()
+    assert not relax(atoms, RelaxationSettings(fmax=1e-9, steps=2, optimiser=optimiser, cell=True))
+    assert atoms.get_volume() > volume
+
+
+@pytest.mark.parametrize("pbc", [(True, True, False), (False, False, True), (True, True, True)])
+def test_only_periodic_vectors_relax(pbc: tuple[bool, bool, bool]) -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.set_cell(atoms.cell.array * 0.97, scale_atoms=True)
+    atoms.pbc = pbc
+    atoms.rattle(0.05, seed=0)
+    atoms.calc = EMT()
+    before = atoms.cell.array.copy()
+    relax(atoms, RelaxationSettings(fmax=0.02, steps=15, cell=True))
+    change = abs(atoms.cell.array - before)
+    assert not change[~atoms.pbc].any() and not change[:, ~atoms.pbc].any()
+    assert all(np.diag(change)[atoms.pbc] > 1e-3)
+
+
+def test_a_cell_without_separate_periodic_directions_raises() -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    tilted = atoms.copy()
+    tilted.cell[2, 0] = 0.5
+    for each, pbc in ((atoms, (False, False, False)), (tilted, (True, True, False))):
+        each.calc, each.pbc = EMT(), pbc
+        with pytest.raises(ValueError, match="the cell cannot relax: it is"):
+            relax(each, RelaxationSettings(cell=True))
+
+
+def test_cells_relax_under_pressure() -> None:
+    atoms = bulk("Cu", cubic=True)
+    atoms.calc = EMT()
+    assert relax(atoms, RelaxationSettings(fmax=1e-4, cell=True, pressure=10))
+    assert atoms.get_stress() / units.GPa == pytest.approx([-10] * 3 + [0] * 3, abs=0.01)
+    with pytest.raises(ValueError, match="pressure is 10 GPa; expected none, or"):
+        relax(atoms, RelaxationSettings(pressure=10))
+    atoms.pbc = (True, True, False)
+    with pytest.raises(ValueError, match="periodic in three directions and whose cell may relax"):
+        relax(atoms, RelaxationSettings(cell=True, pressure=10))
+
+
+def test_a_relaxation_of_overlapping_atoms_raises_and_names_the_step(atoms: ase.Atoms) -> None:
+    with pytest.raises(CalculationFailed, match=r"relaxation stopped in step \d+: atoms "):
+        # such pairs repel less and less: nothing keeps crowded atoms apart
+        relax(atoms, RelaxationSettings())
+
+
+@pytest.mark.parametrize("fmax", [0.0, -1.0, float("nan")])
+def test_settings_without_a_positive_force_limit_raise(fmax: float) -> None:
+    with pytest.raises(ValueError, match="Input should be"):
+        RelaxationSettings(fmax=fmax)
+
+
+def test_cells_periodic_across_a_plane_of_the_model_do_not_change(tmp_path: Path) -> None:
+    box = molecule("CH3OH", vacuum=2.0, pbc=True)
+    model = force_field("C_inf_v", environment={"plane_origin": (0.0, 0.0, -2.0)})
+    box.calc = SIKFFCalculator(model, device="cpu")
+    for change in (
+        lambda: relax(box, RelaxationSettings(cell=True)),
+        lambda: run_md(box, MDSettings(ensemble="npt"), tmp_path / "md.csv"),
+    ):
+        with pytest.raises(ValueError, match="the model sees a plane, which no pressure moves"):
+            change()
+    assert not list(tmp_path.iterdir())
