@@ -18,9 +18,8 @@ from ..config import sentence
 from ..console import plain_warnings
 from .arguments import Parser
 
-# A command is the function `run` of the module of its name, those of studies are functions of one
-# module; the annotation of the argument is the pydantic model from which arguments and --help are
-# made.
+# A command is the function `run` of the module of its name; the annotation of its argument is the
+# pydantic model from which arguments and --help are made. Those of studies are made in studies.py.
 COMMANDS = {
     "train": "fit a force field to labelled structures",
     "data": "what is in files of labelled structures, and whether it makes sense",
@@ -108,10 +107,12 @@ def parse_command(arguments: Sequence[str]) -> tuple[Callable[[], Any], bool]:
 
 def find_command(name: str) -> tuple[Callable[[Any], None], type[BaseModel]]:
     """The function of a command and the model of its settings; imports the command's module."""
-    module, function = name.split()[0], "run"
+    module = name.split()[0]
     if module in STUDIES:
-        module, function = "studies", name.replace(" ", "_")
-    run = getattr(import_module(f".{module}", __package__), function)
+        from .studies import find_study_command
+
+        return find_study_command(name)
+    run = import_module(f".{module}", __package__).run
     return run, get_type_hints(run)["settings"]
 
 

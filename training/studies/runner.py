@@ -17,8 +17,6 @@ from torch import Tensor
 from sikff.atomic_write import complete
 from sikff.groups import SymmetryGroup
 
-from ..evaluation.evaluate import write_json
-from ..evaluation.plots import save_figure
 from .loop import History, Recipe, fit
 from .model_size import count_weights
 from .samples import Labelled, X, predict
@@ -190,6 +188,9 @@ def run_table(
     Raises:
         ValueError: a file in the folder holds a result of other settings.
     """
+    from ..evaluation.evaluate import write_json  # loads ase.io
+    from ..evaluation.plots import save_figure  # loads matplotlib
+
     source = study.open(settings[0])
     cells = folder / "cells"
     for each in (study(chosen, source) for chosen in settings):

@@ -5,9 +5,8 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, ClassVar, Generic, Self, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Generic, Self, TypeVar
 
-from matplotlib.figure import Figure
 from pydantic import BaseModel, ConfigDict, Field
 from torch import Tensor, nn
 
@@ -16,6 +15,9 @@ from sikff.groups import SymmetryGroup
 from .loop import Recipe
 from .samples import Labelled, X
 from .study_table import Result, Results, TableLayout
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 VALID_SEED, TEST_SEED = 10**6, 10**6 + 1  # of generated data; training seeds are lower
 Count = Annotated[int, Field(ge=1)]

@@ -6,17 +6,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
 import torch
-from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 from torch import Tensor
 
 from sikff.groups import SymmetryGroup
 
-from ...evaluation.plots import BLUE, ORANGE, new_figure
 from ..escnn_kernel import escnn_space
 from ..loop import Recipe
 from ..samples import Labelled
@@ -26,6 +24,9 @@ from .molecule_graphs import ELEMENTS, MoleculeGraphs, graphs_of
 from .property_model import VARIANTS, PropertyModel
 from .qm9_dataset import SOURCE, Dataset, read_dataset, split
 from .qm9_targets import TARGETS, Target, element_energies, find_target
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 
 class PropertySettings(StudySettings):
@@ -227,6 +228,8 @@ class PropertyStudy(Study[PropertySettings, MoleculeGraphs, PropertyModel]):
 
     def figures(self, results: Results) -> dict[str, Figure]:
         """Test errors, a panel for each target: bars are means, points are seeds."""
+        from ...evaluation.plots import BLUE, ORANGE, new_figure  # loads matplotlib
+
         targets, variants = values(results, "target"), values(results, "variant")
         figure, axes = new_figure(len(targets))
         for ax, target in zip(axes, targets, strict=True):

@@ -6,10 +6,9 @@ import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property, partial
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import torch
-from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 from torch import Tensor
 
@@ -20,10 +19,12 @@ from ..samples import Labelled, predict
 from ..study import TEST_SEED, VALID_SEED, Count, Splits, Stage, Study, StudySettings
 from ..study_table import Result, Results, TableLayout, values
 from .bayes_floor import MOST_PARTICLES, bayes_prediction, squared_errors
-from .nbody_figures import sample_figure, strength_figure
 from .particle_graphs import ParticleGraphs, displacements, graphs_of
 from .particle_models import KINDS, N_PARAMETERS, Model, Part, build, checked
 from .particle_systems import Charged, Springs, Trajectories, simulate
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 OWN_STEPS = 4  # of the training of the own motion, to one of the interactions
 STRENGTH = {"springs": "stiffness", "charged": "field"}  # setting that breaks the full symmetry
@@ -224,6 +225,8 @@ class NBodyStudy(Study[NBodySettings, ParticleGraphs, Model]):
         )
 
     def figures(self, results: Results) -> dict[str, Figure]:
+        from .nbody_figures import sample_figure, strength_figure  # loads matplotlib
+
         strength = self.settings.strength
         figures = {strength: strength_figure(results, strength)}
         if len(values(results, "n_train")) > 1:

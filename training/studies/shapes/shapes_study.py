@@ -4,17 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from functools import cached_property, lru_cache
-from typing import Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 import numpy as np
-from matplotlib.figure import Figure
 from pydantic import Field, model_validator
 from torch import Tensor
 from torch.nn import functional as F
 
 from sikff.groups import SymmetryGroup
 
-from ...evaluation.plots import BLUE, GREY, ORANGE, new_figure
 from ..escnn_kernel import escnn_space
 from ..loop import Recipe
 from ..samples import Labelled
@@ -24,11 +22,13 @@ from .point_clouds import Clouds, Shapes, read_folder, split_shapes, stand_in
 from .shape_classes import bound
 from .shape_network import KERNELS, MAX_FREQUENCY, ShapeNetwork, build, spacings_of
 
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
 GROUPS = (
     *("SO(2)", "C_inf_v", "D_inf", "C_inf_h", "D_inf_h"),
     *("SO(3)", "O(3)", "Cs", "Ci", "C1"),
 )
-COLOURS = {"implicit": BLUE, "analytic": ORANGE, "escnn": "#3f8f5f"}
 
 
 class ShapesSettings(StudySettings):
@@ -179,6 +179,9 @@ class ShapesStudy(Study[ShapesSettings, Clouds, ShapeNetwork]):
 
     def figures(self, results: Results) -> dict[str, Figure]:
         """A bar for each group and kernel, from seed to seed a line, and the bound above it."""
+        from ...evaluation.plots import BLUE, GREY, ORANGE, new_figure  # loads matplotlib
+
+        colours = {"implicit": BLUE, "analytic": ORANGE, "escnn": "#3f8f5f"}
         groups, kernels = values(results, "group"), values(results, "kernel")
         figure, (ax,) = new_figure(1, width=1.5 + 0.75 * len(groups), height=3.8)
         width = 0.8 / len(kernels)
@@ -191,7 +194,7 @@ class ShapesStudy(Study[ShapesSettings, Clouds, ShapeNetwork]):
             mean = np.array([np.mean(each) for each in found.values()])
             low, high = (np.array([f(each) for each in found.values()]) for f in (min, max))
             spread = [mean - low, high - mean]
-            colour = COLOURS[kernel]
+            colour = colours[kernel]
             ax.bar(
                 list(found), mean, 0.9 * width, yerr=spread, color=colour, label=kernel, capsize=2
             )
