@@ -24,7 +24,8 @@ from ase import Atoms
 from sikff.calculators import SIKFFCalculator
 from sikff.training.config import TrainConfig
 from sikff.training.console import progress_bar
-from sikff.training.data.structures import label, read_frames
+from sikff.training.data.labels import find_label
+from sikff.training.data.reading import read_structures
 from sikff.training.evaluation.plots import (
     BLUE,
     GREY,
@@ -53,8 +54,8 @@ def main(arguments: Sequence[str] | None = None) -> None:
         models = [job.result() for job in progress_bar(jobs, unit="model")]
 
     table = ask(models, test)
-    lowest = min(float(label(atoms, "energy", None)) for atoms in train)
-    trained = max(float(label(atoms, "energy", None)) for atoms in train) - lowest
+    lowest = min(float(find_label(atoms, "energy").value) for atoms in train)
+    trained = max(float(find_label(atoms, "energy").value) for atoms in train) - lowest
     table["excess"] -= lowest
     draw(table, trained, options.picture or options.output / "committee.png")
     known = table["excess"] <= trained
@@ -82,16 +83,16 @@ def frames(options: argparse.Namespace) -> tuple[list[Atoms], list[Atoms]]:
     """Training frames, and test frames that are not among them; isolated atoms are left out."""
     if options.train is not None:
         train, test = (
-            [atoms for atoms in read_frames(path).atoms if len(atoms) > 1]
+            [atoms for atoms in read_structures(path).atoms if len(atoms) > 1]
             for path in (options.train, options.test)
         )
     else:
         free = [
             atoms
-            for atoms in read_frames(DATA).atoms
+            for atoms in read_structures(DATA).atoms
             if len(atoms) > 1 and not np.any(atoms.info["electric_field"])
         ]
-        free.sort(key=lambda atoms: float(label(atoms, "energy", None)))
+        free.sort(key=lambda atoms: float(find_label(atoms, "energy").value))
         half = len(free) // 2
         train, test = free[:half:2], free[1:half:2] + free[half:]
     known = {atoms.positions.tobytes() for atoms in train}
@@ -117,7 +118,7 @@ def ask(models: Sequence[Path], test: Sequence[Atoms]) -> dict[str, np.ndarray]:
     for frame in progress_bar(test, unit="frame"):
         atoms = Atoms(frame.symbols, frame.positions, cell=frame.cell, pbc=frame.pbc)
         atoms.calc = calculator
-        energy, forces = (label(frame, name, None) for name in ("energy", "forces"))
+        energy, forces = (find_label(frame, name).value for name in ("energy", "forces"))
         deviations = calculator.get_deviations(atoms)
         rows.append(
             {

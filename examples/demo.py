@@ -25,7 +25,7 @@ from side_by_side import train as train_all
 
 from sikff import load
 from sikff.calculators import SIKFFCalculator
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 from sikff.training.evaluation.evaluate import evaluate
 from sikff.training.evaluation.plots import (
     BLUE,
@@ -71,7 +71,7 @@ def main() -> None:
     data = {"train": str(output / "train.xyz"), "valid": 30}
     common = {"data": data, "batch_size": 8}
     train_all(output, {name: {"model": m, **common} for name, m in MODELS.items()}, options.minutes)
-    unseen = read_frames(output / "test.xyz")
+    unseen = read_structures(output / "test.xyz")
     evaluations = {
         name: evaluate(load(output / folder(name) / "model.sikff"), unseen) for name in MODELS
     }

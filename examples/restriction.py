@@ -24,7 +24,7 @@ import numpy as np
 from side_by_side import folder, train
 
 from sikff import load
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 from sikff.training.evaluation.evaluate import evaluate
 from sikff.training.evaluation.plots import new_figure, plain_numbers, save_figure
 
@@ -84,7 +84,7 @@ def main() -> None:
         print(f"training {' and '.join(chosen)} ({k + len(chosen)} of {len(names)})")
         train(output, {name: configs[name] for name in chosen}, options.minutes)
 
-    test = read_frames(output / "test.xyz")
+    test = read_structures(output / "test.xyz")
 
     def error(name: str) -> float:
         model = load(output / folder(name) / "model.sikff")

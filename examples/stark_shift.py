@@ -25,7 +25,7 @@ from side_by_side import folder, report, train
 
 from sikff import ForceField, load
 from sikff.calculators import SIKFFCalculator
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 from sikff.training.evaluation.evaluate import evaluate
 from sikff.training.evaluation.plots import BLUE, ORANGE, new_figure, save_figure
 
@@ -59,7 +59,7 @@ def main() -> None:
     configs = {name: {"model": m, "data": data, "batch_size": 8} for name, m in MODELS.items()}
     train(output, configs, options.minutes)
     models = {name: load(output / folder(name) / "model.sikff").double() for name in MODELS}
-    unseen = read_frames(output / "test.xyz")
+    unseen = read_structures(output / "test.xyz")
     report(output, {name: evaluate(model, unseen) for name, model in models.items()}, options.test)
     draw(models, frames[-options.test :], options.fields, output / "stark.png")
 

@@ -30,7 +30,7 @@ from side_by_side import dynamics, folder, fresh, report, train
 from sikff import ForceField, load
 from sikff.calculators import SIKFFCalculator
 from sikff.graph import AtomicGraph
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 from sikff.training.evaluation.evaluate import evaluate
 from sikff.training.evaluation.plots import (
     BLUE,
@@ -88,7 +88,7 @@ def main() -> None:
     train(output, {name: config | common for name, config in configs.items()}, options.minutes)
     models = {name: load(output / folder(name) / "model.sikff") for name in MODELS}
     evaluations = {
-        name: evaluate(models[name], read_frames(output / f"test_{kind}.xyz"))
+        name: evaluate(models[name], read_structures(output / f"test_{kind}.xyz"))
         for name, kind in zip(MODELS, ("surface", "blind"), strict=True)
     }
     report(output, evaluations, n_test)

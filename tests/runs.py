@@ -2,14 +2,15 @@
 
 import csv
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from sikff import load
 from sikff.training.config import TrainConfig
+from sikff.training.fitting import run
 from sikff.training.fitting.fit import fit
-from sikff.training.fitting.module import FitModule
 
 
 def rows(config: TrainConfig) -> list[dict[str, float]]:
@@ -27,13 +28,13 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 def fit_two_epochs(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that an error ends after two epochs."""
-    end = FitModule.on_train_epoch_end
+    write = run.write_checkpoint
 
-    def interrupted(module: FitModule) -> None:
-        end(module)
-        if module.current_epoch == 1:
+    def interrupted(folder: Path, loop: dict[str, Any], data: str) -> None:
+        write(folder, loop, data)
+        if loop["epoch"] == 2:
             raise InterruptedError
 
     with monkeypatch.context() as patch, pytest.raises(InterruptedError):
-        patch.setattr(FitModule, "on_train_epoch_end", interrupted)
+        patch.setattr(run, "write_checkpoint", interrupted)
         fit(config)

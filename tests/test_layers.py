@@ -66,7 +66,7 @@ FLOORS_INSIDE = {
         "committee",
     ),
 }
-HEAVY = ("lightning", "pytorch_lightning", "matplotlib", "e3nn", "scipy", "sikff.training")
+HEAVY = ("matplotlib", "e3nn", "scipy", "sikff.training")
 MOST_LINES = {"sikff": 350, "calculators": 350, "training": 350, "tests": 500, "examples": 500}
 
 

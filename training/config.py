@@ -1,4 +1,4 @@
-"""The one description of a training run: read from YAML, frozen, checked before anything runs."""
+"""The configuration of a training run: read from YAML, frozen, validated before anything runs."""
 
 from __future__ import annotations
 
@@ -20,12 +20,12 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
 
-_SHORT = reprlib.Repr()  # of values in errors: aliases of YAML say in a few lines what fills a book
+_SHORT = reprlib.Repr()  # of values in errors: a few lines of YAML with aliases expand to pages
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 80
 
 
 class Section(BaseModel):
-    """Frozen; keys it does not know are errors."""
+    """Frozen; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -35,13 +35,13 @@ class DataConfig(Section):
 
     Attributes:
         train: file that ASE reads, or a list of them.
-        valid: file(s); or a number of frames, or a fraction, drawn from `train` by the seed.
-        isolated_atoms: file(s) of single atoms, whose energies become the E0s. Frames of `train`
-            with ``config_type=IsolatedAtom`` are taken for that as well and not trained on.
-        energy_key, forces_key, stress_key: names of the labels in ``atoms.info`` or
-            ``atoms.arrays``, or among what an ASE database knows of a row. None: REF_energy, then
-            the frame's own results; likewise the others. Virials (REF_virials, REF_virial,
-            virials, virial, or a key with "virial" in it) become stress = -virial / volume.
+        valid: file(s); or a number of structures, or a fraction, drawn from `train` by the seed.
+        isolated_atoms: file(s) of single atoms, whose energies become the E0s. Structures of
+            `train` with ``config_type=IsolatedAtom`` are used for that as well and not trained on.
+        energy_key, forces_key, stress_key: label keys in ``atoms.info`` or ``atoms.arrays``, or in
+            a row of an ASE database. None: REF_energy, then the results of the structure's
+            calculator; likewise the others. Virials (REF_virials, REF_virial, virials, virial, or
+            a key with "virial" in it) become stress = -virial / volume.
         check_units: refuse data that seem to be in other units than eV and Å.
     """
 
@@ -66,7 +66,8 @@ class DataConfig(Section):
         count = isinstance(valid, int) and valid >= 1
         if isinstance(valid, int | float) and not count and not 0 < valid < 1:
             raise ValueError(
-                f"got {valid}; expected files, a number of frames, or a fraction between 0 and 1"
+                f"got {valid}; expected files, a number of structures, or a fraction between 0 "
+                "and 1"
             )
         return valid
 
@@ -82,8 +83,8 @@ class LossConfig(Section):
             stress: per component (eV/Å^3).
         kind: "mse", or "huber": quadratic below `delta`, linear above.
         delta: in eV, eV/Å and eV/Å^3.
-        config_types: by how much all of this counts for structures of a config_type (in
-            ``atoms.info``), such as {surface: 5, melt: 0.2}; those it does not name count once.
+        config_types: factors of the loss of structures of a config_type (in ``atoms.info``), such
+            as {surface: 5, melt: 0.2}; 1 for types that are not named.
     """
 
     energy: NonNegative = 1.0
@@ -95,7 +96,7 @@ class LossConfig(Section):
 
     @property
     def labels(self) -> tuple[str, ...]:
-        """The labels that a run reads."""
+        """Names of the labels that a run reads."""
         return tuple(n for n in ("energy", "forces", "stress") if n == "energy" or getattr(self, n))
 
     @model_validator(mode="after")
@@ -106,16 +107,16 @@ class LossConfig(Section):
 
 
 class StartConfig(Section):
-    """A trained model that a run goes on from.
+    """A trained model that a run fine-tunes.
 
-    Elements, E0s, scales and sizes come from its file; what the run says of them must agree. With
+    Elements, E0s, scales and sizes come from its file; those that the run gives must agree. With
     another ``model.group`` it is restricted to that subgroup, and ``model.environment`` gives one
-    to a model without: neither changes what it predicts at first. With ``model.vacuum_group`` it
+    to a model without: neither changes its predictions at first. With ``model.vacuum_group`` it
     becomes the vacuum network of the new model, whose other network starts from zero.
 
     Attributes:
         model: model file.
-        freeze_vacuum: keep the weights of the vacuum network as they are.
+        freeze_vacuum: do not change the weights of the vacuum network.
     """
 
     model: Path
@@ -126,20 +127,20 @@ class TrainConfig(Section):
     """A training run.
 
     Attributes:
-        data, loss: see there. model: the keys of :class:`ForceFieldConfig`; elements,
+        data, loss: sections of their own. model: the keys of :class:`ForceFieldConfig`; elements,
             atomic_energies, energy_scale and average_neighbours come from the data if not given.
-        start: a trained model to go on from. None: random weights, rescaled on the training set.
+        start: a trained model to fine-tune. None: random weights, rescaled on the training set.
         output: folder of the run: model.sikff, last.ckpt, log.csv, config.yaml, plots. The model is
-            that of the lowest validation loss, or of a later epoch within 2 % of it: so little says
-            nothing, and the later weights saw a lower learning rate.
+            that of the lowest validation loss, or of a later epoch within 2 % of it: such a
+            difference is noise, and the later weights saw a lower learning rate.
         batch_size: structures in a step, over all devices.
-        max_epochs, max_minutes: the run ends at the first limit it meets. Minutes do not count
-            what comes before the first step, such as reading data and compiling.
+        max_epochs, max_minutes: the run ends at the first limit it meets. Minutes exclude what
+            comes before the first step, such as reading data and compiling.
         patience: it also ends after so many epochs without a lower validation loss.
         optimiser: "soap" (Adam in the eigenbases of Shampoo), or "adamw".
         lr, weight_decay: of the optimiser. Vectors do not decay; for "soap" these are also matrices
             of one row or column, for "adamw" also the weights of equivariant maps. By default lr is
-            0.03, and 0.003 where trained weights are trained on, which a larger one would spoil.
+            0.03, and 0.003 where trained weights are fine-tuned, which a larger one would spoil.
         warm_up: fraction of the run in which the learning rate rises from 0.
         schedule: of the learning rate after that. "cosine": down to 0 at the end of the run;
             "plateau": multiplied by `plateau_factor` whenever the validation loss has not fallen
@@ -150,12 +151,13 @@ class TrainConfig(Section):
         dtype: of the weights.
         device: "auto", "cpu" or "cuda".
         devices: processes (on the CPU) or GPUs that share every batch.
-        threads: of torch on the CPU, in each process. None: torch's choice.
+        threads: of torch on the CPU, in each process, during the run. None: as torch is set, shared
+            by the processes.
         compile: take steps through ``torch.compile``: minutes at the start, then about twice as
             many steps for small structures of similar size. It needs a C++ compiler, such as g++,
             on a GPU Triton.
-        replay: where structures are small and of similar size, run the operations of a step on the
-            CPU without what Python and autograd add, see `sikff.engines.Replay`.
+        replay: on the CPU, if structures are small and of similar size, run the operations of a
+            step without the overhead of Python and autograd, see `sikff.engines.Replay`.
         tensorboard: write event files for TensorBoard as well as log.csv.
     """
 
@@ -188,7 +190,7 @@ class TrainConfig(Section):
 
     @model_validator(mode="before")
     @classmethod
-    def _gentle_start(cls, values: Any) -> Any:
+    def _lower_lr_of_fine_tuning(cls, values: Any) -> Any:
         start = values.get("start") if isinstance(values, dict) else None
         if isinstance(start, StartConfig):
             start = start.model_dump()
@@ -207,7 +209,7 @@ class TrainConfig(Section):
         named = tuple(energies) if isinstance(energies, dict) else ()
         missing: dict[str, Any] = {"elements": named or ("H",)}
         if values.get("start") is not None:
-            missing["group"] = "C1"  # that of its file is still to come; this one fits all frames
+            missing["group"] = "C1"  # unknown until its file is read; C1 allows all environments
         try:
             config = ForceFieldConfig(**{**missing, **model})
         except ValidationError as error:
@@ -276,7 +278,7 @@ def present_names(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def sentence(error: ValidationError) -> str:
-    """What pydantic found wrong, on one line: the first complaint about each key."""
+    """The errors found by pydantic, on one line: the first one of each key."""
     found: dict[str, str] = {}
     for each in error.errors():
         place = [part for part in each["loc"] if isinstance(part, str)]

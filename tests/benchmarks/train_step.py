@@ -19,10 +19,10 @@ import torch
 
 from sikff.forcefield import ForceField
 from sikff.training.config import TrainConfig, read_config
-from sikff.training.data.batches import Batch
+from sikff.training.data.batches import Batch, Batches
+from sikff.training.data.dataset import load_dataset
 from sikff.training.evaluation.metrics import errors
 from sikff.training.fitting.finetune import initial_model
-from sikff.training.fitting.loaders import Loaders
 from sikff.training.fitting.losses import loss
 from sikff.training.fitting.soap import SOAP
 from sikff.training.fitting.static import CompiledTraining, room_for
@@ -38,13 +38,13 @@ def main() -> None:
     options = parser.parse_args()
     config = read_config(options.config, options.overrides)
     torch.set_num_threads(config.threads or torch.get_num_threads())
-    loaders = Loaders(config)
-    samples = loaders.dataset.train
-    model = initial_model(config, loaders.dataset.model, [sample.graph for sample in samples])
+    dataset = load_dataset(config)
+    samples = dataset.train
+    model = initial_model(config, dataset.model, [sample.graph for sample in samples])
     room, filled = room_for(samples, config.batch_size)
     print(f"{room}, of which batches fill {filled:.0%}")
     replayed, optimiser = CompiledTraining(model, room, backend=None), SOAP(model, config.lr)
-    batch = next(iter(loaders.train_dataloader()))
+    batch = next(iter(Batches(samples, config.batch_size, config.seed)))
     steps: dict[str, Callable[[], object]] = {
         "energy": lambda: model(batch.graph, forces=False),
         "energy and forces": lambda: model(batch.graph),

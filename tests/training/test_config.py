@@ -1,4 +1,4 @@
-"""The configuration: what is refused, and how it is said."""
+"""The configuration: what is read, and the errors of what is not."""
 
 from pathlib import Path
 
@@ -51,7 +51,7 @@ def test_valid_is_a_fraction_a_number_or_a_file(path: Path, valid: str, read: ob
         ("data.energykey=1", "did you mean data.energy_key"),
         ("data=a.xyz", "data is 'a.xyz'; expected keys and values"),
         ("lr=-1", "lr: input should be greater than 0, got -1"),
-        ("data.valid=0", "data.valid: got 0; expected files, a number of frames, or a fraction"),
+        ("data.valid=0", "data.valid: got 0; expected files, a number of structures, or"),
         ("data.valid=1.5", "data.valid: got 1.5; expected files"),
         ("model.group=Q(2)", r"model: unknown symmetry group 'Q\(2\)'"),
         ("model.cutoff=-1", "model: cutoff: input should be greater than 0, got -1"),
@@ -67,20 +67,20 @@ def test_mistakes_are_named(path: Path, override: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
-def test_an_override_below_a_value_is_refused(path: Path) -> None:
+def test_an_override_below_a_value_is_an_error(path: Path) -> None:
     with pytest.raises(ValueError, match="max_epochs is a value and has no keys"):
         read_config(path, ["max_epochs.x=1"])
 
 
 @pytest.mark.parametrize("text", ["- 1\n", "a: {", ""])
-def test_a_file_without_keys_is_refused(tmp_path: Path, text: str) -> None:
+def test_a_file_without_keys_is_an_error(tmp_path: Path, text: str) -> None:
     path = tmp_path / "bad.yaml"
     path.write_text(text)
     with pytest.raises(ValueError, match=r"bad\.yaml"):
         read_config(path)
 
 
-def test_a_missing_file_is_refused(tmp_path: Path) -> None:
+def test_a_missing_file_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no configuration file .*absent\.yaml"):
         read_config(tmp_path / "absent.yaml")
 

@@ -8,22 +8,20 @@ from .shared_settings import LabelledData
 def run(settings: LabelledData) -> None:
     """Prints what the structures and their labels are, and checks them."""
     from ..data.baselines import isolated_energies
-    from ..data.check_labels import check_labels, check_units
-    from ..data.dataset import PARTIAL, read_structures
+    from ..data.check_labels import check_labels
+    from ..data.check_units import check_units
+    from ..data.reading import read_structures
     from ..data.report import describe
-    from ..data.structures import read_labels
+    from ..data.structures import split_isolated
 
-    data = settings.data_config()
-    structures, isolated = read_structures(settings.data)
-    report = describe(structures, data)
-    print(f"{len(structures.atoms)} structures, {len(isolated.atoms)} isolated atoms")
-    print(*report.lines, sep="\n")
-    complete = [
-        n for n, found in report.labels.items() if sum(found.keys.values()) == report.frames
-    ]
-    labels = read_labels(structures, data, {*complete, *PARTIAL} & {*report.labels}, PARTIAL)
-    if "energy" not in labels:
+    keys = settings.label_keys()
+    structures, isolated = split_isolated(read_structures(settings.data))
+    structures = structures.with_labels(keys)
+    print(f"{len(structures)} structures, {len(isolated)} isolated atoms")
+    print(*describe(structures).lines, sep="\n")
+    structures.check_labels_complete(structures.label_names, partial=structures.label_names)
+    if len(structures.having("energy")) < len(structures):
         print("units and labels are not checked: that takes energies of all structures")
         return
-    check_labels(structures, labels)
-    check_units(structures, labels, isolated_energies([isolated], data))
+    check_labels(structures)
+    check_units(structures, isolated_energies([isolated], keys))

@@ -23,12 +23,12 @@ class EvaluateSettings(Batches, LabelledData, Models):
 
 def run(settings: EvaluateSettings) -> None:
     """Prints the errors of a force field and draws its parity plot."""
-    from ..data.structures import read_frames
+    from ..data.reading import read_structures
     from ..evaluation.evaluate import evaluate, write_json
     from ..evaluation.plots import parity, save_figure
 
-    structures, data = read_frames(settings.data), settings.data_config()
-    evaluation = evaluate(settings.load(), structures, data, settings.batch_size)
+    structures, keys = read_structures(settings.data), settings.label_keys()
+    evaluation = evaluate(settings.load(), structures, keys, settings.batch_size)
     print(*evaluation.lines, sep="\n")
     if settings.json_file is not None:
         write_json(settings.json_file, evaluation.metrics)

@@ -28,8 +28,8 @@ class PredictSettings(Output, Batches, Models):
 
 def run(settings: PredictSettings) -> None:
     """Writes the structures with predicted labels."""
-    from ..data.labels import add_names
-    from ..data.structures import read_frames
+    from ..data.labels import LabelKeys, copy_results
+    from ..data.reading import read_structures
     from ..evaluation.predict import predict, spread
     from ..simulation.structure_files import write_structures
 
@@ -37,17 +37,17 @@ def run(settings: PredictSettings) -> None:
     if output.suffix not in (".xyz", ".extxyz"):  # others drop what belongs to atoms
         raise ValueError(f"{str(output)!r}: expected a name in .xyz or .extxyz")
     check_output_paths([output], settings.overwrite, inputs=settings.models)
-    models = [model.freeze() for model in settings.load()]
-    structures = read_frames(settings.data)
-    total = len(structures.atoms)
+    models = settings.load()
+    structures = read_structures(settings.data)
+    total = len(structures)
     with progress_bar(total=total, unit="structure", disable=settings.quiet) as bar:
         try:
             labelled = predict(models, structures, settings.batch_size, on_batch=bar.update)
         except KeyboardInterrupt as interrupt:
             raise KeyboardInterrupt("nothing was written") from interrupt
-    names = {name: getattr(settings, f"{name}_key") for name in ("energy", "forces", "stress")}
+    keys = LabelKeys(settings.energy_key, settings.forces_key, settings.stress_key)
     for atoms in labelled:
-        add_names(atoms, names)
+        copy_results(atoms, keys)
     write_structures(output, labelled)
     if len(models) > 1:
         print_table(spread(labelled))

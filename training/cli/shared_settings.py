@@ -5,11 +5,13 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
-from ..config import Count, DataConfig
+from ..config import Count
 from .arguments import CommandSettings, Metavar, Positional
 
 if TYPE_CHECKING:
     from sikff.forcefield import ForceField
+
+    from ..data.labels import LabelKeys
 
 Key = Annotated[str | None, Metavar("KEY")]
 
@@ -57,10 +59,11 @@ class LabelledData(CommandSettings):
     stress_key: Key = None
     """name of the label (default: REF_stress, or else what ASE reads as stress)"""
 
-    def data_config(self) -> DataConfig:
-        """The data and the names of their labels."""
-        keys = self.model_dump(include={"energy_key", "forces_key", "stress_key"})
-        return DataConfig(train=self.data, **keys)
+    def label_keys(self) -> LabelKeys:
+        """The names of the labels."""
+        from ..data.labels import LabelKeys
+
+        return LabelKeys(self.energy_key, self.forces_key, self.stress_key)
 
 
 class Batches(CommandSettings):

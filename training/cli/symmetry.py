@@ -49,9 +49,8 @@ class SymmetrySettings(CommandSettings):
 
 def run(settings: SymmetrySettings) -> None:
     """Finds the symmetry, prints it and draws it."""
-    import logging
 
-    from ..config import DataConfig
+    from ..data.labels import LabelKeys
     from ..evaluation.evaluate import write_json
     from ..evaluation.plots import save_figure
     from ..studies.nbody.particle_files import holds_particles
@@ -61,10 +60,7 @@ def run(settings: SymmetrySettings) -> None:
 
     names = ("groups", "axis", "plane_origin", "minutes", "epochs", "threshold", "seed")
     search = Search(**{name: getattr(settings, name) for name in names})
-    data = DataConfig(
-        train=settings.source, energy_key=settings.energy_key, forces_key=settings.forces_key
-    )
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    keys = LabelKeys(settings.energy_key, settings.forces_key)
 
     def report(line: str) -> None:
         if not settings.quiet:
@@ -76,7 +72,7 @@ def run(settings: SymmetrySettings) -> None:
     if not isinstance(source, Path) and holds_particles(source):
         found = find_particle_symmetry(source, search, report)
     else:
-        found = find_symmetry(source, settings.structures, search, data, report)
+        found = find_symmetry(source, settings.structures, search, keys, report)
     picture = settings.output / "symmetry.png"
     save_figure(draw(found), picture)
     if settings.json_file is not None:

@@ -52,14 +52,10 @@ def run(settings: TrainSettings) -> None:
     if settings.restrict is not None and config.start is None:
         raise ValueError("--restrict needs a trained model; name it with --from MODEL")
 
-    import torch
-
     from sikff.forcefield.model_file import read_header
 
     from ..fitting.fit import fit
 
-    if config.threads is not None:
-        torch.set_num_threads(config.threads)
     report = (lambda line: None) if settings.quiet else print
     try:
         model = fit(config, resume=settings.resume, progress=not settings.quiet, report=report)

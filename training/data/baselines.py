@@ -12,12 +12,12 @@ from ase.data import atomic_numbers, chemical_symbols
 from sikff.forcefield import EnvironmentConfig, ForceFieldConfig
 from sikff.forcefield.environment import Environment
 from sikff.graph import AtomicGraph
-from sikff.graph.conditions import VACUUM, Conditions
+from sikff.graph.conditions import VACUUM
 from sikff.nn import PolynomialEnvelope
 
-from ..config import DataConfig
 from .batches import Sample
-from .structures import Frames, Labels, read_labels
+from .labels import LabelKeys
+from .structures import Structures
 
 NO_FORCE = 1e-3  # eV/Å
 NO_ENERGY = 1e-6  # eV per atom
@@ -26,8 +26,7 @@ SAME_ENERGY = 0.01  # eV, of a free atom
 
 def complete_model(
     settings: dict[str, Any],
-    frames: Frames,
-    labels: Labels,
+    structures: Structures,
     samples: Sequence[Sample],
     isolated: Mapping[str, float],
 ) -> tuple[ForceFieldConfig, list[str]]:
@@ -36,7 +35,7 @@ def complete_model(
 
     Args:
         settings: keys of ForceFieldConfig, `elements` among them.
-        frames, labels, samples: the training set; its energies must be among the labels.
+        structures, samples: the training set, with energies.
         isolated: energies (eV) of free atoms.
 
     Returns:
@@ -45,11 +44,11 @@ def complete_model(
     elements = settings["elements"]
     known = {**isolated, **settings.get("atomic_energies", {})}
     known = {element: known[element] for element in elements if element in known}
-    counts = compositions(frames, elements)
-    energies, unique = atomic_energies(counts, labels["energy"], elements, known)
+    counts = compositions(structures, elements)
+    energies, unique = atomic_energies(counts, structures.values("energy"), elements, known)
     cutoff = ForceFieldConfig(**{**settings, "atomic_energies": energies}).cutoff
     filled = {
-        "energy_scale": energy_scale(counts, labels, list(energies.values())),
+        "energy_scale": energy_scale(structures, counts @ np.array(list(energies.values()))),
         "average_neighbours": average_neighbours([sample.graph for sample in samples], cutoff),
         **settings,
         "atomic_energies": energies,
@@ -73,19 +72,19 @@ def complete_model(
     return model, notes
 
 
-def with_surfaces(settings: dict[str, Any], frames: Frames) -> dict[str, Any]:
+def with_surfaces(settings: dict[str, Any], structures: Structures) -> dict[str, Any]:
     """Adds the names of the surfaces in the training set where a plane is given but no names.
 
     Args:
         settings: keys of ForceFieldConfig.
-        frames: the training set.
+        structures: the training set.
     """
     environment = EnvironmentConfig.model_validate(settings.get("environment", {}))
     if environment.plane_origin is None or environment.surfaces:
         return settings
-    named = {Conditions.of(atoms.info).surface for atoms in frames.atoms} - {None, VACUUM}
+    surfaces = {structure.conditions.surface for structure in structures} - {None, VACUUM}
     return settings | {
-        "environment": environment.model_copy(update={"surfaces": tuple(sorted(named))})
+        "environment": environment.model_copy(update={"surfaces": tuple(sorted(surfaces))})
     }
 
 
@@ -94,64 +93,65 @@ def environment_range(
 ) -> tuple[EnvironmentConfig, list[str]]:
     """The model's environment with the range of fields and the lowest height of the samples,
     unless they are given; and the two in words."""
-    environment, graphs = model.environment, [sample.graph for sample in samples]
-    seen = Environment(model).double()
-    found: dict[str, float] = {}
-    if environment.field and None in (environment.field_least, environment.field_limit):
-        strengths = torch.cat([seen.field_strengths(graph) for graph in graphs])
-        found |= {"field_least": float(strengths.min()), "field_limit": float(strengths.max())}
-        found = {name: value for name, value in found.items() if getattr(environment, name) is None}
-    if environment.plane_origin is not None and environment.height_limit is None:
-        lowest = min(map(seen.lowest_height, graphs))
+    config, graphs = model.environment, [sample.graph for sample in samples]
+    environment = Environment(model).double()
+    limits: dict[str, float] = {}
+    if config.field and None in (config.field_least, config.field_limit):
+        strengths = torch.cat([environment.field_strengths(graph) for graph in graphs])
+        limits |= {"field_least": float(strengths.min()), "field_limit": float(strengths.max())}
+        limits = {name: value for name, value in limits.items() if getattr(config, name) is None}
+    if config.plane_origin is not None and config.height_limit is None:
+        lowest = min(map(environment.lowest_height, graphs))
         if np.isfinite(lowest):
-            found["height_limit"] = lowest
-    environment = environment.model_copy(update=found)
+            limits["height_limit"] = lowest
+    config = config.model_copy(update=limits)
     words = []
-    if found.keys() & {"field_least", "field_limit"}:
-        words.append(
-            f"fields from {environment.field_least:.3g} to {environment.field_limit:.3g} V/Å"
-        )
-    if "height_limit" in found:
-        words.append(f"heights from {environment.height_limit:.3g} Å")
-    return environment, words
+    if limits.keys() & {"field_least", "field_limit"}:
+        words.append(f"fields from {config.field_least:.3g} to {config.field_limit:.3g} V/Å")
+    if "height_limit" in limits:
+        words.append(f"heights from {config.height_limit:.3g} Å")
+    return config, words
 
 
 def isolated_energies(
-    sources: Sequence[Frames], data: DataConfig, given: Collection[str] = ()
+    sources: Sequence[Structures], keys: LabelKeys, given: Collection[str] = ()
 ) -> dict[str, float]:
-    """E0 (eV) from frames of single atoms: of each element those in the weakest field.
+    """E0 (eV) from single atoms: of each element those in the weakest field.
 
     Args:
-        given: elements whose E0 is given, so that theirs do not matter.
+        sources: single atoms.
+        keys: label keys.
+        given: elements whose E0 is given, so that theirs are not checked.
 
     Raises:
-        ValueError: naming frames that are not single atoms, have no energy, or have another one
+        ValueError: naming structures that are not single atoms, have no energy, or another one
             than an earlier structure of the element.
     """
-    found: dict[str, float] = {}
+    energies: dict[str, float] = {}
     weakest: dict[str, float] = {}
-    for frames in sources:
-        several = [p for p, atoms in enumerate(frames.atoms) if len(atoms) != 1]
-        frames.refuse(several, "not one atom, though said to be isolated,")
-        values = read_labels(frames, data, ["energy"])["energy"]
-        for place, (atoms, value) in enumerate(zip(frames.atoms, values, strict=True)):
-            element = atoms.symbols[0]
-            field = float(np.linalg.norm(Conditions.of(atoms.info).field))
+    for structures in sources:
+        several = [place for place, each in enumerate(structures) if len(each.atoms) != 1]
+        structures.refuse(several, "not one atom, though said to be isolated,")
+        structures = structures.with_labels(keys, ["energy"])
+        structures.check_labels_complete(["energy"])
+        for place, structure in enumerate(structures):
+            element, energy = structure.atoms.symbols[0], float(structure.value("energy"))
+            field = float(np.linalg.norm(structure.conditions.field))
             if element in given or field > weakest.get(element, np.inf):
                 continue
-            before = found.get(element, value) if field == weakest.get(element) else value
-            found[element], weakest[element] = float(before), field
-            if abs(before - value) > SAME_ENERGY:
-                what = f"a free {element} atom has {value:.4f} eV, and {before:.4f} eV before"
+            before = energies.get(element, energy) if field == weakest.get(element) else energy
+            energies[element], weakest[element] = before, field
+            if abs(before - energy) > SAME_ENERGY:
+                what = f"a free {element} atom has {energy:.4f} eV, and {before:.4f} eV before"
                 mend = f"; expected one energy, or model.atomic_energies with that of {element}"
-                frames.refuse([place], what, mend)
-    return found
+                structures.refuse([place], what, mend)
+    return energies
 
 
-def compositions(frames: Frames, elements: Sequence[str]) -> np.ndarray:
-    """How many atoms of each element the frames hold: [frames, elements]."""
+def compositions(structures: Structures, elements: Sequence[str]) -> np.ndarray:
+    """The number of atoms of each element in each structure: [structures, elements]."""
     numbers = [atomic_numbers[element] for element in elements]
-    counts = [np.bincount(a.numbers, minlength=len(chemical_symbols)) for a in frames.atoms]
+    counts = [np.bincount(a.numbers, minlength=len(chemical_symbols)) for a in structures.atoms]
     return np.array(counts)[:, numbers].astype(np.float64)
 
 
@@ -173,16 +173,25 @@ def atomic_energies(
     return dict(zip(elements, map(float, fixed), strict=True)), unique
 
 
-def energy_scale(counts: np.ndarray, labels: Labels, atomic: Sequence[float]) -> float:
+def energy_scale(structures: Structures, atomic: np.ndarray) -> float:
     """RMS force component (eV/Å, as eV), or without forces that of the energy per atom (eV).
 
     Forces that symmetry makes zero, as in perfect crystals, and energies that the E0s explain are
     rounding, and no scale; 1 if there is none.
+
+    Args:
+        structures: the training set.
+        atomic: the sum of E0s of each structure, eV.
     """
-    left = (np.array(labels["energy"]) - counts @ np.array(atomic)) / counts.sum(1)
-    sources = ((np.concatenate(labels.get("forces", [[0.0]])), NO_FORCE), (left, NO_ENERGY))
-    scales = [(float(np.sqrt(np.mean(values**2))), least) for values, least in sources]
-    return next((scale for scale, least in scales if scale > least), 1.0)
+    sizes = np.array([len(atoms) for atoms in structures.atoms])
+    forces = structures.having("forces").values("forces")
+    components = np.concatenate(forces) if forces else np.zeros(1)
+    residual = (np.array(structures.values("energy")) - atomic) / sizes
+    for values, least in ((components, NO_FORCE), (residual, NO_ENERGY)):
+        scale = float(np.sqrt(np.mean(values**2)))
+        if scale > least:
+            return scale
+    return 1.0
 
 
 def average_neighbours(graphs: Sequence[AtomicGraph], cutoff: float) -> float:

@@ -1,4 +1,4 @@
-"""Samples, and the batches in which models see them."""
+"""Samples, and the batches that models read."""
 
 from __future__ import annotations
 
@@ -18,20 +18,21 @@ from .targets import Targets
 
 @dataclass(frozen=True)
 class Sample:
-    """One structure as a graph, with its labels, where it comes from, and how much it counts."""
+    """One structure as a graph, with its labels."""
 
     graph: AtomicGraph
     targets: Targets
-    name: str
-    weight: float = 1.0
+    name: str  # its source and number
+    weight: float = 1.0  # how much it counts in the loss
+    config_type: str | None = None
 
 
 class Batch(NamedTuple):
-    """Structures of one step of training, or one process's part of them.
+    """Structures of one step of training, or the share of one process.
 
-    `structures` and `atoms` are the size of the whole batch for each process that shares it: sums
-    over the part divided by these average, over the processes, to means over the whole. They are
-    infinite if nothing was left for this process and the graph only keeps it busy.
+    `structures` and `atoms` are the sizes of the whole batch divided by the number of processes:
+    sums over a share divided by these average, over the processes, to means over the batch. They
+    are infinite for a process without a share: its dummy graph then contributes zero loss.
     """
 
     graph: AtomicGraph
@@ -39,17 +40,17 @@ class Batch(NamedTuple):
     names: tuple[str, ...]
     structures: float
     atoms: float
-    weights: Tensor | None  # [B], by how much structures count; None: all alike
+    weights: Tensor | None  # [B], how much each structure counts; None: all alike
 
 
 class Batches:
     """Iterates over batches of samples held in memory; each epoch has its own order.
 
     Args:
-        samples: what to batch.
+        samples: the samples.
         batch_size: structures in a batch, over all processes; the last may be smaller.
         seed: of the orders; None: always as given.
-        rank, processes: which of how many processes this is; they share every batch.
+        rank, processes: index and number of the processes that share every batch.
     """
 
     def __init__(
@@ -68,15 +69,8 @@ class Batches:
     def __len__(self) -> int:
         return -(-len(self.samples) // self.batch_size)
 
-    @property
-    def sampler(self) -> Batches:
-        """Where Lightning looks for `set_epoch`."""
-        return self
-
-    batch_sampler = None
-
     def set_epoch(self, epoch: int) -> None:
-        """Chooses the order; a resumed run goes on with the order it would have had."""
+        """Sets the epoch, which with the seed determines the order."""
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
@@ -86,23 +80,23 @@ class Batches:
         for start in range(0, len(order), self.batch_size):
             yield self._batch([self.samples[k] for k in order[start : start + self.batch_size]])
 
-    def _batch(self, whole: Sequence[Sample]) -> Batch:
-        part = whole[self.rank :: self.processes]
+    def _batch(self, samples: Sequence[Sample]) -> Batch:
+        share = samples[self.rank :: self.processes]
         structures, atoms = math.inf, math.inf
-        if part:
-            structures = len(whole) / self.processes
-            atoms = sum(sample.graph.n_atoms for sample in whole) / self.processes
-        graph, targets = collate(part or whole[:1])
-        names = tuple(sample.name for sample in part)
+        if share:
+            structures = len(samples) / self.processes
+            atoms = sum(sample.graph.n_atoms for sample in samples) / self.processes
+        names = tuple(sample.name for sample in share)
+        share = share or samples[:1]  # a dummy
+        graph, targets = collate(share)
         weights = None
         if self._weighted:
-            counts = [sample.weight for sample in part or whole[:1]]
-            weights = torch.tensor(counts, dtype=torch.float64)
+            weights = torch.tensor([sample.weight for sample in share], dtype=torch.float64)
         return Batch(graph, targets, names, structures, atoms, weights)
 
 
 def collate(samples: Sequence[Sample]) -> tuple[AtomicGraph, Targets]:
-    """One graph and its labels from several."""
+    """Joins samples into one graph and its labels."""
     columns = zip(*(sample.targets for sample in samples), strict=True)
     targets = Targets(*(None if column[0] is None else torch.cat(column) for column in columns))
     return AtomicGraph.batch_of([sample.graph for sample in samples]), targets

@@ -1,4 +1,4 @@
-"""Energies against stresses: do the two belong together, and if not, what would mend it?"""
+"""Energies against stresses: do the two belong together, and if not, what would explain it?"""
 
 from __future__ import annotations
 
@@ -9,17 +9,18 @@ from typing import NamedTuple
 import numpy as np
 from ase.units import GPa
 
-from .check_units import FIT, RIGHT
-from .structures import Frames, Labels
+from .check_forces import FIT, RIGHT
+from .structures import Structures
 
-UNITS = {"GPa": GPa, "kbar": GPa / 10}  # eV/Å^3
-MOST_FRAMES = 200  # of one kind, compared with each other
+STRESSES = {"GPa": GPa, "kbar": GPa / 10}  # eV/Å^3
+MOST_STRESS = 10.0  # eV/Å^3, or 1602 GPa
+MOST_STRUCTURES = 200  # of the same atoms, compared with each other
 MOST_PAIRS = 2000
-STRAINS = (1e-3, 0.05)  # largest component: those between which the rule is good
+STRAINS = (1e-3, 0.05)  # largest component: between these the rule is good
 
 
-class Strained(NamedTuple):
-    """Pairs of crystals of the same atoms, one of which is the other, strained a little."""
+class StrainedPairs(NamedTuple):
+    """Pairs of crystals of the same atoms, one of which is the other with a small strain."""
 
     by_stress: np.ndarray  # [P] work of the stress, V sigma : epsilon, by the trapezoidal rule
     by_forces: np.ndarray  # [P] that against the forces, -F . (r2 - r1 strained)
@@ -27,32 +28,40 @@ class Strained(NamedTuple):
     volumes: np.ndarray  # [P] Å^3
 
 
-def wrong_strain_work(frames: Frames, labels: Labels) -> str | None:
+def wrong_stress(structures: Structures) -> str | None:
+    """Looks for stresses that no matter bears; the units that would explain them, in words."""
+    stresses = structures.having("stress").values("stress")
+    size = float(np.sqrt(np.mean(np.square(stresses)))) if stresses else 0.0
+    if size < MOST_STRESS:
+        return None
+    return (
+        f"stress is {size:.3g} (root mean square), so it seems to be in GPa or kbar, or a virial "
+        "in eV; expected eV/Å^3 (1 eV/Å^3 = 160.218 GPa)"
+    )
+
+
+def wrong_strain_work(structures: Structures) -> str | None:
     """Compares changes of the energy with the work of the stress and against the forces.
 
     For small strains the energy changes by the sum of the two, so the factor before the work of
-    the stress that fits the changes best tells its sign and its unit. Nothing is said unless the
-    fit is good and most of the change is not that of the forces.
-
-    Args:
-        frames, labels: structures with energies, stresses (NaN where there is none) and perhaps
-            forces.
+    the stress that fits the changes best tells its sign and its unit. Returns these in words; None
+    unless the fit is good and most of the change is not that of the forces.
     """
-    parts = list(_strained(frames, labels))
-    if not parts:
+    of_crystals = list(_strained_pairs(structures.having("stress")))
+    if not of_crystals:
         return None
-    pairs = Strained(*(np.concatenate(column) for column in zip(*parts, strict=True)))
+    pairs = StrainedPairs(*(np.concatenate(column) for column in zip(*of_crystals, strict=True)))
     if len(pairs.change) < 10:
         return None
     if np.linalg.norm(pairs.by_forces) > 0.5 * np.linalg.norm(pairs.change):
         return None  # atoms have moved so much that the rule for them decides
     change, work = pairs.change - pairs.by_forces, pairs.by_stress
     ratio = float(work @ change / max(work @ work, np.finfo(float).tiny))
-    left = np.linalg.norm(change - ratio * work)
-    if not ratio or left > 0.25 * np.linalg.norm(change) or 1 / RIGHT < ratio < RIGHT:
+    residual = np.linalg.norm(change - ratio * work)
+    if not ratio or residual > 0.25 * np.linalg.norm(change) or 1 / RIGHT < ratio < RIGHT:
         return None
     sign = "its sign is wrong (tension is positive)" if ratio < 0 else ""
-    units = {f"it is in {unit}": factor for unit, factor in UNITS.items()}
+    units = {f"it is in {unit}": factor for unit, factor in STRESSES.items()}
     units["it is a virial, not divided by the volume"] = float(1 / np.median(pairs.volumes))
     off = {text: abs(math.log(abs(ratio) / factor)) for text, factor in units.items()}
     fits = [text for text in sorted(off, key=off.__getitem__) if off[text] < FIT]
@@ -65,40 +74,45 @@ def wrong_strain_work(frames: Frames, labels: Labels) -> str | None:
     )
 
 
-def _strained(frames: Frames, labels: Labels) -> Iterator[Strained]:
-    kinds: dict[bytes, list[int]] = {}
-    for place, atoms in enumerate(frames.atoms):
-        if atoms.pbc.all() and np.isfinite(labels["stress"][place]).all():
-            kinds.setdefault(atoms.numbers.tobytes(), []).append(place)
-    for places in kinds.values():
-        places = places[:MOST_FRAMES]
-        if len(places) < 2:
+def _strained_pairs(structures: Structures) -> Iterator[StrainedPairs]:
+    same_atoms: dict[bytes, list[int]] = {}
+    for place, structure in enumerate(structures):
+        if structure.atoms.pbc.all():
+            same_atoms.setdefault(structure.atoms.numbers.tobytes(), []).append(place)
+    for places in same_atoms.values():
+        crystals = structures.pick(places[:MOST_STRUCTURES])
+        if len(crystals) < 2:
             continue
-        cells = np.array([frames.atoms[p].cell.array for p in places])
-        i, j = np.triu_indices(len(places), 1)
-        turned = np.linalg.solve(cells[i], cells[j])  # C_j = C_i A, vectors are rows
+        cells = np.array([atoms.cell.array for atoms in crystals.atoms])
+        i, j = np.triu_indices(len(crystals), 1)
+        deformation = np.linalg.solve(cells[i], cells[j])  # C_j = C_i A, vectors are rows
         one = np.eye(3)
-        sizes = abs(turned - one).max(axis=(1, 2), initial=0.0)
+        sizes = abs(deformation - one).max(axis=(1, 2), initial=0.0)
         order = np.argsort(sizes)
         chosen = order[(sizes[order] > STRAINS[0]) & (sizes[order] < STRAINS[1])][:MOST_PAIRS]
-        i, j, turned = i[chosen], j[chosen], turned[chosen]
-        strain = 2 * (turned - one) @ np.linalg.inv(turned + one)
-        stresses = np.array([labels["stress"][p] for p in places])
+        i, j, deformation = i[chosen], j[chosen], deformation[chosen]
+        strain = 2 * (deformation - one) @ np.linalg.inv(deformation + one)
         volumes = abs(np.linalg.det(cells))
-        virials = volumes[:, None, None] * stresses
-        energies = np.array([labels["energy"][p] for p in places])
-        by_forces = np.zeros(len(chosen))
-        if "forces" in labels:
-            scaled = np.array([frames.atoms[p].get_scaled_positions(wrap=False) for p in places])
-            steps = scaled[j] - scaled[i]
-            steps -= np.rint(steps)
-            steps -= steps.mean(axis=1, keepdims=True)
-            forces = np.array([labels["forces"][p] for p in places])
-            moved = steps @ (0.5 * (cells[i] + cells[j]))
-            by_forces = -0.5 * np.einsum("pna,pna->p", forces[i] + forces[j], moved)
-        yield Strained(
+        virials = volumes[:, None, None] * np.array(crystals.values("stress"))
+        energies = np.array(crystals.values("energy"))
+        yield StrainedPairs(
             0.5 * np.einsum("pab,pab->p", virials[i] + virials[j], strain),
-            by_forces,
+            _work_against_forces(crystals, cells, i, j),
             energies[j] - energies[i],
             0.5 * (volumes[i] + volumes[j]),
         )
+
+
+def _work_against_forces(
+    crystals: Structures, cells: np.ndarray, i: np.ndarray, j: np.ndarray
+) -> np.ndarray:
+    """[P] from crystals i to j, of steps that are no strain; zero unless all have forces."""
+    if len(crystals.having("forces")) < len(crystals):
+        return np.zeros(len(i))
+    scaled = np.array([atoms.get_scaled_positions(wrap=False) for atoms in crystals.atoms])
+    steps = scaled[j] - scaled[i]
+    steps -= np.rint(steps)  # to the nearest image
+    steps -= steps.mean(axis=1, keepdims=True)
+    forces = np.array(crystals.values("forces"))
+    moved = steps @ (0.5 * (cells[i] + cells[j]))
+    return -0.5 * np.einsum("pna,pna->p", forces[i] + forces[j], moved)

@@ -1,140 +1,166 @@
-"""Energies against forces: do the two belong together, and if not, which units would mend it?"""
+"""Refuses data that are clearly not in Å, eV, eV/Å and eV/Å^3.
+
+Functions called wrong_* return what seems to be wrong, in words; None if nothing is, or it is not
+clear.
+"""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Mapping
 
 import ase
 import numpy as np
-from ase.geometry import find_mic
-from ase.units import Bohr, Hartree, Rydberg, kcal, kJ, mol, nm
+from ase.data import atomic_numbers, covalent_radii
+from ase.units import Hartree
 
-from .structures import Frames, Labels, systems
+from sikff.graph import find_edges
 
-ENERGIES = {
-    "eV": 1.0,
-    "Hartree": Hartree,
-    "Rydberg": Rydberg,
-    "kcal/mol": kcal / mol,
-    "kJ/mol": kJ / mol,
-}
-LENGTHS = {"Å": 1.0, "Bohr": Bohr, "nm": nm}
+from .baselines import atomic_energies, compositions
+from .check_forces import ENERGIES, LENGTHS, wrong_work
+from .check_stress import wrong_strain_work, wrong_stress
+from .structures import Structures
 
-MOST_FRAMES = 2000  # compared with each other, of all systems together
-MOST_NUMBERS = 2_000_000  # coordinates of the frames of one system
-MOST_PAIRS = 100
-RIGHT = 1.5  # a ratio nearer to 1 is right
-FIT = 0.15  # of the logarithm of a ratio, where a unit explains it
-LARGEST_MOVE = 0.3  # Å, root mean square over the atoms
+MOST_STRUCTURES = 50  # whose distances are measured
+FURTHEST = 8.0  # Å
+NOBLE = {"He", "Ne", "Ar", "Kr", "Xe", "Rn"}  # their neighbours are further than bonds are long
+NO_RADIUS = covalent_radii[0]  # ASE's stand-in for an unknown radius
+MOST_BINDING = 20.0  # eV per atom; no solid binds its atoms by more than 9
 
 
-class Pairs(NamedTuple):
-    """Frames of one system that lie close together."""
+def check_units(structures: Structures, isolated: Mapping[str, float]) -> None:
+    """Refuses data in other units.
 
-    moves: np.ndarray  # [P] Å, root mean square over the atoms
-    work: np.ndarray  # [P] work against the forces by the trapezoidal rule
-    change: np.ndarray  # [P] of the energy
-    atoms: np.ndarray  # [P] number of atoms
+    Args:
+        structures: with labels, without the isolated atoms.
+        isolated: energies of free atoms.
 
-
-def wrong_work(frames: Frames, labels: Labels) -> str | None:
-    """Compares changes of the energy with the work against the forces, -(F1 + F2) (x2 - x1) / 2.
-
-    The rule is exact in a harmonic basin, so that for frames that lie close together the ratio is
-    1, or tells the units; nothing is said unless the two go together.
+    Raises:
+        ValueError: naming the units that fit.
     """
-    parts = list(_close_pairs(frames, labels))
-    if not parts:
+    complaints = (
+        wrong_lengths(structures),
+        wrong_totals(structures, isolated),
+        wrong_isolated(structures, isolated),
+        wrong_work(structures),
+        wrong_stress(structures),
+        wrong_strain_work(structures),
+    )
+    for complaint in complaints:
+        if complaint is not None:
+            raise ValueError(
+                f"{structures.source}: {complaint}; convert the data, or set "
+                "data.check_units: false if they are right"
+            )
+
+
+def check_atomic_energies(structures: Structures, energies: Mapping[str, float]) -> None:
+    """Refuses E0s of other data.
+
+    Raises:
+        ValueError: if they are further from the energies than any bonds.
+    """
+    complaint = wrong_isolated(structures, energies)
+    if complaint is not None:
+        raise ValueError(
+            f"{structures.source}: {complaint}. Give the E0s of these data "
+            "(model.atomic_energies), or set data.check_units: false"
+        )
+
+
+def wrong_lengths(structures: Structures) -> str | None:
+    """Compares nearest neighbours with bonds: distances over sums of covalent radii.
+
+    In Å the ratio is 0.7 to 1.3 for molecules, metals, salts and semiconductors alike. Noble gases
+    and pairs of atoms, which may be taken apart, do not count.
+    """
+    places = [p for p, each in enumerate(structures) if each.atoms.pbc.any() or len(each.atoms) > 2]
+    ratios = np.empty(0)
+    for place in places[:: max(1, len(places) // MOST_STRUCTURES)]:
+        with structures.naming(place):
+            ratios = np.append(ratios, nearest_ratios(structures[place].atoms))
+    if not ratios.size:
         return None
-    pairs = Pairs(*(np.concatenate(column) for column in zip(*parts, strict=True)))
-    order = np.argsort(pairs.moves)[:MOST_PAIRS]
-    moves, work, change, atoms = (column[order] for column in pairs)
-    kept = (moves < LARGEST_MOVE) & (work != 0)
-    work, change, atoms = work[kept], change[kept], atoms[kept]
-    if len(work) < 10 or not change.any():
+    low, middle, high = np.quantile(ratios, (0.1, 0.5, 0.9), method="nearest")
+    if low > 1.35 and 1.5 < middle < 2.3 and high < 2.6:
+        unit = "Bohr"
+    elif low > 0.05 and high < 0.16:
+        unit = "nm"
+    else:
         return None
-    correlation = work @ change / math.sqrt((work @ work) * (change @ change))
-    ratio = float(np.median(change / work))
-    slope = work @ change / (work @ work)
-    if abs(correlation) < 0.9 or not 1 / 1.4 < ratio / slope < 1.4:
-        return None  # too far apart, or a few pairs decide
-    if 1 / RIGHT < ratio < RIGHT:
-        return None
-    fits = _mixtures(ratio, atoms)
-    sign = "forces look like gradients: their sign is wrong" if ratio < 0 else ""
-    if 1 / RIGHT < -ratio < RIGHT or not fits:
-        return sign or None
     return (
-        f"energies change by {ratio:.3g} times the work against the forces"
-        f"{', and ' if sign else ''}{sign}, which fits {' or '.join(fits)}; expected eV and eV/Å"
+        f"atoms are {middle:.2g} bond lengths from their nearest neighbours, so positions seem to "
+        f"be in {unit}; expected Å (1 {unit} = {LENGTHS[unit]:.6g} Å)"
     )
 
 
-def _close_pairs(frames: Frames, labels: Labels) -> Iterator[Pairs]:
-    seen = 0
-    for places in systems(frames):
-        first = frames.atoms[places[0]]
-        places = places[: min(400, MOST_NUMBERS // (3 * len(first)))]
-        if len(places) < 2:
+def nearest_ratios(atoms: ase.Atoms) -> np.ndarray:
+    """Distance of each atom, noble gases left out, to its nearest neighbour, divided by the sum of
+    their covalent radii; infinite without a neighbour."""
+    radii = covalent_radii[atoms.numbers]
+    ratios = np.full(len(atoms), np.inf)
+    cutoff = 1.0
+    while np.isfinite(ratios).mean() < 0.9 and cutoff <= FURTHEST:
+        edges = find_edges(atoms, cutoff)  # grows: in nm, 8 Å would hold too many neighbours
+        receiver, sender = edges.pairs
+        np.minimum.at(ratios, receiver, edges.lengths / (radii[receiver] + radii[sender]))
+        cutoff *= 2
+    ignored = [s in NOBLE or r == NO_RADIUS for s, r in zip(atoms.symbols, radii, strict=True)]
+    return ratios[~np.array(ignored)]
+
+
+def wrong_totals(structures: Structures, isolated: Mapping[str, float]) -> str | None:
+    """Compares energies with those of all electrons, by the Thomas-Fermi-Scott formula.
+
+    It is good to about 1 % from boron on. Pseudopotentials, semi-empirical methods and binding
+    energies give other totals, of which some, in eV, come near to Hartree or Rydberg: then the
+    energy of each element must fit, unless the elements are so light that this cannot happen.
+    """
+    elements = structures.elements
+    numbers = np.array([atomic_numbers[element] for element in elements])
+    counts = compositions(structures, elements)
+    estimates = thomas_fermi(numbers)
+    heavy = numbers >= 5
+    totals = counts @ estimates
+    if (counts[:, heavy] @ estimates[heavy] / totals < 0.9).any():
+        return None
+    energies = structures.values("energy")
+    ratios = np.array(energies) / totals
+    known = {e: energy for e, energy in isolated.items() if e in elements}
+    for unit, size in ENERGIES.items():
+        factor = Hartree / size
+        if unit == "eV" or np.quantile(abs(ratios / factor - 1), 0.9) > 0.03:
             continue
-        if seen > MOST_FRAMES:
-            return
-        seen += len(places)
-        positions = np.array([frames.atoms[p].positions for p in places])
-        forces = np.array([labels["forces"][p] for p in places])
-        energies = np.array([labels["energy"][p] for p in places])
-        positions, forces = _superposed(positions, forces, first)
-        flat = positions.reshape(len(places), -1)
-        square = (flat**2).sum(1)
-        distances = square[:, None] + square - 2 * flat @ flat.T
-        i, j = np.triu_indices(len(places), 1)
-        moves = np.sqrt(np.maximum(distances[i, j], 0) / len(first))
-        order = np.argsort(moves)
-        order = order[moves[order] > 1e-3][:MOST_PAIRS]
-        i, j, moves = i[order], j[order], moves[order]
-        step, force = positions[j] - positions[i], forces[j] + forces[i]
-        work = -0.5 * np.einsum("pna,pna->p", force, step)
-        yield Pairs(moves, work, energies[j] - energies[i], np.full(len(order), len(first)))
+        if unit == "Rydberg" or (unit == "Hartree" and numbers.max() > 10):
+            fitted, unique = atomic_energies(counts, energies, elements, known)
+            off = np.array(list(fitted.values()))[heavy] / (estimates[heavy] * factor) - 1
+            if not unique or numbers.max() > 18 or abs(off).max() > 0.03:
+                continue
+        return (
+            f"energies are those of all electrons in {unit} (within 3 %); expected eV "
+            f"(1 {unit} = {size:.6g} eV)"
+        )
+    return None
 
 
-def _superposed(
-    positions: np.ndarray, forces: np.ndarray, first: ase.Atoms
-) -> tuple[np.ndarray, np.ndarray]:
-    """Frames [P, N, 3] of one system moved as near to the first as the energy allows."""
-    if first.pbc.any():
-        steps = (positions - positions[0]).reshape(-1, 3)
-        steps = find_mic(steps, first.cell, first.pbc)[0].reshape(positions.shape)
-        return steps - steps.mean(1, keepdims=True), forces
-    centred = positions - positions.mean(1, keepdims=True)
-    sizes = np.linalg.norm(forces, axis=2)
-    net = np.linalg.norm(forces.sum(1), axis=1).sum()
-    torque = np.linalg.norm(np.cross(centred, forces).sum(1), axis=1).sum()
-    arms = np.linalg.norm(centred, axis=2)
-    if net > 0.003 * sizes.sum() or torque > 0.003 * (arms * sizes).sum():
-        return positions, forces  # something outside holds them, such as a field
-    left, _, right = np.linalg.svd(np.einsum("pna,nb->pab", centred, centred[0]))
-    left[:, :, 2] *= np.sign(np.linalg.det(left @ right))[:, None]
-    rotations = left @ right
-    return centred @ rotations, forces @ rotations
+def wrong_isolated(structures: Structures, isolated: Mapping[str, float]) -> str | None:
+    """Compares energies with those of isolated atoms; no bonds give as much as MOST_BINDING."""
+    elements = structures.elements
+    if not set(elements) <= set(isolated):
+        return None
+    counts = compositions(structures, elements)
+    atomic = counts @ np.array([isolated[element] for element in elements])
+    binding = (np.array(structures.values("energy")) - atomic) / counts.sum(1)
+    middle = float(np.median(binding))
+    if abs(middle) < MOST_BINDING:
+        return None
+    return (
+        f"energies are {middle:.3g} eV per atom from those of isolated atoms (E0s); expected less "
+        f"than {MOST_BINDING:g}, with both in eV and from one method"
+    )
 
 
-def _mixtures(ratio: float, atoms: np.ndarray) -> list[str]:
-    """The mixtures of units that fit a ratio of energy to work: the simplest, at most two."""
-    factors = {"positions in Bohr": Bohr, "positions in nm": nm}
-    doubles: dict[str, float] = {}
-    for energy, of_energy in ENERGIES.items():
-        for force, of_force in ENERGIES.items():
-            for length, of_length in LENGTHS.items():
-                text = f"energies in {energy} with forces in {force}/{length}"
-                single = energy == "eV" or force + length == "eVÅ"
-                (factors if single else doubles)[text] = of_force / of_length / of_energy
-    if np.ptp(atoms) == 0:
-        factors["energies per atom"] = 1 / atoms[0]
-    for candidates in (factors, doubles):
-        off = {text: abs(math.log(abs(ratio) / factor)) for text, factor in candidates.items()}
-        fits = sorted((text for text in off if off[text] < FIT), key=off.__getitem__)
-        if fits:
-            return fits[:2]
-    return []
+def thomas_fermi(numbers: np.ndarray) -> np.ndarray:
+    """Energies of neutral atoms in Hartree, from their atomic numbers: the expansion
+    -0.768745 Z^(7/3) + Z^2 / 2 - 0.269900 Z^(5/3) of Thomas and Fermi, Scott, and Schwinger."""
+    z = numbers.astype(np.float64)
+    return -0.768745 * z ** (7 / 3) + 0.5 * z**2 - 0.269900 * z ** (5 / 3)

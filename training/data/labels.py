@@ -1,4 +1,4 @@
-"""Where files keep labels, under which names, and in which shapes."""
+"""Labels of a structure: under which keys files have them, and in which shapes."""
 
 from __future__ import annotations
 
@@ -15,6 +15,17 @@ from sikff.graph import has_volume
 from sikff.graph.conditions import FIELDS
 from sikff.graph.conditions import KEYS as CONDITIONS
 
+
+class LabelKeys(NamedTuple):
+    """The keys of the labels in ``atoms.info`` or ``atoms.arrays``; None: the usual (`KEYS`)."""
+
+    energy: str | None = None
+    forces: str | None = None
+    stress: str | None = None
+
+
+NAMES = LabelKeys._fields
+USUAL_KEYS = LabelKeys()
 # In the order in which they are tried.
 KEYS = {
     "energy": ("REF_energy", "energy"),
@@ -34,17 +45,17 @@ _SHOWN = 4  # names suggested in an error
 
 
 class Label(NamedTuple):
-    """A label, and what the file calls it."""
+    """A label, and the key under which it was found."""
 
     value: np.ndarray
     key: str
-    overrules: bool  # the calculator of the frame says something else
+    overrules: bool  # the structure's calculator has a result that differs
 
 
 def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | None:
-    """The label `name` ("energy", "forces" or "stress") of a frame, or None if there is none.
+    """Returns the label `name` ("energy", "forces" or "stress") of a structure, None without one.
 
-    It is looked for under `key`, or else under REF_<name>, then among the results of the frame's
+    It is looked for under `key`, or else under REF_<name>, then among the results of the
     calculator, where ASE puts what a file calls energy, forces or stress, and then under its
     plain name. A virial becomes a stress, -virial / volume. Without a volume there is no stress,
     whatever the file says.
@@ -53,44 +64,44 @@ def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | N
         the label in eV [], eV/Å [N, 3] or eV/Å^3 [3, 3], float64, as far as the file is in eV, Å.
 
     Raises:
-        ValueError: if what is there has another shape, is not made of numbers, or was computed
-            for other positions.
+        ValueError: if the value has another shape, is not made of numbers, or was computed for
+            other positions.
     """
-    place, found = _place(atoms, name, key)
-    if place is None:
+    holder, key = _locate(atoms, name, key)
+    if holder is None:
         return None
     results = {} if atoms.calc is None else atoms.calc.results
-    if place is results:
+    if holder is results:
         _check_results(atoms)
-    value = _shaped(place[found], name, found, atoms)
+    value = _shaped(holder[key], name, key, atoms)
     overrules = False
-    if found.startswith("REF_") and results.get(name) is not None:
-        own = _shaped(results[name], name, name, atoms)
-        overrules = not np.allclose(own, value, rtol=1e-8, atol=1e-6)
-    return Label(value, found, overrules)
+    if key.startswith("REF_") and results.get(name) is not None:
+        result = _shaped(results[name], name, name, atoms)
+        overrules = not np.allclose(result, value, rtol=1e-8, atol=1e-6)
+    return Label(value, key, overrules)
 
 
 def has_label(atoms: ase.Atoms, name: str, key: str | None = None) -> bool:
     """Whether there is something that :func:`find_label` would look at."""
-    return _place(atoms, name, key)[0] is not None
+    return _locate(atoms, name, key)[0] is not None
 
 
-def _place(atoms: ase.Atoms, name: str, key: str | None) -> tuple[Mapping[str, Any] | None, str]:
-    """Where a label is, and under which name; None if it is nowhere."""
+def _locate(atoms: ase.Atoms, name: str, key: str | None) -> tuple[Mapping[str, Any] | None, str]:
+    """The mapping that holds a label, and the key under which it does; None if there is none."""
     if name == "stress" and not has_volume(atoms):
         return None, ""
-    places = (atoms.info, atoms.arrays, {} if atoms.calc is None else atoms.calc.results)
+    holders = (atoms.info, atoms.arrays, {} if atoms.calc is None else atoms.calc.results)
     for each in KEYS[name] if key is None else (key,):
-        for place in reversed(places) if each == name else places:
-            if place.get(each) is not None:
-                return place, each
+        for holder in reversed(holders) if each == name else holders:
+            if holder.get(each) is not None:
+                return holder, each
     return None, ""
 
 
 def _check_results(atoms: ase.Atoms) -> None:
-    """Refuses results of a calculator that were computed for something else.
+    """Raises ValueError if the calculator's results are of another structure.
 
-    Atoms that were wrapped, or all moved by the same, are the same structure.
+    Atoms that were wrapped, or all moved by the same vector, are the same structure.
     """
     computed = getattr(atoms.calc, "atoms", None)
     if computed is None:
@@ -111,48 +122,46 @@ def _check_results(atoms: ase.Atoms) -> None:
 
 
 def without_labels(atoms: ase.Atoms) -> ase.Atoms:
-    """A copy without a calculator and without labels: what was computed for these positions.
+    """Returns a copy without a calculator and without labels.
 
-    Labels are all that :func:`find_label` knows or begins with REF_, but for fields.
+    Labels are the usual keys of :func:`find_label` and all that begin with REF_, but for fields.
     """
-    found = atoms.copy()
-    for place in (found.info, found.arrays):
-        for key in [*place]:
+    copy = atoms.copy()
+    for holder in (copy.info, copy.arrays):
+        for key in [*holder]:
             is_reference = str(key).startswith("REF_") and key not in FIELDS
             if is_reference or key in _COMPUTED:
-                del place[key]
-    return found
+                del holder[key]
+    return copy
 
 
-def add_names(atoms: ase.Atoms, keys: Mapping[str, str | None]) -> None:
-    """Keeps the results of a calculator under further names too, for runs that read labels there.
+def copy_results(atoms: ase.Atoms, keys: LabelKeys) -> None:
+    """Copies the results of a calculator to the label keys of a run.
 
-    Args:
-        keys: the further name, or None, of "energy", "forces" and "stress". What a structure has
-            there is replaced, or removed if there is no such result.
+    A value that a structure has there is replaced, or removed if there is no such result.
     """
-    for name, key in keys.items():
+    for name, key in keys._asdict().items():
         if key is None or key == name:
             continue
-        for place in (atoms.info, atoms.arrays):
-            place.pop(key, None)
+        for holder in (atoms.info, atoms.arrays):
+            holder.pop(key, None)
         if name in atoms.calc.results:
-            place = atoms.arrays if name == "forces" else atoms.info
-            place[key] = atoms.calc.results[name]
+            holder = atoms.arrays if name == "forces" else atoms.info
+            holder[key] = atoms.calc.results[name]
 
 
-def suggestions(frames: Iterable[ase.Atoms], name: str, key: str | None) -> list[str]:
-    """Names in the frames that could be the label `name`, those most like it or `key` first."""
-    found = set()
-    for atoms in frames:
+def suggestions(structures: Iterable[ase.Atoms], name: str, key: str | None) -> list[str]:
+    """Keys in the structures that fit the label `name`, those most like it or `key` first."""
+    fitting = set()
+    for atoms in structures:
         results = {} if atoms.calc is None else atoms.calc.results
         for each, value in (atoms.info | atoms.arrays | results).items():
-            if each not in found and _fits(atoms, value, str(each), name):
-                found.add(str(each))
+            if each not in fitting and _fits(atoms, value, str(each), name):
+                fitting.add(str(each))
     wanted = [each.lower() for each in (*KEYS[name], key or name)]
-    likeness = {each: max(_likeness(each.lower(), want) for want in wanted) for each in found}
-    near = sorted((each for each in found if likeness[each] > 0.6), key=lambda e: (-likeness[e], e))
-    return near[:_SHOWN]
+    likeness = {each: max(_likeness(each.lower(), want) for want in wanted) for each in fitting}
+    near = [each for each in fitting if likeness[each] > 0.6]
+    return sorted(near, key=lambda each: (-likeness[each], each))[:_SHOWN]
 
 
 def _likeness(key: str, wanted: str) -> float:

@@ -1,4 +1,4 @@
-"""Settings of the model that a run trains: those it gives, or those of a trained model."""
+"""Settings of the model that a run trains: its own, or those of the model it starts from."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ CHANGES = ("group", "axis", "environment", "vacuum_group", "atomic_energies")
 
 
 def keep_start(config: TrainConfig) -> None:
-    """Copies the model file that a new run starts from into its folder, to be read from there.
+    """Copies the model file that a new run starts from into its folder, where it is read later.
 
     Raises:
-        FileNotFoundError, ValueError: if there is no such file, or it is no model.
+        FileNotFoundError, ValueError: if there is no such file, or it is not a model.
     """
     if config.start is None:
         return
@@ -35,7 +35,7 @@ def keep_start(config: TrainConfig) -> None:
 def model_settings(
     config: TrainConfig, elements: Sequence[str], isolated: Mapping[str, float]
 ) -> dict[str, Any]:
-    """Keys of ForceFieldConfig: those that the run gives, or all of the model it starts from.
+    """The keys of ForceFieldConfig that the run gives, or all keys of the model it starts from.
 
     Args:
         config: the run.
@@ -81,7 +81,8 @@ def model_settings(
 
 
 def _target(trained: ForceFieldConfig, changes: Mapping[str, Any]) -> ForceFieldConfig:
-    """The model that a run makes of a trained one; its data tell the range of an environment."""
+    """The configuration of a trained model with the changes of a run, without the limits of the
+    environment, which come from the data."""
     energies = trained.atomic_energies | changes.get("atomic_energies", {})
     environment = changes.get("environment", trained.environment.without_limits())
     if changes.get("vacuum_group", trained.vacuum_group) == trained.vacuum_group:
@@ -95,6 +96,6 @@ def _target(trained: ForceFieldConfig, changes: Mapping[str, Any]) -> ForceField
 
 
 def trained_model(config: TrainConfig, path: Path) -> ForceField:
-    """The model to start from: of the copy in the folder of the run, if there is one."""
+    """Loads the model to start from: the copy in the folder of the run, if there is one."""
     copy = config.output / "start.sikff"
     return load(copy if copy.is_file() else path)

@@ -8,9 +8,9 @@ from torch import Tensor
 
 
 class Targets(NamedTuple):
-    """Labels of B structures of N atoms in all; None where they are not needed.
+    """Labels of B structures of N atoms in all; None for those not needed.
 
-    A structure that lacks a label has NaN in its place.
+    A structure that lacks a label has NaN instead.
     """
 
     energy: Tensor | None = None  # [B] eV, float64

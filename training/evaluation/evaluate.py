@@ -4,44 +4,37 @@ from __future__ import annotations
 
 import json
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import ase
 import numpy as np
 import torch
+from torch import Tensor
 
 from sikff.atomic_write import complete
 from sikff.forcefield import ForceField
-from sikff.forcefield.committee import check_committee
 
-from ..config import DataConfig
+from ..data.batches import Sample, collate
 from ..data.check_labels import check_fields
-from ..data.structures import (
-    Frames,
-    Labels,
-    config_types,
-    find_labels,
-    make_samples,
-    read_labels,
-    split_isolated,
-)
-from ..data.targets import Targets, labelled
+from ..data.labels import NAMES, USUAL_KEYS, LabelKeys
+from ..data.structures import Structures, split_isolated
+from ..data.targets import labelled
 from .metrics import Metrics, errors
-from .predict import answers, reader
+from .predictions import committee, predict_samples, samples_for
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What a model said about labelled structures, and how far off it was.
+    """The errors of a model on labelled structures.
 
     Attributes:
         metrics: energy_mae_mev_per_atom, force_mae_mev_per_a and so on, force_mae_by_element,
-            by_config_type (the same for the frames of each config_type, if there are any),
+            by_config_type (the same for the structures of each config_type, if there are any),
             n_frames, and seconds, which counts the model and not the neighbour search; for a
             committee also force_std_mev_per_a, the root mean square of the standard deviation of
-            its forces, to be held against force_rmse_mev_per_a.
+            its forces, to be compared with force_rmse_mev_per_a.
         pairs: (label, prediction) of "energy" (eV per atom) [B], "forces" (eV/Å) [N, 3] and
             "stress" (eV/Å^3) [B, 3, 3], as far as there are labels.
         symbols: element of each of the N atoms with forces, or of all atoms if none has.
@@ -56,7 +49,7 @@ class Evaluation:
         """The metrics as a table for the user."""
         rows = dict(self.metrics)
         kinds = rows.pop("by_config_type", {})
-        rows |= {f"config_type {kind}": found for kind, found in kinds.items()}
+        rows |= {f"config_type {kind}": metrics for kind, metrics in kinds.items()}
         return tuple(f"{key:28s} {_text(value)}" for key, value in rows.items())
 
 
@@ -68,18 +61,18 @@ def _text(value: Any) -> str:
 
 def evaluate(
     model: ForceField | Sequence[ForceField],
-    frames: Frames | Sequence[ase.Atoms],
-    data: DataConfig | None = None,
+    structures: Structures | Sequence[ase.Atoms],
+    keys: LabelKeys = USUAL_KEYS,
     batch_size: int = 16,
-    names: Collection[str] = Targets._fields,
+    names: Collection[str] = NAMES,
 ) -> Evaluation:
-    """Compares a model with the labels of the frames; isolated atoms are left out.
+    """Compares a model with the labels of structures; isolated atoms are left out.
 
     Args:
-        model: on the device where it should run, left in evaluation mode; several are a committee,
-            of which the mean is compared.
-        frames: labelled structures. Each quantity is compared where it has a label.
-        data: names of the labels; None: as usual (see :class:`DataConfig`).
+        model: on the device where it runs; it stays as it is. Several are a committee, of which
+            the mean is compared.
+        structures: labelled. Each quantity is compared where it has a label.
+        keys: label keys.
         batch_size: structures at a time.
         names: which labels to look for.
 
@@ -87,82 +80,74 @@ def evaluate(
         ValueError: if there are no labels; if the models do not make a committee (see
             :class:`~sikff.calculators.SIKFFCalculator`).
     """
-    frames = frames if isinstance(frames, Frames) else Frames.of(frames)
-    models = [model] if isinstance(model, ForceField) else list(model)
-    check_committee(models)
-    readers = {reader(each): each.config for each in models}
-    data = data or DataConfig(train=Path(frames.source))
-    frames, found = _structures(frames, data, names)
-    labels = read_labels(frames, data, found, partial=found)
-    for config in readers.values():
-        check_fields(frames, config)
-    kinds = config_types(frames)
-    every = Metrics(models[0].elements)
-    of_kind = {kind: Metrics(models[0].elements) for kind in sorted(set(kinds))}
-    seen: dict[str, list[tuple[np.ndarray, np.ndarray]]] = {name: [] for name in found}
-    seconds, done, variances = 0.0, 0, []
-    asked = {"forces": "forces" in found, "stress": "stress" in found}
-    samples = {key: make_samples(frames, config, labels) for key, config in readers.items()}
-    for answer in answers(models, samples, batch_size, **asked):
-        seconds += answer.seconds
-        prediction, graph, targets = answer.mean, answer.graph, answer.targets
-        off = errors(prediction, targets, graph)
-        every.update(off, targets, graph)
-        if len(models) > 1 and targets.forces is not None:
-            spread = answer.deviation("forces")[labelled(targets.forces)]
-            variances.append(spread.square().cpu())
-        here = np.array(kinds[done : done + graph.n_graphs])
-        for kind in set(here.tolist()):
-            asked_for = torch.from_numpy(here == kind).to(graph.batch.device)
-            of_kind[kind].update(off, targets, graph, asked_for)
-        done += graph.n_graphs
-        atoms = torch.bincount(graph.batch, minlength=graph.n_graphs)
-        for name in found:
-            divisor = atoms if name == "energy" else 1
-            true, said = getattr(targets, name) / divisor, getattr(prediction, name) / divisor
-            both = (each.detach()[labelled(true)].cpu().numpy() for each in (true, said))
-            seen[name].append(tuple(both))
-    results: dict[str, Any] = every.results()
-    if variances:
-        results["force_std_mev_per_a"] = 1000 * float(torch.cat(variances).mean().sqrt())
-    if "forces" in found:
-        results["force_mae_by_element"] = every.force_mae_by_element()
-    if of_kind:
-        results["by_config_type"] = {kind: each.results() for kind, each in of_kind.items()}
-    results |= {"n_frames": done, **_numbers(labels), "seconds": seconds}
-    pairs = {
-        name: (np.concatenate([t for t, _ in parts]), np.concatenate([s for _, s in parts]))
-        for name, parts in seen.items()
-    }
-    with_forces = [True] * done
-    if "forces" in labels:
-        with_forces = [bool(np.isfinite(each).all()) for each in labels["forces"]]
-    symbols = [atoms.get_chemical_symbols() for atoms in frames.atoms]
-    kept = [each for each, here in zip(symbols, with_forces, strict=True) if here]
-    return Evaluation(results, pairs, np.concatenate(kept))
-
-
-def _numbers(labels: Labels) -> dict[str, int]:
-    """How many frames have each label that not all have."""
-    counts = {name: sum(np.isfinite(e).all() for e in each) for name, each in labels.items()}
-    return {f"n_with_{n}": int(c) for n, c in counts.items() if c < len(labels[n])}
-
-
-def _structures(
-    frames: Frames, data: DataConfig, names: Collection[str]
-) -> tuple[Frames, list[str]]:
-    """The frames that are no isolated atoms, and which labels they have."""
-    structures, _ = split_isolated(frames)
-    if not structures.atoms:
-        what = "isolated atoms only" if frames.atoms else "no structures"
-        raise ValueError(f"{frames.source}: {what}; expected labelled structures")
-    found = [name for name in names if any(find_labels(structures, name, data))]
-    if not found:
+    models = committee(model)
+    structures, _ = split_isolated(Structures.of(structures))
+    structures = structures.with_labels(keys, names)
+    if not structures.label_names:
         raise ValueError(
-            f"{frames.source} has no labels; expected REF_energy, REF_forces or REF_stress, or "
+            f"{structures.source} has no labels; expected REF_energy, REF_forces or REF_stress, or "
             "results of a calculator"
         )
-    return structures, found
+    structures.check_labels_complete(structures.label_names, partial=NAMES)
+    for each in models:
+        check_fields(structures, each.config)
+    return _compare(models, samples_for(models, structures, structures.label_names), batch_size)
+
+
+def evaluate_samples(
+    model: ForceField, samples: Sequence[Sample], batch_size: int = 16
+) -> Evaluation:
+    """Compares a model with the targets of samples made for it, as :func:`evaluate` does."""
+    return _compare([model], [samples], batch_size)
+
+
+def _compare(
+    models: Sequence[ForceField], samples: Sequence[Sequence[Sample]], batch_size: int
+) -> Evaluation:
+    """Compares the mean of models with targets; `samples` are those of each model."""
+    elements = models[0].elements
+    graph, targets = collate([_without_edges(sample) for sample in samples[0]])
+    rows = {n: labelled(t) for n, t in targets._asdict().items() if t is not None}
+    rows = {name: has_label for name, has_label in rows.items() if has_label.any()}
+    prediction = predict_samples(models, samples, batch_size, "forces" in rows, "stress" in rows)
+    all_errors = errors(prediction.mean, targets, graph)
+
+    def metrics_of(structures: Tensor | None = None) -> Metrics:
+        chosen = Metrics(elements)
+        chosen.update(all_errors, targets, graph, structures)
+        return chosen
+
+    metrics: dict[str, Any] = metrics_of().results()
+    if "forces" in rows:
+        if len(models) > 1:
+            variances = prediction.deviation("forces")[rows["forces"]].square()
+            metrics["force_std_mev_per_a"] = 1000 * float(variances.mean().sqrt())
+        metrics["force_mae_by_element"] = metrics_of().force_mae_by_element()
+    if any(sample.config_type for sample in samples[0]):
+        kinds = np.array([sample.config_type or "none" for sample in samples[0]])
+        metrics["by_config_type"] = {
+            kind: metrics_of(torch.from_numpy(kinds == kind)).results()
+            for kind in np.unique(kinds).tolist()
+        }
+    metrics["n_frames"] = graph.n_graphs
+    atoms, pairs = torch.bincount(graph.batch), {}
+    for name, has_label in rows.items():
+        places = graph.batch[has_label].unique() if name == "forces" else has_label.nonzero()
+        if len(places) < graph.n_graphs:
+            metrics[f"n_with_{name}"] = len(places)
+        both = (getattr(source, name) for source in (targets, prediction.mean))
+        label, predicted = (each / atoms if name == "energy" else each for each in both)
+        pairs[name] = (label[has_label].numpy(), predicted[has_label].numpy())
+    metrics["seconds"] = prediction.seconds
+    species = graph.species[rows["forces"]] if "forces" in rows else graph.species
+    return Evaluation(metrics, pairs, np.array(elements)[species.numpy()])
+
+
+def _without_edges(sample: Sample) -> Sample:
+    """The sample without the largest part of its graph, which metrics do not need."""
+    graph = sample.graph
+    edges = {"edge_index": graph.edge_index[:, :0], "shifts": graph.shifts[:0]}
+    return replace(sample, graph=replace(graph, **edges))
 
 
 def write_json(path: str | Path, results: dict[str, Any]) -> None:

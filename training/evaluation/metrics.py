@@ -1,4 +1,4 @@
-"""Errors of a model in the units people quote."""
+"""Errors of a model, in the usual units."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class Metrics:
         elements: of the model, for the force errors by element.
 
     Attributes:
-        sums: [3 + elements, 3] float64, all there is to know: the number of components and the
-            sums of their sizes and squares, as (size, square, number), of energy, forces, stress
-            and the forces on each element. Several processes add up theirs.
+        sums: [3 + elements, 3] float64, the state: (sum of absolute values, sum of squares, number)
+            of the components of energy, forces, stress and the forces on each element. Those of
+            several processes add up.
     """
 
     def __init__(self, elements: Sequence[str]) -> None:
@@ -57,7 +57,7 @@ class Metrics:
 
     def update(
         self,
-        found: Errors,
+        batch_errors: Errors,
         targets: Targets,
         graph: AtomicGraph,
         structures: Tensor | None = None,
@@ -65,25 +65,25 @@ class Metrics:
         """Adds the errors of one batch, or of some of its structures (bool [B])."""
         self.sums = self.sums.to(graph.species.device)
         atoms = None if structures is None else structures[graph.batch]
-        wanted = Errors(structures, atoms, structures)
-        for row, (error, target, asked) in enumerate(zip(found, targets, wanted, strict=True)):
+        masks = Errors(structures, atoms, structures)
+        for row, (error, target, mask) in enumerate(zip(batch_errors, targets, masks, strict=True)):
             if error is None or target is None:
                 continue
-            counted = labelled(target) if asked is None else labelled(target) & asked
+            counted = labelled(target) if mask is None else labelled(target) & mask
             sums = _sums(error) * counted[:, None]
             self.sums[row] += sums.sum(0)
             if Errors._fields[row] == "forces":
                 self.sums[len(_NAMES) :].index_add_(0, graph.species, sums)
 
     def results(self) -> dict[str, float]:
-        """MAE and RMSE of what was collected: energy in meV/atom, components of forces in meV/Å
-        and of stress in meV/Å^3."""
-        found = {}
+        """MAE and RMSE: energy in meV/atom, components of forces in meV/Å and of stress in
+        meV/Å^3."""
+        results = {}
         for key, (size, square, number) in zip(_NAMES.values(), self.sums.tolist(), strict=False):
             if number:
-                found[key.format("mae")] = 1000 * size / number
-                found[key.format("rmse")] = 1000 * (square / number) ** 0.5
-        return found
+                results[key.format("mae")] = 1000 * size / number
+                results[key.format("rmse")] = 1000 * (square / number) ** 0.5
+        return results
 
     def force_mae_by_element(self) -> dict[str, float]:
         """Force MAE (meV/Å) of the atoms of each element that occurred."""
@@ -98,7 +98,7 @@ def _sums(error: Tensor) -> Tensor:
     return torch.stack([flat.abs().sum(1), flat.square().sum(1), number], dim=1)
 
 
-def _difference(said: Tensor | None, true: Tensor | None) -> Tensor | None:
-    if said is None or true is None:
+def _difference(prediction: Tensor | None, label: Tensor | None) -> Tensor | None:
+    if prediction is None or label is None:
         return None
-    return torch.where(true.isnan(), 0.0, said - true)
+    return torch.where(label.isnan(), 0.0, prediction - label)

@@ -1,4 +1,4 @@
-"""Figures, drawn without pyplot so that no global state is touched and no screen is needed."""
+"""Figures, drawn without pyplot: no global state, no screen."""
 
 from __future__ import annotations
 
@@ -49,18 +49,26 @@ def save_figure(figure: Figure, path: str | Path) -> None:
 
 
 def parity(evaluation: Evaluation, title: str = "") -> Figure:
-    """Prediction against label, a panel for each quantity."""
+    """Plots prediction against label, a panel for each quantity."""
     figure, axes = new_figure(len(evaluation.pairs))
-    for ax, (name, (true, said)) in zip(axes, evaluation.pairs.items(), strict=True):
+    for ax, (name, (label, predicted)) in zip(axes, evaluation.pairs.items(), strict=True):
         quantity, unit, small = _LABELS[name]
-        mae = 1000 * np.abs(said - true).mean()
+        mae = 1000 * np.abs(predicted - label).mean()
         if name == "energy":
-            true, said = true - true.mean(), said - true.mean()
-        kinds = np.repeat(evaluation.symbols, 3) if name == "forces" else np.full(true.size, "")
+            label, predicted = label - label.mean(), predicted - label.mean()
+        kinds = np.repeat(evaluation.symbols, 3) if name == "forces" else np.full(label.size, "")
         for kind in np.unique(kinds):
             here = kinds == kind
-            ax.plot(true.ravel()[here], said.ravel()[here], ".", ms=4, alpha=0.5, mew=0, label=kind)
-        ends = [min(true.min(), said.min()), max(true.max(), said.max())]
+            ax.plot(
+                label.ravel()[here],
+                predicted.ravel()[here],
+                ".",
+                ms=4,
+                alpha=0.5,
+                mew=0,
+                label=kind,
+            )
+        ends = [min(label.min(), predicted.min()), max(label.max(), predicted.max())]
         ax.plot(ends, ends, color=GREY, linewidth=1, zorder=0)
         ax.set(xlabel=f"reference {quantity} ({unit})", ylabel=f"predicted {quantity} ({unit})")
         ax.set_title(f"MAE {mae:.3g} {small}", fontsize=10)
@@ -73,7 +81,7 @@ def parity(evaluation: Evaluation, title: str = "") -> Figure:
 
 
 def learning_curves(log: Mapping[str, np.ndarray]) -> Figure:
-    """Losses and validation errors against the epoch, from the columns of log.csv."""
+    """Plots losses and validation errors against the epoch, from the columns of log.csv."""
     names = {
         "energy_mae_mev_per_atom": "energy MAE (meV/atom)",
         "force_mae_mev_per_a": "force MAE (meV/Å)",

@@ -18,8 +18,8 @@ from ..data.batches import Sample, collate
 from ..data.model_settings import trained_model
 from .init_scales import set_scales
 
-LOOKED_AT = 32  # structures, before training
-FAR_OFF = 0.1  # eV per atom
+SAMPLED = 32  # structures whose errors are computed before training
+LARGE_SHIFT = 0.1  # eV per atom
 
 
 def initial_model(
@@ -28,12 +28,12 @@ def initial_model(
     """The model that the run trains, in the dtype of the run.
 
     Args:
-        config: the run; its seed decides about all weights that do not come from a file.
-        model: what :func:`model_settings` said, completed.
+        config: the run; its seed determines all weights that do not come from a file.
+        model: the complete configuration of the model.
         graphs: of the training set; random weights are rescaled on some of them.
 
     Raises:
-        ValueError: if a vacuum network shall not change but there is none.
+        ValueError: if the vacuum network is to be frozen but there is none.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
@@ -59,12 +59,12 @@ def initial_model(
 
 @torch.no_grad()
 def errors_at_start(model: ForceField, samples: Sequence[Sample]) -> list[str]:
-    """How far a trained model is off before it is trained on, and what brings it nearer, in words.
+    """Reports the energy error of a trained model before fine-tuning, and E0s that lower it.
 
     Args:
-        samples: training structures, of which some are looked at.
+        samples: training structures, of which some are evaluated.
     """
-    graph, targets = collate(samples[:: -(-len(samples) // LOOKED_AT)])
+    graph, targets = collate(samples[:: -(-len(samples) // SAMPLED)])
     training = model.training
     off = (targets.energy - model.eval()(graph, forces=False).energy.cpu()).numpy()
     model.train(training)
@@ -73,7 +73,7 @@ def errors_at_start(model: ForceField, samples: Sequence[Sample]) -> list[str]:
     counts = torch.bincount(pairs, minlength=math.prod(shape)).reshape(shape).double().numpy()
     per_atom = off / counts.sum(1)
     lines = [f"before training its energies are off by {1000 * abs(per_atom).mean():.4g} meV/atom"]
-    if abs(np.median(per_atom)) > FAR_OFF:
+    if abs(np.median(per_atom)) > LARGE_SHIFT:
         numbers = counts.sum(axis=0).tolist()
         absent = {e: 0.0 for e, n in zip(model.elements, numbers, strict=True) if not n}
         shift, unique = atomic_energies(counts, list(off), model.elements, absent)

@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import logging
-import warnings
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
-import lightning as L
 import torch
 import yaml
-from torch.multiprocessing import ProcessRaisedException
 
 from sikff.atomic_write import clear_unfinished, complete
 from sikff.engines.padding import Room
@@ -19,41 +15,24 @@ from sikff.forcefield import ForceField, load
 from sikff.forcefield.chunks import are_small
 
 from ..config import TrainConfig, read_config
-from ..data.dataset import Dataset
+from ..data.dataset import Dataset, load_dataset
 from ..data.model_settings import keep_start
-from ..evaluation.evaluate import evaluate
+from ..evaluation.evaluate import evaluate_samples
 from ..evaluation.plots import learning_curves, parity, read_log, save_figure
+from .checkpoint import NAME, read_checkpoint
 from .finetune import errors_at_start, initial_model
-from .loaders import Loaders
-from .module import FitModule
-from .progress import RunProgress
+from .processes import run_processes
+from .run import Run, train_in_process, uses_cuda
 from .static import room_for
 
-FILLED = 0.5  # part of a compiled or replayed batch; where less is used, neither pays
+FILLED = 0.5  # fraction of a padded batch; where less is used, neither compiling nor replay pays
 
-# What a resumed run may change.
-FREE = {
-    "output",
-    "max_epochs",
-    "max_minutes",
-    "patience",
-    "device",
-    "devices",
-    "threads",
-    "compile",
-    "replay",
-    "tensorboard",
-}
+LIMITS = {"max_epochs", "max_minutes", "patience"}
+MACHINE = {"device", "devices", "threads", "compile", "replay"}
+FREE = LIMITS | MACHINE | {"output", "tensorboard"}  # settings that a resumed run may change
 
-WRITTEN = (
-    "model.sikff",
-    "last.ckpt",
-    "log.csv",
-    "config.yaml",
-    "start.sikff",
-    "learning_curves.png",
-    "parity.png",
-)
+WRITTEN = ("model.sikff", "start.sikff", NAME, "log.csv", "config.yaml")
+DRAWN = ("learning_curves.png", "parity.png")
 
 
 def fit(
@@ -73,104 +52,82 @@ def fit(
 
     Args:
         config: the run.
-        resume: go on from ``last.ckpt`` in the output folder, or begin if there is none yet.
+        resume: continue from ``last.ckpt`` in the output folder, or begin if there is none yet.
         progress: show a progress bar.
-        report: called with each line meant for the user.
+        report: called with each line for the user.
 
     Returns:
         The path of the model file.
 
     Raises:
-        FileNotFoundError, ValueError: for data, a device or a folder the run cannot use.
+        FileNotFoundError, ValueError: for data, a device or a folder that the run cannot use.
         FloatingPointError: if the loss is no longer finite.
     """
-    checkpoint = _prepare_folder(config, resume)
-    if resume and checkpoint is None:
+    with nullcontext() if config.threads is None else _threads(config.threads):
+        return _fit(config, resume, progress, report)
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Sets torch's number of threads inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[str], None]) -> Path:
+    _check_devices(config)
+    data = _prepare_folder(config, resume)
+    resumed = data is not None
+    if resume and not resumed:
         report(f"nothing to resume in {str(config.output)!r}: starting from the beginning")
-    if checkpoint is None:
+    if not resumed:
         keep_start(config)
-    loaders = Loaders(config)
-    dataset = loaders.dataset
+    dataset = load_dataset(config)
     for line in dataset.report:
         report(line)
-    data = dataset.fingerprint
-    if checkpoint is not None:
-        _check_data(checkpoint, data)
+    if data not in (None, dataset.fingerprint):
+        raise ValueError(
+            f"the data are not those that {str(config.output / NAME)!r} was trained on, so the run "
+            "cannot go on as if it had never stopped; restore the files, or start a new run from "
+            "its model (sikff train --from)"
+        )
     model = initial_model(config, dataset.model, [sample.graph for sample in dataset.train])
     size = sum(parameter.numel() for parameter in model.parameters())
     source = "" if config.start is None else f", from {config.start.model}"
     report(f"{size} weights, group {dataset.model.group}{source}")
-    if config.start is not None and checkpoint is None:
+    if config.start is not None and not resumed:
         for line in errors_at_start(model, dataset.train):
             report(line)
     room = _room(config, dataset, model, report)
-    validated = len(dataset.valid), sum(sample.graph.n_atoms for sample in dataset.valid)
-    module = FitModule(model, config, len(dataset.train), validated, room, data)
     _write_config(config)
-    with _silent(), warnings.catch_warnings():  # Lightning 2.6 uses what torch 2.13 deprecates
-        warnings.filterwarnings("ignore", ".*LeafSpec.*", FutureWarning)
-        try:
-            trainer(config, progress).fit(
-                module, datamodule=loaders, ckpt_path=checkpoint, weights_only=True
-            )
-        except ProcessRaisedException as error:
-            name, _, message = str(error).strip().rpartition("\n")[2].partition(": ")
-            kind = FloatingPointError if name == "FloatingPointError" else RuntimeError
-            raise kind(message) from error
+    if config.devices == 1:
+        Run(config, model, dataset, room=room, progress=progress).train(resumed)
+    else:
+        arguments = (config, model, room, resumed, progress)
+        run_processes(train_in_process, config.devices, uses_cuda(config), arguments)
     _draw(config, dataset)
     return config.output / "model.sikff"
 
 
-@contextmanager
-def _silent() -> Iterator[None]:
-    """Lightning without its own words."""
-    log = logging.getLogger("lightning.pytorch")
-    before = log.level
-    log.setLevel(logging.WARNING)
-    try:
-        yield
-    finally:
-        log.setLevel(before)
-
-
-def trainer(config: TrainConfig, progress: bool) -> L.Trainer:
-    """The Lightning trainer of a run: no files and no words of its own.
-
-    Raises:
-        ValueError: if there are not so many devices.
-    """
-    available, cuda = torch.cuda.device_count(), _uses_cuda(config)
-    if cuda and available < config.devices:
+def _check_devices(config: TrainConfig) -> None:
+    """Raises ValueError if there are not as many devices as the run needs."""
+    available = torch.cuda.device_count()
+    if uses_cuda(config) and available < config.devices:
         raise ValueError(
             f"device is {config.device} and devices {config.devices}, but torch finds {available} "
             "GPUs; lower devices or set device: cpu"
         )
-    return L.Trainer(
-        accelerator="cuda" if cuda else "cpu",
-        devices=config.devices,
-        strategy="auto" if config.devices == 1 else "ddp_spawn",
-        use_distributed_sampler=False,  # the loaders know their part
-        max_epochs=-1 if config.max_epochs is None else config.max_epochs,
-        inference_mode=False,  # forces are gradients, in validation too
-        num_sanity_val_steps=0,
-        logger=False,
-        enable_checkpointing=False,
-        enable_model_summary=False,
-        enable_progress_bar=False,
-        callbacks=[RunProgress()] if progress else [],
-        default_root_dir=config.output,
-    )
-
-
-def _uses_cuda(config: TrainConfig) -> bool:
-    return torch.cuda.is_available() if config.device == "auto" else config.device == "cuda"
 
 
 def _room(
     config: TrainConfig, dataset: Dataset, model: ForceField, report: Callable[[str], None]
 ) -> Room | None:
-    """For any batch, where steps are compiled or replayed."""
-    may_replay = config.replay and not _uses_cuda(config)
+    """Room for any batch; None: steps are neither compiled nor replayed."""
+    may_replay = config.replay and not uses_cuda(config)
     if not (config.compile or may_replay):
         return None
     room, filled = room_for(dataset.train, -(-config.batch_size // config.devices))
@@ -190,16 +147,20 @@ def _room(
     return room
 
 
-def _prepare_folder(config: TrainConfig, resume: bool) -> Path | None:
-    """The checkpoint to go on from, if any."""
-    checkpoint = config.output / "last.ckpt"
+def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:
+    """Makes the folder of the run.
+
+    Returns:
+        The fingerprint of the data of the run that continues; None: a run begins.
+    """
+    checkpoint = config.output / NAME
     if not resume and (checkpoint.exists() or (config.output / "model.sikff").exists()):
         raise ValueError(
             f"{str(config.output)!r} already holds a run; resume it (--resume) or choose another "
             "output"
         )
     config.output.mkdir(parents=True, exist_ok=True)
-    for name in WRITTEN:
+    for name in (*WRITTEN, *DRAWN):
         clear_unfinished(config.output / name)
     if not (resume and checkpoint.is_file()):
         return None
@@ -217,28 +178,16 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> Path | None:
             f"cannot resume with other settings of {', '.join(changed)} than in "
             f"{str(path)!r}; only {', '.join(sorted(FREE))} may change"
         )
-    return checkpoint
-
-
-def _check_data(checkpoint: Path, data: str) -> None:
-    """Refuses to go on with other data than before."""
-    before = torch.load(checkpoint, map_location="cpu", weights_only=True)["sikff"].get("data")
-    if before not in (None, data):
-        raise ValueError(
-            f"the data are not those that {str(checkpoint)!r} was trained on, so the run cannot go "
-            "on as if it had never stopped; restore the files, or start a new run from its model "
-            "(sikff train --from)"
-        )
+    return read_checkpoint(config.output)["data"]
 
 
 def _draw(config: TrainConfig, dataset: Dataset) -> None:
     """Learning curves, and the best model's parity plot of the structures for validation."""
     curves = learning_curves(read_log(config.output / "log.csv"))
-    save_figure(curves, config.output / "learning_curves.png")
+    save_figure(curves, config.output / DRAWN[0])
     model = load(config.output / "model.sikff")
-    labels = config.loss.labels
-    found = evaluate(model, dataset.valid_frames, config.data, config.batch_size, labels)
-    save_figure(parity(found, "validation"), config.output / "parity.png")
+    evaluation = evaluate_samples(model, dataset.valid, config.batch_size)
+    save_figure(parity(evaluation, "validation"), config.output / DRAWN[1])
 
 
 def _write_config(config: TrainConfig) -> None:

@@ -1,4 +1,4 @@
-"""The record of a run: a row for each epoch, in log.csv and, if asked for, for TensorBoard."""
+"""The log of a run: a row for each epoch, in log.csv and optionally for TensorBoard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sikff.atomic_write import complete
 
 
 class RunLog:
-    """Writes rows to ``log.csv`` in a folder; they are on disk as soon as they are written.
+    """Appends rows to ``log.csv`` in a folder.
 
     Args:
         folder: of the run.
@@ -31,7 +31,7 @@ class RunLog:
         self.tensorboard = tensorboard
 
     def rewind(self, epoch: int) -> None:
-        """Drops what was written of this epoch and later ones, before they are run (again)."""
+        """Removes rows of this epoch and later ones, and incomplete rows, before they run again."""
         if not self.path.is_file():
             return
         with self.path.open(newline="", encoding="utf-8") as file:
@@ -49,7 +49,7 @@ class RunLog:
             csv.writer(file).writerows([header, *kept])
 
     def append(self, row: Mapping[str, float]) -> None:
-        """Writes a row; its first entry is "epoch", and every row has the same entries."""
+        """Writes a row; its first entry is "epoch", and all rows have the same entries."""
         new = not self.path.exists()
         with self.path.open("a", newline="", encoding="utf-8") as file:
             writer = csv.DictWriter(file, row)

@@ -1,4 +1,4 @@
-"""What training minimises."""
+"""The loss that training minimises."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from ..evaluation.metrics import Errors
 
 
 def loss(
-    found: Errors,
+    errors: Errors,
     config: LossConfig,
     structures: float,
     atoms: float,
@@ -19,28 +19,30 @@ def loss(
 ) -> Tensor:
     """Weighted sum of the mean loss of energies per atom, force and stress components.
 
-    Means are sums over what was found, divided by the numbers of `structures` and `atoms`, so that
-    the parts of a batch on several processes have the mean of the whole as their mean. What has no
-    label counts as right.
+    Means are sums over the errors divided by the numbers of `structures` and `atoms`, so that the
+    losses of the parts of a batch on several processes average to that of the batch. Predictions
+    without labels have no error.
 
     Args:
-        weights: [B], by how much each structure counts; None: all alike.
+        errors: of a batch, or of a part of it.
+        structures, atoms: sizes of the whole, per process.
+        weights: [B], factor of each structure; None: all 1.
         batch: [N], the structure of each atom.
     """
-    of_atoms = None if weights is None else weights[batch]
-    counted = Errors(weights, of_atoms, weights)
+    atom_weights = None if weights is None else weights[batch]
+    factors = Errors(weights, atom_weights, weights)
     sizes = {"energy": structures, "forces": 3 * atoms, "stress": 9 * structures}
     terms = []
     for name in Errors._fields:
-        weight, error = getattr(config, name), getattr(found, name)
+        weight, error = getattr(config, name), getattr(errors, name)
         if weight:
-            summed = _summed_loss(error, config, getattr(counted, name))
+            summed = _summed_loss(error, config, getattr(factors, name))
             terms.append(weight * summed / sizes[name])
     return torch.stack(terms).sum()
 
 
 def _summed_loss(error: Tensor, config: LossConfig, weights: Tensor | None) -> Tensor:
-    """Sum over rows [n, ...] of errors, each counted by its weight [n]; None: all once."""
+    """Sum over rows [n, ...] of errors, each times its weight [n]; None: all 1."""
     if config.kind == "mse":
         each = error.square()
     else:

@@ -1,15 +1,15 @@
-"""The learning rate, and when a run has learnt enough."""
+"""The learning rate, and when a training has converged."""
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
 
-SAME = 0.02  # of a validation loss: some hundred structures do not tell smaller differences
+SAME = 0.02  # relative difference of validation losses within their noise
 
 
 def warm_up_factor(progress: float, warm_up: float) -> float:
-    """Rises in a line from 0 to 1 while the part of the run that is done is below `warm_up`."""
+    """Rises linearly from 0 to 1 while the completed fraction of the run is below `warm_up`."""
     return progress / warm_up if progress < warm_up else 1.0
 
 
@@ -34,21 +34,21 @@ class Patience:
     factor: float = 1.0
 
     def take(self, loss: float) -> None:
-        """Takes note of the validation loss of an epoch."""
+        """Counts an epoch with this validation loss."""
         if loss < self.best:
             self.best, self.waited = loss, 0
         else:
             self.waited += 1
 
     def is_as_good(self, loss: float) -> bool:
-        """Whether the latest loss is as good as the lowest, as far as can be told."""
+        """Whether a loss is as low as the lowest, but for noise."""
         return loss <= (1 + SAME) * self.best
 
     def shrink(self, patience: int, factor: float) -> None:
-        """Lowers the learning rate if the last improvement is so many epochs, or twice, ... ago."""
+        """Lowers the learning rate after every so many epochs without improvement."""
         if self.waited and self.waited % patience == 0:
             self.factor *= factor
 
     def state(self) -> dict[str, float]:
-        """All of it, for a checkpoint."""
+        """All attributes, for a checkpoint."""
         return asdict(self)

@@ -1,19 +1,18 @@
-"""One small training loop, the same for every model of every study."""
+"""Trains the models of all studies alike."""
 
 from __future__ import annotations
 
-import copy
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
 import torch
 from torch import Tensor, nn
 
-from ..console import progress_bar
-from ..fitting.schedule import cosine_factor, warm_up_factor
+from ..fitting.loop import Limits, Loop
+from ..fitting.schedule import Patience, cosine_factor, warm_up_factor
 
 M = TypeVar("M", bound=nn.Module)
 
@@ -29,10 +28,10 @@ class Recipe:
         batch_size: samples in a step; an eighth of all, if that is less.
         learning_rate: its peak.
         weight_decay: of AdamW.
-        warm_up: part of the run in which the learning rate rises.
+        warm_up: fraction of the run in which the learning rate rises.
         clip: largest norm of the gradient of all weights.
         averaging: steps over which weights are averaged; a tenth of the run, if that is less.
-        patience: epochs without a better validation loss after which the run ends.
+        patience: epochs without a lower validation loss after which the run ends.
 
     Raises:
         ValueError: a number out of its range.
@@ -58,13 +57,13 @@ class Recipe:
 
 @dataclass(frozen=True)
 class History:
-    """What happened, epoch by epoch.
+    """Losses epoch by epoch.
 
     Attributes:
         train: mean loss of the steps.
         valid: validation loss of the averaged weights.
-        best_epoch: the epoch whose weights were kept, counted from 0; -1: those before it all.
-        seconds: that the whole run took.
+        best_epoch: the epoch whose weights the model has, counted from 0; -1: the initial ones.
+        seconds: duration of the run.
     """
 
     train: list[float]
@@ -83,9 +82,9 @@ def fit(
     seed: int = 0,
     progress: str | None = None,
 ) -> History:
-    """Trains a model in place; it ends with the averaged weights that were best on validation.
+    """Trains a model in place; it ends with the averaged weights of the lowest validation loss.
 
-    If none was better than the weights it began with, it keeps those.
+    If none is lower than that of the initial weights, it keeps those.
 
     Args:
         model: its weights that require gradients are trained, if there are any.
@@ -94,7 +93,7 @@ def fit(
         validate: validation loss; called without gradients.
         recipe: the numbers of the training.
         seed: of the order of samples and of all that is random in the model.
-        progress: name of the progress bar; None: no bar.
+        progress: title of the progress bar; None: no bar.
 
     Raises:
         FloatingPointError: the loss is not finite.
@@ -106,64 +105,44 @@ def fit(
     batch_size = min(recipe.batch_size, math.ceil(n_samples / FEWEST_STEPS))
     steps = math.ceil(n_samples / batch_size)
     memory = max(1.0, min(recipe.averaging, steps * recipe.epochs / 10))
-    averaged = copy.deepcopy(model)
-    pairs = zip(averaged.parameters(), model.parameters(), strict=True)
-    trained = [(mean, new) for mean, new in pairs if new.requires_grad]
-    optimiser = torch.optim.AdamW(
-        weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
-    )
-
-    def step(samples: Tensor, epoch: int, number: int) -> float:
-        progress = (epoch + (number + 0.5) / steps) / recipe.epochs
-        factor = warm_up_factor(progress, recipe.warm_up) * cosine_factor(progress, recipe.warm_up)
-        for group in optimiser.param_groups:
-            group["lr"] = recipe.learning_rate * factor
-        optimiser.zero_grad()
-        value = loss(model, samples)
-        value.backward()
-        nn.utils.clip_grad_norm_(weights, recipe.clip)
-        optimiser.step()
-        with torch.no_grad():
-            for mean, new in trained:
-                mean.lerp_(new, 1 / memory if epoch or number else 1.0)
-        return float(value.detach())
-
-    train, valid, best_epoch = [], [], -1
-    lowest, best = _validated(model, validate), _copy(model)
     order = torch.Generator().manual_seed(seed)
+
+    def learning_rate(progress: float) -> float:
+        middle = progress + 0.5 / (steps * recipe.epochs)  # of the step
+        factor = warm_up_factor(middle, recipe.warm_up) * cosine_factor(middle, recipe.warm_up)
+        return recipe.learning_rate * factor
+
+    def batches(epoch: int) -> Sequence[Tensor]:
+        return torch.randperm(n_samples, generator=order).split(batch_size)
+
+    loop = Loop(
+        model,
+        torch.optim.AdamW(
+            weights, lr=recipe.learning_rate, weight_decay=recipe.weight_decay, fused=True
+        ),
+        learning_rate,
+        lambda step: 1.0 if step == 1 else 1 / memory,
+        Limits(epochs=recipe.epochs, patience=recipe.patience),
+        clip=recipe.clip,
+        advice=f"take a lower learning rate than {recipe.learning_rate:g}",
+        bar=progress,
+    )
+    train, valid, best_epoch = [], [], -1
+    with torch.no_grad():
+        loop.patience, best = Patience(validate(model.eval())), _copy(model)
     devices = [weight.device for weight in weights if weight.is_cuda][:1]
-    silent = progress is None
-    epochs = progress_bar(range(recipe.epochs), desc=progress, unit="epoch", disable=silent)
     with torch.random.fork_rng(devices):
         torch.manual_seed(seed)
-        for epoch in epochs:
-            model.train()
-            losses = [
-                step(samples, epoch, number)
-                for number, samples in enumerate(
-                    torch.randperm(n_samples, generator=order).split(batch_size)
-                )
-            ]
-            train.append(sum(losses) / steps)
-            if not math.isfinite(train[-1]):
-                raise FloatingPointError(
-                    f"the loss became {train[-1]} in epoch {epoch}; take a lower learning rate "
-                    f"than {recipe.learning_rate}"
-                )
-            valid.append(_validated(averaged, validate))
-            if valid[-1] < lowest:
-                lowest, best, best_epoch = valid[-1], _copy(averaged), epoch
-            epochs.set_postfix(train=f"{train[-1]:.2e}", valid=f"{valid[-1]:.2e}")
-            if epoch - best_epoch >= recipe.patience:
-                break
+        for train_loss in loop.epochs(batches, steps, lambda samples: loss(model, samples)):
+            train.append(train_loss)
+            with torch.no_grad():
+                valid.append(validate(loop.averaged))
+            if valid[-1] < loop.patience.best:
+                best, best_epoch = _copy(loop.averaged), loop.epoch
+            loop.patience.take(valid[-1])
+            loop.shown = {"train": f"{train_loss:.2e}", "valid": f"{valid[-1]:.2e}"}
     model.load_state_dict(best)
     return History(train, valid, best_epoch, time.perf_counter() - start)
-
-
-@torch.no_grad()
-def _validated(model: M, validate: Callable[[M], float]) -> float:
-    model.eval()
-    return validate(model)
 
 
 def _copy(model: nn.Module) -> dict[str, Tensor]:

@@ -6,10 +6,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from sikff.graph.conditions import Conditions
 from sikff.groups.matrices import positive_direction
 
-from ..data.structures import Frames
+from ..data.structures import Structures
 from .lie import LieMatrix
 
 Array = np.ndarray
@@ -19,9 +18,9 @@ NEAR = 0.5  # degrees from an axis to a special direction that is taken for it
 Z = np.array([0.0, 0.0, 1.0])
 
 
-def electric_fields(frames: Frames) -> Array:
-    """The uniform field of each frame, [n, 3] in V/Å; zero where there is none."""
-    return np.array([Conditions.of(atoms.info).field for atoms in frames.atoms])
+def electric_fields(structures: Structures) -> Array:
+    """The uniform field of each structure, [n, 3] in V/Å; zero where there is none."""
+    return np.array([structure.conditions.field for structure in structures])
 
 
 def field_directions(fields: Array) -> Array:

@@ -9,7 +9,7 @@ import numpy as np
 
 from sikff.groups import SymmetryGroup
 
-from ..data.structures import Frames, system_key
+from ..data.structures import Structures
 from .lie import Defect
 
 Array = np.ndarray
@@ -31,7 +31,7 @@ class Copy:
     defect: float
 
 
-def copies(frames: Frames, forces: Sequence[Array], felt: Array | None = None) -> list[Copy]:
+def copies(frames: Structures, forces: Sequence[Array], felt: Array | None = None) -> list[Copy]:
     """Frames that are copies of an earlier one: the same atoms, field and distances, in one order.
 
     Copies that are not turned do not count.
@@ -42,9 +42,9 @@ def copies(frames: Frames, forces: Sequence[Array], felt: Array | None = None) -
     """
     felt = np.zeros((0, 3)) if felt is None else felt
     groups: dict[tuple[bytes, ...], list[int]] = {}
-    for place, atoms in enumerate(frames.atoms):
-        if not atoms.pbc.any():
-            groups.setdefault(system_key(atoms), []).append(place)
+    for place, structure in enumerate(frames):
+        if not structure.atoms.pbc.any():
+            groups.setdefault(structure.system_key, []).append(place)
     found = []
     for places in groups.values():
         shapes = np.array([_extent(frames.atoms[place].positions) for place in places])

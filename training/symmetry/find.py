@@ -9,8 +9,9 @@ from pathlib import Path
 
 from sikff.forcefield import ForceField, load
 
-from ..config import DataConfig
-from ..data.structures import Frames, read_frames, split_isolated
+from ..data import reading
+from ..data.labels import USUAL_KEYS, LabelKeys
+from ..data.structures import Structures, split_isolated
 from .findings import Findings
 from .labels import of_labels
 from .models import of_model
@@ -18,10 +19,10 @@ from .settings import Search
 
 
 def find_symmetry(
-    source: str | Path | ForceField | Frames,
-    structures: str | Path | Frames | None = None,
+    source: str | Path | ForceField | Structures,
+    structures: str | Path | Structures | None = None,
     search: Search | None = None,
-    data: DataConfig | None = None,
+    keys: LabelKeys = USUAL_KEYS,
     report: Callable[[str], None] = lambda line: None,
 ) -> Findings:
     """Finds the symmetry group, and its axis, of a dataset or of a force field.
@@ -30,7 +31,7 @@ def find_symmetry(
         source: a force field or its file (``*.sikff``), or labelled structures.
         structures: on which a force field is measured.
         search: how to look.
-        data: under which names labels are.
+        keys: label keys.
         report: called with a line before each training.
 
     Raises:
@@ -46,18 +47,16 @@ def find_symmetry(
             )
         findings = of_model(source, read_structures(structures), search)
     else:
-        findings = of_labels(read_structures(source), search, data, report)
+        findings = of_labels(read_structures(source), search, keys, report)
     return replace(findings, seconds=time.perf_counter() - start)
 
 
-def read_structures(source: str | Path | Frames) -> Frames:
+def read_structures(source: str | Path | Structures) -> Structures:
     """Structures without isolated atoms, which have every symmetry.
 
     Raises:
         FileNotFoundError, ValueError: a file that cannot be read, or isolated atoms only.
     """
-    frames = source if isinstance(source, Frames) else read_frames(Path(source))
-    structures, _ = split_isolated(frames)
-    if not structures.atoms:
-        raise ValueError(f"{frames.source} holds isolated atoms only; expected structures")
-    return structures
+    if not isinstance(source, Structures):
+        source = reading.read_structures(source)
+    return split_isolated(source)[0]

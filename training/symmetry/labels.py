@@ -8,13 +8,12 @@ singled out, by a field or a flat wall, the component along it does not depend o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from ..config import DataConfig
-from ..data.structures import Frames, read_labels
+from ..data.labels import USUAL_KEYS, LabelKeys
+from ..data.structures import Structures
 from .axes import NEAR, Z, angle, electric_fields, field_directions
 from .candidates import OF_DATA, TRIVIAL, about, by_size, keeps
 from .copies import Copy, copies, defect_of_copies
@@ -30,9 +29,9 @@ NET_FORCE = 1e-2  # relative size above which the sum of forces is not rounding
 
 
 def of_labels(
-    frames: Frames,
+    frames: Structures,
     search: Search,
-    data: DataConfig | None = None,
+    keys: LabelKeys = USUAL_KEYS,
     report: Report = lambda line: None,
 ) -> Findings:
     """The symmetry of the energy of labelled structures, whose surroundings stay where they are.
@@ -41,8 +40,9 @@ def of_labels(
         ValueError: labels that are missing, periodic structures without an axis or trainings, or
             orientations that do not tell.
     """
-    data = data or DataConfig(train=Path(frames.source))
-    forces = read_labels(frames, data, ["forces"])["forces"]
+    frames = frames.with_labels(keys, ["energy", "forces"] if search.minutes else ["forces"])
+    frames.check_labels_complete(["forces"])
+    forces = frames.values("forces")
     source = f"{frames.source}: {len(forces)} structures with forces"
     directions = field_directions(electric_fields(frames))
     if len(directions) > 1:
@@ -66,9 +66,9 @@ def of_labels(
         environment["plane_origin"] = list(search.plane_origin)
     train = None
     if search.minutes:
+        frames.check_labels_complete(["energy"])
         train = force_field_trainings(
             frames,
-            read_labels(frames, data, ["energy", "forces"]),
             lambda name: _settings(name, axis, environment),
             minutes=search.minutes,
             seed=search.seed,
@@ -99,7 +99,7 @@ def of_labels(
     return findings(source, chosen, axis, told, candidates, lie, notes, quantity)
 
 
-def torques(frames: Frames, forces: Sequence[Array]) -> tuple[Array, float]:
+def torques(frames: Structures, forces: Sequence[Array]) -> tuple[Array, float]:
     """Torques [n, 3] about the centroids (eV), and the mean of sum_i |r_i - r_c|^2 |F_i|^2.
 
     Forces that point anywhere would make torques of about that size.
@@ -117,7 +117,9 @@ def torques(frames: Frames, forces: Sequence[Array]) -> tuple[Array, float]:
     return np.array(found), float(np.mean(sizes))
 
 
-def lie_matrix_of_labels(frames: Frames, forces: Sequence[Array], threshold: float) -> LieMatrix:
+def lie_matrix_of_labels(
+    frames: Structures, forces: Sequence[Array], threshold: float
+) -> LieMatrix:
     """M of the energy, from labelled forces (eV/Å).
 
     Raises:
@@ -134,7 +136,7 @@ def _settings(name: str, axis: Array, environment: Mapping[str, Any]) -> dict[st
 
 
 def _of_fields_apart(
-    frames: Frames, forces: Sequence[Array], threshold: float, source: str
+    frames: Structures, forces: Sequence[Array], threshold: float, source: str
 ) -> Findings:
     """Of structures in electric fields along several lines: are turns about their own allowed?"""
     fields = electric_fields(frames)
@@ -182,5 +184,7 @@ def _notes(
         )
     if turned:
         count = len(turned)
-        notes.append(f"pairs of frames that are turned or mirrored copies: {count} (column copies)")
+        notes.append(
+            f"pairs of structures that are turned or mirrored copies: {count} (column copies)"
+        )
     return notes

@@ -15,7 +15,8 @@ from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
 from sikff.groups.matrices import unit_vector
 
-from ..data.structures import Frames, seen_graph
+from ..data.samples import make_graph
+from ..data.structures import Structures
 from .axes import nearest
 from .candidates import OF_MODELS, about, by_size, elements
 from .findings import Candidate, Findings, findings
@@ -26,7 +27,7 @@ from .settings import Search
 N_TURNED = 24  # of few structures, each several times
 
 
-def of_model(model: ForceField, frames: Frames, search: Search) -> Findings:
+def of_model(model: ForceField, frames: Structures, search: Search) -> Findings:
     """The symmetry that a force field has, measured on structures.
 
     Raises:
@@ -75,16 +76,15 @@ class Measured:
         ValueError: naming an environment that the model cannot answer for.
     """
 
-    def __init__(self, model: ForceField, frames: Frames, seed: int = 0) -> None:
+    def __init__(self, model: ForceField, frames: Structures, seed: int = 0) -> None:
         self.model = copy.deepcopy(model).cpu().double().eval()
         n = len(frames.atoms)
         places = np.linspace(0, n - 1, N_TURNED).astype(int) if n > N_TURNED else range(N_TURNED)
         turns = SymmetryGroup("SO(3)").sample(N_TURNED, seed)
         graphs = []
         for place, turn in zip((int(p) % n for p in places), turns, strict=True):
-            atoms = frames.atoms[place]
             with frames.naming(place):
-                graph = seen_graph(atoms, model.config, model.environment)
+                graph = make_graph(frames[place], model.config, model.environment)
             graphs.append(_turned(graph, turn, graph.positions.mean(dim=0)))
         self.graph = AtomicGraph.batch_of(graphs)
         self.forces = self._forces(self.graph)

@@ -17,7 +17,8 @@ from sikff.groups import SymmetryGroup
 from sikff.groups.aliasing import mistaken_for
 
 from ..config import TrainConfig
-from ..data.structures import Frames, Labels, make_samples, split_validation
+from ..data.samples import make_samples
+from ..data.structures import Structure, Structures, split_validation
 from ..fitting.fit import fit
 from .judge import Train
 
@@ -46,8 +47,7 @@ def check_trainable(names: Sequence[str]) -> None:
 
 
 def force_field_trainings(
-    frames: Frames,
-    labels: Labels,
+    structures: Structures,
     settings: Callable[[str], Mapping[str, Any]],
     *,
     minutes: float,
@@ -56,8 +56,7 @@ def force_field_trainings(
     """Trains force fields; mean absolute force errors (meV/Å) of structures kept back.
 
     Args:
-        frames: structures.
-        labels: their energies and forces.
+        structures: with energies and forces.
         settings: group, axis and environment of the model for a group.
         minutes: of each training.
         seed: of the split and the weights.
@@ -65,20 +64,18 @@ def force_field_trainings(
     Raises:
         ValueError: too few structures.
     """
-    if len(frames.atoms) < FEWEST:
+    if len(structures) < FEWEST:
         raise ValueError(
-            f"{frames.source}: {len(frames.atoms)} structures are too few to train on and to test; "
-            f"expected {FEWEST} at least, or no training (minutes: 0)"
+            f"{structures.source}: {len(structures)} structures are too few to train on and to "
+            f"test; expected {FEWEST} at least, or no training (minutes: 0)"
         )
-    triples = zip(frames.atoms, labels["energy"], labels["forces"], strict=True)
-    labelled = Frames(frames.source, [_plain(*each) for each in triples], frames.numbers)
-    n_test = min(MOST_KEPT_BACK, round(KEPT_BACK * len(frames.atoms)))
-    train, test = split_validation(labelled, n_test, seed)
+    n_test = min(MOST_KEPT_BACK, round(KEPT_BACK * len(structures)))
+    train, test = split_validation(structures, n_test, seed)
 
     def errors(name: str) -> Array:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "train.xyz"
-            ase.io.write(path, train.atoms, format="extxyz")
+            ase.io.write(path, [_plain(structure) for structure in train], format="extxyz")
             config = TrainConfig.model_validate(
                 {
                     "data": {"train": path, "valid": VALIDATED},
@@ -89,18 +86,19 @@ def force_field_trainings(
                 }
             )
             model = load(fit(config))
-        samples = make_samples(test, model.config, {})
+        samples = make_samples(test, model.config)
         found = [model(sample.graph).forces.double().numpy() for sample in samples]
-        labelled = [atoms.arrays["REF_forces"] for atoms in test.atoms]
-        return np.array([1000 * abs(f - g).mean() for f, g in zip(found, labelled, strict=True)])
+        labels = test.values("forces")
+        return np.array([1000 * abs(f - g).mean() for f, g in zip(found, labels, strict=True)])
 
     return errors
 
 
-def _plain(atoms: ase.Atoms, energy: Array, forces: Array) -> ase.Atoms:
+def _plain(structure: Structure) -> ase.Atoms:
     """Nothing but the structure, its conditions and its labels."""
+    atoms = structure.atoms
     plain = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    plain.info["REF_energy"] = float(energy)
-    plain.arrays["REF_forces"] = forces
+    plain.info["REF_energy"] = float(structure.value("energy"))
+    plain.arrays["REF_forces"] = structure.value("forces")
     plain.info |= {key: atoms.info[key] for key in CONDITIONS if key in atoms.info}
     return plain

@@ -18,7 +18,7 @@ def samples() -> list[Sample]:
     for n in range(1, 13):
         atoms = ase.Atoms(f"H{n}", positions=[[k, 0, 0] for k in range(n)])
         targets = Targets(torch.tensor([float(n)]), torch.zeros(n, 3))
-        found.append(Sample(AtomicGraph.from_atoms(atoms, 1.5, ("H",)), targets, f"frame {n}"))
+        found.append(Sample(AtomicGraph.from_atoms(atoms, 1.5, ("H",)), targets, f"structure {n}"))
     return found
 
 
@@ -27,14 +27,14 @@ def energies(batches: Batches, epoch: int) -> list[float]:
     return torch.cat([batch.targets.energy for batch in batches]).tolist()
 
 
-def test_an_epoch_holds_everything_in_its_own_order(samples: list[Sample]) -> None:
+def test_an_epoch_holds_all_samples_in_its_own_order(samples: list[Sample]) -> None:
     batches = Batches(samples, 5, seed=3)
     assert len(batches) == len(list(batches)) == 3
     assert energies(batches, 0) == energies(batches, 0)
     assert energies(batches, 0) != energies(batches, 1)
     assert sorted(energies(batches, 0)) == sorted(energies(batches, 1)) == list(range(1, 13))
     batch = next(iter(Batches(samples, 5)))
-    assert batch.names == tuple(f"frame {n}" for n in range(1, 6))
+    assert batch.names == tuple(f"structure {n}" for n in range(1, 6))
     assert (batch.structures, batch.atoms) == (batch.graph.n_graphs, batch.graph.n_atoms) == (5, 15)
     assert batch.targets.forces.shape == batch.graph.positions.shape
 

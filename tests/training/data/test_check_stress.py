@@ -1,7 +1,5 @@
 """Stresses in other units, and of the other sign, told from energies of strained crystals."""
 
-from collections.abc import Sequence
-
 import ase
 import numpy as np
 import pytest
@@ -9,9 +7,11 @@ from ase.build import bulk, molecule
 from ase.calculators.emt import EMT
 from ase.units import GPa
 
-from sikff.training.data.check_labels import check_units
+from made_labels import scaled, with_labels
 from sikff.training.data.check_stress import wrong_strain_work
-from sikff.training.data.structures import Frames, Labels
+from sikff.training.data.check_units import check_units
+from sikff.training.data.labels import NAMES
+from sikff.training.data.structures import Structures
 
 
 def strained(
@@ -28,21 +28,15 @@ def strained(
     return frames
 
 
-def computed(frames: Sequence[ase.Atoms]) -> tuple[Frames, Labels]:
-    labels: Labels = {"energy": [], "forces": [], "stress": []}
-    for atoms in frames:
+def computed(structures: list[ase.Atoms]) -> Structures:
+    for atoms in structures:
         atoms.calc = EMT()
-        labels["energy"].append(np.array(atoms.get_potential_energy()))
-        labels["forces"].append(atoms.get_forces())
-        solid = atoms.pbc.all()
-        stress = atoms.get_stress(voigt=False) if solid else np.full((3, 3), np.nan)
-        labels["stress"].append(stress)
-        atoms.calc = None
-    return Frames.of(frames), labels
-
-
-def with_stress(labels: Labels, factor: float) -> Labels:
-    return {**labels, "stress": [factor * each for each in labels["stress"]]}
+    labels = {"energy": [atoms.get_potential_energy() for atoms in structures]}
+    labels["forces"] = [atoms.get_forces() for atoms in structures]
+    labels["stress"] = [
+        atoms.get_stress(voigt=False) if atoms.pbc.all() else None for atoms in structures
+    ]
+    return with_labels(structures, **labels)
 
 
 SOLIDS = {
@@ -57,17 +51,17 @@ SOLIDS["alloy"].symbols[0] = "Ni"
 @pytest.mark.parametrize("size", [0.005, 0.02])
 @pytest.mark.parametrize("rattle", [0.0, 0.05])
 def test_signs_and_units(name: str, size: float, rattle: float) -> None:
-    frames, labels = computed(strained(SOLIDS[name], size, rattle))
-    assert wrong_strain_work(frames, labels) is None
+    structures = computed(strained(SOLIDS[name], size, rattle))
+    assert wrong_strain_work(structures) is None
     wrong = {
         "it is in GPa": 1 / GPa,
         "it is in kbar and its sign is wrong": -10 / GPa,
         "so its sign is wrong": -1.0,
     }
-    volume = np.mean([atoms.get_volume() for atoms in frames.atoms])
+    volume = np.mean([atoms.get_volume() for atoms in structures.atoms])
     wrong["it is a virial, not divided by the volume"] = volume
     for words, factor in wrong.items():
-        said = wrong_strain_work(frames, with_stress(labels, factor))
+        said = wrong_strain_work(scaled(structures, stress=factor))
         if not rattle:
             assert words in str(said)
         else:  # the stress may have too small a share
@@ -82,29 +76,29 @@ def test_equations_of_state() -> None:
             atoms = bulk("Cu")
             atoms.set_cell(atoms.cell.array * (1 + step * k), scale_atoms=True)
             frames.append(atoms)
-        said, labels = computed(frames)
-        assert wrong_strain_work(said, labels) is None
-        alone = {name: labels[name] for name in ("energy", "stress")}
-        assert "sign is wrong" in str(wrong_strain_work(said, with_stress(alone, -1)))
+        structures = computed(frames)
+        assert wrong_strain_work(structures) is None
+        labels = {name: structures.values(name) for name in ("energy", "stress")}
+        alone = scaled(with_labels(frames, **labels), stress=-1)
+        assert "sign is wrong" in str(wrong_strain_work(alone))
 
 
-def test_where_nothing_can_be_said() -> None:
-    still, labels = computed(strained(SOLIDS["alloy"], 0.0, 0.1))
-    assert wrong_strain_work(still, with_stress(labels, -1)) is None
-    few, labels = computed(strained(SOLIDS["copper"], 0.01, 0.0, count=4))
-    assert wrong_strain_work(few, with_stress(labels, -1)) is None
-    free, labels = computed([molecule("H2O"), molecule("CO")])
-    assert wrong_strain_work(free, labels) is None
-    frames, labels = computed(strained(SOLIDS["alloy"], 0.02, 0.0))
-    order = np.random.default_rng(0).permutation(len(frames.atoms))
-    shuffled = {**labels, "stress": [-10 * labels["stress"][k] for k in order]}
-    assert wrong_strain_work(frames, shuffled) is None
-    flat = {name: [0 * each for each in values] for name, values in labels.items()}
-    assert wrong_strain_work(frames, flat) is None
+def test_unclear_stresses_pass() -> None:
+    still = computed(strained(SOLIDS["alloy"], 0.0, 0.1))
+    assert wrong_strain_work(scaled(still, stress=-1)) is None
+    few = computed(strained(SOLIDS["copper"], 0.01, 0.0, count=4))
+    assert wrong_strain_work(scaled(few, stress=-1)) is None
+    assert wrong_strain_work(computed([molecule("H2O"), molecule("CO")])) is None
+    structures = computed(strained(SOLIDS["alloy"], 0.02, 0.0))
+    labels = {name: structures.values(name) for name in NAMES}
+    order = np.random.default_rng(0).permutation(len(structures))
+    labels["stress"] = [-10 * labels["stress"][k] for k in order]
+    assert wrong_strain_work(with_labels(structures.atoms, **labels)) is None
+    assert wrong_strain_work(scaled(structures, energy=0, forces=0, stress=0)) is None
 
 
 def test_molecules_among_crystals() -> None:
-    frames, labels = computed([*strained(SOLIDS["copper"], 0.02, 0.0), molecule("H2O")])
-    check_units(frames, labels, {})
+    structures = computed([*strained(SOLIDS["copper"], 0.02, 0.0), molecule("H2O")])
+    check_units(structures, {})
     with pytest.raises(ValueError, match=r"work of the stress, so its sign is wrong.*convert the"):
-        check_units(frames, with_stress(labels, -1), {})
+        check_units(scaled(structures, stress=-1), {})

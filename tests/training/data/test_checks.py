@@ -20,19 +20,22 @@ from ase.units import Bohr, GPa, Hartree, Rydberg, kcal, kJ, mol
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from sikff.training.config import DataConfig, TrainConfig
-from sikff.training.data.check_labels import (
-    check_labels,
+from made_labels import scaled, with_labels
+from sikff.training.config import TrainConfig
+from sikff.training.data.check_forces import wrong_work
+from sikff.training.data.check_labels import check_labels
+from sikff.training.data.check_stress import wrong_stress
+from sikff.training.data.check_units import (
     check_units,
     thomas_fermi,
     wrong_isolated,
     wrong_lengths,
-    wrong_stress,
     wrong_totals,
 )
-from sikff.training.data.check_units import wrong_work
 from sikff.training.data.dataset import load_dataset
-from sikff.training.data.structures import Frames, Labels, read_frames, read_labels, split_isolated
+from sikff.training.data.labels import LabelKeys
+from sikff.training.data.reading import read_structures
+from sikff.training.data.structures import Structures, split_isolated
 
 METHANOL = Path(__file__).parents[3] / "examples" / "data" / "methanol_field.xyz"
 
@@ -45,15 +48,15 @@ def stretched(atoms: ase.Atoms, factor: float) -> ase.Atoms:
     return atoms
 
 
-def computed(atoms: Sequence[ase.Atoms], calculator: Calculator) -> tuple[Frames, Labels]:
-    """Frames labelled by a calculator."""
-    labels: Labels = {"energy": [], "forces": []}
-    for each in atoms:
-        each.calc = calculator
-        labels["energy"].append(np.array(each.get_potential_energy(), dtype=np.float64))
-        labels["forces"].append(each.get_forces())
-        each.calc = None
-    return Frames.of(atoms), labels
+def computed(structures: Sequence[ase.Atoms], calculator: Calculator) -> Structures:
+    """Structures labelled by a calculator."""
+    energies, forces = [], []
+    for atoms in structures:
+        atoms.calc = calculator
+        energies.append(atoms.get_potential_energy())
+        forces.append(atoms.get_forces())
+        atoms.calc = None
+    return with_labels(structures, energy=energies, forces=forces)
 
 
 def rattled(atoms: ase.Atoms, count: int, size: float, seed: int = 0) -> list[ase.Atoms]:
@@ -64,17 +67,11 @@ def rattled(atoms: ase.Atoms, count: int, size: float, seed: int = 0) -> list[as
     return frames
 
 
-def scaled(labels: Labels, energy: float = 1.0, forces: float = 1.0) -> Labels:
-    factors = {"energy": energy, "forces": forces}
-    return {name: [factors[name] * each for each in values] for name, values in labels.items()}
-
-
 @pytest.fixture(scope="module")
-def methanol() -> tuple[Frames, Labels]:
+def methanol() -> Structures:
     """Molecules with energies of all electrons, in and out of a field."""
-    frames, _ = split_isolated(read_frames(METHANOL))
-    frames = frames.pick(range(0, len(frames.atoms), 2))
-    return frames, read_labels(frames, DataConfig(train=METHANOL), ("energy", "forces"))
+    structures, _ = split_isolated(read_structures(METHANOL))
+    return structures.pick(range(0, len(structures), 2)).with_labels(LabelKeys())
 
 
 # Lengths
@@ -118,14 +115,9 @@ def apart(symbols: str, distance: float) -> ase.Atoms:
     return ase.Atoms(symbols, [[0, 0, 0], [0, 0, distance]])
 
 
-@pytest.mark.parametrize("name", g2.names)
-def test_molecules_are_in_angstrom(name: str) -> None:
-    assert wrong_lengths(Frames.of([molecule(name)])) is None
-
-
-@pytest.mark.parametrize("name", crystals())
-def test_crystals_are_in_angstrom(name: str) -> None:
-    assert wrong_lengths(Frames.of([crystals()[name]])) is None
+def test_molecules_and_crystals_are_in_angstrom() -> None:
+    structures = {name: molecule(name) for name in g2.names} | crystals()
+    assert not [name for name, each in structures.items() if wrong_lengths(Structures.of([each]))]
 
 
 SPARSE = {
@@ -140,7 +132,7 @@ SPARSE = {
     "free atoms in boxes": [ase.Atoms(s, cell=[12] * 3, pbc=True) for s in ("C", "Na")],
     "expanded crystals": [bulk("Cu", a=a) for a in np.arange(3.0, 7.0, 0.2)],
     "water dimers": [water_dimer(d) for d in (2.5, 3.0, 4.0, 6.0)],
-    "unknown element": [ase.Atoms("X4", np.eye(4)[:, :3] * 2)],
+    "unknown radius": [ase.Atoms("Fm4", np.eye(4)[:, :3] * 2)],
 }
 DENSE = {
     "water": [water_box()],
@@ -156,19 +148,19 @@ DENSE = {
 
 @pytest.mark.parametrize("name", [*SPARSE, *DENSE])
 def test_lengths_that_pass(name: str) -> None:
-    assert wrong_lengths(Frames.of((SPARSE | DENSE)[name])) is None
+    assert wrong_lengths(Structures.of((SPARSE | DENSE)[name])) is None
 
 
 @pytest.mark.parametrize("name", DENSE)
 @pytest.mark.parametrize(("unit", "size"), [("Bohr", Bohr), ("nm", 10.0)])
 def test_lengths_in_other_units_are_named(name: str, unit: str, size: float) -> None:
-    frames = Frames.of(stretched(atoms, 1 / size) for atoms in DENSE[name])
+    frames = Structures.of(stretched(atoms, 1 / size) for atoms in DENSE[name])
     assert f"positions seem to be in {unit}; expected Å" in str(wrong_lengths(frames))
 
 
 def test_a_structure_without_a_cell_is_named() -> None:
-    frames = Frames.of([bulk("Cu"), ase.Atoms("Cu", pbc=True)])
-    with pytest.raises(ValueError, match="in frame 1"):
+    frames = Structures.of([bulk("Cu"), ase.Atoms("Cu", pbc=True)])
+    with pytest.raises(ValueError, match="in structure 1"):
         wrong_lengths(frames)
 
 
@@ -193,16 +185,14 @@ MIXTURES = {
 
 
 @pytest.mark.parametrize("text", MIXTURES)
-def test_mixed_units_are_named(methanol: tuple[Frames, Labels], text: str) -> None:
-    frames, labels = methanol
-    assert wrong_work(frames, labels) is None
+def test_mixed_units_are_named(methanol: Structures, text: str) -> None:
+    assert wrong_work(methanol) is None
     energy, forces = MIXTURES[text]
-    assert text in str(wrong_work(frames, scaled(labels, energy, forces)))
+    assert text in str(wrong_work(scaled(methanol, energy=energy, forces=forces)))
 
 
-def test_consistent_units_say_nothing_about_work(methanol: tuple[Frames, Labels]) -> None:
-    frames, labels = methanol
-    assert wrong_work(frames, scaled(labels, 1 / Hartree, 1 / Hartree)) is None
+def test_consistent_units_pass(methanol: Structures) -> None:
+    assert wrong_work(scaled(methanol, energy=1 / Hartree, forces=1 / Hartree)) is None
 
 
 def curve(start: float, step: float, symbol: str) -> list[ase.Atoms]:
@@ -221,7 +211,7 @@ def curve(start: float, step: float, symbol: str) -> list[ase.Atoms]:
     ids=["copper", "ethanol", "water", "slab"],
 )
 def test_work_and_energy_of_rattled_structures_agree(atoms: ase.Atoms, size: float) -> None:
-    assert wrong_work(*computed(rattled(atoms, 15, size), EMT())) is None
+    assert wrong_work(computed(rattled(atoms, 15, size), EMT())) is None
 
 
 @pytest.mark.parametrize("step", [0.05, 0.1, 0.2, 0.3])
@@ -233,25 +223,30 @@ def test_work_and_energy_of_rattled_structures_agree(atoms: ase.Atoms, size: flo
 )
 def test_coarse_curves_pass(calculator: Calculator, start: float, step: float) -> None:
     """On a steep wall the rule is off by a factor of five; one wall must not decide."""
-    assert wrong_work(*computed(curve(start, step, "H"), calculator)) is None
+    assert wrong_work(computed(curve(start, step, "H"), calculator)) is None
 
 
-def test_turned_and_unrelated_structures(methanol: tuple[Frames, Labels]) -> None:
+def test_turned_and_unrelated_structures(methanol: Structures) -> None:
     """Free molecules may be turned before they are compared; too few or random ones say nothing."""
     rng = np.random.default_rng(0)
-    frames, labels = computed(rattled(molecule("CH3CH2OH"), 30, 0.05), EMT())
-    for place, atoms in enumerate(frames.atoms):
+    structures = computed(rattled(molecule("CH3CH2OH"), 30, 0.05), EMT())
+    energies, forces = structures.values("energy"), structures.values("forces")
+    for place, atoms in enumerate(structures.atoms):
         turn, _ = np.linalg.qr(rng.normal(size=(3, 3)))
         turn *= np.sign(np.linalg.det(turn))
         atoms.positions = atoms.positions @ turn + rng.normal(size=3)
-        labels["forces"][place] = labels["forces"][place] @ turn
-    assert wrong_work(frames, labels) is None
-    assert "their sign is wrong" in str(wrong_work(frames, scaled(labels, forces=-1)))
-    few = frames.pick([0, 1, 2])
-    assert wrong_work(few, {name: values[:3] for name, values in labels.items()}) is None
-    order = rng.permutation(len(frames.atoms))
-    shuffled = {"energy": labels["energy"], "forces": [-labels["forces"][k] for k in order]}
-    assert wrong_work(frames, shuffled) is None
+        forces[place] = forces[place] @ turn
+    turned = with_labels(structures.atoms, energy=energies, forces=forces)
+    assert wrong_work(turned) is None
+    wrong = scaled(turned, forces=-1)
+    assert "their sign is wrong" in str(wrong_work(wrong))
+    assert wrong_work(wrong.pick([0, 1, 2])) is None
+    some = [force if place % 2 else None for place, force in enumerate(wrong.values("forces"))]
+    partly = with_labels(structures.atoms, energy=energies, forces=some)
+    assert "their sign is wrong" in str(wrong_work(partly))
+    order = rng.permutation(len(forces))
+    shuffled = [-forces[k] for k in order]
+    assert wrong_work(with_labels(structures.atoms, energy=energies, forces=shuffled)) is None
 
 
 @settings(deadline=None, max_examples=25)
@@ -269,7 +264,7 @@ def test_the_ratio_in_a_harmonic_solid_decides(seed: int, exponent: float, negat
         "energy": [np.array(0.5 * ratio * move @ hessian @ move) for move in moves],
         "forces": [-(hessian @ move).reshape(4, 3) for move in moves],
     }
-    said = wrong_work(Frames.of(frames), labels)
+    said = wrong_work(with_labels(frames, **labels))
     if negative:
         assert "their sign is wrong" in str(said)
     elif 1 / 1.4 < ratio < 1.4:
@@ -281,14 +276,12 @@ def test_the_ratio_in_a_harmonic_solid_decides(seed: int, exponent: float, negat
 # Totals
 
 
-def composed(
-    formulas: Sequence[str], total: Callable[[np.ndarray], np.ndarray]
-) -> tuple[Frames, Labels]:
+def composed(formulas: Sequence[str], total: Callable[[np.ndarray], np.ndarray]) -> Structures:
     """Loose atoms of each composition, with the sum of `total` over their atomic numbers."""
     atoms = [ase.Atoms(formula) for formula in formulas]
     for each in atoms:
         each.positions[:, 0] = np.arange(len(each))
-    return Frames.of(atoms), {"energy": [np.array(total(a.numbers).sum()) for a in atoms]}
+    return with_labels(atoms, energy=[total(each.numbers).sum() for each in atoms])
 
 
 UNITS = {"Hartree": 1.0, "Rydberg": Hartree / Rydberg}
@@ -305,14 +298,13 @@ def test_estimates_of_total_energies() -> None:
 
 
 @pytest.mark.parametrize("unit", UNITS)
-def test_totals_of_all_electrons_are_named(methanol: tuple[Frames, Labels], unit: str) -> None:
-    frames, labels = methanol
+def test_totals_of_all_electrons_are_named(methanol: Structures, unit: str) -> None:
     isolated = {a.symbols[0]: a.info["REF_energy"] for a in ase.io.read(METHANOL, ":3")}
     assert set(isolated) == {"C", "H", "O"}
     factor = UNITS[unit] / Hartree
-    assert wrong_totals(frames, labels, isolated) is None
+    assert wrong_totals(methanol, isolated) is None
     said = wrong_totals(
-        frames, scaled(labels, factor), {e: factor * energy for e, energy in isolated.items()}
+        scaled(methanol, energy=factor), {e: factor * energy for e, energy in isolated.items()}
     )
     assert f"those of all electrons in {unit}" in str(said)
 
@@ -320,10 +312,10 @@ def test_totals_of_all_electrons_are_named(methanol: tuple[Frames, Labels], unit
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("formulas", [LIGHT, HEAVY], ids=["light", "heavy"])
 def test_compositions_tell_the_unit(formulas: Sequence[str], unit: str) -> None:
-    frames, labels = composed(formulas, lambda z: 1.01 * UNITS[unit] * thomas_fermi(z))
-    assert f"all electrons in {unit}" in str(wrong_totals(frames, labels, {}))
-    frames, labels = composed(formulas, lambda z: 1.04 * UNITS[unit] * thomas_fermi(z))
-    assert wrong_totals(frames, labels, {}) is None
+    structures = composed(formulas, lambda z: 1.01 * UNITS[unit] * thomas_fermi(z))
+    assert f"all electrons in {unit}" in str(wrong_totals(structures, {}))
+    structures = composed(formulas, lambda z: 1.04 * UNITS[unit] * thomas_fermi(z))
+    assert wrong_totals(structures, {}) is None
 
 
 @pytest.mark.parametrize(
@@ -344,52 +336,53 @@ def test_compositions_tell_the_unit(formulas: Sequence[str], unit: str) -> None:
     ids=range(11),
 )
 def test_other_totals_pass(formulas: Sequence[str], total: Callable) -> None:
-    assert wrong_totals(*composed(formulas, total), {}) is None
+    assert wrong_totals(composed(formulas, total), {}) is None
 
 
 def test_isolated_atoms_of_another_unit() -> None:
-    frames, labels = composed(("C2H6O", "CH4O"), lambda z: -5 + Hartree * thomas_fermi(z))
+    structures = composed(("C2H6O", "CH4O"), lambda z: -5 + Hartree * thomas_fermi(z))
     free = dict(zip("HCO", Hartree * thomas_fermi(np.array([1, 6, 8])), strict=True))
-    assert wrong_isolated(frames, labels, free) is None
-    assert wrong_isolated(frames, labels, {"C": 0.0, "H": 0.0}) is None  # O is not known
-    said = wrong_isolated(frames, labels, {e: v / Hartree for e, v in free.items()})
+    assert wrong_isolated(structures, free) is None
+    assert wrong_isolated(structures, {"C": 0.0, "H": 0.0}) is None  # O is not known
+    said = wrong_isolated(structures, {e: v / Hartree for e, v in free.items()})
     assert "eV per atom from those of isolated atoms" in str(said)
 
 
 def test_stress() -> None:
     stress = np.diag([0.02, -0.03, 0.05])
-    assert wrong_stress({"stress": [stress, -stress]}) is None
-    assert "GPa or kbar" in str(wrong_stress({"stress": [stress / GPa * 100]}))
+    assert wrong_stress(with_labels([bulk("Cu")] * 2, stress=[stress, -stress])) is None
+    assert wrong_stress(with_labels([bulk("Cu")], stress=[None])) is None
+    large = with_labels([bulk("Cu")], stress=[stress / GPa * 100])
+    assert "GPa or kbar" in str(wrong_stress(large))
 
 
 # Labels that nobody computed
 
 
 def test_constant_energies() -> None:
-    frames, labels = computed(rattled(bulk("Cu", cubic=True), 4, 0.1), EMT())
-    check_labels(frames, labels)
-    constant = labels | {"energy": [np.array(-3.0)] * 4}
+    atoms = rattled(bulk("Cu", cubic=True), 4, 0.1)
+    check_labels(computed(atoms, EMT()))
     with pytest.raises(
         ValueError, match=r"^structures: 4 of 4 energies are -3 eV, though structures diff"
     ):
-        check_labels(frames, constant)
-    carried = labels | {"energy": [*[np.array(-3.0)] * 3, np.array(-2.0)]}
+        check_labels(with_labels(atoms, energy=[-3.0] * 4))
     with pytest.raises(ValueError, match="3 of 4 energies are -3 eV"):
-        check_labels(frames, carried)
-    half = labels | {"energy": [*[np.array(-3.0)] * 2, np.array(-2.0), np.array(-1.0)]}
-    check_labels(frames, half)
-    check_labels(Frames.of([frames.atoms[0]] * 4), constant)
+        check_labels(with_labels(atoms, energy=[-3.0, -3.0, -3.0, -2.0]))
+    check_labels(with_labels(atoms, energy=[-3.0, -3.0, -2.0, -1.0]))
+    check_labels(with_labels([atoms[0]] * 4, energy=[-3.0] * 4))
 
 
 def test_zero_forces() -> None:
-    frames, labels = computed(rattled(bulk("Cu", cubic=True), 4, 0.1), EMT())
-    zero = [np.zeros((4, 3))] * 4
+    structures = computed(rattled(bulk("Cu", cubic=True), 4, 0.1), EMT())
+    energies, zero = structures.values("energy"), [np.zeros((4, 3))] * 4
     with pytest.raises(ValueError, match=r"all forces are zero, .* \(loss.forces: 0\)$"):
-        check_labels(frames, labels | {"forces": zero})
-    check_labels(frames, labels | {"forces": [*zero[:3], labels["forces"][3]]})
-    symmetric = [bulk("Cu", cubic=True, a=a) for a in (3.5, 3.6, 3.7)]
-    frames, labels = computed(symmetric, EMT())
-    check_labels(frames, labels | {"forces": zero[:3]})  # another cell, no forces by symmetry
+        check_labels(with_labels(structures.atoms, energy=energies, forces=zero))
+    forces = [*zero[:3], structures.values("forces")[3]]
+    check_labels(with_labels(structures.atoms, energy=energies, forces=forces))
+    forces = [zero[0], None, None, None]
+    check_labels(with_labels(structures.atoms, energy=energies, forces=forces))
+    symmetric = computed([bulk("Cu", cubic=True, a=a) for a in (3.5, 3.6, 3.7)], EMT())
+    check_labels(scaled(symmetric, forces=0))  # another cell, no forces by symmetry
 
 
 # The switch
@@ -410,12 +403,13 @@ def test_checks_can_be_switched_off(config: TrainConfig) -> None:
     assert len(dataset.train) == 9
 
 
-def test_all_checks_together(methanol: tuple[Frames, Labels]) -> None:
-    frames, labels = methanol
-    check_units(frames, labels, {})
+def test_all_checks_together(methanol: Structures) -> None:
+    check_units(methanol, {})
     for energy, forces in ((1 / Hartree, 1 / Hartree), (1.0, -1.0)):
         with pytest.raises(ValueError, match=r"expected eV|sign") as caught:
-            check_units(frames, scaled(labels, energy, forces), {})
+            check_units(scaled(methanol, energy=energy, forces=forces), {})
         assert "\n" not in str(caught.value)
+    labels = {name: methanol.values(name) for name in ("energy", "forces")}
+    stress = [np.full((3, 3), 99.0)] * len(methanol)
     with pytest.raises(ValueError, match="GPa"):
-        check_units(frames, labels | {"stress": [np.full((3, 3), 99.0)]}, {})
+        check_units(with_labels(methanol.atoms, **labels, stress=stress), {})

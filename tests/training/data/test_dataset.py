@@ -11,7 +11,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from runs import changed
 from sikff.training.config import DataConfig, TrainConfig
 from sikff.training.data.dataset import load_dataset
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 
 
 def free(symbol: str, energy: float) -> ase.Atoms:
@@ -49,7 +49,7 @@ def test_energies_that_are_not_those_of_the_model(config: TrainConfig) -> None:
     load_dataset(changed(wrong, data={**config.data.model_dump(), "check_units": False}))
 
 
-def test_what_is_not_trained_on_is_said(config: TrainConfig) -> None:
+def test_labels_that_are_not_trained_on_are_reported(config: TrainConfig) -> None:
     report = "\n".join(load_dataset(config).report)
     assert "stress of 9 of 9 is not trained on (loss.stress: 0)" in report
     assert "not trained on" not in "\n".join(
@@ -60,7 +60,7 @@ def test_what_is_not_trained_on_is_said(config: TrainConfig) -> None:
 
 
 def test_elements_that_only_validation_has(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     frames[0].symbols[0] = "Pd"
     frames[0].calc.atoms = frames[0].copy()
     paths = [config.output.with_name(f"{name}.xyz") for name in ("t", "v")]
@@ -73,7 +73,7 @@ def test_elements_that_only_validation_has(config: TrainConfig) -> None:
     assert load_dataset(changed(config, data=files, model=named)).model.elements[2] == "Pd"
 
 
-def test_surfaces_are_those_that_the_frames_name(tmp_path: Path, config: TrainConfig) -> None:
+def test_surfaces_are_those_that_the_structures_name(tmp_path: Path, config: TrainConfig) -> None:
     names, frames = ["Pt", "Au", "vacuum"] * 3, []
     for number, name in enumerate(names):
         atoms = ase.Atoms("CuNi", [[0, 0, number + 2.0], [0, 2, number + 3.0]])
@@ -110,7 +110,7 @@ def test_the_data_completes_the_model(config: TrainConfig) -> None:
 
 
 def test_an_ignored_field_is_reported(tmp_path: Path, config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     for atoms in frames:
         atoms.info["electric_field"] = [0.0, 0.0, 0.1]
     ase.io.write(config.data.train, frames)
@@ -121,7 +121,7 @@ def test_single_atoms_must_be_single(config: TrainConfig, frames: list[ase.Atoms
     path = config.data.train.with_name("alone.xyz")
     ase.io.write(path, frames[0])
     data = config.data.model_copy(update={"isolated_atoms": path})
-    with pytest.raises(ValueError, match=r"alone\.xyz: not one atom, .* in frame 0"):
+    with pytest.raises(ValueError, match=r"alone\.xyz: not one atom, .* in structure 0"):
         load_dataset(config.model_copy(update={"data": data}))
 
 
@@ -131,12 +131,12 @@ def test_isolated_atoms_are_no_structures(config: TrainConfig) -> None:
     ase.io.write(path, alone)
     for key in ("train", "valid"):
         data = config.data.model_copy(update={key: path})
-        with pytest.raises(ValueError, match=r"alone\.xyz holds isolated atoms only"):
+        with pytest.raises(ValueError, match=r"alone\.xyz: isolated atoms only"):
             load_dataset(config.model_copy(update={"data": data}))
 
 
-def test_a_period_through_the_plane_is_said(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms
+def test_a_period_through_the_plane_is_reported(config: TrainConfig) -> None:
+    frames = read_structures(config.data.train).atoms
     for number, atoms in enumerate(frames):
         atoms.pbc = (True, True, number == 3)
         atoms.cell[0] += [0.0, 0.1, 0.0]
@@ -147,11 +147,11 @@ def test_a_period_through_the_plane_is_said(config: TrainConfig) -> None:
         run = changed(config, data={"train": path, "valid": path}, model=model)
         notes = [line for line in load_dataset(run).report if "through the plane" in line]
         assert bool(notes) == said
-        assert not said or " plane in frame 3: " in notes[0]
+        assert not said or " plane in structure 3: " in notes[0]
 
 
 def test_validation_may_have_no_stress(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     paths = [config.output.with_name(f"{name}.xyz") for name in ("t", "v")]
     ase.io.write(paths[0], frames[3:])
     for atoms in frames[:3]:
@@ -167,7 +167,7 @@ def test_validation_may_have_no_stress(config: TrainConfig) -> None:
 
 
 def test_structures_count_by_their_config_type(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     for number, atoms in enumerate(frames[:12]):
         if number % 3:
             atoms.info["config_type"] = ("warm", "cold")[number % 2]

@@ -1,6 +1,6 @@
 """The report: it counts right, and says what is repeated, leaked, contradicted or far out."""
 
-from pathlib import Path
+from collections.abc import Sequence
 
 import ase
 import ase.io
@@ -12,18 +12,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.training.config import DataConfig, TrainConfig
+from sikff.training.config import TrainConfig
 from sikff.training.data.dataset import load_dataset
+from sikff.training.data.labels import NAMES, LabelKeys
 from sikff.training.data.report import Report, describe
-from sikff.training.data.structures import Frames, make_samples
+from sikff.training.data.samples import make_samples
+from sikff.training.data.structures import Structures
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]
-DATA = DataConfig(train=Path("test"))
 
 
-def described(atoms: list[ase.Atoms], **more: Frames) -> Report:
-    return describe(Frames.of(atoms), DATA, **more)
+def with_labels(atoms: list[ase.Atoms], names: Sequence[str] = NAMES) -> Structures:
+    return Structures.of(atoms).with_labels(LabelKeys(), names)
+
+
+def described(atoms: list[ase.Atoms]) -> Report:
+    return describe(with_labels(atoms))
 
 
 def relabelled(atoms: ase.Atoms, **changes: object) -> ase.Atoms:
@@ -33,12 +38,12 @@ def relabelled(atoms: ase.Atoms, **changes: object) -> ase.Atoms:
     return copy
 
 
-def test_what_is_there_is_counted(frames: list[ase.Atoms]) -> None:
+def test_contents_are_counted(frames: list[ase.Atoms]) -> None:
     frames[5].pbc = (True, True, False)
     frames[5] = relabelled(frames[5])
     report = described(frames)
     symbols = np.concatenate([atoms.get_chemical_symbols() for atoms in frames]).tolist()
-    assert report.frames == 12
+    assert report.structures == 12
     assert report.atoms == (3, 4)
     assert report.elements == {"Ni": symbols.count("Ni"), "Cu": symbols.count("Cu")}
     assert report.periodic == {2: 1, 3: 11}
@@ -49,7 +54,7 @@ def test_what_is_there_is_counted(frames: list[ase.Atoms]) -> None:
     rms = np.sqrt((np.concatenate(forces) ** 2).mean())
     assert found.rms == pytest.approx(rms, rel=LIMITS.rounding)
     assert found.largest == max(abs(each).max() for each in forces)
-    assert found.where == f"frame {int(np.argmax([abs(each).max() for each in forces]))}"
+    assert found.where == f"structure {int(np.argmax([abs(each).max() for each in forces]))}"
     counts = np.array([[np.sum(a.symbols == e) for e in ("Ni", "Cu")] for a in frames])
     energies = np.array([atoms.calc.results["energy"] for atoms in frames])
     left = energies - counts @ np.linalg.pinv(counts) @ energies
@@ -69,13 +74,13 @@ def test_labels_are_covered_and_named(frames: list[ase.Atoms]) -> None:
     text = "\n".join(report.lines)
     assert "forces: REF_forces, 5 of 12, forces, 7 of 12; rms " in text
     assert "stress: stress, 3 of 12" in text
-    note = "REF_forces is taken, though the frame's own result differs, in 5 frames"
+    note = "REF_forces is taken, though the structure's own result differs, in 5 structures"
     assert report.notes == (note,)
     assert f"note: {note}" in text
     del frames[0].calc.results["forces"]
-    assert describe(Frames.of(frames), DATA, ["energy"]).labels.keys() == {"energy"}
+    assert describe(with_labels(frames, ["energy"])).labels.keys() == {"energy"}
     frames[1].info["REF_stress"] = "none"
-    with pytest.raises(ValueError, match="REF_stress is 'none'; expected numbers in frame 1"):
+    with pytest.raises(ValueError, match="REF_stress is 'none'; expected numbers in structure 1"):
         described(frames)
 
 
@@ -83,22 +88,19 @@ def test_shortest_distance(frames: list[ase.Atoms]) -> None:
     frames[7].positions[1] = frames[7].positions[0] + [0.0, 0.6, 0.8]
     frames[7] = relabelled(frames[7])
     model = ForceFieldConfig(elements=("Ni", "Cu"), cutoff=4.0)
-    samples = make_samples(Frames.of(frames), model, {})
-    distance, where = describe(Frames.of(frames), DATA, (), samples).shortest
+    samples = make_samples(Structures.of(frames), model)
+    distance, where = describe(Structures.of(frames), samples).shortest
     assert distance == pytest.approx(1.0, rel=LIMITS.parity)
-    assert where == f"{frames[7].symbols[0]}-{frames[7].symbols[1]}, frame 7"
+    assert where == f"{frames[7].symbols[0]}-{frames[7].symbols[1]}, structure 7"
     assert described(frames).shortest is None
-    alone = [ase.Atoms("Cu")]
-    assert (
-        describe(Frames.of(alone), DATA, (), make_samples(Frames.of(alone), model, {})).shortest
-        is None
-    )
+    alone = Structures.of([ase.Atoms("Cu")])
+    assert describe(alone, make_samples(alone, model)).shortest is None
 
 
 def test_single_atoms_are_named(frames: list[ase.Atoms]) -> None:
     alone = ase.Atoms("Cu", info={"REF_energy": 1.0, "REF_forces": np.zeros((1, 3))})
     (note,) = described([*frames, alone]).notes
-    assert "frame 12; to take them as E0s mark them config_type=IsolatedAtom" in note
+    assert "structure 12; to take them as E0s mark them config_type=IsolatedAtom" in note
 
 
 POOL = [
@@ -113,8 +115,8 @@ POOL = [
     valid=st.lists(st.integers(0, 5), max_size=9),
 )
 def test_repeated_structures_are_counted(train: list[int], valid: list[int]) -> None:
-    frames = Frames.of([POOL[n] for n in train])
-    notes = describe(frames, DATA, valid=Frames.of([POOL[n] for n in valid], "v.xyz")).notes
+    frames = with_labels([POOL[n] for n in train])
+    notes = describe(frames, valid=Structures.of([POOL[n] for n in valid], "v.xyz")).notes
     again = [place for place, n in enumerate(train) if n in train[:place]]
     shared = [place for place, n in enumerate(valid) if n in train]
     assert sum("occur before" in note for note in notes) == bool(again)
@@ -136,7 +138,7 @@ def test_what_makes_structures_the_same(frames: list[ase.Atoms]) -> None:
     assert described([*frames, moved, turned, charged, grown]).notes == ()
     same = relabelled(frames[0])
     same.positions += 1e-9  # as written with fewer digits
-    assert described([*frames, same]).notes == ("1 structures occur before (frame 12)",)
+    assert described([*frames, same]).notes == ("1 structures occur before (structure 12)",)
 
 
 @pytest.mark.parametrize(
@@ -148,7 +150,7 @@ def test_contradictions_are_named(
     value = frames[4].calc.results[name]
     assert len(described([*frames, relabelled(frames[4], **{name: value + small})]).notes) == 1
     notes = described([*frames, relabelled(frames[4], **{name: value + large})]).notes
-    assert notes[1] == "1 of them have other labels there (frame 12)"
+    assert notes[1] == "1 of them have other labels there (structure 12)"
 
 
 def test_outliers_are_named() -> None:
@@ -163,8 +165,8 @@ def test_outliers_are_named() -> None:
     frames[3].calc.results["energy"] += 100.0
     frames[9].calc.results["forces"][0, 0] = -1e3
     assert described(frames).notes == (
-        "far from all others: energy in frame 3",
-        "far from all others: largest force in frame 9",
+        "far from all others: energy in structure 3",
+        "far from all others: largest force in structure 9",
     )
 
 
@@ -181,7 +183,7 @@ def test_a_run_begins_with_the_report(config: TrainConfig) -> None:
     assert lines[3].startswith("forces: forces, 12 of 12; rms ")
     assert lines[4].startswith("shortest distance 2.")
     assert lines[5].startswith(
-        "note: 3 validation structures are in the training set too (frames 0"
+        "note: 3 validation structures are in the training set too (structures 0"
     )
     assert len(lines) <= 10
     assert all("\n" not in line for line in lines)

@@ -12,9 +12,8 @@ from sikff import ForceField, ForceFieldConfig
 from sikff.calculators import SIKFFCalculator
 from sikff.forcefield import EnvironmentConfig
 from sikff.training.cli import main
-from sikff.training.config import DataConfig
-from sikff.training.data.labels import without_labels
-from sikff.training.data.structures import Frames, read_frames, read_labels
+from sikff.training.data.labels import LabelKeys, without_labels
+from sikff.training.data.reading import read_structures
 from sikff.training.evaluation.predict import predict, spread
 from sikff.training.simulation.structure_files import write_structures
 from tolerances import TOLERANCES, WRITTEN
@@ -52,7 +51,7 @@ def test_predictions_are_those_of_the_calculator(
     if periodic:
         mixed = [atoms for atoms in mixed if atoms.pbc.all()]
     done: list[int] = []
-    found = predict(models, Frames.of(mixed), batch_size, done.append)
+    found = predict(models, mixed, batch_size, done.append)
     assert sum(done) == len(mixed)
     calculator = SIKFFCalculator(models, device="cpu")
     for given, atoms in zip(mixed, found, strict=True):
@@ -86,14 +85,14 @@ def test_predictions_are_those_of_the_calculator(
 
 
 def test_the_spread_names_the_structure(frames: list[ase.Atoms]) -> None:
-    found = predict([model_of(0), model_of(1)], Frames.of(frames))
+    found = predict([model_of(0), model_of(1)], frames)
     said = spread(found)
     squares = [np.mean(atoms.arrays["forces_std"] ** 2) for atoms in found]
     assert said["of_structure"] == np.argmax(squares)
     assert said["largest_force_std_mev_per_a"] == pytest.approx(1000 * np.sqrt(max(squares)))
     every = np.concatenate([atoms.arrays["forces_std"] for atoms in found])
     assert said["force_std_mev_per_a"] == pytest.approx(1000 * np.sqrt(np.mean(every**2)))
-    again = predict(model_of(0), Frames.of(found))
+    again = predict(model_of(0), found)
     assert "forces_std" not in again[0].arrays
     assert "energy_std" not in again[0].info
     assert not np.allclose(again[0].get_forces(), found[0].get_forces())
@@ -103,39 +102,40 @@ def test_the_spread_names_the_structure(frames: list[ase.Atoms]) -> None:
 def test_files_of_predictions_are_training_data(
     tmp_path: Path, mixed: list[ase.Atoms], name: str
 ) -> None:
-    found = predict([model_of(0), model_of(1)], Frames.of(mixed))
+    found = predict([model_of(0), model_of(1)], mixed)
     write_structures(tmp_path / name, found)
-    read = read_frames(tmp_path / name)
-    labels = read_labels(read, DataConfig(train=tmp_path / name), ["energy", "forces"])
-    for place, atoms in enumerate(found):
-        np.testing.assert_allclose(labels["forces"][place], atoms.get_forces(), atol=1e-7)
+    read = read_structures(tmp_path / name).with_labels(LabelKeys())
+    for structure, atoms in zip(read, found, strict=True):
+        np.testing.assert_allclose(structure.value("forces"), atoms.get_forces(), atol=1e-7)
         energy = atoms.get_potential_energy()
-        assert labels["energy"][place] == pytest.approx(energy, abs=1e-7)
-        spread_read = read.atoms[place].arrays["forces_std"]
+        assert structure.value("energy") == pytest.approx(energy, abs=1e-7)
+        spread_read = structure.atoms.arrays["forces_std"]
         np.testing.assert_allclose(spread_read, atoms.arrays["forces_std"], atol=1e-7)
 
 
-def test_nothing_wrong_is_written(mixed: list[ase.Atoms]) -> None:
+def test_unknown_elements_and_nan_raise(mixed: list[ase.Atoms]) -> None:
     model = model_of(0)
     mixed[7].symbols[0] = "H"
-    with pytest.raises(ValueError, match=r"H.* in frame 7"):
-        predict(model, Frames.of(mixed))
+    with pytest.raises(ValueError, match=r"H.* in structure 7"):
+        predict(model, mixed)
     mixed[7].symbols[0] = "Cu"
     with torch.no_grad():
         next(model.parameters()).fill_(torch.nan)
-    with pytest.raises(ValueError, match=r"structures: the force field returned NaN.* in frame"):
-        predict(model, Frames.of(mixed))
+    with pytest.raises(
+        ValueError, match=r"structures: the force field returned NaN.* in structure"
+    ):
+        predict(model, mixed)
     with pytest.raises(ValueError, match="the models of the committee disagree"):
-        predict([model_of(0), model_of(0, elements=("Cu",))], Frames.of(mixed))
+        predict([model_of(0), model_of(0, elements=("Cu",))], mixed)
 
 
-def test_beyond_the_training_data_one_is_warned_once(mixed: list[ase.Atoms]) -> None:
+def test_extrapolation_warnings_are_emitted_once(mixed: list[ase.Atoms]) -> None:
     model = model_of(0, environment=EnvironmentConfig(field=True, field_limit=0.1))
     for atoms in mixed:
         atoms.info["electric_field"] = [0.0, 0.0, 0.2]
         del atoms.info["REF_electric_field"]
     with pytest.warns(UserWarning, match="beyond the training data") as caught:
-        predict(model, Frames.of(mixed[1:3]), batch_size=1)
+        predict(model, mixed[1:3], batch_size=1)
     assert len(caught) == 1
 
 
@@ -146,18 +146,18 @@ def test_every_model_of_a_committee_must_answer_for_the_field(mixed: list[ase.At
     )
     for atoms in mixed:
         del atoms.info["REF_electric_field"]
-    without = predict(upright, Frames.of(mixed))  # no field is a field of zero
+    without = predict(upright, mixed)  # no field is a field of zero
     for atoms in mixed:
         atoms.info["REF_electric_field"] = [0.0, 0.0, 0.2]
-    within = predict(upright, Frames.of(mixed))
+    within = predict(upright, mixed)
     change = [a.get_forces() - b.get_forces() for a, b in zip(within, without, strict=True)]
     assert max(np.abs(each).max() for each in change) > 1e-6
     for models in ([upright, lying], [lying, upright], model_of(0)):
-        with pytest.raises(ValueError, match=r"field.* in frame 0"):
-            predict(models, Frames.of(mixed))
+        with pytest.raises(ValueError, match=r"field.* in structure 0"):
+            predict(models, mixed)
 
 
-def test_labels_may_have_names_of_their_own(
+def test_predictions_are_written_under_label_keys_too(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     mixed: list[ase.Atoms],
@@ -173,16 +173,14 @@ def test_labels_may_have_names_of_their_own(
     keys = [word for name, key in names.items() for word in (f"--{name}-key", key)]
     asked = ["predict", "m.sikff", "in.xyz", "--output", "out.xyz", "--quiet"]
     assert main([*asked, *keys]) == 0
-    frames = read_frames(Path("out.xyz"))
-    own = DataConfig(train=Path("out.xyz"), **{f"{name}_key": key for name, key in names.items()})
-    found = read_labels(frames, own, [*names], partial=["stress"])
-    usual = read_labels(frames, DataConfig(train=Path("out.xyz")), [*names], partial=["stress"])
-    assert any(np.isnan(each).all() for each in found["stress"])
-    assert not all(np.isnan(each).all() for each in found["stress"])
+    structures = read_structures("out.xyz")
+    found = structures.with_labels(LabelKeys(**names))
+    usual = structures.with_labels(LabelKeys())
+    assert 0 < len(found.having("stress")) < len(found)
     for name in names:
-        for one, other in zip(found[name], usual[name], strict=True):
+        for one, other in zip(found.values(name), usual.values(name), strict=True):
             np.testing.assert_allclose(one, other, rtol=0, atol=WRITTEN)
-    assert not any(np.any(each == 7.0) for each in found["energy"])
+    assert not any(np.any(each == 7.0) for each in found.values("energy"))
 
 
 def test_the_command_refuses_names_and_files(

@@ -1,4 +1,4 @@
-"""Runs that go on from a trained model."""
+"""Fine-tuning: runs that start from a trained model."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -19,7 +19,7 @@ from sikff import ForceField, ForceFieldConfig, load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.cli import main as cli
 from sikff.training.config import TrainConfig
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 from sikff.training.fitting.fit import fit
 from tolerances import TOLERANCES
 
@@ -119,7 +119,7 @@ def test_a_frozen_vacuum_network_stays(trained: Path, started: Started, freeze: 
         assert_same(load(trained), load(path))
 
 
-def test_a_frame_needs_the_group_of_the_file_only() -> None:
+def test_an_environment_needs_only_the_group_of_the_file() -> None:
     given = {
         "data": {"train": "a.xyz", "valid": 3},
         "max_epochs": 1,
@@ -132,7 +132,7 @@ def test_a_frame_needs_the_group_of_the_file_only() -> None:
         TrainConfig(**plane)
 
 
-def test_trained_weights_are_trained_on_gently() -> None:
+def test_fine_tuning_has_a_lower_learning_rate() -> None:
     common = {"data": {"train": "a.xyz", "valid": 3}, "max_epochs": 1}
     rates = {
         freeze: TrainConfig(**common, start={"model": "a.sikff", "freeze_vacuum": freeze}).lr
@@ -142,7 +142,9 @@ def test_trained_weights_are_trained_on_gently() -> None:
     assert TrainConfig(**common, lr=0.02, start={"model": "a.sikff"}).lr == 0.02
 
 
-def test_free_atoms_of_another_method(config: TrainConfig, trained: Path, started: Started) -> None:
+def test_other_energies_of_free_atoms_shift_the_model(
+    config: TrainConfig, trained: Path, started: Started
+) -> None:
     atoms = {"Cu": -1.0, "Ni": -2.0}
     shifted = load(fit(still(started(model={"atomic_energies": atoms}))))
     one = copper()
@@ -150,10 +152,12 @@ def test_free_atoms_of_another_method(config: TrainConfig, trained: Path, starte
     assert (change - 0.5).abs().max() < EXACT.invariance
 
 
-def test_how_far_off_it_is_at_first(config: TrainConfig, trained: Path, started: Started) -> None:
+def test_errors_before_fine_tuning_are_reported(
+    config: TrainConfig, trained: Path, started: Started
+) -> None:
     """Energies shifted by known amounts: what is suggested takes the shift away."""
     model = load(trained)
-    frames = read_frames(config.data.train).atoms[:12]
+    frames = read_structures(config.data.train).atoms[:12]
     for atoms in frames:
         atoms.calc = SIKFFCalculator(model, device="cpu")
         results = {"forces": atoms.get_forces(), "energy": atoms.get_potential_energy()}
@@ -178,7 +182,7 @@ def test_how_far_off_it_is_at_first(config: TrainConfig, trained: Path, started:
     assert not any("would shift" in line for line in lines)
 
 
-def test_a_resumed_run_needs_the_first_file_no_more(
+def test_a_resumed_run_does_not_need_the_first_file(
     trained: Path, started: Started, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = {"group": "C_inf_v", "environment": FIELD}
@@ -190,7 +194,7 @@ def test_a_resumed_run_needs_the_first_file_no_more(
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_what_cannot_be_started(trained: Path, started: Started, tmp_path: Path) -> None:
+def test_starts_that_do_not_fit_are_errors(trained: Path, started: Started, tmp_path: Path) -> None:
     for model, message in (
         ({"channels": 8}, r"model.channels is 8, but .*trained.sikff', where it is 2; leave"),
         (
@@ -209,7 +213,7 @@ def test_what_cannot_be_started(trained: Path, started: Started, tmp_path: Path)
         fit(started(model={"group": "O(3)"}, start={"model": axial}))
     with pytest.raises(FileNotFoundError, match="no model file"):
         fit(started(start={"model": tmp_path / "none.sikff"}))
-    frames = read_frames(started().data.train).atoms
+    frames = read_structures(started().data.train).atoms
     frames[0].symbols[0] = "Pt"
     ase.io.write(tmp_path / "platinum.xyz", frames)
     with pytest.raises(ValueError, match=r"hold Pt, which .*trained.sikff' does not know"):

@@ -1,6 +1,8 @@
-"""Runs: they learn, they stop, they resume as if never interrupted."""
+"""Runs of force fields: they learn, end at their limits and write what they should."""
 
 import math
+import signal
+from contextlib import nullcontext
 
 import ase.io
 import numpy as np
@@ -11,11 +13,10 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from runs import changed, rows, weights
 from sikff import load
 from sikff.training.config import TrainConfig
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 from sikff.training.evaluation.evaluate import evaluate
-from sikff.training.fitting import module
+from sikff.training.fitting import losses, run
 from sikff.training.fitting.fit import fit
-from sikff.training.fitting.module import FitModule
 from sikff.training.fitting.schedule import Patience, cosine_factor, warm_up_factor
 from tolerances import TOLERANCES
 
@@ -50,8 +51,8 @@ def test_training_learns_energy_forces_and_stress(config: TrainConfig, kind: str
 
 @pytest.mark.parametrize("replay", [False, True])
 def test_only_some_structures_have_a_stress(config: TrainConfig, replay: bool) -> None:
-    """Crystals with a stress, without, and clusters with one that means nothing."""
-    frames = read_frames(config.data.train).atoms
+    """Crystals with a stress, without, and clusters with a meaningless one."""
+    frames = read_structures(config.data.train).atoms
     for number, atoms in enumerate(frames[:12]):
         if number % 3 == 1:
             del atoms.calc.results["stress"]
@@ -69,9 +70,9 @@ def test_only_some_structures_have_a_stress(config: TrainConfig, replay: bool) -
     assert (config.output / "parity.png").is_file()
 
 
-def test_what_counts_more_is_learnt_better(config: TrainConfig) -> None:
+def test_structures_with_larger_weights_are_learnt_better(config: TrainConfig) -> None:
     """Two labels for each structure that contradict each other: the heavier one wins."""
-    frames = read_frames(config.data.train).atoms[:12]
+    frames = read_structures(config.data.train).atoms[:12]
     paths = [config.output.with_name(f"{name}.xyz") for name in ("both", "valid")]
     other = [atoms.copy() for atoms in frames]
     for atoms, copy in zip(frames, other, strict=True):
@@ -82,16 +83,16 @@ def test_what_counts_more_is_learnt_better(config: TrainConfig) -> None:
     ase.io.write(paths[1], frames)
     data = {"train": paths[0], "valid": paths[1], "check_units": False}
     config = changed(config, data=data, max_epochs=20, lr=0.02)
-    said = []
+    errors = []
     for name, counts in (("a", {"right": 20.0}), ("b", {"wrong": 20.0})):
         output = config.output.with_name(name)
         model = load(fit(changed(config, output=output, loss={"config_types": counts})))
-        said.append(evaluate(model, frames).metrics["force_mae_mev_per_a"])
-    assert said[0] < 0.6 * said[1]
+        errors.append(evaluate(model, frames).metrics["force_mae_mev_per_a"])
+    assert errors[0] < 0.6 * errors[1]
 
 
-def test_labels_that_are_not_trained_on_may_be_anything(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms
+def test_labels_without_weight_may_be_nan(config: TrainConfig) -> None:
+    frames = read_structures(config.data.train).atoms
     for atoms in frames[:12:2]:
         atoms.calc.results["stress"] = np.full(6, np.nan)
     path = config.output.with_name("nan.xyz")
@@ -102,14 +103,14 @@ def test_labels_that_are_not_trained_on_may_be_anything(config: TrainConfig) -> 
 
 
 def test_the_saved_model_is_the_validated_one(config: TrainConfig) -> None:
-    """Also when its weights are averages: the file gives the errors that the log tells."""
+    """Its errors are those in the log, also with averaged weights."""
     files = [config.output.parent / name for name in ("train.xyz", "valid.xyz")]
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     ase.io.write(files[1], frames[:4])
     config = changed(config, data={"train": files[0], "valid": files[1]})
     model = load(fit(config))
     best = min(rows(config), key=lambda row: row["valid_loss"])
-    metrics = evaluate(model, read_frames(files[1])).metrics
+    metrics = evaluate(model, read_structures(files[1])).metrics
     for key in ("energy_mae_mev_per_atom", "force_rmse_mev_per_a"):
         assert metrics[key] == pytest.approx(best[key], rel=LIMITS.parity)
 
@@ -117,14 +118,14 @@ def test_the_saved_model_is_the_validated_one(config: TrainConfig) -> None:
 def test_a_run_repeats(config: TrainConfig) -> None:
     first = weights(fit(config))
     with torch.random.fork_rng():
-        torch.manual_seed(99)  # what others drew does not matter
+        torch.manual_seed(99)  # global random state does not matter
         second = weights(fit(changed(config, output=config.output.with_name("again"))))
     assert all(torch.equal(first[key], second[key]) for key in first)
     other = weights(fit(changed(config, output=config.output.with_name("other"), seed=1)))
     assert not all(torch.equal(first[key], other[key]) for key in first)
 
 
-def test_a_run_ends_with_its_minutes(config: TrainConfig) -> None:
+def test_a_run_ends_after_its_minutes(config: TrainConfig) -> None:
     path = fit(changed(config, max_epochs=None, max_minutes=0.01))
     log = rows(config)
     assert log[-1]["minutes"] >= 0.01
@@ -133,7 +134,7 @@ def test_a_run_ends_with_its_minutes(config: TrainConfig) -> None:
 
 
 def test_forces_need_no_labels_without_weight(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms
+    frames = read_structures(config.data.train).atoms
     for atoms in frames:
         if atoms.calc is not None:
             atoms.calc.results.pop("forces", None)
@@ -144,9 +145,38 @@ def test_forces_need_no_labels_without_weight(config: TrainConfig) -> None:
     assert "force_mae_mev_per_a" not in rows(config)[0]
 
 
+@pytest.mark.parametrize("fails", [False, True])
+def test_threads_are_those_of_the_configuration(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, fails: bool
+) -> None:
+    """While the run lasts; the caller's are restored, after an error too."""
+    used = set()
+
+    def counted(*given: object) -> torch.Tensor:
+        used.add(torch.get_num_threads())
+        return losses.loss(*given) * (math.nan if fails else 1.0)
+
+    before = torch.get_num_threads()
+    monkeypatch.setattr(run, "loss", counted)
+    with pytest.raises(FloatingPointError) if fails else nullcontext():
+        fit(changed(config, threads=before + 2))
+    assert used == {before + 2}
+    assert torch.get_num_threads() == before
+
+
+def test_ctrl_c_is_a_keyboard_interrupt(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(run, "loss", lambda *_: signal.raise_signal(signal.SIGINT))
+    with pytest.raises(KeyboardInterrupt):
+        fit(config)
+
+
 def test_divergence_stops_the_run(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "loss", lambda found, *_: found.energy.sum() * math.nan)
-    with pytest.raises(FloatingPointError, match=r"the loss is nan in step 0 .*train.xyz frame \d"):
+    monkeypatch.setattr(run, "loss", lambda found, *_: found.energy.sum() * math.nan)
+    with pytest.raises(
+        FloatingPointError, match=r"the loss is nan in step 0 .*train.xyz structure \d"
+    ):
         fit(config)
     assert not (config.output / "model.sikff").exists()
 
@@ -156,17 +186,17 @@ def test_averages_are_kept_in_a_checkpoint_of_plain_tensors(
     config: TrainConfig, ema: float, same: bool
 ) -> None:
     fit(changed(config, ema=ema))
-    state = torch.load(config.output / "last.ckpt", weights_only=True)["state_dict"]
-    names = [name.removeprefix("averaged.") for name in state if name.startswith("averaged.")]
-    assert names
-    assert same == all(torch.equal(state[f"averaged.{n}"], state[f"model.{n}"]) for n in names)
+    state = torch.load(config.output / "last.ckpt", weights_only=True)["loop"]
+    assert state["averaged"].keys() == state["model"].keys() != set()
+    pairs = zip(state["averaged"].values(), state["model"].values(), strict=True)
+    assert same == all(torch.equal(mean, weight) for mean, weight in pairs)
 
 
 def test_vectors_do_not_decay(config: TrainConfig) -> None:
     """With AdamW; test_soap.py has SOAP's own."""
     config = changed(config, optimiser="adamw")
     model = load(fit(config)).train()
-    groups = FitModule(model, config, 9, 3).configure_optimizers().param_groups
+    groups = run.make_optimiser(config, model).param_groups
     assert [group["weight_decay"] for group in groups] == [config.weight_decay, 0.0]
     decaying = {id(p) for p in groups[0]["params"]}
     parameters = list(model.parameters())
@@ -174,14 +204,14 @@ def test_vectors_do_not_decay(config: TrainConfig) -> None:
     assert sum(len(group["params"]) for group in groups) == len(parameters)
 
 
-def test_weights_keep_their_type(config: TrainConfig) -> None:
+def test_weights_have_the_dtype_of_the_run(config: TrainConfig) -> None:
     model = load(fit(changed(config, dtype="float32", max_epochs=1)))
     assert model.dtype == torch.float32
     assert np.isfinite(rows(config)[0]["valid_loss"])
 
 
 def test_the_validation_loss_does_not_depend_on_batches(config: TrainConfig) -> None:
-    frames = read_frames(config.data.train).atoms[:4]
+    frames = read_structures(config.data.train).atoms[:4]
     doubled = [atoms.repeat((2, 1, 1)) for atoms in frames[:2]]
     for atoms, one in zip(doubled, frames, strict=False):
         found = {
@@ -223,7 +253,7 @@ def test_early_stop_and_plateaus_in_a_run(config: TrainConfig) -> None:
     assert [row["lr"] / 1e-30 for row in log] == pytest.approx([1, 1, 1, 0.5, 0.5, 0.25])
 
 
-def test_tensorboard_sees_every_row(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_tensorboard_gets_every_row(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
     fit(changed(config, tensorboard=True))
@@ -238,7 +268,7 @@ def test_tensorboard_sees_every_row(config: TrainConfig, monkeypatch: pytest.Mon
         fit(changed(config, tensorboard=True, output=config.output.with_name("other")))
 
 
-def test_more_devices_than_there_are(config: TrainConfig) -> None:
+def test_too_many_devices_are_an_error(config: TrainConfig) -> None:
     with pytest.raises(ValueError, match=r"batch_size \(4\) is less than devices \(5\)"):
         changed(config, devices=5)
     with pytest.raises(ValueError, match="torch finds 0 GPUs; lower devices or set device: cpu"):

@@ -68,7 +68,7 @@ def test_messages_and_products_are_of_order_one(group: str) -> None:
     assert any(not 0.5 < size < 2 for size in before.values())
 
 
-def test_only_networks_that_are_named_are_scaled() -> None:
+def test_only_given_networks_are_scaled() -> None:
     environment = EnvironmentConfig(plane_origin=(0, 0, 0))
     model = built("C_inf_v", vacuum_group="O(3)", environment=environment)
     assert model.vacuum is not None
@@ -84,7 +84,7 @@ def test_only_networks_that_are_named_are_scaled() -> None:
     assert all(size == pytest.approx(1, abs=LIMITS.parity) for size in found.values())
 
 
-def test_free_atoms_say_nothing() -> None:
+def test_free_atoms_do_not_change_scales() -> None:
     free = ase.Atoms("NiO", [[0, 0, 0], [50, 0, 0]])
     alone = AtomicGraph.from_atoms(free, CUTOFF, ("Ni", "O"))
     models = [built("O(3)") for _ in range(3)]

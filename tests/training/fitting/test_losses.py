@@ -82,7 +82,7 @@ def test_metrics_do_not_depend_on_batches(found: Errors, graph: AtomicGraph) -> 
     assert metrics.force_mae_by_element() == pytest.approx({"H": 300 / 9, "O": 300})
 
 
-def test_what_has_no_label_counts_for_nothing(graph: AtomicGraph) -> None:
+def test_missing_labels_do_not_count(graph: AtomicGraph) -> None:
     """The second structure has neither forces nor a stress, and no stress can be said of it."""
     stress = torch.full((2, 3, 3), 0.1, dtype=torch.float64, requires_grad=True)
     forces = torch.full((5, 3), 0.3, dtype=torch.float64, requires_grad=True)
@@ -91,15 +91,15 @@ def test_what_has_no_label_counts_for_nothing(graph: AtomicGraph) -> None:
         torch.full((2,), 7.0), absent[graph.batch][:, None].expand(5, 3), absent[:, None, None] + 0
     )
     targets = targets._replace(stress=targets.stress.expand(2, 3, 3))
-    said = torch.where(absent.isnan()[:, None, None], torch.nan, stress)
-    prediction = Prediction(torch.full((2,), 7.5), torch.zeros(5), forces, said)
+    predicted = torch.where(absent.isnan()[:, None, None], torch.nan, stress)
+    prediction = Prediction(torch.full((2,), 7.5), torch.zeros(5), forces, predicted)
     found = errors(prediction, targets, graph)
     config = LossConfig(energy=0.0, forces=1.0, stress=1.0, kind="mse")
     value = loss(found, config, 2, 5)
     assert value.item() == pytest.approx(0.09 / 5 + 0.01 / 2, abs=LIMIT)
-    slopes = torch.autograd.grad(value, (forces, stress))
-    for slope in slopes:
-        assert slope[0].min() > 0 and not slope[1:].any()
+    gradients = torch.autograd.grad(value, (forces, stress))
+    for gradient in gradients:
+        assert gradient[0].min() > 0 and not gradient[1:].any()
     metrics = Metrics(("H", "O"))
     metrics.update(found, targets, graph)
     metrics.update(found, targets, graph, torch.tensor([False, True]))

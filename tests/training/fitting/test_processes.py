@@ -1,5 +1,8 @@
-"""Several processes: the same run as one, and none waits for another that has stopped."""
+"""Several processes train like one, and none waits for another that has stopped."""
 
+import multiprocessing
+import os
+import signal
 import subprocess
 import sys
 import time
@@ -12,8 +15,9 @@ import yaml
 
 from runs import changed, rows, weights
 from sikff.training.config import TrainConfig
-from sikff.training.data.structures import read_frames
+from sikff.training.data.reading import read_structures
 from sikff.training.fitting.fit import fit
+from sikff.training.fitting.processes import Processes, run_processes
 from tolerances import TOLERANCES
 
 
@@ -23,7 +27,7 @@ def test_two_processes_train_like_one(config: TrainConfig, dtype: str) -> None:
     loss = {"energy": 1, "forces": 1, "stress": 1}
     data = {"train": config.data.train, "valid": 3}
     config = changed(config, max_epochs=3, dtype=dtype, loss=loss, data=data, threads=1)
-    assert len(read_frames(config.data.train).atoms) - 2 - 3 == 9  # batches of 4, 4 and 1
+    assert len(read_structures(config.data.train).atoms) - 2 - 3 == 9  # batches of 4, 4 and 1
     fit(config)
     both = changed(config, devices=2, output=config.output.with_name("two"))
     fit(both)
@@ -36,7 +40,7 @@ def test_two_processes_train_like_one(config: TrainConfig, dtype: str) -> None:
         assert (second[key] - value).abs().max() <= limit * (1 + value.abs().max()), key
 
 
-def test_early_stop_and_time_limit_end_all_processes(config: TrainConfig) -> None:
+def test_patience_and_minutes_end_all_processes(config: TrainConfig) -> None:
     """The loss cannot fall when nothing is learnt: all stop after `patience` more epochs."""
     still = changed(config, lr=1e-30, devices=2, patience=2, max_epochs=50, threads=1)
     fit(still)
@@ -48,7 +52,7 @@ def test_early_stop_and_time_limit_end_all_processes(config: TrainConfig) -> Non
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are read from /proc")
-def test_no_process_outlives_the_one_that_was_killed(config: TrainConfig, tmp_path: Path) -> None:
+def test_no_process_outlives_a_killed_parent(config: TrainConfig, tmp_path: Path) -> None:
     """As in the background of a script, where interrupts, which torch sends then, are ignored."""
     endless = changed(config, devices=2, max_epochs=10**6, threads=1)
     settings = tmp_path / "config.yaml"
@@ -71,7 +75,86 @@ def _wait(until: Callable[[], bool], seconds: float = 120.0) -> None:
         time.sleep(0.1)
 
 
-def test_an_error_in_one_process_ends_all_with_its_sentence(config: TrainConfig) -> None:
+def test_a_diverged_run_names_its_structures(config: TrainConfig) -> None:
     broken = changed(config, devices=2, lr=1e30, clip=1e30, warm_up=0, threads=1)
-    with pytest.raises(FloatingPointError, match=r"^training diverged: .* in step \d"):
+    with pytest.raises(
+        FloatingPointError, match=r"^training diverged: .* in step \d.*, on .*train"
+    ):
         fit(broken)
+
+
+def act(processes: Processes, what: str) -> None:
+    """What the processes of the next test do; the first one waits for the other."""
+    tensor = torch.full((2,), float(processes.rank))
+    processes.average([tensor])
+    assert tensor.tolist() == [0.5, 0.5]
+    assert processes.gather(("rank", processes.rank)) == [("rank", 0), ("rank", 1)]
+    if processes.rank == 1 and what == "raise":
+        raise LookupError("no such file: no colon is parsed")
+    if processes.rank == 1 and what == "die":
+        os.kill(os.getpid(), signal.SIGKILL)
+    processes.gather(0)
+
+
+def test_errors_keep_their_type_and_killed_processes_are_noticed() -> None:
+    with pytest.raises(LookupError) as caught:
+        run_processes(act, 2, False, ["raise"])
+    assert str(caught.value) == "no such file: no colon is parsed"
+    assert "in act" in caught.value.__notes__[0]
+    with pytest.raises(RuntimeError, match=r"was killed \(exit code -9\).* lower devices"):
+        run_processes(act, 2, False, ["die"])
+    assert not multiprocessing.active_children()
+
+
+def test_ctrl_c_ends_all_processes(config: TrainConfig, tmp_path: Path) -> None:
+    """In a terminal all processes get it; the command says how to continue."""
+    endless = changed(config, devices=2, max_epochs=10**6, threads=1)
+    settings = tmp_path / "config.yaml"
+    settings.write_text(yaml.safe_dump(endless.model_dump(mode="json")))
+    train = [sys.executable, "-m", "sikff.training", "train", str(settings), "--quiet"]
+    with subprocess.Popen(train, stderr=subprocess.PIPE, start_new_session=True) as run:
+        log = config.output / "log.csv"
+        _wait(lambda: run.poll() is not None or (log.exists() and len(rows(endless)) > 0))
+        os.killpg(run.pid, signal.SIGINT)
+        error = run.communicate(timeout=120)[1].decode()
+    assert run.returncode == 130
+    assert error == "sikff: interrupted; --resume goes on after the last whole epoch\n"
+
+
+def test_one_device_ignores_variables_of_launchers(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A single task in an allocation for several: it is alone, whatever the variables say."""
+    fit(config)
+    for name, value in {
+        "RANK": "1",
+        "LOCAL_RANK": "1",
+        "WORLD_SIZE": "4",
+        "LOCAL_WORLD_SIZE": "4",
+        "GROUP_RANK": "1",
+        "NODE_RANK": "1",
+        "MASTER_ADDR": "192.0.2.1",
+        "MASTER_PORT": "1",
+        "TORCHELASTIC_RUN_ID": "none",
+        "SLURM_JOB_ID": "1",
+        "SLURM_JOB_NAME": "train",
+        "SLURM_NTASKS": "4",
+        "SLURM_NNODES": "2",
+        "SLURM_NODELIST": "a,b",
+        "SLURM_PROCID": "3",
+        "SLURM_LOCALID": "1",
+        "SLURM_NODEID": "1",
+        "OMPI_COMM_WORLD_SIZE": "4",
+        "OMPI_COMM_WORLD_RANK": "3",
+        "PMI_SIZE": "4",
+        "PMI_RANK": "3",
+        "LSB_JOBID": "1",
+        "LSB_DJOB_RANKFILE": "none",
+        "JSM_NAMESPACE_SIZE": "4",
+        "KUBERNETES_PORT": "1",
+        "GROUP_WORLD_SIZE": "4",
+    }.items():
+        monkeypatch.setenv(name, value)
+    other = changed(config, output=config.output.with_name("in an allocation"))
+    first, second = weights(config.output / "model.sikff"), weights(fit(other))
+    assert all(torch.equal(first[key], second[key]) for key in first)

@@ -1,8 +1,7 @@
-"""A run that was stopped, even by kill -9, goes on as if it never was."""
+"""A run that was stopped, even by kill -9, resumes exactly."""
 
 import multiprocessing
 import random
-import shutil
 import signal
 import time
 from contextlib import suppress
@@ -13,13 +12,10 @@ import torch
 import yaml
 
 from runs import changed, fit_two_epochs, rows, weights
-from sikff import load
 from sikff.training.config import TrainConfig
 from sikff.training.data.dataset import load_dataset
 from sikff.training.fitting.fit import fit
 from sikff.training.fitting.log import RunLog
-from sikff.training.fitting.module import FitModule
-from sikff.training.fitting.schedule import Patience
 
 COLUMNS = ("epoch", "step", "lr", "train_loss", "valid_loss")
 KILLS = 20
@@ -39,7 +35,7 @@ def test_resume_is_a_continuation(config: TrainConfig, monkeypatch: pytest.Monke
     assert all(torch.equal(whole[key], resumed[key]) for key in whole)
 
 
-def test_resume_refuses_other_settings(config: TrainConfig) -> None:
+def test_other_settings_cannot_be_resumed(config: TrainConfig) -> None:
     lines: list[str] = []
     fit(config, resume=True, report=lines.append)
     assert "nothing to resume" in lines[0]
@@ -49,7 +45,7 @@ def test_resume_refuses_other_settings(config: TrainConfig) -> None:
     assert [row["epoch"] for row in rows(config)] == [0, 1, 2, 3]
 
 
-def test_resume_refuses_other_data(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_other_data_cannot_be_resumed(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     fit_two_epochs(config, monkeypatch)
     frames = ase.io.read(config.data.train, ":")
     ase.io.write(config.data.train, frames)  # the same once more
@@ -62,7 +58,7 @@ def test_resume_refuses_other_data(config: TrainConfig, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize("what", ["nothing", "energy", "cell", "position", "free atom"])
-def test_what_data_are_told_apart_by(config: TrainConfig, what: str) -> None:
+def test_changes_of_the_data_change_its_fingerprint(config: TrainConfig, what: str) -> None:
     frames = ase.io.read(config.data.train, ":")
     if what == "energy":
         frames[0].calc.results["energy"] += 1e-3
@@ -80,7 +76,7 @@ def test_what_data_are_told_apart_by(config: TrainConfig, what: str) -> None:
     assert (found == load_dataset(config).fingerprint) == (what == "nothing")
 
 
-def test_a_run_of_an_older_version_goes_on(config: TrainConfig) -> None:
+def test_a_run_with_an_older_configuration_resumes(config: TrainConfig) -> None:
     """Its config.yaml lacks what came later, which then is as it was: the default."""
     fit(config)
     path = config.output / "config.yaml"
@@ -97,15 +93,36 @@ def test_a_run_of_an_older_version_goes_on(config: TrainConfig) -> None:
         fit(changed(config, max_epochs=longer.max_epochs + 1), resume=True)
 
 
-def test_time_and_best_loss_survive_a_checkpoint(config: TrainConfig) -> None:
-    model = load(fit(config))
-    before, after = (FitModule(model, config, 9, (3, 12)) for _ in range(2))
-    before.patience, before._spent = Patience(0.25, 4, 0.5), 3.0
-    checkpoint: dict[str, object] = {}
-    before.on_save_checkpoint(checkpoint)
-    after.on_load_checkpoint(checkpoint)
-    assert after.patience == before.patience
-    assert after.minutes >= 3.0
+def test_checkpoints_of_earlier_versions_are_errors(config: TrainConfig) -> None:
+    """Those of Lightning, of another format, and files that are none."""
+    fit(config)
+    path, longer = config.output / "last.ckpt", changed(config, max_epochs=5)
+    state = torch.load(path, weights_only=True)
+    for old, got in (
+        ({"pytorch-lightning_version": "2.6.6", "state_dict": {}, "sikff": {}}, "earlier version"),
+        ({**state, "format": "sikff training state, version 0"}, "got a sikff training state, ver"),
+    ):
+        torch.save(old, path)
+        with pytest.raises(ValueError, match=rf"cannot resume from .*last\.ckpt.*{got}.*--from"):
+            fit(longer, resume=True)
+    path.write_bytes(b"no checkpoint")
+    with pytest.raises(ValueError, match=r"cannot read .*last\.ckpt"):
+        fit(longer, resume=True)
+
+
+def test_resuming_a_finished_run_changes_nothing(config: TrainConfig) -> None:
+    """Whichever limit it has met."""
+    timed = changed(config, max_epochs=None, max_minutes=1e-6)
+    patient = changed(
+        config, lr=1e-30, warm_up=0, max_epochs=9, patience=1, output=config.output / "other"
+    )
+    for each in (timed, patient):
+        fit(each)
+        before = rows(each), weights(each.output / "model.sikff")
+        fit(each, resume=True)
+        assert rows(each) == before[0]
+        found = weights(each.output / "model.sikff")
+        assert all(torch.equal(value, found[name]) for name, value in before[1].items())
 
 
 def _run(config: TrainConfig) -> None:
@@ -114,28 +131,32 @@ def _run(config: TrainConfig) -> None:
 
 
 def test_killed_at_random_moments(config: TrainConfig) -> None:
-    """Twenty runs, each killed once while it reads, trains or writes, and resumed."""
+    """Twenty runs, each killed once while it reads, trains, writes or draws, and resumed."""
     context = multiprocessing.get_context("forkserver")  # imports once, forks fast
-    context.set_forkserver_preload(["sikff.training.fitting.fit"])
+    drawing = ["matplotlib.figure", "matplotlib.backends.backend_agg"]
+    context.set_forkserver_preload(["sikff.training.fitting.fit", *drawing])
 
     def started(config: TrainConfig) -> multiprocessing.process.BaseProcess:
         process = context.Process(target=_run, args=(config,))
         process.start()
         return process
 
-    config = changed(config, max_epochs=12, schedule="plateau", plateau_patience=1, ema=0.9)
-    for _ in range(2):  # the first one pays for the imports
-        shutil.rmtree(config.output, ignore_errors=True)
-        began = time.monotonic()
-        started(config).join()
-    seconds = time.monotonic() - began
+    def count_rows(config: TrainConfig) -> int:
+        log = config.output / "log.csv"
+        return len(log.read_text().splitlines()) - 1 if log.exists() else 0
+
+    epochs = 12
+    config = changed(config, max_epochs=epochs, schedule="plateau", plateau_patience=1, ema=0.9)
+    started(config).join()
     whole, table = weights(config.output / "model.sikff"), rows(config)
     moments = random.Random(0)
     interrupted = 0
     for k in range(KILLS):
         again = changed(config, output=config.output.with_name(f"killed-{k}"))
         process = started(again)
-        time.sleep(moments.uniform(0.1, 1.0) * seconds)
+        while process.is_alive() and count_rows(again) < k % (epochs + 1):
+            time.sleep(0.001)
+        time.sleep(moments.uniform(0.0, 0.1))
         with suppress(ProcessLookupError):
             process.kill()
         process.join()
@@ -154,7 +175,7 @@ def test_killed_at_random_moments(config: TrainConfig) -> None:
     assert interrupted >= KILLS // 2
 
 
-def test_the_log_forgets_what_will_be_run_again(tmp_path) -> None:
+def test_rows_of_epochs_that_run_again_are_removed(tmp_path) -> None:
     log = RunLog(tmp_path)
     for epoch in range(4):
         log.append({"epoch": epoch, "loss": 1 / (epoch + 1)})
@@ -169,7 +190,7 @@ def test_the_log_forgets_what_will_be_run_again(tmp_path) -> None:
     log.rewind(0)
 
 
-def test_what_a_kill_left_half_written_is_cleared_away(config: TrainConfig) -> None:
+def test_unfinished_files_of_a_killed_run_are_removed(config: TrainConfig) -> None:
     fit(config)
     whole = sorted(path.name for path in config.output.iterdir())
     for name in whole:

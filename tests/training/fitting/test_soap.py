@@ -45,7 +45,7 @@ def test_the_first_step_is_the_polar_factor(generator: torch.Generator) -> None:
     torch.testing.assert_close(found, start - 0.1 * u @ v, atol=1e-6, rtol=0)
 
 
-def test_vectors_are_left_to_adam(generator: torch.Generator) -> None:
+def test_vectors_are_updated_by_adam(generator: torch.Generator) -> None:
     start, *gradients = draw(generator, 25, 6)
     vector = nn.Parameter(start.clone())
     adam = torch.optim.Adam([vector], lr=0.1, betas=(0.95, 0.95))
@@ -56,7 +56,7 @@ def test_vectors_are_left_to_adam(generator: torch.Generator) -> None:
     torch.testing.assert_close(found, vector.detach(), atol=LIMITS.rounding, rtol=0)
 
 
-def test_it_does_not_matter_how_weights_are_turned(generator: torch.Generator) -> None:
+def test_steps_are_equivariant_under_rotations_of_weights(generator: torch.Generator) -> None:
     """Rotated gradients make the rotated steps; those of Adam depend on the bases."""
     start, *gradients = draw(generator, 40, 5, 5)
     p, q = rotation(generator, 5), rotation(generator, 5)

@@ -22,7 +22,7 @@ from sikff.graph import AtomicGraph
 from sikff.training.config import TrainConfig
 from sikff.training.data.batches import Sample
 from sikff.training.data.targets import Targets
-from sikff.training.fitting import module
+from sikff.training.fitting import loop, run
 from sikff.training.fitting.fit import fit
 from sikff.training.fitting.static import CompiledTraining, room_for
 from tolerances import TOLERANCES
@@ -189,8 +189,8 @@ def test_the_clock_stands_still_while_it_compiles(
         now += 600
         return flat
 
-    monkeypatch.setattr(module, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(module, "CompiledTraining", with_backend(slow))
+    monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
+    monkeypatch.setattr(run, "CompiledTraining", with_backend(slow))
     lines: list[str] = []
     fit(changed(config, compile=True, max_epochs=3, max_minutes=5), report=lines.append)
     assert any("compiled for 17 atoms" in line for line in lines)
@@ -209,7 +209,7 @@ def test_a_failure_to_compile_is_told_and_so_is_much_padding(
     paths = [config.output.with_name(name) for name in ("sizes.xyz", "valid.xyz")]
     ase.io.write(paths[0], [*frames, large_one(frames)])
     ase.io.write(paths[1], frames[:2])
-    monkeypatch.setattr(module, "CompiledTraining", with_backend(broken))
+    monkeypatch.setattr(run, "CompiledTraining", with_backend(broken))
     lines: list[str] = []
     config = changed(config, compile=True, data={"train": paths[0], "valid": paths[1]})
     with pytest.raises(RuntimeError, match=r"torch.compile failed .*C\+\+ compiler"):

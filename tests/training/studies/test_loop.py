@@ -1,4 +1,4 @@
-"""The training loop: what it reaches, what it keeps, and what it leaves alone."""
+"""Training of the models of studies: what it reaches, keeps and leaves unchanged."""
 
 import math
 
@@ -65,7 +65,7 @@ def test_nothing_to_train() -> None:
     assert history.valid == history.train == [] and history.best_epoch == -1
 
 
-def test_a_model_that_cannot_be_bettered_stays_as_it_is() -> None:
+def test_a_model_that_does_not_improve_keeps_its_weights() -> None:
     model = linear()
     weight = model.weight.detach().clone()
     history = fit(model, 64, error, lambda model: float(model.weight.detach()[0, 0] != 0.1), RECIPE)
@@ -74,10 +74,10 @@ def test_a_model_that_cannot_be_bettered_stays_as_it_is() -> None:
 
 
 def test_patience_ends_the_run() -> None:
-    """Validation is best at the third look, the first being at the weights it began with."""
-    looks = iter([3.0, 2.0, 1.0, *[2.0] * 10])
+    """The third validation is the best; the first is that of the initial weights."""
+    losses = iter([3.0, 2.0, 1.0, *[2.0] * 10])
     recipe = Recipe(epochs=10, patience=4)
-    history = fit(linear(), 64, error, lambda model: next(looks), recipe)
+    history = fit(linear(), 64, error, lambda model: next(losses), recipe)
     assert history.best_epoch == 1 and len(history.valid) == 2 + 4
 
 
@@ -93,7 +93,9 @@ def test_few_samples_still_make_several_steps() -> None:
 
 
 def test_a_loss_that_is_not_finite_ends_the_run() -> None:
-    with pytest.raises(FloatingPointError, match="became nan in epoch 0; take a lower"):
+    with pytest.raises(
+        FloatingPointError, match=r"loss is nan in step 0 \(epoch 0\); take a lower"
+    ):
         fit(linear(), 64, lambda m, s: math.nan * error(m, s), validate, RECIPE)
 
 

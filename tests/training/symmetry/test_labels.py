@@ -8,7 +8,8 @@ import numpy as np
 import pytest
 
 from sikff import SymmetryGroup
-from sikff.training.data.structures import Frames, read_frames, split_isolated
+from sikff.training.data.reading import read_structures
+from sikff.training.data.structures import Structures, split_isolated
 from sikff.training.symmetry.axes import angle
 from sikff.training.symmetry.copies import copies, defect_of_copies
 from sikff.training.symmetry.labels import of_labels
@@ -20,9 +21,9 @@ NO_TRAINING = Search(minutes=0)
 TURN = turn_about(np.array([1.0, -2.0, 0.5]), 1.1)  # hidden from the search
 
 
-def methanol(strength: float, turn: np.ndarray | None = None) -> Frames:
+def methanol(strength: float, turn: np.ndarray | None = None) -> Structures:
     """Frames at one field, turned with the field, of which then nothing is said."""
-    frames, _ = split_isolated(read_frames(DATA))
+    frames, _ = split_isolated(read_structures(DATA))
     fields = [np.linalg.norm(atoms.info["electric_field"]) for atoms in frames.atoms]
     chosen = frames.pick([p for p, f in enumerate(fields) if abs(f - strength) < 0.01])
     assert len(chosen.atoms) == 150
@@ -31,10 +32,10 @@ def methanol(strength: float, turn: np.ndarray | None = None) -> Frames:
             del atoms.info["electric_field"]
             atoms.positions = atoms.positions @ turn.T
             atoms.arrays["REF_forces"] = atoms.arrays["REF_forces"] @ turn.T
-    return chosen
+    return Structures.of(chosen.atoms)
 
 
-def made(force: Callable[[np.ndarray], np.ndarray], n: int = 40) -> Frames:
+def made(force: Callable[[np.ndarray], np.ndarray], n: int = 40) -> Structures:
     """Random structures of four atoms, and forces as a function of their positions."""
     rng = np.random.default_rng(0)
     frames = []
@@ -42,7 +43,7 @@ def made(force: Callable[[np.ndarray], np.ndarray], n: int = 40) -> Frames:
         atoms = ase.Atoms("HCNO", rng.normal(size=(4, 3)))
         atoms.arrays["REF_forces"] = force(atoms.positions - atoms.positions.mean(axis=0))
         frames.append(atoms)
-    return Frames.of(frames)
+    return Structures.of(frames)
 
 
 def test_a_field_along_a_hidden_axis() -> None:
@@ -73,8 +74,7 @@ def test_fields_along_several_lines_are_a_vector() -> None:
         atoms.positions = atoms.positions @ TURN.T
         atoms.arrays["REF_forces"] = atoms.arrays["REF_forces"] @ TURN.T
         atoms.info["electric_field"] = TURN @ atoms.info["electric_field"]
-    both = Frames.of(frames.atoms + other.atoms)
-    found = of_labels(both, NO_TRAINING)
+    found = of_labels(Structures.of(frames.atoms + other.atoms), NO_TRAINING)
     assert found.settings == {
         "group": "O(3)",
         "axis": [0.0, 0.0, 1.0],
@@ -82,6 +82,7 @@ def test_fields_along_several_lines_are_a_vector() -> None:
     }
     for atoms in other.atoms:
         atoms.info["electric_field"] = atoms.info["electric_field"][[1, 2, 0]]
+    both = Structures.of(frames.atoms + other.atoms)
     assert of_labels(both, NO_TRAINING).group == "C1"
 
 
@@ -125,15 +126,15 @@ def test_forces_must_be_there() -> None:
 
 def test_copies_are_seen_and_judged() -> None:
     """A turned copy with turned forces, and a mirrored one whose forces do not follow."""
-    frames = made(lambda x: -x, n=8)
+    atoms = made(lambda x: -x, n=8).atoms
     quarter, mirror = turn_about(np.array([0, 0, 1.0]), np.pi / 2), np.diag([1.0, -1.0, 1.0])
     for source, matrix, follow in ((2, quarter, quarter), (5, mirror, np.eye(3))):
-        copy = frames.atoms[source].copy()
+        copy = atoms[source].copy()
         copy.positions = copy.positions @ matrix.T + [1.0, 2.0, 3.0]
         copy.arrays["REF_forces"] = copy.arrays["REF_forces"] @ follow.T
-        frames.atoms.append(copy)
-    frames = Frames.of(frames.atoms)
-    found = copies(frames, [atoms.arrays["REF_forces"] for atoms in frames.atoms])
+        atoms.append(copy)
+    frames = Structures.of(atoms)
+    found = copies(frames, [each.arrays["REF_forces"] for each in atoms])
     assert len(found) == 2
     turned, mirrored = sorted(found, key=lambda each: each.defect)
     assert abs(turned.matrix - quarter).max() < 1e-6 and turned.defect < 1e-6
@@ -149,7 +150,7 @@ def test_copies_are_seen_and_judged() -> None:
 HELD = ase.Atoms("HCNO", [[0, 0, 0], [0.96, 0, 0], [-0.3, 0.9, 0.2], [-0.4, -0.5, 1.2]])
 
 
-def over_a_wall(corrugation: float = 0.0, n: int = 60) -> Frames:
+def over_a_wall(corrugation: float = 0.0, n: int = 60) -> Structures:
     """One molecule turned at random over a wall, and each a second time, turned about z.
 
     Both are at heights of their own, so that forces of the copies differ.
@@ -167,7 +168,7 @@ def over_a_wall(corrugation: float = 0.0, n: int = 60) -> Frames:
             columns = (sideways * force, 0 * force, force * (1 + sideways))
             atoms.arrays["REF_forces"] = np.stack(columns, axis=1)
             frames.append(atoms)
-    return Frames.of(frames)
+    return Structures.of(frames)
 
 
 def test_copies_at_other_heights_above_a_plane_say_nothing() -> None:

@@ -8,14 +8,14 @@ from ase.build import bulk
 from force_fields import ethanol, force_field
 from sikff import ForceField
 from sikff.groups import SymmetryGroup
-from sikff.training.data.structures import Frames
+from sikff.training.data.structures import Structure, Structures
 from sikff.training.symmetry.axes import angle
 from sikff.training.symmetry.find import find_symmetry
 from sikff.training.symmetry.models import Measured, of_model
 from sikff.training.symmetry.settings import Search
 from tolerances import TOLERANCES
 
-FRAMES = Frames.of([ethanol(0), ethanol(1)])
+FRAMES = Structures.of([ethanol(0), ethanol(1)])
 AXIS = (1.0, 2.0, 2.0)
 UNIT = np.array(AXIS) / 3
 
@@ -56,8 +56,9 @@ def test_a_plane_and_a_field_stay_where_they_are() -> None:
     found = of_model(plane, FRAMES, Search(groups=("O(3)", "C_inf_v", "SO(2)")))
     assert found.group == "C_inf_v"
     assert found.settings["environment"] == {"plane_origin": [0.0, 0.0, -3.0]}
-    frames = Frames.of([ethanol(0)])
-    frames.atoms[0].info["electric_field"] = (0.2 * UNIT).tolist()
+    atoms = ethanol(0)
+    atoms.info["electric_field"] = (0.2 * UNIT).tolist()
+    frames = Structures.of([atoms])
     vector = force_field("O(3)", environment={"field": True})
     found = of_model(vector, frames, Search(groups=("O(3)", "C_inf_v", "SO(2)")))
     assert found.group == "C_inf_v" and angle(np.array(found.axis), UNIT) < 0.01
@@ -75,7 +76,7 @@ def test_a_slit_is_turned_about_its_middle(sign: int) -> None:
 def test_crystals_are_turned_with_their_cells() -> None:
     crystal = bulk("Al", cubic=True)
     crystal.rattle(0.1, seed=0)
-    frames = Frames.of([crystal])
+    frames = Structures.of([crystal])
     search = Search(groups=("O(3)", "SO(2)"))
     assert of_model(force_field("O(3)"), frames, search).group == "O(3)"
     assert of_model(force_field("SO(2)"), frames, search).group == "SO(2)"
@@ -84,8 +85,8 @@ def test_crystals_are_turned_with_their_cells() -> None:
 def test_a_model_needs_structures_of_its_elements() -> None:
     with pytest.raises(ValueError, match="measured on structures"):
         find_symmetry(force_field())
-    frames = Frames("gold", [bulk("Au")], [7])
-    with pytest.raises(ValueError, match=r"gold: .*Au.* in frame 7"):
+    frames = Structures("gold", [Structure.of(bulk("Au"), 7)])
+    with pytest.raises(ValueError, match=r"gold: .*Au.* in structure 7"):
         find_symmetry(force_field(), frames)
 
 
@@ -95,6 +96,6 @@ def test_a_model_on_another_device_is_measured_on_the_cpu(monkeypatch: pytest.Mo
     cpu = ForceField.cpu
     monkeypatch.setattr(ForceField, "cpu", lambda self: moved.append(self) or cpu(self))
     model = force_field()
-    of_model(model, Frames("ethanol", [ethanol()], [0]), Search())
+    of_model(model, Structures.of([ethanol()], "ethanol"), Search())
     assert len(moved) == 1
     assert moved[0] is not model, "a copy is moved"

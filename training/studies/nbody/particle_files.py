@@ -20,7 +20,7 @@ from torch import Tensor
 from sikff.atomic_write import complete
 from sikff.groups.matrices import unit_vector
 
-from ...data.structures import Frames
+from ...data.structures import Structures
 from .particle_graphs import MEAN_SPRING, ParticleGraphs
 from .particle_systems import Trajectories
 
@@ -54,13 +54,13 @@ def write_particles(path: str | Path, trajectories: Trajectories, *, hidden: boo
         ase.io.write(temporary, frames, format="extxyz")
 
 
-def holds_particles(frames: Frames) -> bool:
+def holds_particles(frames: Structures) -> bool:
     """Whether these are systems of moving particles and not structures of atoms."""
     return all({"velocities", "displacements"} <= atoms.arrays.keys() for atoms in frames.atoms)
 
 
 def particles(
-    frames: Frames, axis: tuple[float, float, float] | np.ndarray = (0.0, 0.0, 1.0)
+    frames: Structures, axis: tuple[float, float, float] | np.ndarray = (0.0, 0.0, 1.0)
 ) -> tuple[ParticleGraphs, Tensor]:
     """The systems and their displacements [T, n, 3], in float64.
 
@@ -90,14 +90,14 @@ def particles(
     return graphs, columns["displacements"]
 
 
-def _column(frames: Frames, name: str, shape: tuple[int, ...]) -> Tensor:
+def _column(frames: Structures, name: str, shape: tuple[int, ...]) -> Tensor:
     """A column of all frames, [T, n, ...]; zero if no frame has it and it may be left out."""
     n = len(frames.atoms[0])
     optional = name in ("lengths", "initial_charges")
     if optional and not any(name in atoms.arrays for atoms in frames.atoms):
         return torch.zeros(len(frames.atoms), n, *shape, dtype=torch.float64)
     lacking = [p for p, atoms in enumerate(frames.atoms) if name not in atoms.arrays]
-    frames.refuse(lacking, f"no column {name}", "; give it to all frames")
+    frames.refuse(lacking, f"no column {name}", "; give it to all structures")
     columns = [np.asarray(atoms.arrays[name]) for atoms in frames.atoms]
     wrong = [
         p

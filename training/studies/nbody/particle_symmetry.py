@@ -13,7 +13,7 @@ from torch.func import jvp
 
 from sikff.groups import SymmetryGroup
 
-from ...data.structures import Frames
+from ...data.structures import Structures
 from ...symmetry.candidates import OF_DATA, about, by_size, elements
 from ...symmetry.findings import Findings, findings
 from ...symmetry.judge import Report, Train, find_axis, judge, notes_on_axis
@@ -35,7 +35,7 @@ AT_ONCE = 250  # systems
 
 
 def find_particle_symmetry(
-    frames: Frames, search: Search, report: Report = lambda line: None
+    frames: Structures, search: Search, report: Report = lambda line: None
 ) -> Findings:
     """The symmetry of the motion in a file, see :func:`of_particles`.
 

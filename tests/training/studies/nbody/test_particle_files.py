@@ -6,7 +6,8 @@ import ase.io
 import pytest
 import torch
 
-from sikff.training.data.structures import Frames, read_frames
+from sikff.training.data.reading import read_structures
+from sikff.training.data.structures import Structures
 from sikff.training.studies.nbody.particle_files import holds_particles, particles, write_particles
 from sikff.training.studies.nbody.particle_graphs import displacements, graphs_of
 from sikff.training.studies.nbody.particle_systems import Charged, Springs, Trajectories, simulate
@@ -20,8 +21,8 @@ def trajectories() -> Trajectories:
     return simulate(Springs(10.0), 3, n_particles=4, axis=(1, 2, 2), frames=(1, 2))
 
 
-def read(path: Path) -> Frames:
-    return read_frames(path)
+def read(path: Path) -> Structures:
+    return read_structures(path)
 
 
 @pytest.mark.parametrize("hidden", [True, False])
@@ -59,8 +60,8 @@ def test_what_is_hidden_is_not_in_the_file(tmp_path: Path, trajectories: Traject
 @pytest.mark.parametrize(
     ("spoil", "message"),
     [
-        (lambda atoms: atoms.arrays.pop("lengths"), "no column lengths in frame 1"),
-        (lambda atoms: atoms.pop(), "not 4 particles, as in the first, in frame 1"),
+        (lambda atoms: atoms.arrays.pop("lengths"), "no column lengths in structure 1"),
+        (lambda atoms: atoms.pop(), "not 4 particles, as in the first, in structure 1"),
         (lambda atoms: atoms.arrays["velocities"].fill(float("nan")), "velocities is not"),
     ],
 )

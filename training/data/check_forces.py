@@ -1,0 +1,142 @@
+"""Energies against forces: do the two belong together, and if not, which units would explain it?"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import ase
+import numpy as np
+from ase.geometry import find_mic
+from ase.units import Bohr, Hartree, Rydberg, kcal, kJ, mol, nm
+
+from .structures import Structures, systems
+
+ENERGIES = {
+    "eV": 1.0,
+    "Hartree": Hartree,
+    "Rydberg": Rydberg,
+    "kcal/mol": kcal / mol,
+    "kJ/mol": kJ / mol,
+}
+LENGTHS = {"Å": 1.0, "Bohr": Bohr, "nm": nm}
+
+RIGHT = 1.5  # a ratio of energy to work nearer to 1 than this factor is right
+FIT = 0.15  # largest deviation of the logarithm of a ratio from that of a unit that explains it
+MOST_STRUCTURES = 2000  # compared with each other, of all systems together
+MOST_OF_SYSTEM = 400
+MOST_NUMBERS = 2_000_000  # coordinates of the structures of one system
+MOST_PAIRS = 100
+LARGEST_MOVE = 0.3  # Å, root mean square over the atoms
+
+
+class Pairs(NamedTuple):
+    """Pairs of structures of one system that lie close together."""
+
+    moves: np.ndarray  # [P] Å, root mean square over the atoms
+    work: np.ndarray  # [P] work against the forces by the trapezoidal rule
+    change: np.ndarray  # [P] of the energy
+    atoms: np.ndarray  # [P] number of atoms
+
+
+def wrong_work(structures: Structures) -> str | None:
+    """Compares changes of the energy with the work against the forces, -(F1 + F2) (x2 - x1) / 2.
+
+    The rule is exact in a harmonic basin, so that for structures that lie close together the ratio
+    is 1, or that of the units. Returns what fits, in words; None unless both are proportional.
+    """
+    of_systems = list(_close_pairs(structures.having("forces")))
+    if not of_systems:
+        return None
+    pairs = Pairs(*(np.concatenate(column) for column in zip(*of_systems, strict=True)))
+    order = np.argsort(pairs.moves)[:MOST_PAIRS]
+    moves, work, change, atoms = (column[order] for column in pairs)
+    near = (moves < LARGEST_MOVE) & (work != 0)
+    work, change, atoms = work[near], change[near], atoms[near]
+    if len(work) < 10 or not change.any():
+        return None
+    correlation = work @ change / math.sqrt((work @ work) * (change @ change))
+    ratio = float(np.median(change / work))
+    regression = work @ change / (work @ work)
+    if abs(correlation) < 0.9 or not 1 / 1.4 < ratio / regression < 1.4:
+        return None  # too far apart, or a few pairs decide
+    if 1 / RIGHT < ratio < RIGHT:
+        return None
+    fits = _fitting_units(ratio, atoms)
+    sign = "forces look like gradients: their sign is wrong" if ratio < 0 else ""
+    if 1 / RIGHT < -ratio < RIGHT or not fits:
+        return sign or None
+    return (
+        f"energies change by {ratio:.3g} times the work against the forces"
+        f"{', and ' if sign else ''}{sign}, which fits {' or '.join(fits)}; expected eV and eV/Å"
+    )
+
+
+def _close_pairs(structures: Structures) -> Iterator[Pairs]:
+    compared = 0
+    for places in systems(structures):
+        first = structures[places[0]].atoms
+        places = places[: min(MOST_OF_SYSTEM, MOST_NUMBERS // (3 * len(first)))]
+        if len(places) < 2:
+            continue
+        if compared > MOST_STRUCTURES:
+            return
+        compared += len(places)
+        system = structures.pick(places)
+        positions = np.array([atoms.positions for atoms in system.atoms])
+        forces, energies = (np.array(system.values(name)) for name in ("forces", "energy"))
+        positions, forces = _superposed(positions, forces, first)
+        flat = positions.reshape(len(places), -1)
+        square = (flat**2).sum(1)
+        distances = square[:, None] + square - 2 * flat @ flat.T  # |a - b|^2 of all pairs
+        i, j = np.triu_indices(len(places), 1)
+        moves = np.sqrt(np.maximum(distances[i, j], 0) / len(first))
+        order = np.argsort(moves)
+        order = order[moves[order] > 1e-3][:MOST_PAIRS]
+        i, j, moves = i[order], j[order], moves[order]
+        step, force = positions[j] - positions[i], forces[j] + forces[i]
+        work = -0.5 * np.einsum("pna,pna->p", force, step)
+        yield Pairs(moves, work, energies[j] - energies[i], np.full(len(order), len(first)))
+
+
+def _superposed(
+    positions: np.ndarray, forces: np.ndarray, first: ase.Atoms
+) -> tuple[np.ndarray, np.ndarray]:
+    """Moves structures [P, N, 3] of one system as near to the first as the energy allows."""
+    if first.pbc.any():
+        steps = (positions - positions[0]).reshape(-1, 3)
+        steps = find_mic(steps, first.cell, first.pbc)[0].reshape(positions.shape)
+        return steps - steps.mean(1, keepdims=True), forces
+    centred = positions - positions.mean(1, keepdims=True)
+    sizes = np.linalg.norm(forces, axis=2)
+    net = np.linalg.norm(forces.sum(1), axis=1).sum()
+    torque = np.linalg.norm(np.cross(centred, forces).sum(1), axis=1).sum()
+    arms = np.linalg.norm(centred, axis=2)
+    if net > 0.003 * sizes.sum() or torque > 0.003 * (arms * sizes).sum():
+        return positions, forces  # something outside acts on them, such as a field
+    # rotations onto the first structure by the algorithm of Kabsch
+    left, _, right = np.linalg.svd(np.einsum("pna,nb->pab", centred, centred[0]))
+    left[:, :, 2] *= np.sign(np.linalg.det(left @ right))[:, None]
+    rotations = left @ right
+    return centred @ rotations, forces @ rotations
+
+
+def _fitting_units(ratio: float, atoms: np.ndarray) -> list[str]:
+    """The mixtures of units that explain a ratio of energy to work: the simplest, at most two."""
+    factors = {f"positions in {unit}": LENGTHS[unit] for unit in ("Bohr", "nm")}
+    doubles: dict[str, float] = {}
+    for energy, of_energy in ENERGIES.items():
+        for force, of_force in ENERGIES.items():
+            for length, of_length in LENGTHS.items():
+                text = f"energies in {energy} with forces in {force}/{length}"
+                single = energy == "eV" or force + length == "eVÅ"
+                (factors if single else doubles)[text] = of_force / of_length / of_energy
+    if np.ptp(atoms) == 0:
+        factors["energies per atom"] = 1 / atoms[0]
+    for candidates in (factors, doubles):
+        off = {text: abs(math.log(abs(ratio) / factor)) for text, factor in candidates.items()}
+        fits = sorted((text for text in off if off[text] < FIT), key=off.__getitem__)
+        if fits:
+            return fits[:2]
+    return []

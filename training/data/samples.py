@@ -1,0 +1,78 @@
+"""From structures to samples: graphs with their labels."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+
+import torch
+
+from sikff.forcefield import ForceFieldConfig
+from sikff.forcefield.environment import Environment
+from sikff.graph import AtomicGraph
+from sikff.graph.conditions import KEYS as CONDITIONS
+from sikff.graph.conditions import VACUUM, Conditions
+
+from .batches import Sample
+from .structures import Structure, Structures
+from .targets import Targets
+
+
+def make_samples(
+    structures: Structures, model: ForceFieldConfig, names: Collection[str] = ()
+) -> list[Sample]:
+    """Builds the graph of each structure, with its neighbours, and its targets.
+
+    Args:
+        structures: with the labels.
+        model: its elements and cutoff; conditions are read as far as the model reads them.
+        names: the labels that become targets; NaN where a structure lacks one.
+
+    Raises:
+        ValueError: naming a structure that holds an unknown element or is under conditions that
+            the model does not allow.
+    """
+    environment = Environment(model)
+    samples = []
+    for place, structure in enumerate(structures):
+        with structures.naming(place):
+            graph = make_graph(structure, model, environment)
+        values = {name: torch.from_numpy(structure.value(name)) for name in names}
+        targets = Targets(**{n: v if n == "forces" else v[None] for n, v in values.items()})
+        name = f"{structures.source} {structures.names([place])}"
+        samples.append(Sample(graph, targets, name, structure.weight, structure.config_type))
+    return samples
+
+
+def make_graph(
+    structure: Structure, model: ForceFieldConfig, environment: Environment
+) -> AtomicGraph:
+    """Builds the graph of a structure under those of its conditions that the model reads.
+
+    Args:
+        environment: of the model.
+
+    Raises:
+        ValueError: for an unknown element, or conditions that the model does not allow.
+    """
+    conditions = model.environment.seen(structure.conditions)
+    environment.check(conditions)
+    return AtomicGraph.from_atoms(
+        structure.atoms,
+        model.cutoff,
+        model.elements,
+        conditions=conditions,
+        surfaces=model.environment.surfaces,
+    )
+
+
+def unread_conditions(structures: Structures, model: ForceFieldConfig) -> list[str]:
+    """Keys of conditions that some structures have and the model does not read."""
+    plane = model.environment.plane_origin is not None
+    read = dict(zip(CONDITIONS, (model.environment.field, plane, plane), strict=True))
+    present = {
+        key
+        for structure in structures
+        for key, value, absent in zip(CONDITIONS, structure.conditions, Conditions(), strict=True)
+        if value not in (absent, VACUUM)
+    }
+    return [key for key in CONDITIONS if key in present and not read[key]]

@@ -1,0 +1,129 @@
+"""Predictions of one or several force fields for structures."""
+
+from __future__ import annotations
+
+import copy
+import time
+import warnings
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from sikff.forcefield import ForceField, Prediction
+from sikff.forcefield.committee import check_committee, graph_settings
+
+from ..data.batches import Batches, Sample
+from ..data.samples import make_samples
+from ..data.structures import Structures
+
+
+class CommitteePrediction(NamedTuple):
+    """The predictions of M models for all structures, on the CPU."""
+
+    stacked: Prediction  # each tensor [M, ...]
+    seconds: float  # of the models, without the neighbour search
+
+    @property
+    def mean(self) -> Prediction:
+        """The mean over the models."""
+        return Prediction._make(None if t is None else t.mean(0) for t in self.stacked)
+
+    def deviation(self, name: str) -> Tensor:
+        """Sample standard deviation of "energy" or "forces" over at least two models."""
+        tensor: Tensor = getattr(self.stacked, name)
+        return tensor.std(0)
+
+
+def committee(model: ForceField | Sequence[ForceField]) -> list[ForceField]:
+    """Returns the models of a committee; one model is a committee of one.
+
+    Raises:
+        ValueError: if they do not describe the same thing.
+    """
+    models = [model] if isinstance(model, ForceField) else list(model)
+    check_committee(models)
+    return models
+
+
+def samples_for(
+    models: Sequence[ForceField], structures: Structures, names: Sequence[str] = ()
+) -> list[list[Sample]]:
+    """The samples of each model (:func:`make_samples`); models that read the same graphs share one
+    list.
+
+    Raises:
+        ValueError: naming a structure that a model does not allow.
+    """
+    shared: dict[tuple[object, ...], list[Sample]] = {}
+    samples = []
+    for model in models:
+        config = model.config
+        key = (
+            graph_settings(model),
+            config.environment.without_limits(),
+            config.axis,
+            config.group,
+        )
+        if key not in shared:
+            shared[key] = make_samples(structures, config, names)
+        samples.append(shared[key])
+    return samples
+
+
+def predict_samples(
+    models: Sequence[ForceField],
+    samples: Sequence[Sequence[Sample]],
+    batch_size: int,
+    forces: bool = True,
+    stress: bool = False,
+    on_batch: Callable[[int], Any] = lambda structures: None,
+) -> CommitteePrediction:
+    """Predicts energies and their derivatives, batch by batch.
+
+    Emits each extrapolation warning once.
+
+    Args:
+        models: on the device where they run; they stay as they are.
+        samples: of each model (:func:`samples_for`); at least one.
+        on_batch: called with the number of structures in each batch that is done.
+    """
+    device = next(models[0].parameters()).device
+    frozen = [_frozen(model) for model in models]
+    distinct = {id(each): Batches(each, batch_size) for each in samples}
+    warned: set[str] = set()
+    results, seconds = [], 0.0
+    for batches in zip(*distinct.values(), strict=True):
+        graphs = {key: batch.graph.to(device) for key, batch in zip(distinct, batches, strict=True)}
+        runs = [(model, graphs[id(each)]) for model, each in zip(frozen, samples, strict=True)]
+        for model, graph in runs:
+            for kind, words in model.beyond_training(graph).items():
+                if kind not in warned:
+                    warned.add(kind)
+                    warnings.warn(words, stacklevel=3)
+        start = time.perf_counter()
+        predictions = [model(graph, forces, stress) for model, graph in runs]
+        for prediction in predictions:
+            prediction.energy.sum().item()  # waits for the device
+        seconds += time.perf_counter() - start
+        results.append(_combined(predictions, lambda tensors: torch.stack(tensors).cpu()))
+        on_batch(batches[0].graph.n_graphs)
+    return CommitteePrediction(_combined(results, lambda tensors: torch.cat(tensors, 1)), seconds)
+
+
+def _frozen(model: ForceField) -> ForceField:
+    """The model itself if its weights are constants already, else a frozen copy."""
+    if model.training or any(weight.requires_grad for weight in model.parameters()):
+        return copy.deepcopy(model).eval().freeze()
+    return model
+
+
+def _combined(
+    predictions: Sequence[Prediction], combine: Callable[[list[Tensor]], Tensor]
+) -> Prediction:
+    """One prediction from several, quantity by quantity; None stays None."""
+    columns = zip(*predictions, strict=True)
+    return Prediction._make(
+        None if column[0] is None else combine(list(column)) for column in columns
+    )

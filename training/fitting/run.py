@@ -1,0 +1,224 @@
+"""The training of a force field: what the loop runs, and what is written after each epoch."""
+
+from __future__ import annotations
+
+import copy
+import datetime
+import threading
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+from tqdm import tqdm
+
+import sikff
+from sikff.engines.padding import Room
+from sikff.forcefield import ForceField
+from sikff.forcefield.chunks import keep_freed_memory
+
+from ..config import TrainConfig
+from ..data.batches import Batch, Batches, Sample
+from ..data.dataset import Dataset, load_dataset
+from ..data.targets import Targets
+from ..evaluation.metrics import Errors, Metrics, errors
+from .checkpoint import read_checkpoint, write_checkpoint
+from .log import RunLog
+from .loop import Limits, Loop
+from .losses import loss
+from .processes import ALONE, Processes
+from .schedule import cosine_factor, warm_up_factor
+from .soap import SOAP
+from .static import CompiledTraining
+
+SHOWN = {"E meV/atom": "energy_mae_mev_per_atom", "F meV/Å": "force_mae_mev_per_a"}
+
+
+def uses_cuda(config: TrainConfig) -> bool:
+    """Whether a run takes GPUs."""
+    return torch.cuda.is_available() if config.device == "auto" else config.device == "cuda"
+
+
+def make_optimiser(config: TrainConfig, model: ForceField) -> torch.optim.Optimizer:
+    """The optimiser of the weights that require gradients; vectors do not decay."""
+    if config.optimiser == "soap":
+        return SOAP(model, config.lr, config.weight_decay)
+    parameters = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
+        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
+    ]
+    used = [group for group in groups if group["params"]]
+    return torch.optim.AdamW(used, lr=config.lr, fused=True)
+
+
+class Run:
+    """Trains a model; validates and saves the running average of its weights.
+
+    Args:
+        config: the run.
+        model: to be trained; it is moved to the device of the run.
+        dataset: what to train and validate on.
+        room: for any batch, if steps are to be compiled or replayed.
+        processes: that share the run.
+        progress: show a progress bar.
+    """
+
+    def __init__(
+        self,
+        config: TrainConfig,
+        model: ForceField,
+        dataset: Dataset,
+        *,
+        room: Room | None = None,
+        processes: Processes = ALONE,
+        progress: bool = False,
+    ) -> None:
+        self.config, self.dataset, self.processes = config, dataset, processes
+        self.device = torch.device("cuda", processes.rank) if uses_cuda(config) else "cpu"
+        self.model = model.to(self.device)
+        self._predict: ForceField | CompiledTraining = self.model
+        if room is not None:
+            backend = "inductor" if config.compile else None
+            self._predict = CompiledTraining(self.model, room, backend)
+        self._log = RunLog(config.output, config.tensorboard)
+        self._train_batches = self._batches(dataset.train, config.seed)
+        self._valid_batches = self._batches(dataset.valid)
+        atoms = sum(sample.graph.n_atoms for sample in dataset.valid)
+        self._validated = float(len(dataset.valid)), float(atoms)
+        self.loop = Loop(
+            self.model,
+            make_optimiser(config, self.model),
+            self._learning_rate,
+            lambda step: 1 - min(config.ema, step / (step + 10.0)),  # a young one forgets faster
+            Limits(config.max_epochs, config.max_minutes, config.patience),
+            clip=config.clip,
+            advice=(
+                f"try a smaller lr or look for wrong labels (lr is {config.lr:g}; the last good "
+                f"state is in {str(config.output)!r})"
+            ),
+            processes=processes,
+            untimed=0 if room is None else 1,
+            bar="" if progress and processes.rank == 0 else None,
+        )
+
+    def train(self, resume: bool = False) -> None:
+        """Trains to the end, from the last checkpoint or from the beginning.
+
+        Raises:
+            FloatingPointError: if the loss or its gradient is not finite.
+        """
+        keep_freed_memory()
+        loop, writes = self.loop, self.processes.rank == 0
+        if resume:
+            loop.load_state_dict(read_checkpoint(self.config.output, self.device)["loop"])
+        if writes:
+            self._log.rewind(loop.epoch)
+        steps = len(self._train_batches)
+        for train_loss in loop.epochs(self._epoch, steps, self._loss, lambda batch: batch.names):
+            valid_loss, metrics = self._validate()
+            loop.read_clock()
+            loop.patience.take(valid_loss)
+            if self.config.schedule == "plateau":
+                loop.patience.shrink(self.config.plateau_patience, self.config.plateau_factor)
+            if writes:
+                self._write({"train_loss": train_loss, "valid_loss": valid_loss, **metrics})
+
+    def _write(self, results: dict[str, float]) -> None:
+        """The model if it is the best, the row of the log, the checkpoint."""
+        loop, output = self.loop, self.config.output
+        row = {
+            "epoch": loop.epoch,
+            "step": loop.step,
+            "minutes": round(loop.minutes, 4),
+            "lr": loop.learning_rate,
+            **results,
+        }
+        if loop.patience.is_as_good(results["valid_loss"]):
+            loop.averaged.save(output / "model.sikff", self._provenance(row))
+        self._log.append(row)
+        write_checkpoint(output, loop.state_dict(), self.dataset.fingerprint)
+        loop.shown = {name: f"{row[key]:.3g}" for name, key in SHOWN.items() if key in row}
+
+    def _learning_rate(self, progress: float) -> float:
+        factor = self.loop.patience.factor * warm_up_factor(progress, self.config.warm_up)
+        if self.config.schedule == "cosine":
+            factor *= cosine_factor(progress, self.config.warm_up)
+        return self.config.lr * factor
+
+    def _batches(self, samples: Sequence[Sample], seed: int | None = None) -> Batches:
+        """Batches, of which each process sees its part."""
+        size, processes = self.config.batch_size, self.processes
+        return Batches(samples, size, seed, processes.rank, processes.size)
+
+    def _epoch(self, epoch: int) -> Batches:
+        self._train_batches.set_epoch(epoch)
+        return self._train_batches
+
+    def _loss(self, batch: Batch) -> Tensor:
+        batch = _moved(batch, self.device)
+        found = _errors(self._predict, batch)
+        sizes = batch.structures, batch.atoms
+        return loss(found, self.config.loss, *sizes, batch.weights, batch.graph.batch)
+
+    @torch.no_grad()
+    def _validate(self) -> tuple[float, dict[str, float]]:
+        """Loss and metrics of the averaged weights on the validation set, from all processes."""
+        metrics = Metrics(self.model.elements)
+        total = torch.zeros((), dtype=torch.float64, device=self.device)
+        for part in self._valid_batches:
+            if not part.names:  # nothing of this batch is for this process
+                continue
+            batch = _moved(part, self.device)
+            found = _errors(self.loop.averaged, batch)
+            weights, of_atoms = batch.weights, batch.graph.batch
+            total += loss(found, self.config.loss, *self._validated, weights, of_atoms)
+            metrics.update(found, batch.targets, batch.graph)
+        losses, sums = zip(*self.processes.gather((float(total), metrics.sums.cpu())), strict=True)
+        value, metrics.sums = sum(losses), torch.stack(sums).sum(0)
+        self.loop.check_finite(value, "validation loss")
+        return value, metrics.results()
+
+    def _provenance(self, row: dict[str, float]) -> dict[str, object]:
+        """Where a model comes from."""
+        return {
+            "program": f"sikff {sikff.__version__}",
+            "date": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+            "training": self.config.model_dump(mode="json"),
+            "training_structures": len(self.dataset.train),
+            "validation": row,
+            **({"before": self.model.provenance} if self.model.provenance else {}),
+        }
+
+
+def train_in_process(
+    processes: Processes,
+    config: TrainConfig,
+    model: ForceField,
+    room: Room | None,
+    resume: bool,
+    progress: bool,
+) -> None:
+    """Trains as one of several processes, each of which reads the data itself."""
+    tqdm.set_lock(threading.RLock())  # the default is a semaphore, left behind by killed processes
+    torch.set_num_threads(config.threads or max(1, torch.get_num_threads() // processes.size))
+    model = copy.deepcopy(model)  # the argument is in memory that all processes share
+    dataset = load_dataset(config)
+    run = Run(config, model, dataset, room=room, processes=processes, progress=progress)
+    run.train(resume)
+
+
+def _errors(model: ForceField | CompiledTraining, batch: Batch) -> Errors:
+    """Errors of the predictions that have labels."""
+    graph, targets = batch.graph, batch.targets
+    prediction = model(graph, forces=targets.forces is not None, stress=targets.stress is not None)
+    return errors(prediction, targets, graph)
+
+
+def _moved(batch: Batch, device: torch.device | str) -> Batch:
+    """The batch on a device."""
+    targets = (None if label is None else label.to(device) for label in batch.targets)
+    return batch._replace(
+        graph=batch.graph.to(device),
+        targets=Targets(*targets),
+        weights=None if batch.weights is None else batch.weights.to(device),
+    )
