@@ -4,6 +4,7 @@ import json
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import pytest
 import torch
@@ -12,11 +13,13 @@ from torch import Tensor, nn
 from sikff.groups import SymmetryGroup
 from sikff.training.cli.main import parse_command
 from sikff.training.studies import runner
+from sikff.training.studies.molecules.property_model import VARIANTS
 from sikff.training.studies.molecules.property_study import PropertySettings, PropertyStudy
 from sikff.training.studies.molecules.qm9_dataset import Dataset
 from sikff.training.studies.nbody.nbody_study import NBodySettings, NBodyStudy
 from sikff.training.studies.runner import grid, run, run_table, symmetry_error
 from sikff.training.studies.shapes.point_clouds import Clouds
+from sikff.training.studies.shapes.shape_network import KERNELS
 from sikff.training.studies.shapes.shapes_study import ShapesSettings, ShapesStudy
 from sikff.training.studies.study import Study
 from symmetry_cases import randn
@@ -154,6 +157,12 @@ def test_commands_without_options_have_the_defaults_of_the_settings(
     monkeypatch.setattr("sikff.training.cli.studies.run", stop)
     with pytest.raises(KeyboardInterrupt):
         command(name)
+
+
+def test_settings_offer_all_kernels_that_there_are() -> None:
+    offered = PropertySettings.model_fields["variant"].annotation
+    assert get_args(offered) == tuple(VARIANTS)
+    assert get_args(ShapesSettings.model_fields["kernel"].annotation) == tuple(KERNELS)
 
 
 class Sum(nn.Module):
