@@ -2,39 +2,28 @@
 
 from __future__ import annotations
 
+import time
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 from pydantic import Field
 
-from ..symmetry.settings import Search
+from ..symmetry.settings import SearchSettings
 from .arguments import CommandSettings, Metavar, Positional
 from .shared_settings import Key
 
-Vector = tuple[float, float, float]
+if TYPE_CHECKING:
+    from ..data.structures import Structures
 
 
-class SymmetrySettings(CommandSettings):
+class SymmetryArguments(CommandSettings, SearchSettings):
     """Arguments of ``sikff symmetry``."""
 
     source: Annotated[Path, Positional("DATA_OR_MODEL")]
     """labelled structures, moving particles (as sikff nbody data writes them), or a .sikff file"""
     structures: Path | None = None
     """on which a force field is measured"""
-    groups: Annotated[tuple[str, ...] | None, Metavar("G")] = None
-    """candidates (default: the usual ones)"""
-    axis: Vector | None = None
-    """of the groups (default: to be found)"""
-    plane_origin: Vector | None = None
-    """a point of a plane across the axis that holds the structures, Å (default: no plane)"""
-    minutes: float = Search.minutes
-    """of each training on structures; 0: no trainings"""
-    epochs: int = Search.epochs
-    """of each training on moving particles; 0: no trainings"""
-    threshold: float = Search.threshold
-    """relative change that counts as none, for labels are not exact"""
-    seed: int = Search.seed
-    """of everything random"""
     energy_key: Key = None
     """name of the label (default: REF_energy or energy)"""
     forces_key: Key = None
@@ -47,35 +36,48 @@ class SymmetrySettings(CommandSettings):
     """show no progress"""
 
 
-def run(settings: SymmetrySettings) -> None:
+def run(settings: SymmetryArguments) -> None:
     """Finds the symmetry, prints it and draws it."""
+    from sikff.forcefield import load
 
     from ..data.labels import LabelKeys
+    from ..data.reading import read_structures
+    from ..data.structures import split_isolated
     from ..evaluation.evaluate import write_json
     from ..evaluation.plots import save_figure
     from ..studies.nbody.particle_files import holds_particles
-    from ..studies.nbody.particle_symmetry import find_particle_symmetry
-    from ..symmetry.find import find_symmetry, read_structures
-    from ..symmetry.findings import draw
-
-    names = ("groups", "axis", "plane_origin", "minutes", "epochs", "threshold", "seed")
-    search = Search(**{name: getattr(settings, name) for name in names})
-    keys = LabelKeys(settings.energy_key, settings.forces_key)
+    from ..studies.nbody.particle_symmetry import find_symmetry_of_particles
+    from ..symmetry.findings import draw_findings
+    from ..symmetry.labels import find_symmetry_of_labels
+    from ..symmetry.models import find_symmetry_of_model
 
     def report(line: str) -> None:
         if not settings.quiet:
             print(line, flush=True)
 
-    source: Any = settings.source
-    if source.suffix != ".sikff":
-        source = read_structures(source)
-    if not isinstance(source, Path) and holds_particles(source):
-        found = find_particle_symmetry(source, search, report)
+    def read(path: Path) -> Structures:
+        """Structures without isolated atoms, which have every symmetry."""
+        return split_isolated(read_structures(path))[0]
+
+    start = time.perf_counter()
+    if settings.source.suffix == ".sikff":
+        model = load(settings.source)
+        if settings.structures is None:
+            raise ValueError(
+                "a force field is measured on structures; give some of its elements (--structures)"
+            )
+        findings = find_symmetry_of_model(model, read(settings.structures), settings)
     else:
-        found = find_symmetry(source, settings.structures, search, keys, report)
+        structures = read(settings.source)
+        if holds_particles(structures):
+            findings = find_symmetry_of_particles(structures, settings, report)
+        else:
+            keys = LabelKeys(settings.energy_key, settings.forces_key)
+            findings = find_symmetry_of_labels(structures, settings, keys, report)
+    findings = replace(findings, seconds=time.perf_counter() - start)
     picture = settings.output / "symmetry.png"
-    save_figure(draw(found), picture)
+    save_figure(draw_findings(findings), picture)
     if settings.json_file is not None:
-        write_json(settings.json_file, found.result)
-    print(*found.lines, sep="\n")
+        write_json(settings.json_file, findings.result)
+    print(*findings.lines, sep="\n")
     print(f"wrote {', '.join(map(str, filter(None, [picture, settings.json_file])))}")

@@ -1,8 +1,9 @@
-"""Candidate groups, and which of them to use."""
+"""Candidate groups, and which of them to use, judged by defects and errors of trained models."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import groupby
 
 import numpy as np
@@ -11,23 +12,50 @@ from torch import Tensor
 
 from sikff.groups import SymmetryGroup
 
+from .lie import Defect
+
 Array = np.ndarray
+Report = Callable[[str], None]
+Trainer = Callable[[str], Array]  # name of a group -> error of its model on each test structure
 
 TRIVIAL = "C1"
-OF_MODELS = (
+MODEL_GROUPS = (
     *("O(3)", "SO(3)", "C_inf_v", "SO(2)", "C6v", "C4v", "C3v", "C2v"),
     *("C6", "C4", "C3", "C2", TRIVIAL),
 )
-OF_DATA = tuple(name for name in OF_MODELS if name not in ("C6v", "C6"))
+DATA_GROUPS = tuple(name for name in MODEL_GROUPS if name not in ("C6v", "C6"))
 
-N_ELEMENTS = 12  # that stand for an infinite or large group
-
-# So far apart are errors of small trainings that differ in nothing but the start: seldom more.
+N_ELEMENTS = 12  # that represent an infinite or large group
+BROKEN = "broken"  # verdict
+NEARLY = 0.05  # relative change below which a broken symmetry is mentioned
+# Errors of small trainings that differ in their initial weights alone seldom differ by more.
 TOLERANCE = 0.2
 
 
-def by_size(names: Sequence[str]) -> list[str]:
-    """Groups without repetition, the largest first; C1 is always among them.
+@dataclass(frozen=True)
+class Candidate:
+    """A group, and the evidence for and against it.
+
+    Attributes:
+        group: its name.
+        defect: relative change of what should not change, under its elements; None: not measured.
+        copies: the same of labelled structures that are copies of each other, moved by its
+            elements.
+        error: of a model of this group on test data; None: not trained.
+        deviation: standard error of that.
+        verdict: in a word or two.
+    """
+
+    group: str
+    defect: float | None
+    copies: float | None
+    error: float | None
+    deviation: float | None
+    verdict: str
+
+
+def sort_by_size(names: Iterable[str]) -> list[str]:
+    """Names of groups without repetition, the largest first; C1 is always among them.
 
     Raises:
         ValueError: an unknown name.
@@ -40,17 +68,7 @@ def by_size(names: Sequence[str]) -> list[str]:
     return sorted(dict.fromkeys([*names, TRIVIAL]), key=size, reverse=True)
 
 
-def about(name: str, axis: Array) -> SymmetryGroup:
-    """The group of that name about an axis [3]."""
-    return SymmetryGroup(name, axis.tolist())
-
-
-def keeps(group: SymmetryGroup, axis: Array) -> bool:
-    """Whether all elements leave a vector where it is."""
-    return bool(abs(group.generators @ axis - axis).max() < 1e-6)
-
-
-def elements(group: SymmetryGroup) -> Tensor:
+def sample_elements(group: SymmetryGroup) -> Tensor:
     """Elements [n, 3, 3]: all of a small group; otherwise some, from every component."""
     elements = torch.from_numpy(np.array(group.elements))
     if group.lie_dimension:
@@ -58,15 +76,73 @@ def elements(group: SymmetryGroup) -> Tensor:
     return elements if len(elements) <= 2 * N_ELEMENTS else group.sample(2 * N_ELEMENTS, seed=0)
 
 
-def compare(names: Sequence[str], train: Callable[[str], Array]) -> tuple[str, dict[str, Array]]:
-    """The largest group whose errors are not clearly above those of the best, and all errors.
+def judge_candidates(
+    names: Sequence[str],
+    defects: Mapping[str, Defect],
+    trainer: Trainer | None = None,
+    report: Report = lambda line: None,
+    copy_defects: Mapping[str, Defect] | None = None,
+) -> tuple[str, tuple[Candidate, ...]]:
+    """The group to use, and the evidence for and against each candidate.
 
-    Groups with the most continuous rotations are trained first, and the smallest group as one that
-    cannot be wrong. Those with fewer are trained only if all these are worse than the smallest.
+    Candidates with a defect above its limit are not trained. Without trainings the largest of the
+    others is used, but only if its defect was measured.
+
+    Args:
+        names: candidates, the largest first, C1 the last, which is never broken.
+        defects: of the candidates, as far as they were measured.
+        trainer: trains a model of a group; None: no trainings.
+        report: called with a line before each training.
+        copy_defects: the same of structures that are copies of each other.
+    """
+    copy_defects = copy_defects or {}
+    broken = {
+        name
+        for name in names
+        if any(name in each and each[name].is_broken for each in (defects, copy_defects))
+    }
+    remaining = [name for name in names if name not in broken]
+    errors: Mapping[str, Array] = {}
+    if trainer is None:
+        chosen = next((name for name in remaining if name in defects), remaining[-1])
+    else:
+        chosen, errors = train_candidates(remaining, trainer, report)
+    candidates = []
+    for name in names:
+        error = errors.get(name)
+        verdict = "worse" if name in errors else "not needed"
+        if name == chosen:
+            verdict = "use"
+        elif name in broken:
+            verdict = BROKEN
+        elif SymmetryGroup(name) <= SymmetryGroup(chosen):
+            verdict = "part of it"
+        candidates.append(
+            Candidate(
+                name,
+                defects[name].size if name in defects else None,
+                copy_defects[name].size if name in copy_defects else None,
+                None if error is None else float(error.mean()),
+                None if error is None else float(error.std() / np.sqrt(len(error))),
+                verdict,
+            )
+        )
+    return chosen, tuple(candidates)
+
+
+def train_candidates(
+    names: Sequence[str], trainer: Trainer, report: Report = lambda line: None
+) -> tuple[str, dict[str, Array]]:
+    """The largest group whose errors are not clearly above the lowest, and all errors.
+
+    Groups with the most continuous rotations are trained first, and the smallest group, which is
+    never wrong, for comparison. Those with fewer are trained only if all these are worse than the
+    smallest.
 
     Args:
         names: candidates, the largest first.
-        train: the errors of a model of a group on the frames kept back.
+        trainer: trains a model of a group.
+        report: called with a line before each training.
     """
     errors: dict[str, Array] = {}
     chosen = names[-1]
@@ -74,24 +150,55 @@ def compare(names: Sequence[str], train: Callable[[str], Array]) -> tuple[str, d
         tried = list(rank)
         for name in dict.fromkeys([*tried, names[-1]]):
             if name not in errors:
-                errors[name] = train(name)
-        chosen = choose({name: errors[name] for name in names if name in errors})
+                report(f"training a model of {name}")
+                errors[name] = trainer(name)
+        chosen = choose_group({name: errors[name] for name in names if name in errors})
         if chosen in tried:
             break
     return chosen, errors
 
 
-def choose(errors: Mapping[str, Array]) -> str:
-    """The first whose errors are not clearly above those of the best."""
+def choose_group(errors: Mapping[str, Array]) -> str:
+    """The first group whose errors are not clearly above the lowest."""
     best = min(errors.values(), key=np.mean)
-    return next(name for name, each in errors.items() if not clearly_worse(each, best))
+    return next(name for name, error in errors.items() if not is_clearly_worse(error, best))
 
 
-def clearly_worse(errors: Array, best: Array) -> bool:
-    """Whether errors [n] are above others of the same frames by more than chance allows.
+def is_clearly_worse(errors: Array, best: Array) -> bool:
+    """Whether errors [n] are above others of the same structures by more than chance allows.
 
-    That is two standard errors of the mean difference, and 20 % for the luck of the start.
+    That is two standard errors of the mean difference, and 20 % for different initial weights.
     """
     difference = errors - best
     doubt = 2 * difference.std() / np.sqrt(len(difference))
     return bool(difference.mean() > doubt + TOLERANCE * best.mean())
+
+
+def write_group_notes(
+    candidates: Sequence[Candidate], chosen: str, mirrored_copies: bool
+) -> list[str]:
+    """Notes on mirrors that were not tested, and on a symmetry that is broken by a little.
+
+    Args:
+        candidates: the largest first.
+        chosen: the group to use.
+        mirrored_copies: whether structures are copies of each other by improper elements of it.
+    """
+    notes = []
+    trained = any(each.error is not None for each in candidates if each.group == chosen)
+    group = SymmetryGroup(chosen)
+    if group.lie_dimension == 1 and group.has_improper and not (trained or mirrored_copies):
+        notes.append(
+            "mirrors were not looked at, as nothing was trained and no structures are mirrored "
+            f"copies: if the environment is chiral, take SO(2) and not {chosen}"
+        )
+    for each in candidates:
+        change = max(each.defect or 0.0, each.copies or 0.0)
+        if each.verdict == BROKEN and 0 < change < NEARLY:
+            notes.append(
+                f"{each.group} is broken by {100 * change:.2g} % only: where errors of that size "
+                f"do not matter, or data are few, its models are the better ones (--threshold "
+                f"{1.2 * change:.2g} takes it for a symmetry)"
+            )
+            break
+    return notes

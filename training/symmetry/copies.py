@@ -1,26 +1,26 @@
-"""Labelled frames that are turned or mirrored copies of each other: covariance, without a model."""
+"""Labelled structures that are rotated or mirrored copies: covariance measured without a model."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from sikff.groups import SymmetryGroup
 
-from ..data.structures import Structures
+from ..data.structures import Structures, systems
 from .lie import Defect
 
 Array = np.ndarray
 
 SAME_SHAPE = 1e-3  # Å, between copies
-SAME_ELEMENT = 0.01  # between an element of a group and how a copy is turned
+SAME_ELEMENT = 0.01  # between an element of a group and the matrix of a copy
 
 
 @dataclass(frozen=True, eq=False)
 class Copy:
-    """A frame that is another one, turned or mirrored.
+    """A pair of structures, the second of which is the first, rotated or mirrored.
 
     Attributes:
         matrix: g [3, 3], orthogonal, with r' - r'_c = g (r - r_c).
@@ -30,56 +30,63 @@ class Copy:
     matrix: Array
     defect: float
 
+    def is_by(self, group: SymmetryGroup) -> bool:
+        """Whether its matrix is an element of a group."""
+        return group.contains(self.matrix, SAME_ELEMENT)
 
-def copies(frames: Structures, forces: Sequence[Array], felt: Array | None = None) -> list[Copy]:
-    """Frames that are copies of an earlier one: the same atoms, field and distances, in one order.
 
-    Copies that are not turned do not count.
+def find_copies(
+    structures: Structures, forces: Sequence[Array], varying: Array | None = None
+) -> list[Copy]:
+    """Pairs of copies: the same atoms in one order, with the same field and distances.
+
+    Periodic structures and copies of the same orientation are left out.
 
     Args:
-        felt: directions [k, 3] in which the surroundings change from place to place (across a
-            plane, for one): copies that are shifted along one do not count; None: none.
+        structures: n structures.
+        forces: their forces, [N, 3] each.
+        varying: directions [k, 3] along which the environment varies, such as the normal of a
+            plane; copies that are shifted along one are left out. None: no such direction.
     """
-    felt = np.zeros((0, 3)) if felt is None else felt
-    groups: dict[tuple[bytes, ...], list[int]] = {}
-    for place, structure in enumerate(frames):
-        if not structure.atoms.pbc.any():
-            groups.setdefault(structure.system_key, []).append(place)
+    varying = np.zeros((0, 3)) if varying is None else varying
     found = []
-    for places in groups.values():
-        shapes = np.array([_extent(frames.atoms[place].positions) for place in places])
-        order = np.argsort(shapes)
-        for k, here in enumerate(order):
-            for there in order[k + 1 :]:
-                if shapes[there] - shapes[here] > SAME_SHAPE:
-                    break
-                first, second = sorted((places[here], places[there]))
-                both = [frames.atoms[place].positions for place in (first, second)]
-                if abs(felt @ (both[1] - both[0]).mean(axis=0)).max(initial=0.0) > SAME_SHAPE:
-                    continue
-                matrix = _turn(*both)
-                if matrix is not None and abs(matrix - np.eye(3)).max() > SAME_ELEMENT:
-                    change = forces[second] - forces[first] @ matrix.T
-                    size = max(np.linalg.norm(forces[first]), np.finfo(float).tiny)
-                    found.append(Copy(matrix, float(np.linalg.norm(change) / size)))
+    for first, second in _pairs_of_one_size(structures):
+        a, b = structures[first].atoms.positions, structures[second].atoms.positions
+        if abs(varying @ (b - a).mean(axis=0)).max(initial=0.0) > SAME_SHAPE:
+            continue
+        matrix = _fit_orthogonal(a, b)
+        if matrix is not None and abs(matrix - np.eye(3)).max() > SAME_ELEMENT:
+            change = np.linalg.norm(forces[second] - forces[first] @ matrix.T)
+            size = max(np.linalg.norm(forces[first]), np.finfo(float).tiny)
+            found.append(Copy(matrix, float(change / size)))
     return found
 
 
-def defect_of_copies(
-    found: Sequence[Copy], group: SymmetryGroup, threshold: float
+def compute_copy_defect(
+    copies: Sequence[Copy], group: SymmetryGroup, threshold: float
 ) -> Defect | None:
-    """Of the copies that are turned by an element of a group, if there are any."""
-    inside = [each.defect for each in found if group.contains(each.matrix, SAME_ELEMENT)]
-    return Defect(float(np.sqrt(np.mean(np.square(inside)))), threshold) if inside else None
+    """Root mean square over the copies by elements of a group; None if there are none."""
+    squares = [copy.defect**2 for copy in copies if copy.is_by(group)]
+    return Defect(float(np.sqrt(np.mean(squares))), threshold) if squares else None
 
 
-def _extent(positions: Array) -> float:
-    """Root mean square distance from the centroid: the same for copies, and quick to compare."""
-    return float(np.sqrt(((positions - positions.mean(axis=0)) ** 2).sum(axis=1).mean()))
+def _pairs_of_one_size(structures: Structures) -> Iterator[tuple[int, int]]:
+    """Places of pairs of one system whose radii of gyration, quick to compare, are equal."""
+    for places in systems(structures):
+        if structures[places[0]].atoms.pbc.any():
+            continue
+        positions = [structures[place].atoms.positions for place in places]
+        radii = np.array([np.sqrt(p.var(axis=0).sum()) for p in positions])
+        order = np.argsort(radii)
+        for k, one in enumerate(order):
+            for other in order[k + 1 :]:
+                if radii[other] - radii[one] > SAME_SHAPE:
+                    break
+                yield min(places[one], places[other]), max(places[one], places[other])
 
 
-def _turn(first: Array, second: Array) -> Array | None:
-    """The orthogonal matrix that takes one set of positions to the other, if there is one."""
+def _fit_orthogonal(first: Array, second: Array) -> Array | None:
+    """The orthogonal matrix that maps one set of positions to another, if there is one."""
     a, b = first - first.mean(axis=0), second - second.mean(axis=0)
     u, _, v = np.linalg.svd(b.T @ a)
     matrix = u @ v

@@ -1,76 +1,52 @@
-"""What was found: as a table, as JSON, as a picture."""
+"""The result of a search: as a table, as JSON, as a picture."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import numpy as np
 import yaml
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from sikff.groups import SymmetryGroup
 
 from ..evaluation.plots import BLUE, GREY, ORANGE, new_figure
-from .lie import LieMatrix
+from .candidates import Candidate
+from .lie import Defect, LieMatrix
 
 Array = np.ndarray
 
-LOWEST = 1e-5  # in pictures with logarithmic axes
+LOWEST = 1e-5  # on logarithmic axes
 
 
-@dataclass(frozen=True)
-class Candidate:
-    """A group, and what speaks for it or against it.
-
-    Attributes:
-        group: its name.
-        defect: relative change of what should not change, under elements of the group; None: not
-            measured.
-        copies: the same of labelled frames that are copies of each other, turned by elements.
-        error: of a model of this group on frames that it has not seen; None: not trained.
-        deviation: standard error of that.
-        verdict: what follows.
-    """
-
-    group: str
-    defect: float | None
-    copies: float | None
-    error: float | None
-    deviation: float | None
-    verdict: str
-
-
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Findings:
     """Which symmetry group to use, and why.
 
     Attributes:
-        source: what was looked at.
+        source: the data or the model, in words.
         group: the group to use.
-        axis: of all axial and finite candidates, a unit vector.
-        environment: as in ``model.environment`` of a training.
+        axis: of all axial and finite candidates, a unit vector [3].
         candidates: the largest first.
-        quantity: what the errors are of.
-        axes: unit eigenvectors of the Lie matrix, as rows; empty if there is none.
-        defects: relative change under small rotations about these axes, rising.
-        limits: defects below count as none.
-        notes: what else the user should know.
-        seconds: that it took.
+        lie: of the energy or the motion; None: not measured.
+        environment: as in ``model.environment`` of a training.
+        notes: for the user.
+        quantity: of which the errors are.
+        seconds: duration of the search.
     """
 
     source: str
     group: str
-    axis: tuple[float, float, float]
-    environment: dict[str, Any]
+    axis: Array
     candidates: tuple[Candidate, ...]
-    quantity: str
-    axes: tuple[tuple[float, ...], ...]
-    defects: tuple[float, ...]
-    limits: tuple[float, ...]
-    notes: tuple[str, ...]
-    seconds: float
+    lie: LieMatrix | None
+    environment: Mapping[str, Any] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+    quantity: str = ""
+    seconds: float = 0.0
 
     @property
     def settings(self) -> dict[str, Any]:
@@ -78,8 +54,8 @@ class Findings:
         group = SymmetryGroup(self.group, self.axis)
         settings: dict[str, Any] = {"group": self.group}
         if self.environment or (group.order > 1 and group.lie_dimension < 3):
-            settings["axis"] = list(self.axis)
-        return {**settings, "environment": self.environment} if self.environment else settings
+            settings["axis"] = self.axis.tolist()
+        return {**settings, "environment": {**self.environment}} if self.environment else settings
 
     @property
     def recommendation(self) -> str:
@@ -90,27 +66,44 @@ class Findings:
         return text.strip().removeprefix("{").removesuffix("}")
 
     @property
+    def rotations(self) -> list[tuple[Array, Defect]]:
+        """The eigenvectors of the Lie matrix and their defects, rising; empty without one."""
+        return [] if self.lie is None else [*zip(self.lie.axes, self.lie.defects, strict=True)]
+
+    @property
     def result(self) -> dict[str, Any]:
         """All of it; it can be written as JSON."""
-        return {**asdict(self), "recommendation": self.recommendation}
+        return {
+            "source": self.source,
+            "group": self.group,
+            "axis": self.axis.tolist(),
+            "environment": {**self.environment},
+            "candidates": [asdict(candidate) for candidate in self.candidates],
+            "quantity": self.quantity,
+            "axes": [axis.tolist() for axis, _ in self.rotations],
+            "defects": [defect.size for _, defect in self.rotations],
+            "limits": [defect.limit for _, defect in self.rotations],
+            "notes": [*self.notes],
+            "seconds": self.seconds,
+            "recommendation": self.recommendation,
+        }
 
     @property
     def lines(self) -> tuple[str, ...]:
         """All of it for the user."""
         lines = [self.source, ""]
-        for axis, defect, limit in zip(self.axes, self.defects, self.limits, strict=True):
-            kept = "a symmetry" if defect < limit else "broken"
-            change = f"change it by {defect:.1e} (limit {limit:.1e}): {kept}"
-            lines.append(f"small turns about [{_numbers(axis, 4)}] {change}")
+        for axis, defect in self.rotations:
+            verdict = "broken" if defect.is_broken else "a symmetry"
+            change = f"change it by {defect.size:.1e} (limit {defect.limit:.1e}): {verdict}"
+            lines.append(f"small rotations about [{_format_vector(axis, 4)}] {change}")
         lines += ["", f"{'group':9s} {'defect':>9s} {'copies':>9s} {'error':>17s}   verdict"]
         for each in self.candidates:
+            sizes = ("" if x is None else f"{x:.1e}" for x in (each.defect, each.copies))
+            columns = " ".join(f"{size:>9s}" for size in sizes)
             error = "" if each.error is None else f"{each.error:.3g} ± {each.deviation:.1g}"
-            lines.append(
-                f"{each.group:9s} {_small(each.defect):>9s} {_small(each.copies):>9s} "
-                f"{error:>17s}   {each.verdict}"
-            )
+            lines.append(f"{each.group:9s} {columns} {error:>17s}   {each.verdict}")
         if any(each.error is not None for each in self.candidates):
-            lines.append(f"error: {self.quantity}, on frames kept back")
+            lines.append(f"error: {self.quantity}, on test data")
         lines += ["", *self.notes]
         if "axis" in self.settings:
             angles = np.degrees(np.arccos(np.clip(self.axis, -1, 1)))
@@ -118,71 +111,39 @@ class Findings:
         return (*lines, f"use  {self.recommendation}")
 
 
-def findings(
-    source: str,
-    group: str,
-    axis: Array,
-    environment: dict[str, Any],
-    candidates: tuple[Candidate, ...],
-    lie: LieMatrix | None,
-    notes: Sequence[str] = (),
-    quantity: str = "",
-) -> Findings:
-    """Findings of arrays, which JSON does not know; their time is not known yet."""
-    return Findings(
-        source=source,
-        group=group,
-        axis=tuple(axis.tolist()),
-        environment=environment,
-        candidates=candidates,
-        quantity=quantity,
-        axes=() if lie is None else tuple(map(tuple, lie.axes.tolist())),
-        defects=() if lie is None else tuple(defect.size for defect in lie.defects),
-        limits=() if lie is None else tuple(defect.limit for defect in lie.defects),
-        notes=tuple(notes),
-        seconds=0.0,
-    )
-
-
-def draw(findings: Findings) -> Figure:
-    """Errors of the groups (or, if nothing was trained, defects), and the three small turns."""
-    trained = [each for each in findings.candidates if each.error is not None]
-    figure, axes = new_figure(2 if findings.defects else 1, width=4.8)
-    ax = axes[0]
-    shown = trained or [each for each in findings.candidates if each.defect is not None]
-    values = [each.error or max(each.defect or 0.0, LOWEST) for each in shown]
-    colours = [BLUE if each.group == findings.group else GREY for each in shown]
-    ax.barh([each.group for each in shown], values, color=colours)
-    if trained:
-        ax.errorbar(
-            values,
-            range(len(shown)),
-            xerr=[each.deviation or 0 for each in shown],
-            fmt="none",
-            color="black",
-        )
-    ax.invert_yaxis()
-    ax.set(xlabel=findings.quantity if trained else "relative defect")
-    if not trained:
-        ax.set(xscale="log", xlim=(LOWEST / 2, None))
-    ax.set_title(f"use {findings.group}", fontsize=10)
-    if findings.defects:
-        ax = axes[1]
-        place = np.arange(3)
-        heights = np.maximum(findings.defects, LOWEST)
-        kept = np.array(findings.defects) < findings.limits
-        ax.bar(place, heights, color=np.where(kept, BLUE, ORANGE))
-        for x, limit in zip(place, findings.limits, strict=True):
-            ax.plot([x - 0.45, x + 0.45], [limit, limit], "--", color="black", linewidth=1)
-        ax.set_xticks(place, [_numbers(axis, 2).replace(", ", "\n") for axis in findings.axes])
-        ax.set(yscale="log", ylim=(LOWEST / 2, None), ylabel="relative change")
-        ax.set_title("small turns about an axis; below the line: a symmetry", fontsize=10)
+def draw_findings(findings: Findings) -> Figure:
+    """Errors of the groups (without trainings, their defects), and the three small rotations."""
+    figure, axes = new_figure(2 if findings.rotations else 1, width=4.8)
+    _draw_candidates(axes[0], findings)
+    if findings.rotations:
+        _draw_rotations(axes[1], findings)
     return figure
 
 
-def _small(value: float | None) -> str:
-    return "" if value is None else f"{value:.1e}"
+def _draw_candidates(ax: Axes, findings: Findings) -> None:
+    trained = [each for each in findings.candidates if each.error is not None]
+    shown = trained or [each for each in findings.candidates if each.defect is not None]
+    values = [each.error or max(each.defect or 0.0, LOWEST) for each in shown]
+    colours = [BLUE if each.group == findings.group else GREY for each in shown]
+    deviations = [each.deviation or 0 for each in shown] if trained else None
+    ax.barh([each.group for each in shown], values, xerr=deviations, color=colours)
+    ax.invert_yaxis()
+    ax.set_title(f"use {findings.group}", fontsize=10)
+    if trained:
+        ax.set(xlabel=findings.quantity)
+    else:
+        ax.set(xlabel="relative defect", xscale="log", xlim=(LOWEST / 2, None))
 
 
-def _numbers(vector: Sequence[float], digits: int) -> str:
+def _draw_rotations(ax: Axes, findings: Findings) -> None:
+    for x, (_, defect) in enumerate(findings.rotations):
+        ax.bar(x, max(defect.size, LOWEST), color=ORANGE if defect.is_broken else BLUE)
+        ax.plot([x - 0.45, x + 0.45], [defect.limit] * 2, "--", color="black", linewidth=1)
+    labels = [_format_vector(axis, 2).replace(", ", "\n") for axis, _ in findings.rotations]
+    ax.set_xticks(range(len(labels)), labels)
+    ax.set(yscale="log", ylim=(LOWEST / 2, None), ylabel="relative change")
+    ax.set_title("small rotations about an axis; below the line: a symmetry", fontsize=10)
+
+
+def _format_vector(vector: Iterable[float], digits: int) -> str:
     return ", ".join(f"{round(x, digits) + 0.0:.{digits}f}" for x in vector)

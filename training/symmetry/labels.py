@@ -1,6 +1,6 @@
-"""Labelled structures: their torques tell the symmetry.
+"""The symmetry of labelled structures, measured by their torques.
 
-The energy is the same after a turn about w if and only if w . torque = 0, with the torque
+The energy is the same after a rotation about w if and only if w . torque = 0, with the torque
 sum_i (r_i - r_c) x F_i of the labelled forces: no model is needed. (Where only a direction is
 singled out, by a field or a flat wall, the component along it does not depend on the point r_c.)
 """
@@ -12,179 +12,177 @@ from typing import Any
 
 import numpy as np
 
+from sikff.groups import SymmetryGroup
+
 from ..data.labels import USUAL_KEYS, LabelKeys
 from ..data.structures import Structures
-from .axes import NEAR, Z, angle, electric_fields, field_directions
-from .candidates import OF_DATA, TRIVIAL, about, by_size, keeps
-from .copies import Copy, copies, defect_of_copies
-from .findings import Candidate, Findings, findings
-from .judge import Report, find_axis, judge, notes_on_axis, notes_on_groups
-from .lie import LieMatrix, lie_matrix
-from .settings import Search
-from .trials import check_trainable, force_field_trainings
+from .candidates import (
+    DATA_GROUPS,
+    TRIVIAL,
+    Report,
+    judge_candidates,
+    sort_by_size,
+    write_group_notes,
+)
+from .copies import Copy, compute_copy_defect, find_copies
+from .findings import Findings
+from .lie import NEAR, Defect, LieMatrix, Z, angle_between, find_axis, write_axis_notes
+from .settings import SearchSettings
+from .trials import make_force_field_trainer
 
 Array = np.ndarray
 
 NET_FORCE = 1e-2  # relative size above which the sum of forces is not rounding
+SAME_LINE = 1e-6  # sine of the angle between fields along one line
 
 
-def of_labels(
-    frames: Structures,
-    search: Search,
+def find_symmetry_of_labels(
+    structures: Structures,
+    search: SearchSettings,
     keys: LabelKeys = USUAL_KEYS,
     report: Report = lambda line: None,
 ) -> Findings:
-    """The symmetry of the energy of labelled structures, whose surroundings stay where they are.
+    """The symmetry of the energy of labelled structures in an environment that is not rotated.
 
     Raises:
         ValueError: labels that are missing, periodic structures without an axis or trainings, or
-            orientations that do not tell.
+            too few orientations.
     """
-    frames = frames.with_labels(keys, ["energy", "forces"] if search.minutes else ["forces"])
-    frames.check_labels_complete(["forces"])
-    forces = frames.values("forces")
-    source = f"{frames.source}: {len(forces)} structures with forces"
-    directions = field_directions(electric_fields(frames))
+    structures = structures.with_labels(
+        keys, ["energy", "forces"] if search.minutes else ["forces"]
+    )
+    structures.check_labels_complete(["forces"])
+    forces = structures.values("forces")
+    source = f"{structures.source}: {len(structures)} structures with forces"
+    fields = np.array([structure.conditions.field for structure in structures])
+    directions = find_field_directions(fields)
     if len(directions) > 1:
-        return _of_fields_apart(frames, forces, search.threshold, source)
+        return _find_symmetry_in_varied_fields(structures, fields, search.threshold, source)
     lie = None
-    if not any(atoms.pbc.any() for atoms in frames.atoms):
-        lie = lie_matrix_of_labels(frames, forces, search.threshold)
+    if not any(atoms.pbc.any() for atoms in structures.atoms):
+        torques, size = compute_torques(structures)
+        lie = LieMatrix.of_derivatives(torques.T, size, search.threshold)
     elif search.axis is None or not search.minutes:
         raise ValueError(
-            f"{frames.source} holds periodic structures, in which no torque is defined: give the "
-            "axis, and minutes for trainings. (O(3) is right if nothing outside the structures "
+            f"{structures.source} holds periodic structures, in which no torque is defined: give "
+            "the axis, and minutes for trainings. (O(3) is right if nothing outside the structures "
             "acts on them)"
         )
-    axis, names = find_axis(lie, search, directions), by_size(search.groups or OF_DATA)
-    if search.minutes:
-        check_trainable(names)
+    axis = find_axis(lie, search.axis, directions)
+    names = sort_by_size(search.groups or DATA_GROUPS)
     environment: dict[str, Any] = {}
-    if len(directions) and angle(axis, directions[0]) < NEAR:
+    if len(directions) and angle_between(axis, directions[0]) < NEAR:
         environment["field"] = True
     if search.plane_origin is not None:
         environment["plane_origin"] = list(search.plane_origin)
-    train = None
+
+    def model_settings(name: str) -> dict[str, Any]:
+        """Of a model, which reads the environment if its group leaves the axis unchanged."""
+        settings = {"group": name, "axis": axis.tolist()}
+        change = abs(SymmetryGroup(name, axis).generators @ axis - axis).max()
+        return settings | ({"environment": environment} if change < 1e-6 else {})
+
+    trainer = None
     if search.minutes:
-        frames.check_labels_complete(["energy"])
-        train = force_field_trainings(
-            frames,
-            lambda name: _settings(name, axis, environment),
-            minutes=search.minutes,
-            seed=search.seed,
+        trainer = make_force_field_trainer(
+            structures, names, model_settings, minutes=search.minutes, seed=search.seed
         )
-    pull = _pull(forces)
-    felt = None
+    net_force = _relative_net_force(forces)
+    varying = None
     if search.plane_origin is not None:
-        felt = axis[None]
-    elif pull > NET_FORCE:  # of something whose place is not known
-        felt = np.eye(3)
-    turned = copies(frames, forces, felt)
-    defects, on_copies = {}, {}
-    for name in names:
-        group = about(name, axis)
+        varying = axis[None]
+    elif net_force > NET_FORCE:  # of an environment at an unknown place
+        varying = np.eye(3)
+    copies = find_copies(structures, forces, varying)
+    groups = {name: SymmetryGroup(name, axis) for name in names}
+    defects, copy_defects = {}, {}
+    for name, group in groups.items():
         if lie is not None and group.lie_dimension:
-            defects[name] = lie.defects[2] if group.lie_dimension == 3 else lie.defect(axis)
-        seen = defect_of_copies(turned, group, search.threshold)
-        if seen is not None:
-            on_copies[name] = seen
-    chosen, candidates = judge(names, defects, train, report, on_copies)
+            defects[name] = lie.defects[2] if group.lie_dimension == 3 else lie.defect_about(axis)
+        copy_defect = compute_copy_defect(copies, group, search.threshold)
+        if copy_defect is not None:
+            copy_defects[name] = copy_defect
+    chosen, candidates = judge_candidates(names, defects, trainer, report, copy_defects)
+    mirrored = any(np.linalg.det(c.matrix) < 0 and c.is_by(groups[chosen]) for c in copies)
     notes = [
-        *notes_on_axis(lie, axis),
-        *_notes(pull, directions, environment, turned),
-        *notes_on_groups(candidates, chosen, axis, turned),
+        *write_axis_notes(lie, axis),
+        *_write_environment_notes(net_force, directions, environment, copies),
+        *write_group_notes(candidates, chosen, mirrored),
     ]
-    told = _settings(chosen, axis, environment).get("environment", {})
+    read = model_settings(chosen).get("environment", {})
     quantity = "mean absolute force error (meV/Å)"
-    return findings(source, chosen, axis, told, candidates, lie, notes, quantity)
+    return Findings(source, chosen, axis, candidates, lie, read, notes, quantity)
 
 
-def torques(frames: Structures, forces: Sequence[Array]) -> tuple[Array, float]:
+def find_field_directions(fields: Array) -> Array:
+    """Unit vectors of the non-zero fields, [m, 3]; a single one if all are along one line."""
+    sizes = np.linalg.norm(fields, axis=1)
+    directions = fields[sizes > 0] / sizes[sizes > 0, None]
+    sines = np.linalg.norm(np.cross(directions, directions[:1]), axis=1)
+    return directions if (sines > SAME_LINE).any() else directions[:1]
+
+
+def compute_torques(structures: Structures) -> tuple[Array, float]:
     """Torques [n, 3] about the centroids (eV), and the mean of sum_i |r_i - r_c|^2 |F_i|^2.
 
-    Forces that point anywhere would make torques of about that size.
+    Forces of random directions have torques of about that size.
 
     Raises:
-        ValueError: naming the periodic frames, whose torque is not defined.
+        ValueError: naming the periodic structures, whose torque is not defined.
     """
-    periodic = [place for place, atoms in enumerate(frames.atoms) if atoms.pbc.any()]
-    frames.refuse(periodic, "periodic cells, in which no torque is defined,")
-    found, sizes = [], []
-    for atoms, force in zip(frames.atoms, forces, strict=True):
+    periodic = [place for place, atoms in enumerate(structures.atoms) if atoms.pbc.any()]
+    structures.refuse(periodic, "periodic cells, in which no torque is defined,")
+    torques, sizes = [], []
+    for atoms, force in zip(structures.atoms, structures.values("forces"), strict=True):
         arms = atoms.positions - atoms.positions.mean(axis=0)
-        found.append(np.cross(arms, force).sum(axis=0))
+        torques.append(np.cross(arms, force).sum(axis=0))
         sizes.append((arms**2).sum(axis=1) @ (force**2).sum(axis=1))
-    return np.array(found), float(np.mean(sizes))
+    return np.array(torques), float(np.mean(sizes))
 
 
-def lie_matrix_of_labels(
-    frames: Structures, forces: Sequence[Array], threshold: float
-) -> LieMatrix:
-    """M of the energy, from labelled forces (eV/Å).
-
-    Raises:
-        ValueError: periodic frames, or no forces but zeros.
-    """
-    found, size = torques(frames, forces)
-    return lie_matrix(found.T, size, threshold)
-
-
-def _settings(name: str, axis: Array, environment: Mapping[str, Any]) -> dict[str, Any]:
-    """Of a model; it is told of the surroundings if its group keeps the axis."""
-    settings = {"group": name, "axis": axis.tolist()}
-    return {**settings, "environment": environment} if keeps(about(name, axis), axis) else settings
-
-
-def _of_fields_apart(
-    frames: Structures, forces: Sequence[Array], threshold: float, source: str
+def _find_symmetry_in_varied_fields(
+    structures: Structures, fields: Array, threshold: float, source: str
 ) -> Findings:
-    """Of structures in electric fields along several lines: are turns about their own allowed?"""
-    fields = electric_fields(frames)
+    """Of structures in electric fields along several lines, by rotations about these fields."""
+    torques, size = compute_torques(structures)
     strong = np.linalg.norm(fields, axis=1) > 0
-    found, size = torques(frames, forces)
-    directions = fields[strong] / np.linalg.norm(fields[strong], axis=1, keepdims=True)
-    along = np.einsum("na,na->n", found[strong], directions)
-    defect = float(np.sqrt((along**2).mean() / size))
-    kept = defect < threshold
-    name = "O(3)" if kept else TRIVIAL
-    candidates = (
-        Candidate("O(3)", defect, None, None, None, "use" if kept else "broken"),
-        Candidate(TRIVIAL, 0.0, None, None, None, "part of it" if kept else "use"),
-    )
+    along = (torques[strong] * fields[strong]).sum(axis=1) / np.linalg.norm(fields[strong], axis=1)
+    defects = {
+        "O(3)": Defect.of_squares(float((along**2).mean() / size), 0.0, threshold),
+        TRIVIAL: Defect(0.0, threshold),
+    }
+    chosen, candidates = judge_candidates([*defects], defects)
     note = (
-        "electric fields point along several lines: looked at were turns about the field of each "
-        "structure. Atoms and field are turned together, so the field is a vector attribute"
+        "electric fields point along several lines: looked at were rotations about the field of "
+        "each structure. Atoms and field are rotated together, so the field is a vector attribute"
     )
-    return findings(source, name, Z, {"field": True}, candidates, None, [note])
+    return Findings(source, chosen, Z, candidates, None, {"field": True}, [note])
 
 
-def _pull(forces: Sequence[Array]) -> float:
-    """How large the sum of the forces on a structure is, against the forces."""
+def _relative_net_force(forces: Sequence[Array]) -> float:
+    """Root mean square of the sum of the forces on a structure, relative to the forces."""
     total = sum(float((force.sum(axis=0) ** 2).sum()) for force in forces)
     size = sum(float((force**2).sum()) for force in forces)
     return float(np.sqrt(total / size)) if size else 0.0
 
 
-def _notes(
-    pull: float,
-    directions: Array,
-    environment: Mapping[str, Any],
-    turned: Sequence[Copy],
+def _write_environment_notes(
+    net_force: float, directions: Array, environment: Mapping[str, Any], copies: Sequence[Copy]
 ) -> list[str]:
-    """What the user should know of the surroundings."""
+    """Notes on the electric field, on forces from outside and on copies."""
     notes = []
     if len(directions):
         shown = ", ".join(f"{x:.4f}" for x in directions[0])
         known = "axial models read it" if "field" in environment else "that is not the axis"
         notes.append(f"there is an electric field along [{shown}]: {known}")
-    if pull > NET_FORCE and "plane_origin" not in environment:
+    if net_force > NET_FORCE and "plane_origin" not in environment:
         notes.append(
-            f"forces do not sum to zero ({pull:.1e} of their size), so something outside holds the "
-            "atoms; if that is a plane, give a point of it (--plane-origin)"
+            f"forces do not sum to zero ({net_force:.1e} of their size), so something outside "
+            "holds the atoms; if that is a plane, give a point of it (--plane-origin)"
         )
-    if turned:
-        count = len(turned)
+    if copies:
+        count = len(copies)
         notes.append(
-            f"pairs of structures that are turned or mirrored copies: {count} (column copies)"
+            f"pairs of structures that are rotated or mirrored copies: {count} (column copies)"
         )
     return notes

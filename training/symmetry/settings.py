@@ -1,50 +1,49 @@
-"""How to look for a symmetry."""
+"""Settings of the search for a symmetry."""
 
 from __future__ import annotations
 
-import math
-from dataclasses import dataclass
+from typing import Annotated
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator
 
 from sikff.groups.matrices import unit_vector
 
-from .candidates import by_size
+from ..config import NonNegative
+from .candidates import sort_by_size
 
 Vector = tuple[float, float, float]
 
 
-@dataclass(frozen=True)
-class Search:
-    """How to look for a symmetry.
+class SearchSettings(BaseModel):
+    """Settings of the search for a symmetry."""
 
-    Attributes:
-        groups: names of the candidates; None: the usual ones. C1 is always among them.
-        axis: of the axial and finite candidates, of any length; None: to be found.
-        plane_origin: a point (Å) of a plane across the axis above which labelled structures are;
-            models of groups that keep the axis are told the heights.
-        minutes: for the training of each candidate on labelled structures; 0: no trainings.
-        epochs: for the training of each candidate on moving particles; 0: no trainings.
-        threshold: relative change that counts as none. Labels are not exact: DFT on a grid that
-            does not turn with the molecule changes by up to 1e-3; a field of 0.1 V/Å changes
-            methanol by 4e-3.
-        seed: of everything random.
-
-    Raises:
-        ValueError: an unknown group, an axis that is none, or a number out of its range.
-    """
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     groups: tuple[str, ...] | None = None
+    """candidates, to which C1 is added (default: the usual ones)"""
     axis: Vector | None = None
+    """of the groups (default: to be found)"""
     plane_origin: Vector | None = None
-    minutes: float = 1.0
-    epochs: int = 8
-    threshold: float = 2e-3
-    seed: int = 0
+    """a point of a plane across the axis that holds the structures, Å (default: no plane)"""
+    minutes: NonNegative = 1.0
+    """of each training on structures; 0: no trainings"""
+    epochs: Annotated[int, Field(ge=0)] = 8
+    """of each training on moving particles; 0: no trainings"""
+    threshold: NonNegative = 2e-3
+    """relative change that counts as none, for labels are not exact: on its grid DFT changes by up
+    to 1e-3 when a molecule is rotated; a field of 0.1 V/Å changes methanol by 4e-3"""
+    seed: Annotated[int, Field(ge=0)] = 0
+    """of everything random"""
 
-    def __post_init__(self) -> None:
-        by_size(self.groups or ())
-        if self.axis is not None:
-            unit_vector(self.axis)
-        for name in ("minutes", "epochs", "threshold", "seed"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value >= 0):
-                raise ValueError(f"{name} must be finite and not negative; got {value}")
+    @field_validator("groups")
+    @classmethod
+    def _known(cls, groups: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        sort_by_size(groups or ())
+        return groups
+
+    @field_validator("axis")
+    @classmethod
+    def _direction(cls, axis: Vector | None) -> Vector | None:
+        if axis is not None:
+            unit_vector(axis)
+        return axis

@@ -20,66 +20,60 @@ from ..config import TrainConfig
 from ..data.samples import make_samples
 from ..data.structures import Structure, Structures, split_validation
 from ..fitting.fit import fit
-from .judge import Train
+from .candidates import Trainer
 
-Array = np.ndarray
-
-KEPT_BACK, VALIDATED = 0.2, 0.1  # parts of the data
-MOST_KEPT_BACK = 500
-FEWEST = 20  # frames to train and test on
+TEST_FRACTION, VALIDATION_FRACTION = 0.2, 0.1
+MOST_TESTED = 500  # structures
+FEWEST = 20  # structures to train and test on
 FORCE_FIELD = {"channels": 16, "max_frequency": 2, "feature_frequency": 1}
 
 
-def check_trainable(names: Sequence[str]) -> None:
-    """Refuses groups that the small force fields trained here cannot have.
-
-    Raises:
-        ValueError: naming one whose models would be those of a continuous group.
-    """
-    most = int(FORCE_FIELD["max_frequency"])
-    for name in names:
-        larger = mistaken_for(SymmetryGroup(name), most)
-        if larger is not None:
-            raise ValueError(
-                f"models of {name} with frequencies up to {most}, as they are trained here, are "
-                f"those of {larger.name}; leave it out, or go without trainings (--minutes 0)"
-            )
-
-
-def force_field_trainings(
+def make_force_field_trainer(
     structures: Structures,
-    settings: Callable[[str], Mapping[str, Any]],
+    names: Sequence[str],
+    model_settings: Callable[[str], Mapping[str, Any]],
     *,
     minutes: float,
     seed: int,
-) -> Train:
-    """Trains force fields; mean absolute force errors (meV/Å) of structures kept back.
+) -> Trainer:
+    """A trainer of force fields; its errors are mean absolute force errors (meV/Å).
 
     Args:
-        structures: with energies and forces.
-        settings: group, axis and environment of the model for a group.
+        structures: with energies and forces; the trainer splits off those to test on.
+        names: of the groups that may be trained.
+        model_settings: group, axis and environment of the model for a group.
         minutes: of each training.
         seed: of the split and the weights.
 
     Raises:
-        ValueError: too few structures.
+        ValueError: a group whose models would be those of a continuous group, missing energies, or
+            too few structures.
     """
+    highest = int(FORCE_FIELD["max_frequency"])
+    for name in names:
+        larger = mistaken_for(SymmetryGroup(name), highest)
+        if larger is not None:
+            raise ValueError(
+                f"models of {name} with frequencies up to {highest}, as they are trained here, are "
+                f"those of {larger.name}; leave it out, or go without trainings (--minutes 0)"
+            )
+    structures.check_labels_complete(["energy"])
     if len(structures) < FEWEST:
         raise ValueError(
             f"{structures.source}: {len(structures)} structures are too few to train on and to "
             f"test; expected {FEWEST} at least, or no training (minutes: 0)"
         )
-    n_test = min(MOST_KEPT_BACK, round(KEPT_BACK * len(structures)))
+    n_test = min(MOST_TESTED, round(TEST_FRACTION * len(structures)))
     train, test = split_validation(structures, n_test, seed)
 
-    def errors(name: str) -> Array:
+    def train_and_test(name: str) -> np.ndarray:
         with TemporaryDirectory() as folder:
             path = Path(folder) / "train.xyz"
-            ase.io.write(path, [_plain(structure) for structure in train], format="extxyz")
+            ase.io.write(path, [make_labelled_atoms(each) for each in train], format="extxyz")
             config = TrainConfig.model_validate(
                 {
-                    "data": {"train": path, "valid": VALIDATED},
-                    "model": {**FORCE_FIELD, **settings(name)},
+                    "data": {"train": path, "valid": VALIDATION_FRACTION},
+                    "model": {**FORCE_FIELD, **model_settings(name)},
                     "max_minutes": minutes,
                     "seed": seed,
                     "output": Path(folder) / "run",
@@ -87,18 +81,18 @@ def force_field_trainings(
             )
             model = load(fit(config))
         samples = make_samples(test, model.config)
-        found = [model(sample.graph).forces.double().numpy() for sample in samples]
+        forces = [model(sample.graph).forces.double().numpy() for sample in samples]
         labels = test.values("forces")
-        return np.array([1000 * abs(f - g).mean() for f, g in zip(found, labels, strict=True)])
+        return np.array([1000 * abs(f - g).mean() for f, g in zip(forces, labels, strict=True)])
 
-    return errors
+    return train_and_test
 
 
-def _plain(structure: Structure) -> ase.Atoms:
-    """Nothing but the structure, its conditions and its labels."""
+def make_labelled_atoms(structure: Structure) -> ase.Atoms:
+    """Atoms with the conditions and the labels of a structure, under the usual keys, alone."""
     atoms = structure.atoms
-    plain = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
-    plain.info["REF_energy"] = float(structure.value("energy"))
-    plain.arrays["REF_forces"] = structure.value("forces")
-    plain.info |= {key: atoms.info[key] for key in CONDITIONS if key in atoms.info}
-    return plain
+    labelled = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
+    labelled.info["REF_energy"] = float(structure.value("energy"))
+    labelled.arrays["REF_forces"] = structure.value("forces")
+    labelled.info |= {key: atoms.info[key] for key in CONDITIONS if key in atoms.info}
+    return labelled

@@ -44,10 +44,10 @@ def test_particles_have_the_group_and_axis_of_their_springs(
 
 def test_a_model_has_its_own_group(tmp_path: Path, capsys: pytest.CaptureFixture) -> None:
     force_field("SO(2)").save(tmp_path / "model.sikff")
-    ase.io.write(tmp_path / "frames.xyz", ethanol())
+    ase.io.write(tmp_path / "structures.xyz", ethanol())
     groups = ("--groups", "O(3)", "C_inf_v", "SO(2)")
     symmetry(
-        *(tmp_path / "model.sikff", "--structures", tmp_path / "frames.xyz"),
+        *(tmp_path / "model.sikff", "--structures", tmp_path / "structures.xyz"),
         *("--output", tmp_path, *groups),
     )
     assert "use  model: {group: SO(2), axis: [0.0, 0.0, 1.0]}" in capsys.readouterr().out
@@ -56,15 +56,26 @@ def test_a_model_has_its_own_group(tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--groups", "C_v"), "unknown symmetry group 'C_v'"),
-        (("--axis", 0, 0, 0), "axis must be three finite numbers, not all zero"),
-        (("--epochs", -1), "epochs must be finite and not negative; got -1"),
-        (("--threshold", "nan"), "threshold must be finite and not negative; got nan"),
+        (("--groups", "C_v"), "groups: unknown symmetry group 'C_v'"),
+        (("--axis", 0, 0, 0), "axis: axis must be three finite numbers, not all zero"),
+        (("--epochs", -1), "epochs: input should be greater than or equal to 0, got '-1'"),
+        (("--threshold", "nan"), "threshold: input should be a finite number, got 'nan'"),
     ],
 )
-def test_wrong_options_raise(particles: Path, arguments: tuple, message: str) -> None:
-    with pytest.raises(ValueError, match=message):
-        symmetry(particles, *arguments)
+def test_wrong_options_end_with_a_sentence(
+    arguments: tuple, message: str, capsys: pytest.CaptureFixture
+) -> None:
+    with pytest.raises(SystemExit) as end:
+        symmetry("particles.xyz", *arguments)
+    assert end.value.code == 2
+    error = capsys.readouterr().err
+    assert message in error and error.count("\n") == 1
+
+
+def test_a_model_without_structures_raises(tmp_path: Path) -> None:
+    force_field().save(tmp_path / "model.sikff")
+    with pytest.raises(ValueError, match=r"measured on structures; .*--structures"):
+        symmetry(tmp_path / "model.sikff")
 
 
 def test_wrong_files_raise(tmp_path: Path) -> None:

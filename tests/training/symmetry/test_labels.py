@@ -1,4 +1,4 @@
-"""The symmetry of labelled structures: DFT data, and energies written down here."""
+"""The symmetry of labelled structures: DFT data, and forces in closed form."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -10,22 +10,22 @@ import pytest
 from sikff import SymmetryGroup
 from sikff.training.data.reading import read_structures
 from sikff.training.data.structures import Structures, split_isolated
-from sikff.training.symmetry.axes import angle
-from sikff.training.symmetry.copies import copies, defect_of_copies
-from sikff.training.symmetry.labels import of_labels
-from sikff.training.symmetry.settings import Search
+from sikff.training.symmetry.copies import compute_copy_defect, find_copies
+from sikff.training.symmetry.labels import find_symmetry_of_labels
+from sikff.training.symmetry.lie import angle_between
+from sikff.training.symmetry.settings import SearchSettings
 from symmetry_cases import turn_about
 
 DATA = Path(__file__).parents[3] / "examples" / "data" / "methanol_field.xyz"
-NO_TRAINING = Search(minutes=0)
-TURN = turn_about(np.array([1.0, -2.0, 0.5]), 1.1)  # hidden from the search
+NO_TRAINING = SearchSettings(minutes=0)
+TURN = turn_about(np.array([1.0, -2.0, 0.5]), 1.1)  # unknown to the search
 
 
 def methanol(strength: float, turn: np.ndarray | None = None) -> Structures:
-    """Frames at one field, turned with the field, of which then nothing is said."""
-    frames, _ = split_isolated(read_structures(DATA))
-    fields = [np.linalg.norm(atoms.info["electric_field"]) for atoms in frames.atoms]
-    chosen = frames.pick([p for p, f in enumerate(fields) if abs(f - strength) < 0.01])
+    """Structures at one field; rotated ones without the label of their field."""
+    structures, _ = split_isolated(read_structures(DATA))
+    fields = [np.linalg.norm(atoms.info["electric_field"]) for atoms in structures.atoms]
+    chosen = structures.pick([p for p, f in enumerate(fields) if abs(f - strength) < 0.01])
     assert len(chosen.atoms) == 150
     if turn is not None:
         for atoms in chosen.atoms:
@@ -35,46 +35,45 @@ def methanol(strength: float, turn: np.ndarray | None = None) -> Structures:
     return Structures.of(chosen.atoms)
 
 
-def made(force: Callable[[np.ndarray], np.ndarray], n: int = 40) -> Structures:
+def label_random_structures(force: Callable[[np.ndarray], np.ndarray], n: int = 40) -> Structures:
     """Random structures of four atoms, and forces as a function of their positions."""
     rng = np.random.default_rng(0)
-    frames = []
+    structures = []
     for _ in range(n):
         atoms = ase.Atoms("HCNO", rng.normal(size=(4, 3)))
         atoms.arrays["REF_forces"] = force(atoms.positions - atoms.positions.mean(axis=0))
-        frames.append(atoms)
-    return Structures.of(frames)
+        structures.append(atoms)
+    return Structures.of(structures)
 
 
-def test_a_field_along_a_hidden_axis() -> None:
-    found = of_labels(methanol(0.257, TURN), NO_TRAINING)
+def test_the_axis_of_an_unlabelled_field_is_found() -> None:
+    found = find_symmetry_of_labels(methanol(0.257, TURN), NO_TRAINING)
     assert found.group == "C_inf_v"
-    assert angle(np.array(found.axis), TURN[:, 2]) < 0.5
+    assert angle_between(np.array(found.axis), TURN[:, 2]) < 0.5
     assert "environment" not in found.settings
 
 
-def test_a_field_that_is_told() -> None:
-    """Models are to read it, and the axis is exactly its direction."""
-    found = of_labels(methanol(0.514), NO_TRAINING)
+def test_a_labelled_field_is_the_axis_and_an_input_of_the_model() -> None:
+    found = find_symmetry_of_labels(methanol(0.514), NO_TRAINING)
     assert found.recommendation == (
         "model: {group: C_inf_v, axis: [0.0, 0.0, 1.0], environment: {field: true}}"
     )
 
 
-def test_no_field() -> None:
-    found = of_labels(methanol(0.0, TURN), NO_TRAINING)
+def test_a_molecule_without_a_field_has_every_symmetry() -> None:
+    found = find_symmetry_of_labels(methanol(0.0, TURN), NO_TRAINING)
     assert found.recommendation == "model: {group: O(3)}"
-    assert max(found.defects) < 2e-4  # of the DFT grid
+    assert max(defect.size for defect in found.lie.defects) < 2e-4  # of the DFT grid
 
 
-def test_fields_along_several_lines_are_a_vector() -> None:
-    """Frames and fields turned together: no axis, but an attribute."""
-    frames, other = methanol(0.257), methanol(0.257)
+def test_fields_along_several_lines_are_a_vector_attribute() -> None:
+    """Structures and fields rotated together: no axis, but an attribute."""
+    structures, other = methanol(0.257), methanol(0.257)
     for atoms in other.atoms:
         atoms.positions = atoms.positions @ TURN.T
         atoms.arrays["REF_forces"] = atoms.arrays["REF_forces"] @ TURN.T
         atoms.info["electric_field"] = TURN @ atoms.info["electric_field"]
-    found = of_labels(Structures.of(frames.atoms + other.atoms), NO_TRAINING)
+    found = find_symmetry_of_labels(Structures.of(structures.atoms + other.atoms), NO_TRAINING)
     assert found.settings == {
         "group": "O(3)",
         "axis": [0.0, 0.0, 1.0],
@@ -82,84 +81,88 @@ def test_fields_along_several_lines_are_a_vector() -> None:
     }
     for atoms in other.atoms:
         atoms.info["electric_field"] = atoms.info["electric_field"][[1, 2, 0]]
-    both = Structures.of(frames.atoms + other.atoms)
-    assert of_labels(both, NO_TRAINING).group == "C1"
+    both = Structures.of(structures.atoms + other.atoms)
+    assert find_symmetry_of_labels(both, NO_TRAINING).group == "C1"
 
 
-def test_a_crystal_field_has_no_rotations() -> None:
-    found = of_labels(made(lambda x: -x * [1.0, 2.0, 4.0]), NO_TRAINING)
+def test_anisotropic_forces_break_every_rotation() -> None:
+    found = find_symmetry_of_labels(
+        label_random_structures(lambda x: -x * [1.0, 2.0, 4.0]), NO_TRAINING
+    )
     assert found.group == "C1"
-    assert all(d >= limit for d, limit in zip(found.defects, found.limits, strict=True))
+    assert all(defect.is_broken for defect in found.lie.defects)
 
 
-def test_a_pull_from_outside_is_noticed() -> None:
-    found = of_labels(made(lambda x: -x + [0.0, 0.0, 1.0]), NO_TRAINING)
+def test_a_net_force_is_noted() -> None:
+    found = find_symmetry_of_labels(
+        label_random_structures(lambda x: -x + [0.0, 0.0, 1.0]), NO_TRAINING
+    )
     assert any("--plane-origin" in note for note in found.notes)
-    assert not of_labels(made(lambda x: -x), NO_TRAINING).notes
+    assert not find_symmetry_of_labels(label_random_structures(lambda x: -x), NO_TRAINING).notes
 
 
-def test_one_orientation_does_not_tell() -> None:
+def test_a_single_orientation_raises() -> None:
     """A pair of atoms in a field, never turned: two axes without torque, which is no group."""
-    frames = made(lambda x: -x, n=3)
-    for atoms in frames.atoms:
+    structures = label_random_structures(lambda x: -x, n=3)
+    for atoms in structures.atoms:
         atoms.positions = [[0, 0, 0], [1, 0, 0], [2, 0, 0], [3, 0, 0]]
         atoms.arrays["REF_forces"] = np.array([[0, 0, -1.0], [0, 0, 0], [0, 0, 0], [0, 0, 1.0]])
     with pytest.raises(ValueError, match="turned in too few ways"):
-        of_labels(frames, NO_TRAINING)
+        find_symmetry_of_labels(structures, NO_TRAINING)
 
 
-def test_periodic_structures_have_no_torque() -> None:
-    frames = made(lambda x: -x)
-    for atoms in frames.atoms:
+def test_periodic_structures_without_an_axis_raise() -> None:
+    structures = label_random_structures(lambda x: -x)
+    for atoms in structures.atoms:
         atoms.cell, atoms.pbc = np.eye(3) * 9, True
     with pytest.raises(ValueError, match="no torque is defined: give the axis"):
-        of_labels(frames, NO_TRAINING)
+        find_symmetry_of_labels(structures, NO_TRAINING)
 
 
-def test_forces_must_be_there() -> None:
-    frames = made(lambda x: -x)
-    for atoms in frames.atoms:
+def test_missing_forces_raise() -> None:
+    structures = label_random_structures(lambda x: -x)
+    for atoms in structures.atoms:
         del atoms.arrays["REF_forces"]
     with pytest.raises(ValueError, match="no forces"):
-        of_labels(frames, NO_TRAINING)
+        find_symmetry_of_labels(structures, NO_TRAINING)
 
 
-def test_copies_are_seen_and_judged() -> None:
+def test_copies_are_found_with_their_defects() -> None:
     """A turned copy with turned forces, and a mirrored one whose forces do not follow."""
-    atoms = made(lambda x: -x, n=8).atoms
+    atoms = label_random_structures(lambda x: -x, n=8).atoms
     quarter, mirror = turn_about(np.array([0, 0, 1.0]), np.pi / 2), np.diag([1.0, -1.0, 1.0])
     for source, matrix, follow in ((2, quarter, quarter), (5, mirror, np.eye(3))):
         copy = atoms[source].copy()
         copy.positions = copy.positions @ matrix.T + [1.0, 2.0, 3.0]
         copy.arrays["REF_forces"] = copy.arrays["REF_forces"] @ follow.T
         atoms.append(copy)
-    frames = Structures.of(atoms)
-    found = copies(frames, [each.arrays["REF_forces"] for each in atoms])
+    structures = Structures.of(atoms)
+    found = find_copies(structures, [each.arrays["REF_forces"] for each in atoms])
     assert len(found) == 2
     turned, mirrored = sorted(found, key=lambda each: each.defect)
     assert abs(turned.matrix - quarter).max() < 1e-6 and turned.defect < 1e-6
     assert abs(mirrored.matrix - mirror).max() < 1e-6 and mirrored.defect > 0.1
     defects = {
-        name: defect_of_copies(found, SymmetryGroup(name), 1e-3) for name in ("C4v", "C4", "C3")
+        name: compute_copy_defect(found, SymmetryGroup(name), 1e-3) for name in ("C4v", "C4", "C3")
     }
     assert defects["C3"] is None
     assert defects["C4"] is not None and not defects["C4"].is_broken
     assert defects["C4v"] is not None and defects["C4v"].is_broken
 
 
-HELD = ase.Atoms("HCNO", [[0, 0, 0], [0.96, 0, 0], [-0.3, 0.9, 0.2], [-0.4, -0.5, 1.2]])
+MOLECULE = ase.Atoms("HCNO", [[0, 0, 0], [0.96, 0, 0], [-0.3, 0.9, 0.2], [-0.4, -0.5, 1.2]])
 
 
 def over_a_wall(corrugation: float = 0.0, n: int = 60) -> Structures:
-    """One molecule turned at random over a wall, and each a second time, turned about z.
+    """A molecule in random orientations over a wall, each a second time rotated about z.
 
-    Both are at heights of their own, so that forces of the copies differ.
+    All heights differ, and so do the forces of copies.
     """
     rng, turns = np.random.default_rng(0), SymmetryGroup("SO(3)").sample(n, seed=0).numpy()
-    frames = []
+    structures = []
     for turn in turns:
         for about_z in (np.eye(3), turn_about(np.array([0, 0, 1.0]), 1.0)):
-            atoms = HELD.copy()
+            atoms = MOLECULE.copy()
             atoms.positions = atoms.positions @ (about_z @ turn).T
             atoms.positions += [0, 0, rng.uniform(3, 6)]
             x, _, z = atoms.positions.T
@@ -167,60 +170,66 @@ def over_a_wall(corrugation: float = 0.0, n: int = 60) -> Structures:
             sideways = corrugation * np.sin(x)
             columns = (sideways * force, 0 * force, force * (1 + sideways))
             atoms.arrays["REF_forces"] = np.stack(columns, axis=1)
-            frames.append(atoms)
-    return Structures.of(frames)
+            structures.append(atoms)
+    return Structures.of(structures)
 
 
-def test_copies_at_other_heights_above_a_plane_say_nothing() -> None:
-    frames = over_a_wall()
-    told = Search(minutes=0, axis=(0.0, 0.0, 1.0), plane_origin=(0.0, 0.0, 0.0))
-    for search in (told, NO_TRAINING):
-        found = of_labels(frames, search)
+def test_copies_at_other_heights_above_a_plane_are_left_out() -> None:
+    structures = over_a_wall()
+    with_plane = SearchSettings(minutes=0, axis=(0.0, 0.0, 1.0), plane_origin=(0.0, 0.0, 0.0))
+    for search in (with_plane, NO_TRAINING):
+        found = find_symmetry_of_labels(structures, search)
         assert found.group == "C_inf_v"
         assert next(e for e in found.candidates if e.group == "C_inf_v").copies is None
-    for atoms in frames.atoms:
+    for atoms in structures.atoms:
         atoms.positions[:, 2] -= atoms.positions[:, 2].mean() - 4
         atoms.arrays["REF_forces"] = np.exp(3 - atoms.positions[:, 2:]) * [0, 0, 1.0]
-    found = of_labels(frames, told)
+    found = find_symmetry_of_labels(structures, with_plane)
     copies_of = {each.group: each.copies for each in found.candidates}
     assert found.group == "C_inf_v" and copies_of["C_inf_v"] < 1e-6
 
 
-def test_a_symmetry_that_is_broken_by_a_little_is_named() -> None:
-    told = Search(minutes=0, axis=(0.0, 0.0, 1.0), plane_origin=(0.0, 0.0, 0.0))
-    found = of_labels(over_a_wall(corrugation=0.03), told)
+def test_a_symmetry_that_is_broken_by_a_little_is_noted() -> None:
+    with_plane = SearchSettings(minutes=0, axis=(0.0, 0.0, 1.0), plane_origin=(0.0, 0.0, 0.0))
+    found = find_symmetry_of_labels(over_a_wall(corrugation=0.03), with_plane)
     assert found.group == "C1"
     (note,) = [each for each in found.notes if "% only" in each]
     assert note.startswith("C_inf_v is broken by ") and "--threshold 0.0" in note
-    strong = of_labels(over_a_wall(corrugation=0.5), told)
+    strong = find_symmetry_of_labels(over_a_wall(corrugation=0.5), with_plane)
     assert strong.group == "C1" and not any("% only" in note for note in strong.notes)
 
 
-def test_mirrors_that_nobody_looked_at_are_named() -> None:
+def test_mirrors_that_were_not_tested_are_noted() -> None:
     """Turns about z are symmetries; without trainings or mirrored copies mirrors may not be."""
-    found = of_labels(over_a_wall(), NO_TRAINING)
+    found = find_symmetry_of_labels(over_a_wall(), NO_TRAINING)
     assert found.group == "C_inf_v"
     assert any(note.startswith("mirrors were not looked at") for note in found.notes)
-    assert not any("mirrors" in note for note in of_labels(made(lambda x: -x), NO_TRAINING).notes)
+    assert not any(
+        "mirrors" in note
+        for note in find_symmetry_of_labels(
+            label_random_structures(lambda x: -x), NO_TRAINING
+        ).notes
+    )
 
 
-def test_groups_that_trainings_cannot_tell_are_refused_first() -> None:
+def test_groups_that_trainings_cannot_distinguish_raise_first() -> None:
     with pytest.raises(ValueError, match=r"models of C7v with frequencies up to 2, .* of C_inf_v"):
-        of_labels(methanol(0.257).pick(range(30)), Search(minutes=1, groups=("C7v",)))
-    zero = made(lambda x: 0 * x)
+        find_symmetry_of_labels(
+            methanol(0.257).pick(range(30)), SearchSettings(minutes=1, groups=("C7v",))
+        )
+    zero = label_random_structures(lambda x: 0 * x)
     for atoms in zero.atoms:
         atoms.cell, atoms.pbc = np.eye(3) * 9, True
-    search = Search(minutes=0.001, axis=(0.0, 0.0, 1.0), groups=("C7v",))
+    search = SearchSettings(minutes=0.001, axis=(0.0, 0.0, 1.0), groups=("C7v",))
     with pytest.raises(ValueError, match="models of C7v"):
-        of_labels(zero, search)
+        find_symmetry_of_labels(zero, search)
 
 
-def test_trainings_on_structures() -> None:
-    """Seconds of training: what is looked at is that errors come out, for the groups left."""
-    search = Search(minutes=0.01, groups=("C_inf_v", "O(3)"))
-    found = of_labels(methanol(0.514).pick(range(30)), search)
+def test_trainings_give_errors_of_the_remaining_groups() -> None:
+    search = SearchSettings(minutes=0.01, groups=("C_inf_v", "O(3)"))
+    found = find_symmetry_of_labels(methanol(0.514).pick(range(30)), search)
     errors = {each.group: each.error for each in found.candidates}
     assert errors["O(3)"] is None and errors["C_inf_v"] and errors["C1"]
     assert found.quantity.endswith("(meV/Å)")
     with pytest.raises(ValueError, match="5 structures are too few to train on"):
-        of_labels(methanol(0.514).pick(range(5)), search)
+        find_symmetry_of_labels(methanol(0.514).pick(range(5)), search)

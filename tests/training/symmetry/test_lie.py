@@ -1,4 +1,4 @@
-"""Lie matrices of functions whose symmetry is plain, in closed form."""
+"""Lie matrices of functions of known symmetry, in closed form."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,8 @@ import torch
 from torch import Tensor
 
 from sikff.training.studies.nbody.particle_symmetry import derivatives
-from sikff.training.symmetry.axes import angle, distinct, field_directions, nearest
-from sikff.training.symmetry.lie import LieMatrix, lie_matrix
+from sikff.training.symmetry.labels import find_field_directions
+from sikff.training.symmetry.lie import LieMatrix, angle_between, snap_axis
 from tolerances import TOLERANCES
 
 EXACT = TOLERANCES[torch.float64].algebra
@@ -18,7 +18,7 @@ AXIS = torch.tensor([1.0, 2.0, 2.0]).double() / 3
 def matrix_of(function: object, generator: torch.Generator, n: int = 200) -> LieMatrix:
     x = torch.randn(n, 1, 1, 3, generator=generator, dtype=torch.float64)
     assert callable(function)
-    return lie_matrix(derivatives(function, x).numpy(), 1.0, THRESHOLD)
+    return LieMatrix.of_derivatives(derivatives(function, x).numpy(), 1.0, THRESHOLD)
 
 
 def test_a_gradient_of_a_linear_energy(generator: torch.Generator) -> None:
@@ -27,13 +27,13 @@ def test_a_gradient_of_a_linear_energy(generator: torch.Generator) -> None:
     n = AXIS.numpy()
     assert abs(found.matrix - 9 * (np.eye(3) - np.outer(n, n))).max() < EXACT
     assert found.n_symmetries == 1
-    assert angle(found.axes[0], n) < 1e-5
+    assert angle_between(found.axes[0], n) < 1e-5
     assert [defect.size for defect in found.defects[1:]] == pytest.approx([3.0, 3.0])
 
 
 def test_a_spring_along_an_axis(generator: torch.Generator) -> None:
-    """f = (n . x) n: L_w f = (n . (w x x)) n - (n . x) w x n. For w across n and x without
-    preference |L_w f|^2 is 1 + 1 on average."""
+    """f = (n . x) n: L_w f = (n . (w x x)) n - (n . x) w x n. For w across n and an isotropic
+    x |L_w f|^2 is 1 + 1 on average."""
     found = matrix_of(lambda x: (x[..., 0, :] @ AXIS)[..., None] * AXIS, generator, n=20_000)
     sizes = np.array([defect.size for defect in found.defects]) ** 2
     assert sizes[0] < EXACT
@@ -56,36 +56,36 @@ def test_a_force_without_rotations(generator: torch.Generator) -> None:
     assert found.n_symmetries == 0
 
 
-def test_noise_is_not_taken_for_a_broken_symmetry() -> None:
+def test_noise_does_not_break_a_symmetry() -> None:
     """Two estimates of nothing: M has no bias, and the limit is that of the noise."""
     rng = np.random.default_rng(0)
     first, second = 0.1 * rng.normal(size=(2, 3, 50, 4))
-    found = lie_matrix(first, 1.0, 1e-6, second)
+    found = LieMatrix.of_derivatives(first, 1.0, 1e-6, second)
     assert found.n_symmetries == 3
-    assert lie_matrix(first, 1.0, 1e-6).n_symmetries == 0
+    assert LieMatrix.of_derivatives(first, 1.0, 1e-6).n_symmetries == 0
     assert found.noise.diagonal() == pytest.approx([4 * 0.01 / 2] * 3, rel=0.3)
 
 
-def test_labels_that_are_all_zero_are_refused() -> None:
+def test_labels_that_are_all_zero_raise() -> None:
     with pytest.raises(ValueError, match="not all zero"):
-        lie_matrix(np.zeros((3, 2, 1)), 0.0, THRESHOLD)
+        LieMatrix.of_derivatives(np.zeros((3, 2, 1)), 0.0, THRESHOLD)
 
 
-def test_the_eigenvalue_that_stands_apart() -> None:
+def test_the_distinct_axis_is_that_of_the_eigenvalue_furthest_from_the_middle() -> None:
     for values, place in (((1.0, 4.0, 4.1), 0), ((1.0, 1.1, 4.0), 2)):
         lie = LieMatrix(np.diag(values), np.zeros((3, 3)), THRESHOLD)
-        assert distinct(lie).tolist() == np.eye(3)[place].tolist()
+        assert lie.distinct_axis.tolist() == np.eye(3)[place].tolist()
 
 
-def test_axes_near_a_special_direction_are_taken_for_it() -> None:
-    assert nearest(np.array([0.001, 0, -1]), []).tolist() == [0, 0, 1]
+def test_axes_near_a_special_direction_snap_to_it() -> None:
+    assert snap_axis(np.array([0.001, 0, -1]), []).tolist() == [0, 0, 1]
     tilted = np.array([0.3, 0, 1]) / np.hypot(0.3, 1)
-    assert nearest(tilted, []).tolist() == tilted.round(4).tolist()
-    assert nearest(tilted + 0.001 * np.eye(3)[1], [tilted]).tolist() == tilted.tolist()
+    assert snap_axis(tilted, []).tolist() == tilted.round(4).tolist()
+    assert snap_axis(tilted + 0.001 * np.eye(3)[1], [tilted]).tolist() == tilted.tolist()
 
 
 def test_fields_along_one_line_have_one_direction() -> None:
     fields = np.array([[0, 0, 0], [0, 0.1, 0], [0, -0.3, 0]])
-    assert field_directions(fields).tolist() == [[0, 1, 0]]
-    assert len(field_directions(fields + np.eye(3))) > 1
-    assert not len(field_directions(0 * fields))
+    assert find_field_directions(fields).tolist() == [[0, 1, 0]]
+    assert len(find_field_directions(fields + np.eye(3))) > 1
+    assert not len(find_field_directions(0 * fields))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import replace
 
@@ -14,12 +13,18 @@ from torch.func import jvp
 from sikff.groups import SymmetryGroup
 
 from ...data.structures import Structures
-from ...symmetry.candidates import OF_DATA, about, by_size, elements
-from ...symmetry.findings import Findings, findings
-from ...symmetry.judge import Report, Train, find_axis, judge, notes_on_axis
-from ...symmetry.lie import Defect, LieMatrix, defect, lie_matrix
-from ...symmetry.settings import Search
-from ...symmetry.trials import KEPT_BACK, MOST_KEPT_BACK, VALIDATED
+from ...symmetry.candidates import (
+    DATA_GROUPS,
+    Report,
+    Trainer,
+    judge_candidates,
+    sample_elements,
+    sort_by_size,
+)
+from ...symmetry.findings import Findings
+from ...symmetry.lie import Defect, LieMatrix, find_axis, write_axis_notes
+from ...symmetry.settings import SearchSettings
+from ...symmetry.trials import MOST_TESTED, TEST_FRACTION, VALIDATION_FRACTION
 from ..runner import train_model
 from ..samples import Labelled, predict
 from .nbody_study import NBodySettings, NBodyStudy
@@ -34,59 +39,65 @@ WEIGHTS = 20_000  # of a model
 AT_ONCE = 250  # systems
 
 
-def find_particle_symmetry(
-    frames: Structures, search: Search, report: Report = lambda line: None
+def find_symmetry_of_particles(
+    structures: Structures, search: SearchSettings, report: Report = lambda line: None
 ) -> Findings:
-    """The symmetry of the motion in a file, see :func:`of_particles`.
+    """The symmetry of the motion in a file, see :func:`find_symmetry_of_motion`.
 
     Args:
-        frames: moving particles, as :func:`.particle_files.write_particles` writes them.
+        structures: moving particles, as :func:`.particle_files.write_particles` writes them.
     """
-    start = time.perf_counter()
-    found = of_particles(*particles(frames), search, report, frames.source)
-    return replace(found, seconds=time.perf_counter() - start)
+    return find_symmetry_of_motion(*particles(structures), search, report, structures.source)
 
 
-def of_particles(
+def find_symmetry_of_motion(
     graphs: ParticleGraphs,
     displacements: Tensor,
-    search: Search,
+    search: SearchSettings,
     report: Report = lambda line: None,
     source: str = "trajectories",
 ) -> Findings:
     """The symmetry of the motion of particles.
 
     Args:
-        graphs: T systems of n particles; their axis is not looked at.
+        graphs: T systems of n particles; their axis is not read.
         displacements: [T, n, 3].
-        search, report: see :func:`sikff.training.symmetry.find.find_symmetry`.
-        source: what to call them.
+        search: settings.
+        report: called with a line before each training.
+        source: their name.
 
     Raises:
         ValueError: too few systems, or axes that cannot be told apart.
     """
     motion = FittedMotion(graphs, displacements)
     lie = motion.lie_matrix(search.threshold)
-    axis = find_axis(lie, search)
-    names = by_size(search.groups or OF_DATA)
-    defects = {name: motion.defect(about(name, axis), search.threshold) for name in names}
-    train = None
+    axis = find_axis(lie, search.axis)
+    names = sort_by_size(search.groups or DATA_GROUPS)
+    defects = {n: motion.defect(SymmetryGroup(n, axis), search.threshold) for n in names}
+    trainer = None
     if search.epochs:
         for name in names:
             checked("sik", name, axis.tolist())
-        told = replace(graphs, axis=graphs.axis.new_tensor(axis))
-        train = particle_trainings(told, displacements, epochs=search.epochs, seed=search.seed)
-    chosen, candidates = judge(names, defects, train, report)
-    words = f"{source}: {len(graphs)} systems of {graphs.positions.shape[1]} moving particles"
-    quantity = "mean squared error of displacements"
-    notes = notes_on_axis(lie, axis)
-    return findings(words, chosen, axis, {}, candidates, lie, notes, quantity)
+        on_axis = replace(graphs, axis=graphs.axis.new_tensor(axis))
+        trainer = make_particle_trainer(
+            on_axis, displacements, epochs=search.epochs, seed=search.seed
+        )
+    chosen, candidates = judge_candidates(names, defects, trainer, report)
+    return Findings(
+        f"{source}: {len(graphs)} systems of {graphs.positions.shape[1]} moving particles",
+        chosen,
+        axis,
+        candidates,
+        lie,
+        notes=write_axis_notes(lie, axis),
+        quantity="mean squared error of displacements",
+    )
 
 
-def particle_trainings(
+def make_particle_trainer(
     graphs: ParticleGraphs, displacements: Tensor, *, epochs: int, seed: int
-) -> Train:
-    """Trains models of moving particles; mean squared errors of systems kept back.
+) -> Trainer:
+    """A trainer of models of moving particles; its errors are mean squares on test systems.
 
     Args:
         graphs: T systems; their axis is that of the groups.
@@ -95,8 +106,8 @@ def particle_trainings(
         seed: of the split, the weights and the order.
     """
     order = torch.from_numpy(np.random.default_rng(seed).permutation(len(graphs)))
-    n_test = min(MOST_KEPT_BACK, round(KEPT_BACK * len(graphs)))
-    n_valid = min(MOST_KEPT_BACK, round(VALIDATED * len(graphs)))
+    n_test = min(MOST_TESTED, round(TEST_FRACTION * len(graphs)))
+    n_valid = min(MOST_TESTED, round(VALIDATION_FRACTION * len(graphs)))
     parts = order.split([n_test, n_valid, len(graphs) - n_test - n_valid])
     labelled = Labelled(graphs, displacements)
     test, valid, train = (labelled.select(part) for part in parts)
@@ -146,18 +157,18 @@ class FittedMotion:
             ValueError: nothing moves.
         """
         first, second = (derivatives(motion, self.vectors).numpy() for motion in self.halves)
-        return lie_matrix(first, self.size, threshold, second)
+        return LieMatrix.of_derivatives(first, self.size, threshold, second)
 
     def defect(self, group: SymmetryGroup, threshold: float) -> Defect:
         """Of g^-1 f(g x) - f(x), over elements g of a group."""
         squares, noise = [], []
-        for g in elements(group).to(self.vectors):
+        for g in sample_elements(group).to(self.vectors):
             first, second = (
                 motion(self.vectors @ g.T) @ g - motion(self.vectors) for motion in self.halves
             )
             squares.append(float((first * second).sum(dim=(1, 2)).mean()))
             noise.append(float((first - second).square().sum(dim=(1, 2)).mean()) / 4)
-        return defect(
+        return Defect.of_squares(
             float(np.mean(squares)) / self.size, float(np.mean(noise)) / self.size, threshold
         )
 
