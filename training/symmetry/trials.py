@@ -94,5 +94,6 @@ def make_labelled_atoms(structure: Structure) -> ase.Atoms:
     labelled = ase.Atoms(atoms.numbers, atoms.positions, cell=atoms.cell, pbc=atoms.pbc)
     labelled.info["REF_energy"] = float(structure.value("energy"))
     labelled.arrays["REF_forces"] = structure.value("forces")
-    labelled.info |= {key: atoms.info[key] for key in CONDITIONS if key in atoms.info}
+    conditions = zip(CONDITIONS, structure.conditions, strict=True)
+    labelled.info |= {key: value for key, value in conditions if value is not None}
     return labelled

@@ -8,12 +8,15 @@ import numpy as np
 import pytest
 
 from sikff import SymmetryGroup
+from sikff.graph.conditions import FIELDS, Conditions
+from sikff.training.data.labels import USUAL_KEYS
 from sikff.training.data.reading import read_structures
 from sikff.training.data.structures import Structures, split_isolated
 from sikff.training.symmetry.copies import compute_copy_defect, find_copies
 from sikff.training.symmetry.labels import find_symmetry_of_labels
 from sikff.training.symmetry.lie import angle_between
 from sikff.training.symmetry.settings import SearchSettings
+from sikff.training.symmetry.trials import make_labelled_atoms
 from symmetry_cases import turn_about
 
 DATA = Path(__file__).parents[3] / "examples" / "data" / "methanol_field.xyz"
@@ -233,3 +236,13 @@ def test_trainings_give_errors_of_the_remaining_groups() -> None:
     assert found.quantity.endswith("(meV/Å)")
     with pytest.raises(ValueError, match="5 structures are too few to train on"):
         find_symmetry_of_labels(methanol(0.514).pick(range(5)), search)
+
+
+@pytest.mark.parametrize("key", FIELDS)
+def test_trained_models_see_the_conditions_whatever_their_keys(key: str) -> None:
+    atoms = label_random_structures(lambda x: -x, n=1).atoms[0]
+    atoms.info |= {"REF_energy": -1.0, key: [0.0, 0.1, 0.2], "surface_origin": [0.0, 0.0, -3.0]}
+    structures = Structures.of([atoms]).with_labels(USUAL_KEYS)
+    labelled = make_labelled_atoms(structures[0])
+    assert Conditions.of(labelled.info) == structures[0].conditions
+    assert structures[0].conditions.field == (0.0, 0.1, 0.2)
