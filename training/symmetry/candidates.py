@@ -98,7 +98,7 @@ def judge_candidates(
     copy_defects = copy_defects or {}
     broken = {
         name
-        for name in names
+        for name in names[:-1]
         if any(name in each and each[name].is_broken for each in (defects, copy_defects))
     }
     remaining = [name for name in names if name not in broken]

@@ -102,6 +102,12 @@ def test_a_model_on_another_device_is_measured_on_the_cpu(monkeypatch: pytest.Mo
     assert moved[0] is not model, "a copy is moved"
 
 
+def test_a_threshold_of_zero_leaves_the_trivial_group() -> None:
+    """Forces of rotated atoms differ by rounding at least, even under the identity."""
+    search = SearchSettings(threshold=0, axis=AXIS)
+    assert find_symmetry_of_model(force_field(), STRUCTURES, search).group == "C1"
+
+
 def test_structures_without_forces_raise() -> None:
     """A single atom has no neighbours, so its energy has no gradient."""
     structures = Structures.of([ethanol(0)[:1]])
