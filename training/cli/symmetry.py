@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated
 
 from pydantic import Field
 
 from ..symmetry.settings import SearchSettings
 from .arguments import CommandSettings, Metavar, Positional
 from .shared_settings import Key
-
-if TYPE_CHECKING:
-    from ..data.structures import Structures
 
 
 class SymmetryArguments(CommandSettings, SearchSettings):
@@ -51,29 +49,22 @@ def run(settings: SymmetryArguments) -> None:
     from ..symmetry.labels import find_symmetry_of_labels
     from ..symmetry.models import find_symmetry_of_model
 
-    def report(line: str) -> None:
-        if not settings.quiet:
-            print(line, flush=True)
-
-    def read(path: Path) -> Structures:
-        """Structures without isolated atoms, which have every symmetry."""
-        return split_isolated(read_structures(path))[0]
-
     start = time.perf_counter()
-    if settings.source.suffix == ".sikff":
-        model = load(settings.source)
-        if settings.structures is None:
-            raise ValueError(
-                "a force field is measured on structures; give some of its elements (--structures)"
-            )
-        findings = find_symmetry_of_model(model, read(settings.structures), settings)
+    report = (lambda line: None) if settings.quiet else partial(print, flush=True)
+    model = load(settings.source) if settings.source.suffix == ".sikff" else None
+    path = settings.source if model is None else settings.structures
+    if path is None:
+        raise ValueError(
+            "a force field is measured on structures; give some of its elements (--structures)"
+        )
+    structures, _ = split_isolated(read_structures(path))  # isolated atoms have every symmetry
+    if model is not None:
+        findings = find_symmetry_of_model(model, structures, settings)
+    elif holds_particles(structures):
+        findings = find_symmetry_of_particles(structures, settings, report)
     else:
-        structures = read(settings.source)
-        if holds_particles(structures):
-            findings = find_symmetry_of_particles(structures, settings, report)
-        else:
-            keys = LabelKeys(settings.energy_key, settings.forces_key)
-            findings = find_symmetry_of_labels(structures, settings, keys, report)
+        keys = LabelKeys(settings.energy_key, settings.forces_key)
+        findings = find_symmetry_of_labels(structures, settings, keys, report)
     findings = replace(findings, seconds=time.perf_counter() - start)
     picture = settings.output / "symmetry.png"
     save_figure(draw_findings(findings), picture)

@@ -95,12 +95,8 @@ def judge_candidates(
         report: called with a line before each training.
         copy_defects: the same of structures that are copies of each other.
     """
-    copy_defects = copy_defects or {}
-    broken = {
-        name
-        for name in names[:-1]
-        if any(name in each and each[name].is_broken for each in (defects, copy_defects))
-    }
+    measured = (defects, copy_defects or {})
+    broken = {n for n in names[:-1] if any(n in each and each[n].is_broken for each in measured)}
     remaining = [name for name in names if name not in broken]
     errors: Mapping[str, Array] = {}
     if trainer is None:
@@ -109,7 +105,6 @@ def judge_candidates(
         chosen, errors = train_candidates(remaining, trainer, report)
     candidates = []
     for name in names:
-        error = errors.get(name)
         verdict = "worse" if name in errors else "not needed"
         if name == chosen:
             verdict = "use"
@@ -117,16 +112,12 @@ def judge_candidates(
             verdict = BROKEN
         elif SymmetryGroup(name) <= SymmetryGroup(chosen):
             verdict = "part of it"
-        candidates.append(
-            Candidate(
-                name,
-                defects[name].size if name in defects else None,
-                copy_defects[name].size if name in copy_defects else None,
-                None if error is None else float(error.mean()),
-                None if error is None else float(error.std() / np.sqrt(len(error))),
-                verdict,
-            )
-        )
+        defect, copies = (each[name].size if name in each else None for each in measured)
+        error = deviation = None
+        if name in errors:
+            error = float(errors[name].mean())
+            deviation = float(errors[name].std() / np.sqrt(len(errors[name])))
+        candidates.append(Candidate(name, defect, copies, error, deviation, verdict))
     return chosen, tuple(candidates)
 
 
@@ -137,12 +128,7 @@ def train_candidates(
 
     Groups with the most continuous rotations are trained first, and the smallest group, which is
     never wrong, for comparison. Those with fewer are trained only if all these are worse than the
-    smallest.
-
-    Args:
-        names: candidates, the largest first.
-        trainer: trains a model of a group.
-        report: called with a line before each training.
+    smallest. For the arguments see :func:`judge_candidates`.
     """
     errors: dict[str, Array] = {}
     chosen = names[-1]
@@ -177,13 +163,8 @@ def is_clearly_worse(errors: Array, best: Array) -> bool:
 def write_group_notes(
     candidates: Sequence[Candidate], chosen: str, mirrored_copies: bool
 ) -> list[str]:
-    """Notes on mirrors that were not tested, and on a symmetry that is broken by a little.
-
-    Args:
-        candidates: the largest first.
-        chosen: the group to use.
-        mirrored_copies: whether structures are copies of each other by improper elements of it.
-    """
+    """Notes on mirrors that neither trainings nor mirrored copies tested, and on the largest group
+    that is broken by a little."""
     notes = []
     trained = any(each.error is not None for each in candidates if each.group == chosen)
     group = SymmetryGroup(chosen)

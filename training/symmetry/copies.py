@@ -62,12 +62,9 @@ def find_copies(
     return found
 
 
-def compute_copy_defect(
-    copies: Sequence[Copy], group: SymmetryGroup, threshold: float
-) -> Defect | None:
-    """Root mean square over the copies by elements of a group; None if there are none."""
-    squares = [copy.defect**2 for copy in copies if copy.is_by(group)]
-    return Defect(float(np.sqrt(np.mean(squares))), threshold) if squares else None
+def compute_copy_defect(copies: Sequence[Copy], threshold: float) -> Defect:
+    """Root mean square over copies."""
+    return Defect(float(np.sqrt(np.mean([copy.defect**2 for copy in copies]))), threshold)
 
 
 def _pairs_of_one_size(structures: Structures) -> Iterator[tuple[int, int]]:

@@ -48,9 +48,8 @@ def find_symmetry_of_labels(
         ValueError: labels that are missing, periodic structures without an axis or trainings, or
             too few orientations.
     """
-    structures = structures.with_labels(
-        keys, ["energy", "forces"] if search.minutes else ["forces"]
-    )
+    labels = ["energy", "forces"] if search.minutes else ["forces"]
+    structures = structures.with_labels(keys, labels)
     structures.check_labels_complete(["forces"])
     forces = structures.values("forces")
     source = f"{structures.source}: {len(structures)} structures with forces"
@@ -94,16 +93,17 @@ def find_symmetry_of_labels(
     elif net_force > NET_FORCE:  # of an environment at an unknown place
         varying = np.eye(3)
     copies = find_copies(structures, forces, varying)
-    groups = {name: SymmetryGroup(name, axis) for name in names}
     defects, copy_defects = {}, {}
-    for name, group in groups.items():
+    for name in names:
+        group = SymmetryGroup(name, axis)
         if lie is not None and group.lie_dimension:
             defects[name] = lie.defects[2] if group.lie_dimension == 3 else lie.defect_about(axis)
-        copy_defect = compute_copy_defect(copies, group, search.threshold)
-        if copy_defect is not None:
-            copy_defects[name] = copy_defect
+        by_group = [copy for copy in copies if copy.is_by(group)]
+        if by_group:
+            copy_defects[name] = compute_copy_defect(by_group, search.threshold)
     chosen, candidates = judge_candidates(names, defects, trainer, report, copy_defects)
-    mirrored = any(np.linalg.det(c.matrix) < 0 and c.is_by(groups[chosen]) for c in copies)
+    group = SymmetryGroup(chosen, axis)
+    mirrored = any(np.linalg.det(copy.matrix) < 0 and copy.is_by(group) for copy in copies)
     notes = [
         *write_axis_notes(lie, axis),
         *_write_environment_notes(net_force, directions, environment, copies),
@@ -161,9 +161,8 @@ def _find_symmetry_in_varied_fields(
 
 def _relative_net_force(forces: Sequence[Array]) -> float:
     """Root mean square of the sum of the forces on a structure, relative to the forces."""
-    total = sum(float((force.sum(axis=0) ** 2).sum()) for force in forces)
-    size = sum(float((force**2).sum()) for force in forces)
-    return float(np.sqrt(total / size)) if size else 0.0
+    size = np.linalg.norm(np.concatenate(forces))
+    return float(np.linalg.norm([force.sum(axis=0) for force in forces]) / size) if size else 0.0
 
 
 def _write_environment_notes(
@@ -181,8 +180,6 @@ def _write_environment_notes(
             "holds the atoms; if that is a plane, give a point of it (--plane-origin)"
         )
     if copies:
-        count = len(copies)
-        notes.append(
-            f"pairs of structures that are rotated or mirrored copies: {count} (column copies)"
-        )
+        pairs = "pairs of structures that are rotated or mirrored copies"
+        notes.append(f"{pairs}: {len(copies)} (column copies)")
     return notes

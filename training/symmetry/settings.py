@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sikff.groups.matrices import unit_vector
 
@@ -35,15 +35,9 @@ class SearchSettings(BaseModel):
     seed: Annotated[int, Field(ge=0)] = 0
     """of everything random"""
 
-    @field_validator("groups")
-    @classmethod
-    def _known(cls, groups: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        sort_by_size(groups or ())
-        return groups
-
-    @field_validator("axis")
-    @classmethod
-    def _direction(cls, axis: Vector | None) -> Vector | None:
-        if axis is not None:
-            unit_vector(axis)
-        return axis
+    @model_validator(mode="after")
+    def _known(self) -> SearchSettings:
+        sort_by_size(self.groups or ())
+        if self.axis is not None:
+            unit_vector(self.axis)
+        return self

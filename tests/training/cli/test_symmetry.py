@@ -56,8 +56,8 @@ def test_a_model_has_its_own_group(tmp_path: Path, capsys: pytest.CaptureFixture
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        (("--groups", "C_v"), "groups: unknown symmetry group 'C_v'"),
-        (("--axis", 0, 0, 0), "axis: axis must be three finite numbers, not all zero"),
+        (("--groups", "C_v"), "sikff: unknown symmetry group 'C_v'"),
+        (("--axis", 0, 0, 0), "sikff: axis must be three finite numbers, not all zero"),
         (("--epochs", -1), "epochs: input should be greater than or equal to 0, got '-1'"),
         (("--threshold", "nan"), "threshold: input should be a finite number, got 'nan'"),
     ],
