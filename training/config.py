@@ -296,7 +296,9 @@ def _override(settings: dict[str, Any], override: str) -> None:
         raise ValueError(f"override {override!r} is not understood; expected key.sub=value")
     *sections, key = name.split(".")
     for section in sections:
-        settings = settings.setdefault(section, {})
+        if settings.get(section) is None:  # absent, or null as in the config.yaml of a run
+            settings[section] = {}
+        settings = settings[section]
         if not isinstance(settings, dict):
             raise ValueError(f"override {override!r}: {section} is a value and has no keys")
     try:

@@ -67,6 +67,13 @@ def test_mistakes_are_named(path: Path, override: str, message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_an_override_below_null_begins_the_section(path: Path) -> None:
+    path.write_text(path.read_text() + "\nstart: null\n")
+    config = read_config(path, ['start.model="a.sikff"'])
+    assert config.start is not None
+    assert str(config.start.model) == "a.sikff"
+
+
 def test_an_override_below_a_value_is_an_error(path: Path) -> None:
     with pytest.raises(ValueError, match="max_epochs is a value and has no keys"):
         read_config(path, ["max_epochs.x=1"])
