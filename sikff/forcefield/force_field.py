@@ -234,7 +234,7 @@ def load(
     header, tensors = model_file.read(path)
     stored = getattr(torch, header.dtype)
     wanted = chosen_dtype(dtype) or stored
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.device("cpu"):
         model = ForceField(header.config)
     model.to(stored)
     model_file.load_weights(model, path, header, tensors)

@@ -23,7 +23,7 @@ ACTIVATIONS: dict[str, Activation] = {
 
 def activation_scale(activation: Activation) -> float:
     """The factor that gives activation(z), z ~ N(0, 1), a mean square of 1."""
-    z = torch.linspace(-12, 12, 24001, dtype=torch.float64)
+    z = torch.linspace(-12, 12, 24001, dtype=torch.float64, device="cpu")
     density = torch.exp(-0.5 * z**2) / sqrt(2 * pi)
     return float(torch.trapezoid(activation(z) ** 2 * density, z) ** -0.5)
 

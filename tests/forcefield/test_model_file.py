@@ -178,3 +178,11 @@ def test_missing_permissions_raise() -> None:
             with pytest.raises(PermissionError, match=r"cannot write the file: .*m\.sikff"):
                 force_field().save(path)
         Path(folder).chmod(0o755)
+
+
+def test_a_file_is_read_whatever_the_default_device(tmp_path: Path) -> None:
+    model = force_field()
+    model.save(tmp_path / "m.sikff")
+    with torch.device("meta"):
+        read = load(tmp_path / "m.sikff")
+    assert torch.equal(predict(read, ethanol()).forces, predict(model, ethanol()).forces)
