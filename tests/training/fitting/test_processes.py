@@ -118,7 +118,7 @@ def test_ctrl_c_ends_all_processes(config: TrainConfig, tmp_path: Path) -> None:
         os.killpg(run.pid, signal.SIGINT)
         error = run.communicate(timeout=120)[1].decode()
     assert run.returncode == 130
-    assert error == "sikff: interrupted; --resume goes on after the last whole epoch\n"
+    assert error == "sikff: interrupted; --resume continues after the last whole epoch\n"
 
 
 def test_one_device_ignores_variables_of_launchers(
