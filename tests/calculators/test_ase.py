@@ -127,9 +127,9 @@ def test_results_of_other_atoms_are_dropped_although_an_error_follows() -> None:
     calculator = SIKFFCalculator(PairModel().double(), device="cpu")
     calculator.calculate(atoms)
     atoms.positions[1] = atoms.positions[0] + [0, 0, 0.03]
-    with pytest.raises(ValueError, match="0.03 Å apart"):
+    with pytest.raises(ValueError, match=r"0\.03 Å apart"):
         calculator.calculate(atoms)
-    with pytest.raises(ValueError, match="0.03 Å apart"):
+    with pytest.raises(ValueError, match=r"0\.03 Å apart"):
         calculator.get_property("energy", atoms)
 
 
