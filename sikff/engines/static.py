@@ -134,12 +134,12 @@ class Static:
 
     def pays(self, graph: AtomicGraph) -> bool:
         """Whether replaying is faster than the model itself: for small systems, on a CPU."""
-        if self._given is not None:
-            return True
+        device = graph.positions.device
+        if self._given is not None or device.type != "cpu":
+            return self._given is not None
         with self._lock:
             slots = graph.n_atoms * self._rows_of(graph).degree
-        device = graph.positions.device
-        small = device.type == "cpu" and fit_one_chunk(slots, self.model.row, device)
+        small = fit_one_chunk(slots, self.model.row, device)
         return small and slots <= MOST_SLOTS * graph.n_edges
 
     def _rows_of(self, graph: AtomicGraph) -> EdgeRows:

@@ -235,6 +235,13 @@ def test_numbers_of_operations(group: str, eager: int, replayed: int) -> None:
     assert static._functions[False, torch.float64].n_calls <= replayed
 
 
+def test_replaying_on_another_device_is_declined_without_reading_from_it() -> None:
+    model = force_field()
+    graph = graph_of(model, ethanol())
+    assert Static(model).pays(graph)
+    assert not Static(model).pays(graph.to("meta"))
+
+
 def test_a_dipole_comes_from_the_model() -> None:
     model = force_field("O(3)", environment={"field": True})
     graph = graph_of(model, ethanol(), field=(0.1, 0.0, 0.2))
