@@ -91,7 +91,7 @@ class Static:
         self._edges: tuple[Tensor | None, Tensor | None] = (None, None)  # of the last call
         self._rows = EdgeRows(torch.zeros(0), 0)  # of these edges
         self._table: NeighbourTable | None = None  # of these edges, and
-        self._table_cell: list[Tensor] = []  # with this cell
+        self._table_cell: Tensor | None = None  # with this cell
         self._table_capacity: Capacity | None = None
         self._lock = threading.Lock()
 
@@ -150,11 +150,11 @@ class Static:
         return self._rows
 
     def _table_of(self, graph: AtomicGraph, capacity: Capacity, rows: EdgeRows) -> NeighbourTable:
-        """That of the edges, cached as long as edges, cell and capacity are the same."""
+        """That of the edges, cached as long as these, the cell and the capacity are the same."""
         if (
             self._table is None
             or capacity != self._table_capacity
-            or not same_tensors([graph.cell], self._table_cell)
+            or graph.cell is not self._table_cell
         ):
             self._table = neighbour_table(
                 graph,
@@ -164,7 +164,7 @@ class Static:
                 self.model.dtype,
                 rows,
             )
-            self._table_capacity, self._table_cell = capacity, [graph.cell]
+            self._table_capacity, self._table_cell = capacity, graph.cell
         return self._table
 
     def _fitted(self, graph: AtomicGraph, rows: EdgeRows) -> Capacity:
