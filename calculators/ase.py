@@ -184,8 +184,9 @@ class SIKFFCalculator(ThreadSafeCalculator):
                 self.atoms = atoms.copy()
             if self.atoms is None:
                 raise ValueError("no atoms given; expected an ase.Atoms")
-            results = self._compute(self.atoms, properties)
-            self.results = results if system_changes else self.results | results
+            if system_changes:
+                self.results = {}  # those of other atoms, also if an error follows
+            self.results = self.results | self._compute(self.atoms, properties)
 
     def _compute(self, atoms: ase.Atoms, properties: Sequence[str]) -> dict[str, Any]:
         """The results, and the deviations of a committee."""

@@ -41,7 +41,9 @@ def complete(path: str | Path) -> Iterator[Path]:
         why = f"cannot write the file: {error.strerror or error}"
         raise OSError(error.errno, why, str(path)) from error
     finally:
-        if temporary.exists():
+        with suppress(
+            OSError
+        ):  # nearly always there is none; else the error of the body tells more
             temporary.unlink()
         _in_progress.discard(temporary.name)
 

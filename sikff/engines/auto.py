@@ -50,7 +50,7 @@ class Auto:
         self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
     ) -> Prediction:
         """As :meth:`EnergyModel.forward`."""
-        if not dipole and self._count(graph) > self.patience and self.static.pays(graph):
+        if not dipole and self._is_due(graph) and self.static.pays(graph):
             try:
                 return self.static(graph, forces, stress)
             except NotReplayableError as error:
@@ -62,10 +62,12 @@ class Auto:
                 self.patience = math.inf
         return self.model(graph, forces, stress, dipole)
 
-    def _count(self, graph: AtomicGraph) -> int:
-        """Calls with the atoms of this graph, this one included."""
+    def _is_due(self, graph: AtomicGraph) -> bool:
+        """Whether there were more calls with these atoms, this one included, than patience."""
+        if self.patience in (0, math.inf):  # the same for all atoms: none is read from the device
+            return self.patience == 0
         atoms = (graph.species, graph.batch, graph.surface)
         with self._lock:
             same = len(self._atoms) > 0 and same_tensors(atoms, self._atoms)
             self._calls, self._atoms = self._calls + 1 if same else 1, atoms
-            return self._calls
+            return self._calls > self.patience

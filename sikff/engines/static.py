@@ -84,13 +84,14 @@ class Static:
         self.backend = BACKENDS[backend] if isinstance(backend, str) else backend
         self.compilations, self.seconds = 0, 0.0
         self._given = capacity
-        self._functions: dict[bool, Function] = {}  # without and with stress
+        # without and with stress, for dtypes of positions
+        self._functions: dict[tuple[bool, torch.dtype], Function] = {}
         self._constants: tuple[Tensor, ...] = ()  # of the functions
         self._version = model.version  # of the weights in the functions
         self._edges: tuple[Tensor | None, Tensor | None] = (None, None)  # of the last call
         self._rows = EdgeRows(torch.zeros(0), 0)  # of these edges
         self._table: NeighbourTable | None = None  # of these edges, and
-        self._table_cell: list[Tensor] = []  # with this cell
+        self._table_cell: Tensor | None = None  # with this cell
         self._table_capacity: Capacity | None = None
         self._lock = threading.Lock()
 
@@ -110,7 +111,7 @@ class Static:
         """
         if dipole:
             return self.model(graph, forces, stress, dipole)
-        n, n_graphs, stress = graph.n_atoms, graph.n_graphs, bool(stress)
+        n, n_graphs, key = graph.n_atoms, graph.n_graphs, (bool(stress), graph.positions.dtype)
         recording = self.differentiable and torch.is_grad_enabled()
         plain = plain_autograd(graph.positions.device)
         with self._lock, plain, torch.set_grad_enabled(recording):
@@ -120,10 +121,10 @@ class Static:
             inputs = table._asdict() | padded(graph, capacity, MOVING)
             if self.differentiable:
                 inputs |= _constants(graph, capacity)
-            if stress not in self._functions:
+            if key not in self._functions:
                 constants = {} if self.differentiable else _constants(graph, capacity)
-                self._functions[stress] = self._prepared(inputs, constants, stress)
-            energy, energies, of_atoms, *strain = self._functions[stress](*inputs.values())
+                self._functions[key] = self._prepared(inputs, constants, stress)
+            energy, energies, of_atoms, *strain = self._functions[key](*inputs.values())
         return Prediction(
             energy[:n_graphs],
             energies[:n],
@@ -133,12 +134,12 @@ class Static:
 
     def pays(self, graph: AtomicGraph) -> bool:
         """Whether replaying is faster than the model itself: for small systems, on a CPU."""
-        if self._given is not None:
-            return True
+        device = graph.positions.device
+        if self._given is not None or device.type != "cpu":
+            return self._given is not None
         with self._lock:
             slots = graph.n_atoms * self._rows_of(graph).degree
-        device = graph.positions.device
-        small = device.type == "cpu" and fit_one_chunk(slots, self.model.row, device)
+        small = fit_one_chunk(slots, self.model.row, device)
         return small and slots <= MOST_SLOTS * graph.n_edges
 
     def _rows_of(self, graph: AtomicGraph) -> EdgeRows:
@@ -149,10 +150,12 @@ class Static:
         return self._rows
 
     def _table_of(self, graph: AtomicGraph, capacity: Capacity, rows: EdgeRows) -> NeighbourTable:
-        """That of the edges, cached as long as edges, cell and capacity are the same."""
-        same = capacity == self._table_capacity and same_tensors([graph.cell], self._table_cell)
-        if self._table is None or not same:
-            self._table_capacity, self._table_cell = capacity, [graph.cell]
+        """That of the edges, cached as long as these, the cell and the capacity are the same."""
+        if (
+            self._table is None
+            or capacity != self._table_capacity
+            or graph.cell is not self._table_cell
+        ):
             self._table = neighbour_table(
                 graph,
                 self.model.cutoff,
@@ -161,6 +164,7 @@ class Static:
                 self.model.dtype,
                 rows,
             )
+            self._table_capacity, self._table_cell = capacity, graph.cell
         return self._table
 
     def _fitted(self, graph: AtomicGraph, rows: EdgeRows) -> Capacity:
@@ -211,16 +215,20 @@ class Static:
             strain = [] if found.strain is None else [found.strain]
             return total(energies, padded_graph), energies, forces, *strain
 
-        prepared = self.backend(function, list(inputs.values()), weights)
+        with torch.set_grad_enabled(self.differentiable):  # also if the first call records nothing
+            prepared = self.backend(function, list(inputs.values()), weights)
         self.compilations += 1
         self.seconds += time.perf_counter() - start
         return prepared
 
 
 def same_tensors(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
-    """Whether tensors are the same objects, or have the same shapes and values."""
+    """Whether tensors are the same objects, or have the same device, shapes and values."""
     pairs = zip(some, others, strict=True)
-    return all(one is other or torch.equal(one, other) for one, other in pairs)
+    return all(
+        one is other or (one.device == other.device and torch.equal(one, other))
+        for one, other in pairs
+    )
 
 
 def _constants(graph: AtomicGraph, capacity: Capacity) -> dict[str, Tensor]:

@@ -171,8 +171,7 @@ class ImplicitKernel(nn.Module):
         self.scale = scale
         max_degree = default_degree(in_type, out_type) if max_degree is None else max_degree
         irreps = useful_irreps(in_type, out_type) if irreps is None else irreps
-        if nonlinearity is None:
-            nonlinearity = default_nonlinearity(group)
+        nonlinearity = default_nonlinearity(group) if nonlinearity is None else nonlinearity
 
         self.harmonics = Harmonics(group, max_degree)
         y_type = self.harmonics.out_type

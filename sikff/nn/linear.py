@@ -31,9 +31,8 @@ class _Batch(NamedTuple):
     start: int  # first feature in the input
     n_products: int
     rows: int  # features that each product takes
-    matrices: tuple[
-        int, int, int
-    ]  # shape of the weights: irreps, copies x endomorphisms, copies out
+    # shape of the weights: irreps, copies x endomorphisms, copies out
+    matrices: tuple[int, int, int]
     buffer: str  # name: of the irrep of each product (real type), or the irreps' endomorphisms
 
 

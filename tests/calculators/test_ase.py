@@ -122,6 +122,17 @@ def test_overlapping_atoms_raise_and_leave_no_results() -> None:
     assert not atoms.calc.results
 
 
+def test_results_of_other_atoms_are_dropped_although_an_error_follows() -> None:
+    atoms = molecule("H2")
+    calculator = SIKFFCalculator(PairModel().double(), device="cpu")
+    calculator.calculate(atoms)
+    atoms.positions[1] = atoms.positions[0] + [0, 0, 0.03]
+    with pytest.raises(ValueError, match=r"0\.03 Å apart"):
+        calculator.calculate(atoms)
+    with pytest.raises(ValueError, match=r"0\.03 Å apart"):
+        calculator.get_property("energy", atoms)
+
+
 def test_a_model_file_gives_the_results_of_the_model(tmp_path: Path) -> None:
     model = force_field().float()
     model.save(tmp_path / "m.sikff")

@@ -12,7 +12,7 @@ import torch
 
 from force_fields import crystal, ethanol, force_field, graph_of
 from sikff.calculators import SIKFFCalculator
-from sikff.engines import Auto, Static, static
+from sikff.engines import Auto, Capacity, Static, static
 from sikff.forcefield.force_field import ForceField
 from sikff.graph import AtomicGraph
 from symmetry_cases import relative_error
@@ -157,3 +157,15 @@ def test_a_calculator_in_inference_mode_has_the_forces_it_has_outside(inside: st
         assert np.abs(calculator.get_forces(atoms) - expected).max() < LIMITS.gradient
         atoms.positions += 1.0
     assert np.abs(expected).max() > 1e-2
+
+
+def test_without_patience_atoms_are_not_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a GPU each comparison would wait for all that was started before."""
+    model = force_field().train()
+    graphs = [graph_of(model, ethanol(seed)) for seed in range(2)]
+    largest = Capacity(1, graphs[0].n_atoms, graphs[0].n_atoms)
+    auto = Auto(model, Static(model, largest, differentiable=True))
+    monkeypatch.setattr(torch, "equal", None)
+    for graph in graphs:
+        auto(graph).energy.sum().backward()
+    assert auto.static.compilations == 1

@@ -1,5 +1,6 @@
 """Static evaluators against their models, and what makes them prepare themselves anew."""
 
+import dataclasses
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -13,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from force_fields import crystal, ethanol, force_field, graph_of, slab
 from sikff.engines import Capacity, Static, differentiate, neighbour_table
+from sikff.engines import static as static_module
 from sikff.engines.inductor import inductor
 from sikff.engines.padding import padded
 from sikff.engines.static import STEP
@@ -230,7 +232,14 @@ def test_numbers_of_operations(group: str, eager: int, replayed: int) -> None:
     static = Static(model)
     static(graph)
     assert counted.operations <= eager
-    assert static._functions[False].n_calls <= replayed
+    assert static._functions[False, torch.float64].n_calls <= replayed
+
+
+def test_replaying_on_another_device_is_declined_without_reading_from_it() -> None:
+    model = force_field()
+    graph = graph_of(model, ethanol())
+    assert Static(model).pays(graph)
+    assert not Static(model).pays(graph.to("meta"))
 
 
 def test_a_dipole_comes_from_the_model() -> None:
@@ -266,6 +275,45 @@ def test_it_predicts_the_same_inside_inference_mode_and_autocast() -> None:
     expected = model(graph).forces
     for found in (inside, cast, first(graph).forces, second(graph).forces):
         assert largest(found, expected) < TOLERANCES[torch.float32].gradient
+
+
+def test_weights_have_gradients_although_the_first_call_recorded_none() -> None:
+    model = force_field().train()
+    evaluate, graph = Static(model, differentiable=True), graph_of(model, ethanol())
+    with torch.no_grad():
+        assert not evaluate(graph).energy.requires_grad
+    evaluate(graph).energy.sum().backward()
+    assert evaluate.compilations == 1
+    assert model.network.embedding.grad.abs().max() > 0
+
+
+def test_positions_of_another_dtype_are_not_rounded() -> None:
+    model = force_field().freeze()
+    evaluate, graph = Static(model), graph_of(model, ethanol())
+    evaluate(graph.to(dtype=torch.float32))
+    assert largest(evaluate(graph).forces, model(graph).forces) < LIMITS.gradient
+
+
+def test_an_interrupted_call_leaves_no_edges_of_an_earlier_cell(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def interrupted(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    model = force_field()
+    evaluate, graph = Static(model), graph_of(model, crystal())
+    evaluate(graph)
+    larger = dataclasses.replace(graph, cell=1.01 * graph.cell)  # with the same edges
+    with monkeypatch.context() as patched, pytest.raises(KeyboardInterrupt):
+        patched.setattr(static_module, "neighbour_table", interrupted)
+        evaluate(larger)
+    assert largest(evaluate(larger).forces, model(larger).forces) < LIMITS.gradient
+
+
+def test_tensors_of_two_devices_are_not_the_same() -> None:
+    here, there = torch.zeros(3), torch.zeros(3, device="meta")
+    assert static_module.same_tensors([here], [here.clone()])
+    assert not static_module.same_tensors([here], [there])
 
 
 def test_threads_may_share_it() -> None:
