@@ -90,7 +90,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
         report=(
             f"{len(train)} training and {len(valid)} validation structures, trained on "
             f"{', '.join(_trained(config))}",
-            *describe(train, samples, valid).lines,
+            *describe(train, samples, valid),
             *notes,
         ),
     )
