@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
 
 import ase
 import numpy as np
 from ase.geometry import find_mic
 from ase.units import Bohr, Hartree, Rydberg, kcal, kJ, mol, nm
 
-from .structures import Structures, systems
+from .structures import Structures
 
 ENERGIES = {
     "eV": 1.0,
@@ -31,27 +30,14 @@ MOST_PAIRS = 100
 LARGEST_MOVE = 0.3  # Å, root mean square over the atoms
 
 
-class Pairs(NamedTuple):
-    """Pairs of structures of one system that lie close together."""
-
-    moves: np.ndarray  # [P] Å, root mean square over the atoms
-    work: np.ndarray  # [P] work against the forces by the trapezoidal rule
-    change: np.ndarray  # [P] of the energy
-    atoms: np.ndarray  # [P] number of atoms
-
-
 def wrong_work(structures: Structures) -> str | None:
     """Compares changes of the energy with the work against the forces, -(F1 + F2) (x2 - x1) / 2.
 
     The rule is exact in a harmonic basin, so that for structures that lie close together the ratio
     is 1, or that of the units. Returns what fits, in words; None unless both are proportional.
     """
-    of_systems = list(_close_pairs(structures.having("forces")))
-    if not of_systems:
-        return None
-    pairs = Pairs(*(np.concatenate(column) for column in zip(*of_systems, strict=True)))
-    order = np.argsort(pairs.moves)[:MOST_PAIRS]
-    moves, work, change, atoms = (column[order] for column in pairs)
+    pairs = np.hstack([np.empty((4, 0)), *_close_pairs(structures.having("forces"))])
+    moves, work, change, atoms = pairs[:, np.argsort(pairs[0])[:MOST_PAIRS]]
     near = (moves < LARGEST_MOVE) & (work != 0)
     work, change, atoms = work[near], change[near], atoms[near]
     if len(work) < 10 or not change.any():
@@ -73,31 +59,33 @@ def wrong_work(structures: Structures) -> str | None:
     )
 
 
-def _close_pairs(structures: Structures) -> Iterator[Pairs]:
+def _close_pairs(structures: Structures) -> Iterator[np.ndarray]:
+    """Of pairs of structures of each system that lie close together, [4, P]: moves (Å, root mean
+    square over the atoms), work against the forces, changes of the energy, numbers of atoms."""
     compared = 0
-    for places in systems(structures):
-        first = structures[places[0]].atoms
-        places = places[: min(MOST_OF_SYSTEM, MOST_NUMBERS // (3 * len(first)))]
-        if len(places) < 2:
+    for system in structures.groups(lambda structure: structure.system_key):
+        first = system[0].atoms
+        limit = min(MOST_OF_SYSTEM, MOST_NUMBERS // (3 * len(first)))
+        system = system.pick(range(min(limit, len(system))))
+        if len(system) < 2:
             continue
         if compared > MOST_STRUCTURES:
             return
-        compared += len(places)
-        system = structures.pick(places)
+        compared += len(system)
         positions = np.array([atoms.positions for atoms in system.atoms])
         forces, energies = (np.array(system.values(name)) for name in ("forces", "energy"))
         positions, forces = _superposed(positions, forces, first)
-        flat = positions.reshape(len(places), -1)
+        flat = positions.reshape(len(system), -1)
         square = (flat**2).sum(1)
         distances = square[:, None] + square - 2 * flat @ flat.T  # |a - b|^2 of all pairs
-        i, j = np.triu_indices(len(places), 1)
+        i, j = np.triu_indices(len(system), 1)
         moves = np.sqrt(np.maximum(distances[i, j], 0) / len(first))
         order = np.argsort(moves)
         order = order[moves[order] > 1e-3][:MOST_PAIRS]
         i, j, moves = i[order], j[order], moves[order]
         step, force = positions[j] - positions[i], forces[j] + forces[i]
         work = -0.5 * np.einsum("pna,pna->p", force, step)
-        yield Pairs(moves, work, energies[j] - energies[i], np.full(len(order), len(first)))
+        yield np.stack([moves, work, energies[j] - energies[i], np.full(len(order), len(first))])
 
 
 def _superposed(
@@ -134,9 +122,10 @@ def _fitting_units(ratio: float, atoms: np.ndarray) -> list[str]:
                 (factors if single else doubles)[text] = of_force / of_length / of_energy
     if np.ptp(atoms) == 0:
         factors["energies per atom"] = 1 / atoms[0]
-    for candidates in (factors, doubles):
-        off = {text: abs(math.log(abs(ratio) / factor)) for text, factor in candidates.items()}
-        fits = sorted((text for text in off if off[text] < FIT), key=off.__getitem__)
-        if fits:
-            return fits[:2]
-    return []
+    return explain(ratio, factors)[:2] or explain(ratio, doubles)[:2]
+
+
+def explain(ratio: float, factors: Mapping[str, float]) -> list[str]:
+    """The texts whose factor is about the size of a ratio, the nearest first."""
+    off = {text: abs(math.log(abs(ratio) / factor)) for text, factor in factors.items()}
+    return sorted((text for text in off if off[text] < FIT), key=off.__getitem__)

@@ -10,7 +10,7 @@ import numpy as np
 from sikff.forcefield import ForceFieldConfig
 from sikff.graph.conditions import FIELDS
 
-from .structures import Structures, systems
+from .structures import Structures
 
 
 def check_labels(structures: Structures) -> None:
@@ -32,8 +32,8 @@ def check_labels(structures: Structures) -> None:
         )
     labelled = structures.having("forces")
     if len(labelled) and not any(forces.any() for forces in labelled.values("forces")):
-        energies = np.array(labelled.values("energy"))
-        if any(np.ptp(energies[places]) > 1e-6 for places in systems(labelled)):
+        systems = labelled.groups(lambda structure: structure.system_key)
+        if any(np.ptp(system.values("energy")) > 1e-6 for system in systems):
             raise ValueError(
                 f"{structures.source}: all forces are zero, though the energy changes with the "
                 "positions; give the forces, or train on energies alone (loss.forces: 0)"

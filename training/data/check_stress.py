@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
-from typing import NamedTuple
 
 import numpy as np
 from ase.units import GPa
 
-from .check_forces import FIT, RIGHT
+from .check_forces import RIGHT, explain
 from .structures import Structures
 
 STRESSES = {"GPa": GPa, "kbar": GPa / 10}  # eV/Å^3
@@ -17,15 +15,6 @@ MOST_STRESS = 10.0  # eV/Å^3, or 1602 GPa
 MOST_STRUCTURES = 200  # of the same atoms, compared with each other
 MOST_PAIRS = 2000
 STRAINS = (1e-3, 0.05)  # largest component: between these the rule is good
-
-
-class StrainedPairs(NamedTuple):
-    """Pairs of crystals of the same atoms, one of which is the other with a small strain."""
-
-    by_stress: np.ndarray  # [P] work of the stress, V sigma : epsilon, by the trapezoidal rule
-    by_forces: np.ndarray  # [P] that against the forces, -F . (r2 - r1 strained)
-    change: np.ndarray  # [P] of the energy
-    volumes: np.ndarray  # [P] Å^3
 
 
 def wrong_stress(structures: Structures) -> str | None:
@@ -47,24 +36,21 @@ def wrong_strain_work(structures: Structures) -> str | None:
     the stress that fits the changes best tells its sign and its unit. Returns these in words; None
     unless the fit is good and most of the change is not that of the forces.
     """
-    of_crystals = list(_strained_pairs(structures.having("stress")))
-    if not of_crystals:
+    pairs = np.hstack([np.empty((4, 0)), *_strained_pairs(structures.having("stress"))])
+    work, by_forces, change, volumes = pairs
+    if len(change) < 10:
         return None
-    pairs = StrainedPairs(*(np.concatenate(column) for column in zip(*of_crystals, strict=True)))
-    if len(pairs.change) < 10:
-        return None
-    if np.linalg.norm(pairs.by_forces) > 0.5 * np.linalg.norm(pairs.change):
+    if np.linalg.norm(by_forces) > 0.5 * np.linalg.norm(change):
         return None  # atoms have moved so much that the rule for them decides
-    change, work = pairs.change - pairs.by_forces, pairs.by_stress
+    change = change - by_forces
     ratio = float(work @ change / max(work @ work, np.finfo(float).tiny))
     residual = np.linalg.norm(change - ratio * work)
     if not ratio or residual > 0.25 * np.linalg.norm(change) or 1 / RIGHT < ratio < RIGHT:
         return None
     sign = "its sign is wrong (tension is positive)" if ratio < 0 else ""
     units = {f"it is in {unit}": factor for unit, factor in STRESSES.items()}
-    units["it is a virial, not divided by the volume"] = float(1 / np.median(pairs.volumes))
-    off = {text: abs(math.log(abs(ratio) / factor)) for text, factor in units.items()}
-    fits = [text for text in sorted(off, key=off.__getitem__) if off[text] < FIT]
+    units["it is a virial, not divided by the volume"] = float(1 / np.median(volumes))
+    fits = explain(ratio, units)
     if not (fits or 1 / RIGHT < -ratio < RIGHT):
         return None
     words = " and ".join(filter(None, (" or ".join(fits), sign)))
@@ -74,13 +60,15 @@ def wrong_strain_work(structures: Structures) -> str | None:
     )
 
 
-def _strained_pairs(structures: Structures) -> Iterator[StrainedPairs]:
-    same_atoms: dict[bytes, list[int]] = {}
-    for place, structure in enumerate(structures):
-        if structure.atoms.pbc.all():
-            same_atoms.setdefault(structure.atoms.numbers.tobytes(), []).append(place)
-    for places in same_atoms.values():
-        crystals = structures.pick(places[:MOST_STRUCTURES])
+def _strained_pairs(structures: Structures) -> Iterator[np.ndarray]:
+    """Of pairs of crystals of the same atoms, one of which is the other with a small strain, [4, P]:
+    work of the stress, V sigma : epsilon, by the trapezoidal rule; that against the forces,
+    -F . (r2 - r1 strained); change of the energy; volume (Å^3)."""
+    crystalline = [p for p, atoms in enumerate(structures.atoms) if atoms.pbc.all()]
+    for same_atoms in structures.pick(crystalline).groups(
+        lambda each: each.atoms.numbers.tobytes()
+    ):
+        crystals = same_atoms.pick(range(min(len(same_atoms), MOST_STRUCTURES)))
         if len(crystals) < 2:
             continue
         cells = np.array([atoms.cell.array for atoms in crystals.atoms])
@@ -95,12 +83,10 @@ def _strained_pairs(structures: Structures) -> Iterator[StrainedPairs]:
         volumes = abs(np.linalg.det(cells))
         virials = volumes[:, None, None] * np.array(crystals.values("stress"))
         energies = np.array(crystals.values("energy"))
-        yield StrainedPairs(
-            0.5 * np.einsum("pab,pab->p", virials[i] + virials[j], strain),
-            _work_against_forces(crystals, cells, i, j),
-            energies[j] - energies[i],
-            0.5 * (volumes[i] + volumes[j]),
-        )
+        by_stress = 0.5 * np.einsum("pab,pab->p", virials[i] + virials[j], strain)
+        by_forces = _work_against_forces(crystals, cells, i, j)
+        mean_volumes = 0.5 * (volumes[i] + volumes[j])
+        yield np.stack([by_stress, by_forces, energies[j] - energies[i], mean_volumes])
 
 
 def _work_against_forces(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,16 +14,7 @@ from ase.data import atomic_numbers
 from sikff.graph import check_finite, has_volume
 from sikff.graph.conditions import Conditions
 
-from .labels import (
-    KEYS,
-    NAMES,
-    SHAPES,
-    USUAL_KEYS,
-    Label,
-    LabelKeys,
-    find_label,
-    suggestions,
-)
+from .labels import KEYS, NAMES, SHAPES, USUAL_KEYS, Label, LabelKeys, find_label, suggestions
 
 ISOLATED = ("IsolatedAtom", "isolated_atom")
 MISSING = dict.fromkeys(KEYS, "; give it to all structures or leave these out")
@@ -140,6 +131,14 @@ class Structures:
         """The structures at these places."""
         return replace(self, records=[self.records[place] for place in places])
 
+    def groups(self, key: Callable[[Structure], Hashable]) -> list[Structures]:
+        """The structures of each value of a key, the largest groups first."""
+        groups: dict[Hashable, list[Structure]] = {}
+        for structure in self.records:
+            groups.setdefault(key(structure), []).append(structure)
+        by_size = sorted(groups.values(), key=len, reverse=True)
+        return [replace(self, records=records) for records in by_size]
+
     def having(self, label: str) -> Structures:
         """The structures that have a label ("energy", "forces" or "stress")."""
         return self.pick(p for p, each in enumerate(self.records) if label in each.labels)
@@ -237,15 +236,11 @@ def split_isolated(structures: Structures) -> tuple[Structures, Structures]:
     Raises:
         ValueError: if the first of the two would be empty.
     """
-    isolated = [structure.config_type in ISOLATED for structure in structures]
-    if all(isolated):
-        what = "isolated atoms only" if isolated else "no structures"
+    isolated = np.array([structure.config_type in ISOLATED for structure in structures], dtype=bool)
+    if isolated.all():
+        what = "isolated atoms only" if len(isolated) else "no structures"
         raise ValueError(f"{structures.source}: {what}; expected structures")
-    places = range(len(isolated))
-    return (
-        structures.pick(place for place in places if not isolated[place]),
-        structures.pick(place for place in places if isolated[place]),
-    )
+    return structures.pick(np.flatnonzero(~isolated)), structures.pick(np.flatnonzero(isolated))
 
 
 def split_validation(
@@ -264,11 +259,3 @@ def split_validation(
         )
     order = np.random.default_rng(seed).permutation(total)
     return structures.pick(sorted(order[count:])), structures.pick(sorted(order[:count]))
-
-
-def systems(structures: Structures) -> list[list[int]]:
-    """Places of the structures of each system (`system_key`), the largest systems first."""
-    groups: dict[tuple[bytes, ...], list[int]] = {}
-    for place, structure in enumerate(structures):
-        groups.setdefault(structure.system_key, []).append(place)
-    return sorted(groups.values(), key=len, reverse=True)

@@ -21,7 +21,7 @@ from sikff.training.data.check_labels import check_fields
 from sikff.training.data.labels import NAMES, LabelKeys, find_label
 from sikff.training.data.reading import read_structures
 from sikff.training.data.samples import make_samples, unread_conditions
-from sikff.training.data.structures import Structures, split_isolated, split_validation, systems
+from sikff.training.data.structures import Structures, split_isolated, split_validation
 from tolerances import TOLERANCES, WRITTEN
 
 LIMITS = TOLERANCES[torch.float64]
@@ -337,7 +337,10 @@ def test_conditions_that_a_model_does_not_read(origin: list[int]) -> None:
 def test_structures_at_different_surfaces_are_different_systems() -> None:
     infos = [{}, {"surface": "Au"}, {"surface": "NaCl"}, {"surface_origin": [0, 0, 1]}]
     frames = [at_a_surface(2, **info) for info in [*infos, *infos]]
-    assert systems(Structures.of(frames)) == [[k, k + 4] for k in range(4)]
+    systems = Structures.of(frames).groups(lambda structure: structure.system_key)
+    assert [[each.number for each in system] for system in systems] == [
+        [k, k + 4] for k in range(4)
+    ]
 
 
 def numbers(structures: Structures) -> list[int]:
