@@ -61,9 +61,9 @@ def wrong_strain_work(structures: Structures) -> str | None:
 
 
 def _strained_pairs(structures: Structures) -> Iterator[np.ndarray]:
-    """Of pairs of crystals of the same atoms, one of which is the other with a small strain, [4, P]:
-    work of the stress, V sigma : epsilon, by the trapezoidal rule; that against the forces,
-    -F . (r2 - r1 strained); change of the energy; volume (Å^3)."""
+    """Of pairs of crystals that differ by a small strain, [4, P]: work of the stress, V sigma :
+    epsilon, by the trapezoidal rule; that against the forces, -F . (r2 - r1 strained); changes of
+    the energy; volumes (Å^3)."""
     crystalline = [p for p, atoms in enumerate(structures.atoms) if atoms.pbc.all()]
     for same_atoms in structures.pick(crystalline).groups(
         lambda each: each.atoms.numbers.tobytes()

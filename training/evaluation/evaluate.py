@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sikff.atomic_write import complete
 from sikff.forcefield import ForceField
+from sikff.forcefield.committee import mean_prediction, standard_deviation
 
 from ..data.batches import Sample, collate
 from ..data.check_labels import check_fields
@@ -109,8 +110,10 @@ def _compare(
     graph, targets = collate([_without_edges(sample) for sample in samples[0]])
     rows = {n: labelled(t) for n, t in targets._asdict().items() if t is not None}
     rows = {name: has_label for name, has_label in rows.items() if has_label.any()}
-    prediction = predict_samples(models, samples, batch_size, "forces" in rows, "stress" in rows)
-    all_errors = errors(prediction.mean, targets, graph)
+    asked = "forces" in rows, "stress" in rows
+    predictions, seconds = predict_samples(models, samples, batch_size, *asked)
+    mean = mean_prediction(predictions)
+    all_errors = errors(mean, targets, graph)
 
     def metrics_of(structures: Tensor | None = None) -> Metrics:
         chosen = Metrics(elements)
@@ -120,7 +123,7 @@ def _compare(
     metrics: dict[str, Any] = metrics_of().results()
     if "forces" in rows:
         if len(models) > 1:
-            variances = prediction.deviation("forces")[rows["forces"]].square()
+            variances = standard_deviation(predictions, "forces")[rows["forces"]].square()
             metrics["force_std_mev_per_a"] = 1000 * float(variances.mean().sqrt())
         metrics["force_mae_by_element"] = metrics_of().force_mae_by_element()
     if any(sample.config_type for sample in samples[0]):
@@ -135,10 +138,10 @@ def _compare(
         places = graph.batch[has_label].unique() if name == "forces" else has_label.nonzero()
         if len(places) < graph.n_graphs:
             metrics[f"n_with_{name}"] = len(places)
-        both = (getattr(source, name) for source in (targets, prediction.mean))
+        both = (getattr(source, name) for source in (targets, mean))
         label, predicted = (each / atoms if name == "energy" else each for each in both)
         pairs[name] = (label[has_label].numpy(), predicted[has_label].numpy())
-    metrics["seconds"] = prediction.seconds
+    metrics["seconds"] = seconds
     species = graph.species[rows["forces"]] if "forces" in rows else graph.species
     return Evaluation(metrics, pairs, np.array(elements)[species.numpy()])
 

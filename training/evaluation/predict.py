@@ -10,12 +10,13 @@ import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from sikff.forcefield import ForceField
+from sikff.forcefield import ForceField, Prediction
+from sikff.forcefield.committee import mean_prediction, standard_deviation
 from sikff.graph import has_volume
 
 from ..data.labels import without_labels
 from ..data.structures import Structures
-from .predictions import CommitteePrediction, committee, predict_samples, samples_for
+from .predictions import committee, predict_samples, samples_for
 
 
 def predict(
@@ -55,9 +56,10 @@ def predict(
             with structures.naming(place):
                 each.check_conditions(structure.conditions)
     samples, stress = samples_for(models, structures), any(map(_has_stress, copies))
-    prediction = predict_samples(models, samples, batch_size, stress=stress, on_batch=on_batch)
-    _attach_results(copies, prediction)
-    wrong = [place for place, atoms in enumerate(copies) if not _is_finite(atoms.calc.results)]
+    predictions, _ = predict_samples(models, samples, batch_size, stress=stress, on_batch=on_batch)
+    _attach_results(copies, predictions)
+    results = [atoms.calc.results.values() for atoms in copies]
+    wrong = [p for p, each in enumerate(results) if not all(np.isfinite(r).all() for r in each)]
     structures.refuse(wrong, "the force field returned NaN or infinity")
     return copies
 
@@ -79,10 +81,10 @@ def spread(structures: Sequence[ase.Atoms]) -> dict[str, float]:
     }
 
 
-def _attach_results(structures: Sequence[ase.Atoms], prediction: CommitteePrediction) -> None:
+def _attach_results(structures: Sequence[ase.Atoms], predictions: Sequence[Prediction]) -> None:
     """Gives each structure its predictions, as the results of a calculator."""
     sizes = [len(atoms) for atoms in structures]
-    mean = prediction.mean._asdict()
+    mean = mean_prediction(predictions)._asdict()
     forces = mean["forces"].double().split(sizes)
     for place, atoms in enumerate(structures):
         results = {"energy": mean["energy"][place].item(), "forces": forces[place].numpy()}
@@ -90,9 +92,9 @@ def _attach_results(structures: Sequence[ase.Atoms], prediction: CommitteePredic
             full = mean["stress"][place].double().numpy()
             results["stress"] = full_3x3_to_voigt_6_stress(full)
         atoms.calc = SinglePointCalculator(atoms, **results)
-    if len(prediction.stacked.energy) > 1:
-        energy_std = prediction.deviation("energy").tolist()
-        forces_std = prediction.deviation("forces").double().split(sizes)
+    if len(predictions) > 1:
+        energy_std = standard_deviation(predictions, "energy").tolist()
+        forces_std = standard_deviation(predictions, "forces").split(sizes)
         for place, atoms in enumerate(structures):
             atoms.info["energy_std"] = energy_std[place]
             atoms.arrays["forces_std"] = forces_std[place].numpy()
@@ -101,7 +103,3 @@ def _attach_results(structures: Sequence[ase.Atoms], prediction: CommitteePredic
 def _has_stress(atoms: ase.Atoms) -> bool:
     """Whether a stress means anything: that of a molecule in a box does not."""
     return bool(atoms.pbc.any()) and has_volume(atoms)
-
-
-def _is_finite(results: dict[str, float | np.ndarray]) -> bool:
-    return all(np.isfinite(result).all() for result in results.values())

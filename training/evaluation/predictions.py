@@ -6,10 +6,9 @@ import copy
 import time
 import warnings
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
-from torch import Tensor
 
 from sikff.forcefield import ForceField, Prediction
 from sikff.forcefield.committee import check_committee, graph_settings
@@ -17,23 +16,6 @@ from sikff.forcefield.committee import check_committee, graph_settings
 from ..data.batches import Batches, Sample
 from ..data.samples import make_samples
 from ..data.structures import Structures
-
-
-class CommitteePrediction(NamedTuple):
-    """The predictions of M models for all structures, on the CPU."""
-
-    stacked: Prediction  # each tensor [M, ...]
-    seconds: float  # of the models, without the neighbour search
-
-    @property
-    def mean(self) -> Prediction:
-        """The mean over the models."""
-        return Prediction._make(None if t is None else t.mean(0) for t in self.stacked)
-
-    def deviation(self, name: str) -> Tensor:
-        """Sample standard deviation of "energy" or "forces" over at least two models."""
-        tensor: Tensor = getattr(self.stacked, name)
-        return tensor.std(0)
 
 
 def committee(model: ForceField | Sequence[ForceField]) -> list[ForceField]:
@@ -60,12 +42,8 @@ def samples_for(
     samples = []
     for model in models:
         config = model.config
-        key = (
-            graph_settings(model),
-            config.environment.without_limits(),
-            config.axis,
-            config.group,
-        )
+        environment = config.environment.without_limits()
+        key = (graph_settings(model), environment, config.axis, config.group)
         if key not in shared:
             shared[key] = make_samples(structures, config, names)
         samples.append(shared[key])
@@ -79,7 +57,7 @@ def predict_samples(
     forces: bool = True,
     stress: bool = False,
     on_batch: Callable[[int], Any] = lambda structures: None,
-) -> CommitteePrediction:
+) -> tuple[list[Prediction], float]:
     """Predicts energies and their derivatives, batch by batch.
 
     Emits each extrapolation warning once.
@@ -88,12 +66,17 @@ def predict_samples(
         models: on the device where they run; they stay as they are.
         samples: of each model (:func:`samples_for`); at least one.
         on_batch: called with the number of structures in each batch that is done.
+
+    Returns:
+        The prediction of each model for all structures, on the CPU, and the time (s) that the
+        models took, without the neighbour search.
     """
     device = next(models[0].parameters()).device
     frozen = [_frozen(model) for model in models]
     distinct = {id(each): Batches(each, batch_size) for each in samples}
     warned: set[str] = set()
-    results, seconds = [], 0.0
+    results: list[list[Prediction]] = [[] for _ in models]
+    seconds = 0.0
     for batches in zip(*distinct.values(), strict=True):
         graphs = {key: batch.graph.to(device) for key, batch in zip(distinct, batches, strict=True)}
         runs = [(model, graphs[id(each)]) for model, each in zip(frozen, samples, strict=True)]
@@ -107,9 +90,10 @@ def predict_samples(
         for prediction in predictions:
             prediction.energy.sum().item()  # waits for the device
         seconds += time.perf_counter() - start
-        results.append(_combined(predictions, lambda tensors: torch.stack(tensors).cpu()))
+        for result, prediction in zip(results, predictions, strict=True):
+            result.append(prediction)
         on_batch(batches[0].graph.n_graphs)
-    return CommitteePrediction(_combined(results, lambda tensors: torch.cat(tensors, 1)), seconds)
+    return [_joined(result) for result in results], seconds
 
 
 def _frozen(model: ForceField) -> ForceField:
@@ -119,11 +103,7 @@ def _frozen(model: ForceField) -> ForceField:
     return model
 
 
-def _combined(
-    predictions: Sequence[Prediction], combine: Callable[[list[Tensor]], Tensor]
-) -> Prediction:
-    """One prediction from several, quantity by quantity; None stays None."""
+def _joined(predictions: Sequence[Prediction]) -> Prediction:
+    """The predictions of successive batches as one, on the CPU."""
     columns = zip(*predictions, strict=True)
-    return Prediction._make(
-        None if column[0] is None else combine(list(column)) for column in columns
-    )
+    return Prediction._make(None if c[0] is None else torch.cat(c).cpu() for c in columns)
