@@ -192,8 +192,7 @@ class TrainConfig(Section):
     @classmethod
     def _lower_lr_of_fine_tuning(cls, values: Any) -> Any:
         start = values.get("start") if isinstance(values, dict) else None
-        if isinstance(start, StartConfig):
-            start = start.model_dump()
+        start = dict(start) if isinstance(start, StartConfig) else start
         if isinstance(start, dict) and not start.get("freeze_vacuum"):
             return {"lr": 0.003, **values}
         return values
@@ -266,15 +265,12 @@ def present_names(settings: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: if a setting is given under both names.
     """
-    for old, new in RENAMED.items():
-        if old in settings and new in settings:
-            raise ValueError(
-                f"model.{old} is now called model.{new}; got both, expected the latter"
-            )
-        if old in settings:
-            warnings.warn(f"model.{old} is now called model.{new}; read as that", stacklevel=2)
-            settings = {RENAMED.get(key, key): value for key, value in settings.items()}
-    return settings
+    for old in RENAMED.keys() & settings.keys():
+        now = f"model.{old} is now called model.{RENAMED[old]}"
+        if RENAMED[old] in settings:
+            raise ValueError(f"{now}; got both, expected the latter")
+        warnings.warn(f"{now}; read as that", stacklevel=2)
+    return {RENAMED.get(key, key): value for key, value in settings.items()}
 
 
 def sentence(error: ValidationError) -> str:

@@ -96,14 +96,12 @@ def environment_range(
     config, graphs = model.environment, [sample.graph for sample in samples]
     environment = Environment(model).double()
     limits: dict[str, float] = {}
-    if config.field and None in (config.field_least, config.field_limit):
+    if config.field:
         strengths = torch.cat([environment.field_strengths(graph) for graph in graphs])
         limits |= {"field_least": float(strengths.min()), "field_limit": float(strengths.max())}
-        limits = {name: value for name, value in limits.items() if getattr(config, name) is None}
-    if config.plane_origin is not None and config.height_limit is None:
-        lowest = min(map(environment.lowest_height, graphs))
-        if np.isfinite(lowest):
-            limits["height_limit"] = lowest
+    if config.plane_origin is not None:
+        limits["height_limit"] = min(map(environment.lowest_height, graphs))
+    limits = {n: x for n, x in limits.items() if getattr(config, n) is None and np.isfinite(x)}
     config = config.model_copy(update=limits)
     words = []
     if limits.keys() & {"field_least", "field_limit"}:

@@ -1,4 +1,4 @@
-"""Samples, and the batches that models read."""
+"""Targets (labels as tensors), samples, and the batches that models read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from torch import Tensor
 
 from sikff.graph import AtomicGraph
 
-from .targets import Targets
+
+class Targets(NamedTuple):
+    """Labels of B structures of N atoms in all; None for those not needed.
+
+    A structure that lacks a label has NaN instead.
+    """
+
+    energy: Tensor | None = None  # [B] eV, float64
+    forces: Tensor | None = None  # [N, 3] eV/Å
+    stress: Tensor | None = None  # [B, 3, 3] eV/Å^3
 
 
 @dataclass(frozen=True)
@@ -100,3 +109,8 @@ def collate(samples: Sequence[Sample]) -> tuple[AtomicGraph, Targets]:
     columns = zip(*(sample.targets for sample in samples), strict=True)
     targets = Targets(*(None if column[0] is None else torch.cat(column) for column in columns))
     return AtomicGraph.batch_of([sample.graph for sample in samples]), targets
+
+
+def labelled(target: Tensor) -> Tensor:
+    """Which of n rows have a label, bool [n]."""
+    return ~target.reshape(len(target), -1).isnan().any(dim=1)

@@ -10,7 +10,7 @@ from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.environment import is_periodic_along
 from sikff.graph.conditions import FIELD
 
-from ..config import DataConfig, TrainConfig
+from ..config import TrainConfig
 from .baselines import complete_model, isolated_energies, with_surfaces
 from .batches import Sample
 from .check_labels import check_fields, check_labels
@@ -100,7 +100,7 @@ def _read_labelled(config: TrainConfig) -> tuple[Structures, Structures, dict[st
     """(training structures, validation structures, energies of free atoms), with all labels that
     the run needs."""
     data, needed = config.data, config.loss.labels
-    keys = label_keys(data)
+    keys = LabelKeys(data.energy_key, data.forces_key, data.stress_key)
     train, isolated = split_isolated(read_structures(data.train))
     if isinstance(data.valid, int | float):
         train, valid = split_validation(train, data.valid, config.seed)
@@ -115,11 +115,6 @@ def _read_labelled(config: TrainConfig) -> tuple[Structures, Structures, dict[st
     if data.isolated_atoms is not None:
         sources.append(read_structures(data.isolated_atoms))
     return train, valid, isolated_energies(sources, keys, config.model.get("atomic_energies", {}))
-
-
-def label_keys(data: DataConfig) -> LabelKeys:
-    """The label keys of a run."""
-    return LabelKeys(data.energy_key, data.forces_key, data.stress_key)
 
 
 def _trained(config: TrainConfig) -> list[str]:

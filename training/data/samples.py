@@ -12,9 +12,8 @@ from sikff.graph import AtomicGraph
 from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.graph.conditions import VACUUM, Conditions
 
-from .batches import Sample
+from .batches import Sample, Targets
 from .structures import Structure, Structures
-from .targets import Targets
 
 
 def make_samples(

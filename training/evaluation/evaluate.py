@@ -17,13 +17,12 @@ from sikff.atomic_write import complete
 from sikff.forcefield import ForceField
 from sikff.forcefield.committee import mean_prediction, standard_deviation
 
-from ..data.batches import Sample, collate
+from ..data.batches import Sample, collate, labelled
 from ..data.check_labels import check_fields
 from ..data.labels import NAMES, USUAL_KEYS, LabelKeys
 from ..data.structures import Structures, split_isolated
-from ..data.targets import labelled
 from .metrics import Metrics, errors
-from .predictions import committee, predict_samples, samples_for
+from .predict import committee, predict_samples, samples_for
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from torch import Tensor
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 
-from ..data.targets import Targets, labelled
+from ..data.batches import Targets, labelled
 
 _NAMES = {
     "energy": "energy_{}_mev_per_atom",

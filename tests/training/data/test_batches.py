@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from sikff.graph import AtomicGraph
-from sikff.training.data.batches import Batches, Sample
-from sikff.training.data.targets import Targets
+from sikff.training.data.batches import Batches, Sample, Targets
 
 
 @pytest.fixture

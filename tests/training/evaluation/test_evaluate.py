@@ -13,10 +13,10 @@ from sikff.atomic_write import complete
 from sikff.calculators import SIKFFCalculator
 from sikff.forcefield import EnergyModel, EnvironmentConfig, Prediction
 from sikff.graph import AtomicGraph
+from sikff.training.data.batches import Targets
 from sikff.training.data.labels import NAMES, LabelKeys
 from sikff.training.data.samples import make_samples
 from sikff.training.data.structures import Structures
-from sikff.training.data.targets import Targets
 from sikff.training.evaluation.evaluate import evaluate, evaluate_samples, write_json
 from sikff.training.evaluation.metrics import Errors, Metrics
 from sikff.training.evaluation.plots import (
