@@ -274,7 +274,7 @@ def present_names(settings: dict[str, Any]) -> dict[str, Any]:
 
 
 def sentence(error: ValidationError) -> str:
-    """The errors found by pydantic, on one line: the first one of each key."""
+    """The errors of pydantic on one line, the first one of each key."""
     found: dict[str, str] = {}
     for each in error.errors():
         place = [part for part in each["loc"] if isinstance(part, str)]

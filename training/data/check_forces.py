@@ -1,9 +1,10 @@
-"""Energies against forces: do the two belong together, and if not, which units would explain it?"""
+"""Checks energies against forces: are the two consistent, and if not, which units explain it?"""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from itertools import product
 
 import ase
 import numpy as np
@@ -102,7 +103,7 @@ def _superposed(
     torque = np.linalg.norm(np.cross(centred, forces).sum(1), axis=1).sum()
     arms = np.linalg.norm(centred, axis=2)
     if net > 0.003 * sizes.sum() or torque > 0.003 * (arms * sizes).sum():
-        return positions, forces  # something outside acts on them, such as a field
+        return positions, forces  # an environment acts on them, such as a field
     # rotations onto the first structure by the algorithm of Kabsch
     left, _, right = np.linalg.svd(np.einsum("pna,nb->pab", centred, centred[0]))
     left[:, :, 2] *= np.sign(np.linalg.det(left @ right))[:, None]
@@ -114,12 +115,11 @@ def _fitting_units(ratio: float, atoms: np.ndarray) -> list[str]:
     """The mixtures of units that explain a ratio of energy to work: the simplest, at most two."""
     factors = {f"positions in {unit}": LENGTHS[unit] for unit in ("Bohr", "nm")}
     doubles: dict[str, float] = {}
-    for energy, of_energy in ENERGIES.items():
-        for force, of_force in ENERGIES.items():
-            for length, of_length in LENGTHS.items():
-                text = f"energies in {energy} with forces in {force}/{length}"
-                single = energy == "eV" or force + length == "eVÅ"
-                (factors if single else doubles)[text] = of_force / of_length / of_energy
+    for energy, force, length in product(ENERGIES, ENERGIES, LENGTHS):
+        text = f"energies in {energy} with forces in {force}/{length}"
+        single = energy == "eV" or force + length == "eVÅ"
+        factor = ENERGIES[force] / LENGTHS[length] / ENERGIES[energy]
+        (factors if single else doubles)[text] = factor
     if np.ptp(atoms) == 0:
         factors["energies per atom"] = 1 / atoms[0]
     return explain(ratio, factors)[:2] or explain(ratio, doubles)[:2]

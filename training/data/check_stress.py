@@ -1,4 +1,4 @@
-"""Energies against stresses: do the two belong together, and if not, what would explain it?"""
+"""Checks energies against stresses: are the two consistent, and if not, what explains it?"""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ STRAINS = (1e-3, 0.05)  # largest component: between these the rule is good
 
 
 def wrong_stress(structures: Structures) -> str | None:
-    """Looks for stresses that no matter bears; the units that would explain them, in words."""
+    """Describes stresses that no material bears, with the units that explain them."""
     stresses = structures.having("stress").values("stress")
     size = float(np.sqrt(np.mean(np.square(stresses)))) if stresses else 0.0
     if size < MOST_STRESS:

@@ -1,4 +1,4 @@
-"""The data of a run: read, checked, split, and what they decide about the model."""
+"""The data of a run: reads, checks and splits them, and completes the model with them."""
 
 from __future__ import annotations
 
@@ -123,7 +123,7 @@ def _trained(config: TrainConfig) -> list[str]:
 
 
 def _check_elements(train: Structures, valid: Structures, config: TrainConfig) -> None:
-    """Refuses validation structures with elements that the model would not know."""
+    """Raises ValueError for elements in validation structures that the model would lack."""
     if config.start is not None or "elements" in config.model:
         return
     foreign = sorted(set(valid.elements) - set(train.elements))
@@ -135,7 +135,7 @@ def _check_elements(train: Structures, valid: Structures, config: TrainConfig) -
 
 
 def _check_config_types(structures: Structures, weights: Mapping[str, float]) -> None:
-    """Refuses weights of a config_type that no training structure has."""
+    """Raises ValueError for weights of a config_type that no training structure has."""
     kinds = {structure.config_type for structure in structures if structure.config_type}
     foreign = sorted(set(weights) - kinds)
     if foreign:

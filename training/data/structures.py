@@ -1,4 +1,4 @@
-"""Structures as they were read, once: atoms, conditions, labels, config_type and weight."""
+"""Records of structures: atoms, conditions, labels, config_type and weight, each read once."""
 
 from __future__ import annotations
 
@@ -24,15 +24,13 @@ SHOWN = 8  # structure numbers listed in an error
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """One structure, and what was read from its `info`, arrays and calculator.
+    """One structure, and the values read from its `info`, arrays and calculator.
 
     Attributes:
-        atoms: the structure itself.
-        number: its number, counted from 0 within its source.
+        number: counted from 0 within its source.
         conditions: the field and the surface that act on it.
-        config_type: its kind; None if it has none.
-        labels: the labels found, by "energy", "forces" and "stress".
-        weight: how much it counts in the loss.
+        labels: by "energy", "forces" and "stress", as far as there are any.
+        weight: in the loss.
     """
 
     atoms: ase.Atoms
@@ -86,7 +84,7 @@ class Structures:
     Attributes:
         source: its name in errors.
         records: the structures; a *place* is an index into these.
-        keys: the label keys under which their labels were looked for.
+        keys: the keys of their labels.
     """
 
     source: str
@@ -193,7 +191,7 @@ class Structures:
         return [structure.value(name) for structure in self.records]
 
     def check_labels_complete(self, names: Iterable[str], partial: Collection[str] = ()) -> None:
-        """Checks that each structure has these labels, but for those in `partial`, all finite.
+        """Checks that each structure has these labels, except those in `partial`, all finite.
 
         Raises:
             ValueError: naming the structures that lack a label, or whose label is not finite.
@@ -213,7 +211,7 @@ class Structures:
             self.refuse(wrong, f"{name} is NaN or infinite")
 
     def _how_to_label(self, name: str) -> str:
-        """What to do if no structure has a label."""
+        """Advice if no structure has a label."""
         if name == "stress" and not any(map(has_volume, self.atoms)):
             return "; a stress needs a cell of three independent vectors"
         near = suggestions(self.atoms, name, getattr(self.keys, name))

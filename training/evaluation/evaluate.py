@@ -66,15 +66,13 @@ def evaluate(
     batch_size: int = 16,
     names: Collection[str] = NAMES,
 ) -> Evaluation:
-    """Compares a model with the labels of structures; isolated atoms are left out.
+    """Compares a model with the labels that structures have; isolated atoms are left out.
 
     Args:
-        model: on the device where it runs; it stays as it is. Several are a committee, of which
+        model: on the device where it runs; it stays unchanged. Several are a committee, of which
             the mean is compared.
-        structures: labelled. Each quantity is compared where it has a label.
-        keys: label keys.
         batch_size: structures at a time.
-        names: which labels to look for.
+        names: of the labels to compare.
 
     Raises:
         ValueError: if there are no labels; if the models do not make a committee (see
@@ -91,20 +89,14 @@ def evaluate(
     structures.check_labels_complete(structures.label_names, partial=NAMES)
     for each in models:
         check_fields(structures, each.config)
-    return _compare(models, samples_for(models, structures, structures.label_names), batch_size)
+    samples = samples_for(models, structures, structures.label_names)
+    return evaluate_samples(models, samples, batch_size)
 
 
 def evaluate_samples(
-    model: ForceField, samples: Sequence[Sample], batch_size: int = 16
+    models: Sequence[ForceField], samples: Sequence[Sequence[Sample]], batch_size: int = 16
 ) -> Evaluation:
-    """Compares a model with the targets of samples made for it, as :func:`evaluate` does."""
-    return _compare([model], [samples], batch_size)
-
-
-def _compare(
-    models: Sequence[ForceField], samples: Sequence[Sequence[Sample]], batch_size: int
-) -> Evaluation:
-    """Compares the mean of models with targets; `samples` are those of each model."""
+    """Compares the mean of models with the targets of samples, made for each model."""
     elements = models[0].elements
     graph, targets = collate([_without_edges(sample) for sample in samples[0]])
     rows = {n: labelled(t) for n, t in targets._asdict().items() if t is not None}
@@ -146,7 +138,7 @@ def _compare(
 
 
 def _without_edges(sample: Sample) -> Sample:
-    """The sample without the largest part of its graph, which metrics do not need."""
+    """The sample without edges, most of the memory of its graph, which metrics do not need."""
     graph = sample.graph
     edges = {"edge_index": graph.edge_index[:, :0], "shifts": graph.shifts[:0]}
     return replace(sample, graph=replace(graph, **edges))

@@ -37,12 +37,12 @@ def predict(
 ) -> list[ase.Atoms]:
     """Returns copies of the structures with the predictions of a model as their results.
 
-    Labels that came with the structures are left out; everything else stays as it is.
+    Labels of the structures are left out; everything else stays unchanged.
 
     Args:
-        model: on the device where it runs; it stays as it is. Several are a committee, whose mean
+        model: on the device where it runs; it stays unchanged. Several are a committee, whose mean
             is the result.
-        structures: with or without labels. What acts from outside is in their `info`, as for
+        structures: field and surface are in their `info`, as for
             :class:`~sikff.calculators.SIKFFCalculator`.
         batch_size: structures at a time.
         on_batch: called with the number of structures in each batch that is done.
@@ -111,7 +111,7 @@ def _attach_results(structures: Sequence[ase.Atoms], predictions: Sequence[Predi
 
 
 def _has_stress(atoms: ase.Atoms) -> bool:
-    """Whether a stress means anything: that of a molecule in a box does not."""
+    """Whether a stress is defined: that of a molecule in a box is meaningless."""
     return bool(atoms.pbc.any()) and has_volume(atoms)
 
 
@@ -160,7 +160,7 @@ def predict_samples(
     Emits each extrapolation warning once.
 
     Args:
-        models: on the device where they run; they stay as they are.
+        models: on the device where they run; they stay unchanged.
         samples: of each model (:func:`samples_for`); at least one.
         on_batch: called with the number of structures in each batch that is done.
 
@@ -194,7 +194,7 @@ def predict_samples(
 
 
 def _frozen(model: ForceField) -> ForceField:
-    """The model itself if its weights are constants already, else a frozen copy."""
+    """The model if its weights require no gradient, else a frozen copy."""
     if model.training or any(weight.requires_grad for weight in model.parameters()):
         return copy.deepcopy(model).eval().freeze()
     return model

@@ -232,7 +232,7 @@ def test_existing_samples_are_evaluated_as_their_structures(
         del atoms.calc.results["stress"]
     structures = Structures.of(frames).with_labels(LabelKeys())
     samples = make_samples(structures, model.config, NAMES)
-    found, expected = evaluate_samples(model, samples, 5), evaluate(model, frames)
+    found, expected = evaluate_samples([model], [samples], 5), evaluate(model, frames)
     assert found.metrics.keys() == expected.metrics.keys()
     for key in expected.metrics.keys() - {"seconds", "by_config_type"}:
         assert found.metrics[key] == pytest.approx(expected.metrics[key], rel=LIMIT)
