@@ -307,9 +307,8 @@ def _check_keys(settings: Mapping[str, Any], known: type[BaseModel], place: str 
             near = difflib.get_close_matches(str(key), known.model_fields, 1, cutoff=0)
             shown = " ".join(str(key).split())[:80]
             raise ValueError(f"unknown key {place}{shown}; did you mean {place}{near[0]}?")
-        section = known.model_fields[key].annotation
-        if known is TrainConfig and key == "model":
-            section = ForceFieldConfig
+        is_model = known is TrainConfig and key == "model"
+        section = ForceFieldConfig if is_model else known.model_fields[key].annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             if not isinstance(value, dict):
                 raise ValueError(f"{place}{key} is {_SHORT.repr(value)}; expected keys and values")

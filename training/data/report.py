@@ -31,7 +31,8 @@ def describe(
         Lines on sizes, elements and periodicity, on each label (energies: the residuals per atom of
         a fit of the compositions), on the shortest distance, and notes on possible mistakes.
     """
-    labels, outliers = [], []
+    labels: list[str] = []
+    outliers: list[str] = []
     for name in structures.label_names:
         labelled = structures.having(name)
         components = _components(labelled, name)

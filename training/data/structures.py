@@ -174,11 +174,7 @@ class Structures:
 
     def with_weights(self, weights: Mapping[str, float]) -> Structures:
         """These structures weighted by their config_type; 1 if it is not among the weights."""
-        kinds = ((each, each.config_type) for each in self.records)
-        records = [
-            each if kind is None else replace(each, weight=weights.get(kind, 1.0))
-            for each, kind in kinds
-        ]
+        records = [replace(r, weight=weights.get(r.config_type or "", 1.0)) for r in self.records]
         return replace(self, records=records)
 
     @property
@@ -203,12 +199,10 @@ class Structures:
                 some = len(missing) < len(self)
                 mend = MISSING[name] if some else self._how_to_label(name)
                 self.refuse(missing, f"no {name} (looked for {key})", mend)
-            wrong = [
-                place
-                for place, each in enumerate(self.records)
-                if name in each.labels and not np.isfinite(each.labels[name].value).all()
-            ]
-            self.refuse(wrong, f"{name} is NaN or infinite")
+            labelled = self.having(name)
+            values = enumerate(labelled.values(name))
+            wrong = [place for place, value in values if not np.isfinite(value).all()]
+            labelled.refuse(wrong, f"{name} is NaN or infinite")
 
     def _how_to_label(self, name: str) -> str:
         """Advice if no structure has a label."""
