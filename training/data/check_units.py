@@ -15,8 +15,7 @@ from ase.units import Hartree
 from sikff.graph import find_edges
 
 from .baselines import atomic_energies, compositions
-from .check_forces import ENERGIES, LENGTHS, wrong_work
-from .check_stress import wrong_strain_work, wrong_stress
+from .check_work import ENERGIES, LENGTHS, wrong_strain_work, wrong_stress, wrong_work
 from .structures import Structures
 
 MOST_STRUCTURES = 50  # whose distances are measured

@@ -22,9 +22,7 @@ from hypothesis import strategies as st
 
 from made_labels import scaled, with_labels
 from sikff.training.config import TrainConfig
-from sikff.training.data.check_forces import wrong_work
 from sikff.training.data.check_labels import check_labels
-from sikff.training.data.check_stress import wrong_stress
 from sikff.training.data.check_units import (
     check_units,
     thomas_fermi,
@@ -32,6 +30,7 @@ from sikff.training.data.check_units import (
     wrong_lengths,
     wrong_totals,
 )
+from sikff.training.data.check_work import wrong_stress, wrong_work
 from sikff.training.data.dataset import load_dataset
 from sikff.training.data.labels import LabelKeys
 from sikff.training.data.reading import read_structures
