@@ -1,4 +1,4 @@
-"""The report: it counts right, and says what is repeated, leaked, contradicted or far out."""
+"""The report on data: counts, sizes of labels, repeated structures, outliers."""
 
 from collections.abc import Sequence
 
@@ -126,7 +126,9 @@ def test_repeated_structures_are_counted(train: list[int], valid: list[int]) -> 
         assert " of v.xyz)" in notes[-1]
 
 
-def test_what_makes_structures_the_same(frames: list[ase.Atoms]) -> None:
+def test_structures_repeat_only_with_equal_atoms_cell_and_conditions(
+    frames: list[ase.Atoms],
+) -> None:
     moved, turned, charged, grown = (relabelled(frames[0]) for _ in range(4))
     moved.positions[0, 0] += 1e-3
     turned.symbols[0] = "Ni"

@@ -101,7 +101,7 @@ def test_a_committee_is_compared_by_its_mean(model: ForceField, frames: list[ase
         evaluate([model, foreign], frames)
 
 
-def test_every_model_of_a_committee_must_answer_for_the_field(
+def test_every_model_of_a_committee_must_allow_the_field(
     model: ForceField, frames: list[ase.Atoms]
 ) -> None:
     settings = {"group": "C_inf_v", "environment": EnvironmentConfig(field=True)}
@@ -169,7 +169,9 @@ def test_errors_by_config_type(model: ForceField, frames: list[ase.Atoms]) -> No
     assert f"force_mae_mev_per_a {force:.4g}, " in cold
 
 
-def test_sums_over_processes_are_those_of_one(model: ForceField, frames: list[ase.Atoms]) -> None:
+def test_sums_over_processes_equal_those_of_one_process(
+    model: ForceField, frames: list[ase.Atoms]
+) -> None:
     """What several processes add up."""
     graph = AtomicGraph.batch_of([AtomicGraph.from_atoms(a, 5.0, ("Cu", "Ni")) for a in frames])
     rng = torch.Generator().manual_seed(0)
