@@ -111,12 +111,13 @@ def evaluate_samples(
         chosen.update(all_errors, targets, graph, structures)
         return chosen
 
-    metrics: dict[str, Any] = metrics_of().results()
+    of_all = metrics_of()
+    metrics: dict[str, Any] = of_all.results()
     if "forces" in rows:
         if len(models) > 1:
             variances = standard_deviation(predictions, "forces")[rows["forces"]].square()
             metrics["force_std_mev_per_a"] = 1000 * float(variances.mean().sqrt())
-        metrics["force_mae_by_element"] = metrics_of().force_mae_by_element()
+        metrics["force_mae_by_element"] = of_all.force_mae_by_element()
     if any(sample.config_type for sample in samples[0]):
         kinds = np.array([sample.config_type or "none" for sample in samples[0]])
         metrics["by_config_type"] = {

@@ -29,7 +29,7 @@ class Errors(NamedTuple):
 
 
 def errors(prediction: Prediction, targets: Targets, graph: AtomicGraph) -> Errors:
-    """Errors of everything that is predicted and has a label."""
+    """Errors of all predictions that have labels."""
     atoms = torch.bincount(graph.batch, minlength=graph.n_graphs)
     energy = _difference(prediction.energy, targets.energy)
     return Errors(
