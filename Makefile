@@ -37,12 +37,11 @@ test-quick: install ## run the tests that are not marked slow, without coverage
 	$(BIN)/python -m pytest -m 'not slow'
 
 # PyPI has torch 2.5.0 with CUDA libraries only, some 3 GB, so this is not part of .ci/run.
-# ASE before 3.27 leaves files open, hence the two warnings that are no errors here.
 test-lowest: ## run the tests that are not marked slow with the lowest versions that pyproject.toml allows
 	$(PYTHON) -m venv build/lowest
 	build/lowest/bin/python -m pip install -c constraints-lowest.txt torch
 	build/lowest/bin/python -m pip install -c constraints-lowest.txt -e . pytest pytest-cov hypothesis tensorboard
-	build/lowest/bin/python -m pytest -m 'not slow' -W ignore::ResourceWarning -W ignore::pytest.PytestUnraisableExceptionWarning
+	build/lowest/bin/python -m pytest -m 'not slow'
 
 demo: install ## run the demonstration
 	$(BIN)/python examples/demo.py

@@ -27,7 +27,7 @@ from .ase_properties import (
     check_field_response,
     check_finite,
 )
-from .models import chosen_device, compiled, prepared, replayed
+from .models import choose_evaluators, chosen_device, prepared
 from .structure_evaluator import StructureEvaluator
 from .thread_safe import ThreadSafeCalculator
 
@@ -108,11 +108,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
         self.sources = [type(m).__name__ if isinstance(m, EnergyModel) else str(m) for m in models]
         self.device, dtype = chosen_device(device), chosen_dtype(dtype)
         self.models = [prepared(each, self.device, dtype) for each in models]
-        evaluators = self.models
-        if compile:
-            evaluators = compiled(self.models)
-        elif replay_after is not None:
-            evaluators = replayed(self.models, replay_after)
+        evaluators = choose_evaluators(self.models, compile, replay_after)
         self._evaluator = StructureEvaluator(self.models, evaluators, skin, self.device)
         self._conditions = Conditions()  # of the last calculation
         self._stress_requested = False

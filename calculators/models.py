@@ -8,7 +8,7 @@ from pathlib import Path
 
 import torch
 
-from sikff.engines import Compiled, Replayed
+from sikff.engines import Auto, Evaluator, Static
 from sikff.forcefield import EnergyModel, ForceField, load
 from sikff.forcefield.chunks import keep_freed_memory
 
@@ -17,11 +17,17 @@ def chosen_device(device: str | torch.device) -> torch.device:
     """The device of that name; "auto" is cuda if there is one, else cpu.
 
     Raises:
-        ValueError: if torch knows no such device or cannot use it on this machine.
+        ValueError: if torch does not know the device, cannot use it on this machine, or if it has
+            no float64.
     """
     if device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
+        if torch.device(device).type == "mps":
+            raise ValueError(
+                f"device is {str(device)!r}, which has no float64, but positions and energies are "
+                "float64; expected 'auto', 'cpu' or 'cuda'"
+            )
         return torch.empty(0, device=device).device
     except (RuntimeError, AssertionError) as error:  # torch without CUDA asserts
         raise ValueError(
@@ -33,32 +39,42 @@ def chosen_device(device: str | torch.device) -> torch.device:
 def prepared(
     model: str | Path | EnergyModel, device: torch.device, dtype: torch.dtype | None
 ) -> EnergyModel:
-    """A model of one's own, its weights frozen: only positions and cell need gradients."""
-    if isinstance(model, EnergyModel):
-        model = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
-    else:
-        model = load(model, device=device, dtype=dtype)
+    """A frozen copy of a model in evaluation mode: only positions and cell require grad."""
     keep_freed_memory()
-    return model.freeze()
+    with torch.inference_mode(False):  # weights made in inference mode are of no use outside
+        if isinstance(model, EnergyModel):
+            model = copy.deepcopy(model).to(device=device, dtype=dtype).eval()
+        else:
+            model = load(model, device=device, dtype=dtype)
+        return model.freeze()
 
 
-def compiled(models: Sequence[EnergyModel]) -> list[EnergyModel]:
-    """The models, each compiled at its first call.
+def choose_evaluators(
+    models: Sequence[EnergyModel], compile: bool, replay_after: int | None
+) -> list[Evaluator]:
+    """What evaluates each of the models: itself, or fixed shapes that are compiled or replayed.
+
+    Args:
+        models: frozen ones.
+        compile: whether to compile each at its first call.
+        replay_after: calls with the same atoms until a force field is replayed; None: never.
 
     Raises:
-        ValueError: if one is no ForceField.
+        ValueError: if a model that is to be compiled is no ForceField.
     """
-    found: list[EnergyModel] = []
+    found: list[Evaluator] = []
     for model in models:
         if not isinstance(model, ForceField):
-            raise ValueError(
-                f"compile is for models of class ForceField; got {type(model).__name__}. Do not "
-                "compile"
+            if compile:
+                raise ValueError(
+                    f"compile is for models of class ForceField; got {type(model).__name__}. Do "
+                    "not compile"
+                )
+            found.append(model)
+        elif compile:
+            found.append(Static(model, backend="inductor"))
+        else:
+            found.append(
+                model if replay_after is None else Auto(model, Static(model), replay_after)
             )
-        found.append(Compiled(model))
     return found
-
-
-def replayed(models: Sequence[EnergyModel], patience: int) -> list[EnergyModel]:
-    """The models, each replayed after so many calls with the same atoms, where it can be."""
-    return [Replayed(each, patience) if isinstance(each, ForceField) else each for each in models]

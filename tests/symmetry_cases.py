@@ -125,5 +125,5 @@ def summed_both_ways(
     messages = (layer.matrix(h) @ f[edge_index[1]].unsqueeze(-1))[..., 0]
     zeros = torch.zeros(4, layer.out_type.size, dtype=dtype)
     expected = zeros.index_add(0, edge_index[0], messages)
-    in_places = layout.in_places(h) * layout.filled[:, None]
-    return layer.sum_neighbours(in_places, f, layout), expected
+    in_slots = layout.in_slots(h) * layout.filled[:, None]
+    return layer.sum_neighbours(in_slots, f, layout), expected

@@ -157,7 +157,7 @@ class TrainConfig(Section):
             many steps for small structures of similar size. It needs a C++ compiler, such as g++,
             on a GPU Triton.
         replay: on the CPU, if structures are small and of similar size, run the operations of a
-            step without the overhead of Python and autograd, see `sikff.engines.Replay`.
+            step without the overhead of Python and autograd, see `sikff.engines.Static`.
         tensorboard: write event files for TensorBoard as well as log.csv.
     """
 

@@ -1,22 +1,19 @@
-"""How a force field is run: its operations replayed, or compiled by torch."""
+"""How a force field is run: by itself (eager), or in fixed shapes (static)."""
 
-from sikff.engines.inductor import (
-    Backend,
-    compiled_by_torch,
-    flattened,
-    with_constants_folded,
-)
+from sikff.engines.auto import Auto, Evaluator
+from sikff.engines.padding import Capacity, neighbour_table
 from sikff.engines.recorder import NotReplayableError
-from sikff.engines.replay import Replay
-from sikff.engines.static import Compiled, Replayed
+from sikff.engines.static import BACKENDS, Backend, Static
+from sikff.forcefield.energy import differentiate
 
 __all__ = [
+    "BACKENDS",
+    "Auto",
     "Backend",
-    "Compiled",
+    "Capacity",
+    "Evaluator",
     "NotReplayableError",
-    "Replay",
-    "Replayed",
-    "compiled_by_torch",
-    "flattened",
-    "with_constants_folded",
+    "Static",
+    "differentiate",
+    "neighbour_table",
 ]

@@ -1,4 +1,4 @@
-"""A function of tensors as one flat list of operations, for torch's compiler."""
+"""The backend ``inductor``: a function of tensors as one flat graph, compiled by torch."""
 
 from __future__ import annotations
 
@@ -11,64 +11,68 @@ from torch.fx import GraphModule, Node
 from torch.fx.experimental.proxy_tensor import make_fx
 from torch.fx.node import map_arg
 
-Backend = str | Callable[..., Any]
 Function = Callable[..., tuple[Tensor, ...]]
 
 
-def flattened(function: Function, example: Sequence[Tensor], again: bool = False) -> GraphModule:
-    """A function as one list of operations.
+def inductor(
+    function: Function,
+    example: Sequence[Tensor],
+    weights: Sequence[Tensor] = (),
+    backend: str | Callable[..., Any] = "inductor",
+) -> Function:
+    """Compiles a function for inputs of one shape.
 
     Args:
-        function: of tensors.
-        example: its inputs.
-        again: whether its results can be differentiated.
-    """
-    traced = make_fx(function)(*example)
-    if again:  # autograd detaches what it keeps: in a list of operations that would lose gradients
-        for node in traced.graph.find_nodes(
-            op="call_function", target=torch.ops.aten.detach.default
-        ):
-            node.replace_all_uses_with(node.args[0])
-            traced.graph.erase_node(node)
-        traced.recompile()
-    return traced
-
-
-def compiled_by_torch(flat: GraphModule, example: Sequence[Tensor], backend: Backend) -> Function:
-    """What ``torch.compile`` makes of a list of operations, tried on an example.
+        function: of tensors, and of gradients that it takes itself.
+        example: inputs.
+        weights: in which the results are differentiable; without any, all that does not depend on
+            the inputs is computed once.
+        backend: of ``torch.compile``; the default needs a C++ compiler, on a GPU Triton.
 
     Raises:
         RuntimeError: if torch cannot compile on this machine.
     """
-    function = torch.compile(flat, backend=backend, dynamic=False)
+    traced = make_fx(function)(*example)
+    traced = _without_detach(traced) if weights else with_constants_folded(traced)
+    compiled: Function = torch.compile(traced, backend=backend, dynamic=False)
     try:
-        function(*example)
+        compiled(*example)
     except RuntimeError as error:
         reason = str(error).partition("\n")[0]
         raise RuntimeError(
             f"torch.compile failed ({reason}); on the CPU it needs a C++ compiler, such as "
             "g++, on a GPU Triton. Install it, or do not compile"
         ) from error
-    return function
+    return compiled
+
+
+def _without_detach(traced: GraphModule) -> GraphModule:
+    """Autograd detaches what it saves; in a flat graph that would cut off gradients of weights."""
+    for node in traced.graph.find_nodes(op="call_function", target=torch.ops.aten.detach.default):
+        node.replace_all_uses_with(node.args[0])
+        traced.graph.erase_node(node)
+    traced.recompile()
+    return traced
 
 
 def with_constants_folded(traced: GraphModule) -> GraphModule:
     """The same function, with everything that does not depend on its inputs computed now."""
-    known: dict[Node, Any] = {}
+    constants: dict[Node, Any] = {}
     for node in list(traced.graph.nodes):
         if node.op == "get_attr":
-            known[node] = getattr(traced, str(node.target))
-        elif node.op == "call_function" and all(n in known for n in node.all_input_nodes):
-            args, kwargs = (map_arg(a, known.__getitem__) for a in (node.args, node.kwargs))
-            known[node] = node.target(*args, **kwargs)
-    for node, value in known.items():
-        if node.op == "call_function" and not known.keys() >= node.users.keys():
+            constants[node] = getattr(traced, str(node.target))
+        elif node.op == "call_function" and all(n in constants for n in node.all_input_nodes):
+            args, kwargs = (map_arg(a, constants.__getitem__) for a in (node.args, node.kwargs))
+            constants[node] = node.target(*args, **kwargs)
+    for node, value in constants.items():
+        # only constants that other nodes read become buffers
+        if node.op == "call_function" and not constants.keys() >= node.users.keys():
             name = f"constant_{node.name}"
             traced.register_buffer(name, value.contiguous())
             with traced.graph.inserting_before(node):
                 constant = traced.graph.get_attr(name)
-            node.replace_all_uses_with(constant, delete_user_cb=lambda user: user not in known)
-    for node in reversed(known):  # also what changes a constant in place, which is no dead code
+            node.replace_all_uses_with(constant, delete_user_cb=lambda n: n not in constants)
+    for node in reversed(constants):  # also in-place changes of constants, which are not dead code
         if not node.users:
             traced.graph.erase_node(node)
     traced.graph.eliminate_dead_code()

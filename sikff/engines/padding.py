@@ -1,116 +1,123 @@
-"""Structures among ghosts, so that all inputs of a force field have one size."""
+"""Pads graphs to a fixed shape: neighbours in slots, and ghost atoms without neighbours."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from sikff.graph import AtomicGraph
+from sikff.nn.neighbour_table import NeighbourTable
 
-# Of a padded graph: what stays as it is while atoms move, and what does not.
-FIXED = ("species", "batch", "surface", "real")  # real: 1 for atoms, 0 for ghosts, in float64
-OF_EDGES = ("senders", "shifts")
-MOVING = ("positions", "cell", *OF_EDGES, "field", "origin")
+OF_ATOMS = ("positions", "species", "batch")
+APART = 3  # cutoffs between an atom and the empty slots of its row
 
 
-class Room(NamedTuple):
-    """The one size of all inputs of a compiled force field."""
+class Capacity(NamedTuple):
+    """The shape of all inputs of a static evaluator."""
 
     structures: int
-    atoms: int  # at least one of them a ghost
-    neighbours: int  # of every atom
-
-
-class Rows(NamedTuple):
-    """Edges as a table with a row for every atom.
-
-    It is made anew whenever edges have changed, in numpy, which needs half of the time of torch.
-    """
-
-    receivers: np.ndarray  # [E]
-    first: np.ndarray  # [N + 1] first edge of every atom, and the number of edges
-    longest: int  # neighbours of the atom that has the most
+    atoms: int
+    neighbours: int  # slots of every atom
 
     @classmethod
-    def of(cls, graph: AtomicGraph) -> Rows:
-        receivers = graph.edge_index[0].cpu().numpy()
-        first = receivers.searchsorted(np.arange(graph.n_atoms + 1))
-        return cls(receivers, first, max((first[1:] - first[:-1]).tolist(), default=0))
-
-    def places(self, k: int) -> np.ndarray:
-        """The place of every edge [E] where each row has k places."""
-        starts = k * np.arange(len(self.first)) - self.first
-        return np.arange(len(self.receivers)) + starts.take(self.receivers)
+    def for_batches(cls, graphs: Sequence[AtomicGraph], structures: int) -> Capacity:
+        """That for any batch of so many of the graphs."""
+        largest = sorted((graph.n_atoms for graph in graphs), reverse=True)[:structures]
+        degree = max(EdgeRows.of(graph).degree for graph in graphs)
+        return cls(structures, sum(largest), max(degree, 1))
 
 
-def padded(
+class EdgeRows(NamedTuple):
+    """Where the edges of each receiver are in a graph, whose edges are sorted by receiver."""
+
+    first: Tensor  # [N] first edge of each atom
+    degree: int  # the largest number of neighbours
+
+    @classmethod
+    def of(cls, graph: AtomicGraph) -> EdgeRows:
+        atoms = torch.arange(graph.n_atoms + 1, device=graph.edge_index.device)
+        bounds = torch.searchsorted(graph.edge_index[0], atoms)
+        degree = int((bounds[1:] - bounds[:-1]).max()) if graph.n_atoms else 0
+        return cls(bounds[:-1], degree)
+
+    def slots(self, receivers: Tensor, k: int) -> Tensor:
+        """The slot [E] of each edge in a flattened table of k slots a row."""
+        row_starts = k * torch.arange(len(self.first), device=receivers.device)
+        shift = (row_starts - self.first).index_select(0, receivers)
+        return shift + torch.arange(len(receivers), device=receivers.device)
+
+
+def neighbour_table(
     graph: AtomicGraph,
-    rows: Rows,
-    room: Room,
     cutoff: float,
-    names: Sequence[str] = (*FIXED, *MOVING),
-) -> dict[str, Tensor]:
-    """Parts of a graph of the same structures among ghosts, which neither feel nor change anything.
-
-    Every atom has exactly ``room.neighbours``, the first of them its own, the others a ghost. The
-    neighbour of ghosts is atom 0. They belong to the last structure; a structure that is missing
-    is a copy of the first without atoms.
+    neighbours: int,
+    atoms: int | None = None,
+    dtype: torch.dtype | None = None,
+    rows: EdgeRows | None = None,
+) -> NeighbourTable:
+    """The edges of a graph in a table of fixed shape.
 
     Args:
-        graph: the structures.
-        rows: of their edges.
-        room: for them and at least one ghost.
-        cutoff: that of the edges; ghosts are further away.
-        names: of the parts that are asked for.
+        graph: of one or several structures.
+        cutoff: of its edges.
+        neighbours: slots of each row.
+        atoms: rows, of which those beyond the atoms are empty (default: one for each atom).
+        dtype: of ``filled`` (default: that of positions).
+        rows: of the edges, if they are known.
+
+    Raises:
+        ValueError: if an atom has more neighbours, or the graph more atoms.
     """
-    n, k, device = graph.n_atoms, room.neighbours, graph.positions.device
-    ghosts, missing = room.atoms - n, room.structures - graph.n_graphs
-    if set(OF_EDGES) & set(names):
-        places = torch.from_numpy(rows.places(k)).to(device)
-
-    def positions() -> Tensor:
-        far = graph.positions.new_empty(room.atoms, 3)
-        far[:n] = graph.positions
-        far[n:] = graph.positions.max() + 3 * cutoff
-        return far
-
-    def senders() -> Tensor:
-        table = graph.edge_index.new_full((room.atoms * k,), n)
-        table[n * k :] = 0
-        return table.index_copy_(0, places, graph.edge_index[1])
-
-    def shifts() -> Tensor:
-        return graph.shifts.new_zeros(room.atoms * k, 3).index_copy_(0, places, graph.shifts)
-
-    def batch() -> Tensor:
-        last = graph.batch.new_full((ghosts,), room.structures - 1)
-        return torch.cat([graph.batch, last])
-
-    of_atoms: dict[str, Callable[[], Tensor]] = {
-        "positions": positions,
-        "senders": senders,
-        "shifts": shifts,
-        "species": lambda: _with_copies(graph.species, ghosts),
-        "batch": batch,
-        "real": lambda: (torch.arange(room.atoms, device=device) < n).double(),
-    }
-    return {
-        name: of_atoms[name]() if name in of_atoms else _with_copies(getattr(graph, name), missing)
-        for name in names
-    }
+    rows = EdgeRows.of(graph) if rows is None else rows
+    n, device = graph.n_atoms if atoms is None else atoms, graph.positions.device
+    if rows.degree > neighbours or graph.n_atoms > n:
+        raise ValueError(
+            f"a table of {n} rows with {neighbours} slots is too small for {graph.n_atoms} atoms "
+            f"with up to {rows.degree} neighbours"
+        )
+    receivers, senders = graph.edge_index
+    slots = rows.slots(receivers, neighbours)
+    table = torch.arange(n, device=device).repeat_interleave(neighbours)
+    filled = torch.zeros(len(table), dtype=dtype or graph.positions.dtype, device=device)
+    offsets = graph.positions.new_zeros(len(table), 3)
+    offsets[:, 0] = APART * cutoff
+    return NeighbourTable(
+        table.index_copy_(0, slots, senders).view(n, neighbours),
+        filled.index_fill_(0, slots, 1.0).view(n, neighbours),
+        offsets.index_copy_(0, slots, _offsets(graph)).view(n, neighbours, 3),
+    )
 
 
-def joined(parts: Mapping[str, Tensor], room: Room) -> AtomicGraph:
-    """The graph of all parts of a padded one, but ``real``."""
-    known = {name: part for name, part in parts.items() if name not in ("senders", "real")}
-    atoms = torch.arange(room.atoms, device=parts["senders"].device)
-    receivers = atoms.repeat_interleave(room.neighbours)
-    return AtomicGraph(**known, edge_index=torch.stack([receivers, parts["senders"]]))
+def _offsets(graph: AtomicGraph) -> Tensor:
+    """Cartesian offsets [E, 3] of the cells that edges cross."""
+    if graph.n_graphs == 1:
+        return graph.shifts @ graph.cell[0]
+    cells = graph.cell[graph.batch[graph.edge_index[0]]]
+    return torch.einsum("ec,ecd->ed", graph.shifts, cells)
 
 
-def _with_copies(tensor: Tensor, copies: int) -> Tensor:
-    return torch.cat([tensor, tensor[:1].expand(copies, *tensor.shape[1:])]) if copies else tensor
+def padded(graph: AtomicGraph, capacity: Capacity, names: Sequence[str]) -> dict[str, Tensor]:
+    """Tensors of a graph, with ghost atoms and copies of the first structure.
+
+    Ghosts are of the first species, at the origin, in the last structure.
+
+    Args:
+        graph: the graph.
+        capacity: numbers of atoms and structures.
+        names: of tensors of atoms or structures of the graph.
+    """
+    ghosts, copies = capacity.atoms - graph.n_atoms, capacity.structures - graph.n_graphs
+    tensors = {}
+    for name in names:
+        tensor: Tensor = getattr(graph, name)
+        if name in OF_ATOMS and ghosts:
+            value = capacity.structures - 1 if name == "batch" else 0
+            more = tensor.new_full((ghosts, *tensor.shape[1:]), value)
+            tensor = torch.cat([tensor, more])
+        elif name not in OF_ATOMS and copies:
+            tensor = torch.cat([tensor, tensor[:1].expand(copies, *tensor.shape[1:])])
+        tensors[name] = tensor
+    return tensors

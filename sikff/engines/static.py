@@ -1,271 +1,244 @@
-"""A force field as one flat list of tensor operations, for one size of input.
+"""A force field evaluated in fixed shapes: its operations are listed once and run again and again.
 
-The backward pass for the forces is written out, and the list is compiled by torch, or replayed as
-it is. Sizes are fixed: there is room for so many structures and atoms, and so many neighbours of
-every atom. A place that is not needed belongs to a ghost: an atom beyond the cutoff of all others,
-where a force field is exactly zero. In molecular dynamics atoms stay the same and only move, so
-what depends on the weights and the elements alone is computed once; in training it is not.
+Neighbours are in a table with so many slots for every atom. The backward pass for the forces is
+written out. The list of operations is replayed, or compiled by torch.
 """
 
 from __future__ import annotations
 
-import math
+import threading
 import time
-import warnings
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from operator import is_
+from typing import Any, Protocol, cast
 
-import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.engines.inductor import Backend, compiled_by_torch, flattened, with_constants_folded
-from sikff.engines.padding import FIXED, MOVING, OF_EDGES, Room, Rows, joined, padded
-from sikff.engines.recorder import NotReplayableError
+from sikff.engines.inductor import Function, inductor
+from sikff.engines.padding import Capacity, EdgeRows, neighbour_table, padded
 from sikff.engines.replay import Replay
-from sikff.forcefield.chunks import are_small
-from sikff.forcefield.energy import EnergyModel, Prediction, strained, stresses
+from sikff.forcefield.chunks import fit_one_chunk
+from sikff.forcefield.energy import Prediction, differentiate, plain_autograd, stresses, total
 from sikff.forcefield.force_field import ForceField
 from sikff.graph import AtomicGraph
-from sikff.graph.conditions import Conditions
-from sikff.nn.neighbour_table import neighbour_layout
+from sikff.nn.neighbour_table import NeighbourTable
 
-STEP = 4  # neighbours; the room for them grows by whole steps, by two where compiling takes minutes
-MOST_PLACES = 2  # for each neighbour: with more, as around a few crowded atoms, replaying is slower
-ATOMS = tuple(name for name in FIXED if name != "real")  # what makes atoms the same ones
+# A chosen number of slots is a multiple of this: empty slots cost time at every call, and a larger
+# capacity a preparation. Where that takes minutes, of four times as many.
+STEP = 4
+MOST_SLOTS = 2  # for each neighbour: with more, as around a few crowded atoms, replaying is slower
+# Tensors of a graph that change as atoms move, and those that do not; edges are in a table.
+MOVING = ("positions", "field", "origin")
+CONSTANT = ("species", "batch", "surface")
 
-Slopes = tuple[Tensor, ...]  # energies [N], dE/dpositions [N, 3], perhaps dE/dstrain [B, 3, 3]
 
+class Backend(Protocol):
+    """Makes a function fast for inputs of the shapes of an example.
 
-class Compiled(EnergyModel):
-    """A :class:`ForceField` compiled for the atoms that it meets, to be used in its place.
-
-    The first call compiles, as does one with other atoms or more neighbours than there is room for:
-    for minutes with the default backend, which needs a C++ compiler (on a GPU: Triton) and keeps
-    what it made on disk for later processes. Dipoles come from the model itself.
-
-    Args:
-        model: the force field. Its weights may change through this model only.
-        backend: of ``torch.compile``; None: the list of operations is replayed, see
-            :class:`Replay`, which is prepared in the time of some four calls, without compiler.
-
-    Attributes:
-        compilations: so far.
-        seconds: that they took.
-        room: of what is compiled.
+    The results are differentiable in the weights, if any, whose values may change in place.
     """
 
-    def __init__(self, model: ForceField, backend: Backend | None = "inductor") -> None:
-        super().__init__()
-        self.model, self.backend = model, backend
-        self.cutoff, self.elements, self.surfaces = model.cutoff, model.elements, model.surfaces
+    def __call__(
+        self, function: Function, example: Sequence[Tensor], weights: Sequence[Tensor], /
+    ) -> Function: ...
+
+
+BACKENDS: Mapping[str, Backend] = {"replay": Replay, "inductor": inductor}
+
+
+class Static:
+    """Evaluates a :class:`ForceField` in fixed shapes.
+
+    It prepares itself at the first call, and when atoms, stress or neighbours no longer fit. That
+    takes as long as some four calls for the backend "replay", and minutes for "inductor", which
+    needs a C++ compiler (on a GPU: Triton) and caches results on disk for later processes. It may
+    be shared by threads, which take turns. Dipoles are computed by the model itself.
+
+    Args:
+        model: the force field. After changes of single weights in place call ``model.thaw()``.
+        capacity: shape of all inputs; None: that of the structure, which grows with its
+            neighbours.
+        backend: "replay" (see :class:`~sikff.engines.replay.Replay`), "inductor", or a
+            :class:`Backend`.
+        differentiable: for training: results are differentiable in the weights, which may change
+            in place; with "replay" once, before the next call. Else the elements of the atoms,
+            their structures and the weights are constants.
+
+    Attributes:
+        capacity: at present.
+        compilations: number of preparations so far.
+        seconds: time that they took.
+    """
+
+    def __init__(
+        self,
+        model: ForceField,
+        capacity: Capacity | None = None,
+        backend: str | Backend = "replay",
+        differentiable: bool = False,
+    ) -> None:
+        if isinstance(backend, str) and backend not in BACKENDS:
+            raise ValueError(f"backend is {backend!r}; expected {' or '.join(BACKENDS)}")
+        self.model, self.capacity, self.differentiable = model, capacity, differentiable
+        self.backend = BACKENDS[backend] if isinstance(backend, str) else backend
         self.compilations, self.seconds = 0, 0.0
-        self._function: Callable[..., Slopes] | None = None  # of the atoms
-        self._atoms: list[Tensor] = []  # of the last call
-        self._edges: list[Tensor] = []  # of the last call
-        self._rows: Rows | None = None  # of these edges
-        self._padded_edges: dict[str, Tensor] = {}  # what of them is padded, in this room
-        self.room = Room(1, 0, 0)
-        self._has_stress = False
-        self.eval()
+        self._given = capacity
+        self._functions: dict[bool, Function] = {}  # without and with stress
+        self._constants: tuple[Tensor, ...] = ()  # of the functions
+        self._version = model.version  # of the weights in the functions
+        self._edges: tuple[Tensor | None, Tensor | None] = (None, None)  # of the last call
+        self._rows = EdgeRows(torch.zeros(0), 0)  # of these edges
+        self._table: NeighbourTable | None = None  # of these edges, and
+        self._table_cell: list[Tensor] = []  # with this cell
+        self._table_capacity: Capacity | None = None
+        self._lock = threading.Lock()
 
-    def __getstate__(self) -> dict[str, Any]:
-        """A copy compiles anew: what is compiled belongs to its process and its memory."""
-        return self.__dict__ | {"_function": None, "_edges": [], "_rows": None, "_padded_edges": {}}
+    def __reduce__(self) -> tuple[Any, ...]:
+        """A copy prepares itself anew: functions belong to their process and its memory."""
+        return type(self), (self.model, self._given, self.backend, self.differentiable)
 
-    def forward(
+    def __call__(
         self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
     ) -> Prediction:
-        """As ``EnergyModel.forward``, for one structure.
+        """As :meth:`EnergyModel.forward`.
 
         Raises:
-            ValueError: as there, and for a graph of several structures.
+            ValueError: as there, and for a graph beyond a given capacity.
+            NotReplayableError: if the backend "replay" cannot replay an operation of this torch.
             RuntimeError: if torch cannot compile on this machine.
         """
         if dipole:
             return self.model(graph, forces, stress, dipole)
-        if graph.n_graphs != 1:
-            raise ValueError(
-                f"a compiled model takes one structure at a time; got {graph.n_graphs}. Use the "
-                "model itself for batches"
-            )
-        self._meet(graph)
-        return self._predicted(graph, self._rows_of(graph), forces, stress)
-
-    def thaw(self) -> None:
-        super().thaw()
-        self._function, self._atoms, self._rows, self._padded_edges = None, [], None, {}
-
-    def atomic_energies(self, graph: AtomicGraph) -> Tensor:
-        return self.model.atomic_energies(graph)
-
-    @property
-    def field_directions(self) -> np.ndarray:
-        return self.model.field_directions
-
-    def check_conditions(self, conditions: Conditions) -> None:
-        self.model.check_conditions(conditions)
-
-    def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
-        return self.model.beyond_training(graph)
-
-    def _meet(self, graph: AtomicGraph) -> bool:
-        """Whether the atoms are those of the last call; else what is compiled is dropped."""
-        atoms = [getattr(graph, name) for name in ATOMS]
-        known = len(self._atoms) > 0 and all(
-            now is then or torch.equal(now, then)
-            for now, then in zip(atoms, self._atoms, strict=True)
+        n, n_graphs, stress = graph.n_atoms, graph.n_graphs, bool(stress)
+        recording = self.differentiable and torch.is_grad_enabled()
+        plain = plain_autograd(graph.positions.device)
+        with self._lock, plain, torch.set_grad_enabled(recording):
+            rows = self._rows_of(graph)
+            capacity = self._fitted(graph, rows)
+            table = self._table_of(graph, capacity, rows)
+            inputs = table._asdict() | padded(graph, capacity, MOVING)
+            if self.differentiable:
+                inputs |= _constants(graph, capacity)
+            if stress not in self._functions:
+                constants = {} if self.differentiable else _constants(graph, capacity)
+                self._functions[stress] = self._prepared(inputs, constants, stress)
+            energy, energies, of_atoms, *strain = self._functions[stress](*inputs.values())
+        return Prediction(
+            energy[:n_graphs],
+            energies[:n],
+            of_atoms[:n] if forces else None,
+            stresses(strain[0][:n_graphs], graph.cell) if stress else None,
         )
-        if not known:
-            self._function = None
-        self._atoms = atoms
-        return known
 
-    def _rows_of(self, graph: AtomicGraph) -> Rows:
-        """Those of the edges; what is known of them stays as long as they are the same tensors."""
-        edges = [graph.edge_index, graph.shifts]
-        if self._rows is None or any(
-            now is not then for now, then in zip(edges, self._edges, strict=True)
-        ):
-            self._edges, self._rows, self._padded_edges = edges, Rows.of(graph), {}
+    def pays(self, graph: AtomicGraph) -> bool:
+        """Whether replaying is faster than the model itself: for small systems, on a CPU."""
+        if self._given is not None:
+            return True
+        with self._lock:
+            slots = graph.n_atoms * self._rows_of(graph).degree
+        device = graph.positions.device
+        small = device.type == "cpu" and fit_one_chunk(slots, self.model.row, device)
+        return small and slots <= MOST_SLOTS * graph.n_edges
+
+    def _rows_of(self, graph: AtomicGraph) -> EdgeRows:
+        """Those of the edges, cached as long as these are the same tensors."""
+        edges = (graph.edge_index, graph.shifts)
+        if not all(map(is_, edges, self._edges)):
+            self._edges, self._rows, self._table = edges, EdgeRows.of(graph), None
         return self._rows
 
-    def _predicted(self, graph: AtomicGraph, rows: Rows, forces: bool, stress: bool) -> Prediction:
-        """That for these atoms; compiles if neighbours or the stress do not fit.
+    def _table_of(self, graph: AtomicGraph, capacity: Capacity, rows: EdgeRows) -> NeighbourTable:
+        """That of the edges, cached as long as edges, cell and capacity are the same."""
+        same = capacity == self._table_capacity and same_tensors([graph.cell], self._table_cell)
+        if self._table is None or not same:
+            self._table_capacity, self._table_cell = capacity, [graph.cell]
+            self._table = neighbour_table(
+                graph,
+                self.model.cutoff,
+                capacity.neighbours,
+                capacity.atoms,
+                self.model.dtype,
+                rows,
+            )
+        return self._table
 
-        What takes minutes to compile always has the stress, what is replayed once it was asked for.
-        """
-        has_stress = stress or self.backend is not None or self._has_stress
-        function, room, most = self._function, self.room, rows.longest
-        if function is None or most > room.neighbours:
-            step = STEP if self.backend is None else 2 * STEP
-            spare = 0 if function is None else step // 2  # more room where it has been too little
-            room = Room(1, graph.n_atoms + 1, step * (1 + (most + spare) // step))
-        if room != self.room or has_stress != self._has_stress:
-            function = None
-        with torch.no_grad():
-            if function is None:
-                function = self._prepared(graph, rows, room, has_stress)
-            new = [name for name in MOVING if name not in self._padded_edges]
-            parts = self._padded_edges | padded(graph, rows, room, self.cutoff, new)
-            if not self._padded_edges:
-                self._padded_edges = {name: parts[name] for name in OF_EDGES}
-            found = function(*(parts[name] for name in MOVING))
-        energy, energies, own_forces, *slopes = found
-        return Prediction(
-            energy,
-            energies,
-            own_forces if forces else None,
-            stresses(slopes[0], graph.cell) if stress else None,
-        )
+    def _fitted(self, graph: AtomicGraph, rows: EdgeRows) -> Capacity:
+        """The capacity for a graph; drops functions that do not fit."""
+        constants = () if self.differentiable else (graph.species, graph.batch, graph.surface)
+        same = len(constants) == len(self._constants) and same_tensors(constants, self._constants)
+        if not same or self._version != self.model.version:
+            self._functions.clear()
+            self._constants, self._version = constants, self.model.version
+        if self._given is not None:
+            if any(a > b for a, b in zip(_size(graph, rows), self._given, strict=True)):
+                raise ValueError(f"{_size(graph, rows)} is beyond the capacity, {self._given}")
+            return self._given
+        old, new = self.capacity, _size(graph, rows)
+        if self._functions and old is not None:
+            if old[:2] == new[:2] and old.neighbours >= new.neighbours:
+                return old
+            self._functions.clear()
+        step = STEP if self.backend is Replay else 4 * STEP
+        self.capacity = new._replace(neighbours=max(1, -(-new.neighbours // step)) * step)
+        return self.capacity
 
     def _prepared(
-        self, graph: AtomicGraph, rows: Rows, room: Room, stress: bool
-    ) -> Callable[..., Slopes]:
-        """The energy [1], energies, forces and perhaps dE/dstrain by the parts that move."""
-        start, n = time.perf_counter(), graph.n_atoms
-        parts = padded(graph, rows, room, self.cutoff)
-        self._padded_edges = {name: parts[name] for name in OF_EDGES}
-        tensors = [parts[name] for name in MOVING]
-        with_ghosts = energies_and_slopes(self.model, parts, MOVING, room, stress)
+        self, inputs: dict[str, Tensor], constants: dict[str, Tensor], stress: bool
+    ) -> Function:
+        """The function of the inputs: energy, energies, forces and perhaps dE/dstrain."""
+        start = time.perf_counter()
+        weights = [w for w in self.model.parameters() if w.requires_grad and self.differentiable]
 
-        def asked(*tensors: Tensor) -> Slopes:
-            energies, slopes, *strain_slopes = with_ghosts(*tensors)
-            energies = energies[:n]
-            return energies.sum(0, keepdim=True), energies, -slopes[:n], *strain_slopes
+        def function(*tensors: Tensor) -> tuple[Tensor, ...]:
+            values = constants | dict(zip(inputs, tensors, strict=True))
+            table = NeighbourTable(*(values.pop(name) for name in NeighbourTable._fields))
+            real = values.pop("real")
+            padded_graph = _without_edges(values)
 
-        if self.backend is None:
-            function: Callable[..., Slopes] = Replay(asked, tensors)
-        else:
-            flat = with_constants_folded(flattened(asked, tensors))
-            function = compiled_by_torch(flat, tensors, self.backend)
-        self._function, self.room, self._has_stress = function, room, stress
+            def energies_of(graph: AtomicGraph, table: NeighbourTable) -> Tensor:
+                return real * self.model.atomic_energies(graph, table)
+
+            found = differentiate(
+                energies_of,
+                padded_graph,
+                stress=stress,
+                create_graph=self.differentiable,
+                table=table,
+            )
+            energies = found.energies if self.differentiable else found.energies.detach()
+            forces = -cast(Tensor, found.positions)
+            strain = [] if found.strain is None else [found.strain]
+            return total(energies, padded_graph), energies, forces, *strain
+
+        prepared = self.backend(function, list(inputs.values()), weights)
         self.compilations += 1
         self.seconds += time.perf_counter() - start
-        return function
+        return prepared
 
 
-class Replayed(Compiled):
-    """A :class:`ForceField` whose operations are replayed when the same atoms come again and again.
-
-    Until then, for operations that cannot be replayed (after a warning), for large systems or a few
-    crowded atoms among many, and on other devices than a CPU, the model itself answers. Other atoms
-    in between start this again.
-
-    Args:
-        model: the force field. Its weights may change through this model only.
-        patience: calls with the same atoms until they are replayed.
-    """
-
-    def __init__(self, model: ForceField, patience: int) -> None:
-        super().__init__(model, backend=None)
-        self.patience: float = patience
-        self._calls = 0  # with the same atoms
-
-    def forward(
-        self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
-    ) -> Prediction:
-        """As ``EnergyModel.forward``, for one structure or several."""
-        if not dipole and graph.n_graphs == 1 and graph.positions.device.type == "cpu":
-            self._calls = self._calls + 1 if self._meet(graph) else 1
-            if self._calls > self.patience:
-                rows = self._rows_of(graph)
-                if self._pays(graph, rows):
-                    try:
-                        return self._predicted(graph, rows, forces, stress)
-                    except NotReplayableError as error:
-                        warnings.warn(not_replayed(error), stacklevel=2)
-                        self.patience = math.inf
-        return self.model(graph, forces, stress, dipole)
-
-    def _pays(self, graph: AtomicGraph, rows: Rows) -> bool:
-        """Whether it is faster, by the number of places for neighbours."""
-        places = graph.n_atoms * rows.longest
-        small = are_small(places, self.model.row, graph.positions.device)
-        return small and places <= MOST_PLACES * graph.n_edges
+def same_tensors(some: Sequence[Tensor], others: Sequence[Tensor]) -> bool:
+    """Whether tensors are the same objects, or have the same shapes and values."""
+    pairs = zip(some, others, strict=True)
+    return all(one is other or torch.equal(one, other) for one, other in pairs)
 
 
-def not_replayed(error: NotReplayableError) -> str:
-    """What to tell who must do without."""
-    return f"operations of torch {torch.__version__} are not replayed, which is slower: {error}"
+def _constants(graph: AtomicGraph, capacity: Capacity) -> dict[str, Tensor]:
+    """Padded tensors that stay as atoms move; ``real`` [N] is 1 for atoms and 0 for ghosts."""
+    real = torch.arange(capacity.atoms, device=graph.positions.device) < graph.n_atoms
+    return padded(graph, capacity, CONSTANT) | {"real": real.double()}
 
 
-def energies_and_slopes(
-    model: ForceField,
-    parts: Mapping[str, Tensor],
-    names: Sequence[str],
-    room: Room,
-    stress: bool = True,
-    again: bool = False,
-) -> Callable[..., Slopes]:
-    """Energies and slopes of atoms and ghosts as a function of parts of their graph.
+def _size(graph: AtomicGraph, rows: EdgeRows) -> Capacity:
+    return Capacity(graph.n_graphs, graph.n_atoms, rows.degree)
 
-    Args:
-        model: the force field.
-        parts: all parts of a padded graph.
-        names: of those that are inputs; the others do not change.
-        room: its size.
-        stress: whether to take the slope in the strain.
-        again: whether the result can be differentiated by the weights.
-    """
-    graph = joined(parts, room)
-    layout = neighbour_layout(graph.edge_index, graph.n_atoms, model.dtype)
-    receivers = graph.edge_index[0]
 
-    def function(*tensors: Tensor) -> Slopes:
-        values = {**parts, **dict(zip(names, tensors, strict=True))}
-        senders, real = values.pop("senders"), values.pop("real")
-        with torch.enable_grad():
-            positions = values["positions"].detach().requires_grad_()
-            strain = positions.new_zeros(graph.n_graphs, 3, 3, requires_grad=stress)
-            values |= {"positions": positions, "edge_index": torch.stack([receivers, senders])}
-            moved = AtomicGraph(**values)
-            if stress:
-                moved = strained(moved, strain)
-            in_places = layout._replace(senders=layout.in_places(senders))
-            energies = real * model.atomic_energies(moved, in_places)
-            asked = (positions, strain) if stress else (positions,)
-            slopes = torch.autograd.grad(energies.sum(), asked, create_graph=again)
-        return energies if again else energies.detach(), *slopes
-
-    return function
+def _without_edges(tensors: Mapping[str, Tensor]) -> AtomicGraph:
+    """A graph whose edges are in a table, which holds the offsets that a cell makes, too."""
+    positions = tensors["positions"]
+    return AtomicGraph(
+        **tensors,
+        cell=positions.new_zeros(len(tensors["field"]), 3, 3),
+        edge_index=torch.zeros(2, 0, dtype=torch.int64, device=positions.device),
+        shifts=positions.new_zeros(0, 3),
+    )

@@ -1,8 +1,8 @@
-"""Large systems are evaluated part by part: what is made at a time stays small.
+"""Evaluates large systems in chunks of receivers, so that activations of one chunk exist at a time.
 
-Of results that are only summed, the gradient is taken at once, and nothing is kept for it. What the
-gradient of other results needs is kept as far as there is room for it, and computed again for all
-other parts, whose memory is that of one.
+Where only the gradient of a sum is needed, it is computed with the chunk, and nothing is saved for
+the backward pass. Else the first chunks save their activations, as far as memory is granted, and
+the others recompute them (activation checkpointing).
 """
 
 from __future__ import annotations
@@ -10,39 +10,45 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import accumulate
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
-from sikff.nn import EdgeBasis, NeighbourLayout, TabulatedBasis
+from sikff.nn import EdgeBasis, NeighbourLayout, SplineBasis
 
-# Of the largest tensor, features of all senders, so much is made at a time. On a CPU that is taken
-# from memory that has been freed, not from the system, which would clear it; a GPU runs full.
-BYTES_AT_ONCE = {"cpu": 2**24, "cuda": 2**30}
-# For the first parts, with so much of it in all, what gradients need is kept, four times as much.
-# For the others it is computed again: a fifth more time, less than half of the memory.
-BYTES_KEPT = {"cpu": 2**28, "cuda": 2**31}
+# Bytes of features of senders in one chunk. On a CPU such blocks are recycled by the C library, not
+# returned to the system, which would clear them; a GPU needs more to be busy.
+CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**30}
+# Bytes of features of senders in chunks that save their activations, which take four times as much.
+# The others recompute them: a fifth more time, less than half of the memory.
+SAVED_BYTES = {"cpu": 2**28, "cuda": 2**31}
 
-Function = Callable[..., Tensor]
+Edges = EdgeBasis | SplineBasis
+OfSlots = Callable[..., tuple[Tensor, ...]]
+IsSummed = Callable[[], bool] | None
 
 
-def are_small(places: int, row: int, device: torch.device) -> bool:
+class OfReceivers(Protocol):
+    """Maps features of senders to a row for each receiver of a layout, see ``Interaction``."""
+
+    def __call__(
+        self, f: Tensor, own: Tensor, gates: Tensor, edges: Edges, layout: NeighbourLayout, /
+    ) -> Tensor: ...
+
+
+def fit_one_chunk(slots: int, row: int, device: torch.device) -> bool:
     """Whether so many neighbours, with features of ``row`` bytes, are evaluated all at once."""
-    return places * row <= _of(BYTES_AT_ONCE, device)
+    return slots * row <= _of(CHUNK_BYTES, device)
 
 
-def in_parts(layout: NeighbourLayout, row: int, device: torch.device) -> Parts | None:
-    """The layout in parts, or None where it is small.
-
-    ``row``: bytes of the features of a sender.
-    """
-    places = layout.n_places
-    if are_small(places, row, device):
-        return None
-    at_once, kept = (_of(sizes, device) // row for sizes in (BYTES_AT_ONCE, BYTES_KEPT))
-    return Parts(layout, at_once, kept)
+def chunked(layout: NeighbourLayout, row: int, device: torch.device) -> AllAtOnce | Chunks:
+    """The layout in chunks if it is large; ``row``: bytes of the features of a sender."""
+    if fit_one_chunk(layout.n_slots, row, device):
+        return AllAtOnce(layout)
+    chunk, saved = (_of(sizes, device) // row for sizes in (CHUNK_BYTES, SAVED_BYTES))
+    return Chunks(layout, chunk, saved)
 
 
 def _of(sizes: dict[str, int], device: torch.device) -> int:
@@ -50,127 +56,152 @@ def _of(sizes: dict[str, int], device: torch.device) -> int:
 
 
 def keep_freed_memory() -> None:
-    """Has the C library keep what every step frees and needs again.
+    """Makes the C library of Linux recycle blocks of up to 32 MB instead of returning them.
 
-    That of Linux gives blocks back to the system that are larger than any it has seen, up to 32 MB.
+    It returns blocks that are larger than any it has seen.
     """
     torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
 
-class Parts:
-    """The edges of a graph in parts, each of some receivers and all their neighbours.
+class AllAtOnce:
+    """The edges of a graph in one piece; has the methods of :class:`Chunks`."""
 
-    Args:
-        layout: of all edges.
-        places: of a part, at most; one receiver may have more.
-        kept: places of the parts, the first ones, for which what gradients need is not computed
-            again.
-    """
+    def __init__(self, layout: NeighbourLayout) -> None:
+        self.layout = layout
 
-    def __init__(self, layout: NeighbourLayout, places: int, kept: int) -> None:
-        self.order = layout.order
-        self.stacked = None if layout.order is None else torch.argsort(layout.order)
-        self.layouts, senders = [], []
-        for part in layout.split(places):
-            found, index = torch.unique(part.senders, return_inverse=True)
-            self.layouts.append(part._replace(senders=index))
-            senders.append(found)
-        self.senders = torch.cat(senders)
-        self.n_senders = [len(found) for found in senders]
-        self.n_receivers = [part.shapes[0][0] for part in self.layouts]
-        self.n_places = [part.n_places for part in self.layouts]
-        self.is_kept = [so_far <= kept for so_far in accumulate(self.n_places)]
-
-    def of_places(
-        self, function: Callable[..., tuple[Tensor, ...]], *inputs: Tensor
-    ) -> tuple[Tensor, ...]:
-        """``function(*inputs)``, row by row, of what is known of all places."""
-        pieces = [x.split(self.n_places) for x in inputs]
-        found = [_run(keep, function, *of) for keep, *of in zip(self.is_kept, *pieces, strict=True)]
-        return tuple(map(torch.cat, zip(*found, strict=True)))
+    def of_slots(self, function: OfSlots, *inputs: Tensor) -> tuple[Tensor, ...]:
+        return function(*inputs)
 
     def evaluate(
         self,
-        function: Function,
+        function: OfReceivers,
         f: Tensor,
         gates: Tensor,
-        edges: EdgeBasis | TabulatedBasis,
-        summed: bool = False,
+        edges: Edges,
+        is_summed: IsSummed = None,
     ) -> Tensor:
-        """``function(f, own, gates, edges, layout)`` of all atoms: see ``Interaction``.
+        return function(f, f, gates, edges, self.layout)
+
+
+class Chunks:
+    """The edges of a graph in chunks, each of some receivers and all their neighbours.
+
+    Args:
+        layout: of all edges.
+        slots: of a chunk, at most; one receiver may have more.
+        saved: slots in the chunks, the first ones, that save their activations.
+    """
+
+    def __init__(self, layout: NeighbourLayout, slots: int, saved: int) -> None:
+        self.order = layout.order
+        self.stacked = None if layout.order is None else torch.argsort(layout.order)
+        self.layouts, senders = [], []
+        for chunk in layout.split(slots):
+            # features are gathered per chunk, so senders are renumbered within it
+            different, index = torch.unique(chunk.senders, return_inverse=True)
+            self.layouts.append(chunk._replace(senders=index))
+            senders.append(different)
+        self.senders = torch.cat(senders)
+        self.n_senders = [len(different) for different in senders]
+        self.n_receivers = [chunk.shapes[0][0] for chunk in self.layouts]
+        self.n_slots = [chunk.n_slots for chunk in self.layouts]
+        self.is_saved = [so_far <= saved for so_far in accumulate(self.n_slots)]
+
+    def of_slots(self, function: OfSlots, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """``function(*inputs)``, a function of each slot alone."""
+        pieces = zip(self.is_saved, *(x.split(self.n_slots) for x in inputs), strict=True)
+        results = [_run(saved, function, *piece) for saved, *piece in pieces]
+        return tuple(map(torch.cat, zip(*results, strict=True)))
+
+    def evaluate(
+        self,
+        function: OfReceivers,
+        f: Tensor,
+        gates: Tensor,
+        edges: Edges,
+        is_summed: IsSummed = None,
+    ) -> Tensor:
+        """``function(f, own, gates, edges, layout)`` of all atoms.
 
         Args:
-            function: has a row for each receiver of the layout that it is given.
-            f, gates, edges: features and attributes of atoms, what kernels see of all places.
-            summed: what is returned will only be summed, and what the function depends on otherwise
-                has no gradient.
+            function: is given the features of senders, and those of receivers as ``own``.
+            f, gates: features and node attributes of atoms.
+            edges: basis of the edges in the layout's slots.
+            is_summed: tells whether only the gradient of the sum of the result is needed, and of
+                nothing else that the function reads; None: no.
         """
         own, f = f, f.contiguous()
-        if self.stacked is not None:
+        if self.stacked is not None:  # receivers in the order of the layout's tables
             own, gates = (x.index_select(0, self.stacked) for x in (own, gates))
-        # gathered at once: the gradient of a part's rows of all atoms has the size of all atoms
+        # one gather for all chunks: the gradient of a gather has the size of all atoms
         inputs = [f.index_select(0, self.senders).split(self.n_senders)]
         inputs += [x.split(self.n_receivers) for x in (own, gates)]
-        inputs += [x.split(self.n_places) for x in edges if x is not None]
+        inputs += [x.split(self.n_slots) for x in edges if x is not None]
 
-        def of_part(
+        def of_chunk(
             layout: NeighbourLayout, f: Tensor, own: Tensor, gates: Tensor, *of_edges: Tensor
         ) -> Tensor:
             return function(f, own, gates, type(edges)(*of_edges), layout)
 
-        runs = [_SlopesAtOnce.apply if summed else partial(_run, keep) for keep in self.is_kept]
-        parts = zip(runs, self.layouts, *inputs, strict=True)
-        results = [run(of_part, *part) for run, *part in parts]
-        stacked = torch.cat(results)
+        summed = is_summed is not None and is_summed()
+        runs = [_SummedGradients.apply if summed else partial(_run, s) for s in self.is_saved]
+        chunks = zip(runs, self.layouts, *inputs, strict=True)
+        stacked = torch.cat([run(of_chunk, *chunk) for run, *chunk in chunks])
         return stacked if self.order is None else stacked.index_select(0, self.order)
 
 
-class _SlopesAtOnce(torch.autograd.Function):
-    """``function(layout, *inputs)``, keeping the slopes of the sum of the results.
+class _SummedGradients(torch.autograd.Function):
+    """``function(layout, *inputs)``, saving only the gradients of the sum of its results.
 
-    They are all that a backward pass needs in which every result has the same weight. In another,
-    or in one that is to be differentiated, the function is called again.
+    They suffice for a backward pass that weighs all results alike. Any other, and one that is to be
+    differentiable, evaluates the function again.
     """
 
     @staticmethod
-    def forward(ctx: Any, function: Function, layout: NeighbourLayout, *inputs: Tensor) -> Tensor:
+    def forward(
+        ctx: Any, function: Callable[..., Tensor], layout: NeighbourLayout, *inputs: Tensor
+    ) -> Tensor:
         ctx.called = function, layout
         wanted = ctx.needs_input_grad[2:]
-        pieces = [x.detach().requires_grad_(w) for x, w in zip(inputs, wanted, strict=True)]
+        leaves = [x.detach().requires_grad_(w) for x, w in zip(inputs, wanted, strict=True)]
         with torch.enable_grad():
-            result = function(layout, *pieces)
-        slopes = _slopes(result, pieces, torch.ones_like(result), again=False)
-        ctx.save_for_backward(*inputs, *slopes)
+            result = function(layout, *leaves)
+        gradients = _gradients(result, leaves, torch.ones_like(result), create_graph=False)
+        ctx.save_for_backward(*inputs, *gradients)
         return result.detach()
 
     @staticmethod
     def backward(ctx: Any, *weights: Tensor) -> tuple[Tensor | None, ...]:
-        wanted, again = ctx.needs_input_grad[2:], torch.is_grad_enabled()
+        wanted, create_graph = ctx.needs_input_grad[2:], torch.is_grad_enabled()
         inputs = ctx.saved_tensors[: len(wanted)]
         weight = weights[0].flatten()[0]
-        if not again and bool((weights[0] == weight).all()):
-            slopes = [weight * slope for slope in ctx.saved_tensors[len(wanted) :]]
+        if not create_graph and bool((weights[0] == weight).all()):
+            gradients = [weight * each for each in ctx.saved_tensors[len(wanted) :]]
         else:
             function, layout = ctx.called
             with torch.enable_grad():
                 result = function(layout, *inputs)
-            slopes = _slopes(result, inputs, weights[0], again)
-        found = iter(slopes)
-        return (None, None, *(next(found) if w else None for w in wanted))
+            gradients = _gradients(result, inputs, weights[0], create_graph)
+        next_one = iter(gradients)
+        return (None, None, *(next(next_one) if w else None for w in wanted))
 
 
-def _run(keep: bool, function: Callable[..., Any], *inputs: Any) -> Any:
-    """``function(*inputs)``, called again where its gradient is needed, unless that is kept."""
-    if keep:
+def _run(saved: bool, function: Callable[..., Any], *inputs: Any) -> Any:
+    """``function(*inputs)``, with activation checkpointing unless activations are saved."""
+    if saved:
         return function(*inputs)
     return checkpoint(function, *inputs, use_reentrant=False, preserve_rng_state=False)
 
 
-def _slopes(result: Tensor, inputs: Sequence[Tensor], weights: Tensor, again: bool) -> list[Tensor]:
-    """Of the weighted sum of the results, in those inputs that have a gradient."""
-    asked = [x for x in inputs if x.requires_grad]
-    if not asked:
+def _gradients(
+    result: Tensor, inputs: Sequence[Tensor], weights: Tensor, create_graph: bool
+) -> list[Tensor]:
+    """Gradients of the weighted sum of the results in those inputs that require grad."""
+    wanted = [x for x in inputs if x.requires_grad]
+    if not wanted:
         return []
     return list(
-        torch.autograd.grad(result, asked, weights, create_graph=again, materialize_grads=True)
+        torch.autograd.grad(
+            result, wanted, weights, create_graph=create_graph, materialize_grads=True
+        )
     )

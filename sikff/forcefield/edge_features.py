@@ -1,4 +1,4 @@
-"""What the kernels of a network see of the edges: computed, or looked up in a table of splines."""
+"""The basis of the edges that all kernels of a network share: for G-MLPs, or for spline tables."""
 
 from __future__ import annotations
 
@@ -10,44 +10,43 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.forcefield.chunks import Parts
+from sikff.forcefield.chunks import AllAtOnce, Chunks
 from sikff.nn import (
     BesselBasis,
     EdgeBasis,
     ImplicitKernel,
     NeighbourLayout,
+    SplineBasis,
     SplineTable,
-    TabulatedBasis,
 )
-from sikff.nn.weight_cache import keep
+from sikff.nn.weight_cache import store
 
 INTERVALS = 48  # of splines, for each half wave of the fastest radial function
-MOST_SPECIES = 12  # pairs of more make large tables: 50 kB for a pair, with the default settings
+MOST_SPECIES = 12  # more pairs make large tables: 50 kB for a pair, with the default settings
 
 
-def tabulate(kernels: Sequence[ImplicitKernel], embedding: Tensor) -> None:
-    """From now on frozen kernels look their factors up, by length and pair of species, if they can.
+def add_splines(kernels: Sequence[ImplicitKernel], embedding: Tensor) -> None:
+    """Replaces eligible radial MLPs of frozen kernels by spline tables, one set a species pair.
 
-    They can if they see of an edge its length and two species alone, apart from harmonics of the
-    direction (``ImplicitKernel.is_radial``), if species are few, and in float32, whose rounding is
-    no smaller than the error.
+    Eligible are kernels of the length and both species alone, apart from harmonics of the direction
+    (``ImplicitKernel.is_radial``), with few species, in float32, whose rounding exceeds the error.
 
     Args:
         kernels: of the interactions.
         embedding: of the species [n, s]. Set n a + b of a table is for receivers a and senders b.
     """
     n, attr_size = len(embedding), 2 * embedding.shape[1]
-    sees_pairs = all(k.attr_type is not None and k.attr_type.size == attr_size for k in kernels)
-    is_radial = sees_pairs and all(kernel.is_radial for kernel in kernels)
+    of_pairs = all(k.attr_type is not None and k.attr_type.size == attr_size for k in kernels)
+    is_radial = of_pairs and all(kernel.is_radial for kernel in kernels)
     if not is_radial or n > MOST_SPECIES or embedding.dtype != torch.float32:
         return
     pairs = torch.cat([embedding.repeat_interleave(n, 0), embedding.repeat(n, 1)], dim=-1)
     for kernel in kernels:
-        keep(kernel, _table(kernel, pairs.detach()))
+        store(kernel, "table", _table(kernel, pairs.detach()))
 
 
 def _table(kernel: ImplicitKernel, attr: Tensor) -> SplineTable:
-    """Of the factors of a kernel, one set for each row of attributes."""
+    """Splines of the factors of a kernel, one set for each row of attributes."""
     twin, radial = copy.deepcopy(kernel).cpu().double(), cast(BesselBasis, kernel.radial)
 
     @torch.no_grad()
@@ -59,56 +58,41 @@ def _table(kernel: ImplicitKernel, attr: Tensor) -> SplineTable:
     return SplineTable.fitted(factors, INTERVALS * radial.size, radial.cutoff).to(attr)
 
 
-def edge_attr(
+def edge_basis(
+    kernel: ImplicitKernel,
     embedding: Tensor,
     species: Tensor,
+    of_atoms: Sequence[Tensor],
+    vectors: Tensor,
     receivers: Tensor,
-    senders: Tensor,
-    own: Sequence[Tensor],
-    by_number: bool,
-) -> Tensor:
-    """Attributes of edges: both species [P, 2 s] and what only receivers have; or the set [P].
+    layout: NeighbourLayout,
+    chunks: AllAtOnce | Chunks,
+) -> EdgeBasis | SplineBasis:
+    """The basis of the edges in the layout's slots [P].
 
     Args:
+        kernel: of the first interaction; the others share its basis.
         embedding: of the species [n, s].
         species: of the atoms [N].
-        receivers, senders: of the edges [P].
-        own: further attributes of atoms, [N, ...] each.
-        by_number: the number of the set in a table, see :func:`tabulate`.
-    """
-    if by_number:
-        first, second = (species.index_select(0, x) for x in (receivers, senders))
-        return len(embedding) * first + second
-    embedded = embedding.index_select(0, species)
-    attr = [embedded.index_select(0, x) for x in (receivers, senders)]
-    return torch.cat([*attr, *(x.index_select(0, receivers) for x in own)], dim=-1)
-
-
-def seen_of_edges(
-    kernel: ImplicitKernel,
-    attr: Tensor,
-    vectors: Tensor,
-    layout: NeighbourLayout,
-    parts: Parts | None,
-) -> EdgeBasis | TabulatedBasis:
-    """What kernels see of the edges, in the layout's places [P].
-
-    Args:
-        kernel: of the first interaction; all see the same.
-        attr: attributes of the edges in their places [P, a], of tabulated kernels the set [P].
+        of_atoms: further attributes of receivers, [N, ...] each.
         vectors: of the edges [E, 3].
+        receivers: of the edges [E].
         layout: of the edges.
-        parts: of the layout, to be evaluated one after the other.
+        chunks: by which the basis is computed.
     """
+    x, filled = layout.in_slots(vectors), layout.filled
+    receivers, senders = layout.in_slots(receivers), layout.senders
+    if kernel.table is not None:
+        first, second = (species.index_select(0, atoms) for atoms in (receivers, senders))
+        harmonics, r = chunks.of_slots(kernel.polar, x)
+        pair = len(embedding) * first + second
+        return SplineBasis(harmonics, r, *kernel.table.rows_of(r, pair, filled))
 
     def basis(x: Tensor, filled: Tensor) -> tuple[Tensor, ...]:
-        harmonics, radial, shell, _ = kernel.basis(x, weights=filled)
-        return harmonics, radial, shell
+        return kernel.basis(x, weights=filled)[:3]  # without attributes
 
-    x, filled = layout.in_places(vectors), layout.filled
-    if kernel.table is None:
-        of_edges = basis(x, filled) if parts is None else parts.of_places(basis, x, filled)
-        harmonics, radial, shell = of_edges
-        return EdgeBasis(harmonics, radial, shell, attr)
-    harmonics, r = kernel.polar(x) if parts is None else parts.of_places(kernel.polar, x)
-    return TabulatedBasis(harmonics, r, *kernel.table.places(r, attr, filled))
+    embedded = embedding.index_select(0, species)
+    attr = [embedded.index_select(0, atoms) for atoms in (receivers, senders)]
+    attr += [each.index_select(0, receivers) for each in of_atoms]
+    harmonics, radial, shell = chunks.of_slots(basis, x, filled)
+    return EdgeBasis(harmonics, radial, shell, torch.cat(attr, dim=-1))

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, Self
 
 import numpy as np
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from sikff.graph import FLAT, AtomicGraph
 from sikff.graph.conditions import Conditions
+from sikff.nn.neighbour_table import NeighbourTable
 from sikff.nn.weight_cache import freeze, thaw
 
 
@@ -30,24 +32,27 @@ class EnergyModel(torch.nn.Module):
 
     Attributes:
         surfaces: names of the surfaces that it knows.
+        version: changes whenever all weights are loaded, moved, cast or given gradients again.
     """
 
     cutoff: float
     elements: tuple[str, ...]
     surfaces: tuple[str, ...] = ()
+    version: int = 0
 
     def freeze(self) -> Self:
-        """For use without training: what depends on weights alone is computed once.
+        """Turns gradients of weights off and caches weight-only expressions.
 
-        Weights may then change only as all weights of this model (not of a part of it) are loaded,
-        moved, cast or given gradients again.
+        Weights may then change only by loading, moving or casting all of them, or by giving them
+        gradients again; after any other change call :meth:`thaw`.
         """
         freeze(self)
         return self
 
     def thaw(self) -> None:
-        """Forgets what :meth:`freeze` computed, as the weights are about to change."""
+        """Drops the caches of :meth:`freeze`, as the weights are about to change."""
         thaw(self)
+        self.version += 1
 
     def requires_grad_(self, requires_grad: bool = True) -> Self:
         self.thaw()
@@ -82,43 +87,31 @@ class EnergyModel(torch.nn.Module):
     ) -> Prediction:
         """Energies and, by one backward pass, their derivatives.
 
-        In training mode the result can be differentiated again (for losses on forces); in
-        evaluation mode derivatives are constants and no autograd graph outlives the call. The
-        stress strains positions and cell about the origin of the coordinates; it is NaN for a
-        structure without a cell of finite volume. The dipole is that in the field, with what the
-        field induces.
+        In training mode the result is differentiable; in evaluation mode derivatives are constants
+        and no autograd graph outlives the call. The stress strains positions and cell about the
+        origin of the coordinates; it is NaN for a structure without a cell of finite volume. The
+        dipole is that in the field, with what the field induces. Inference mode and autocast of
+        the caller change nothing.
 
         Raises:
             ValueError: if the dipole is asked for of a model that reads no electric field.
+            RuntimeError: if the energies of atoms with neighbours have no gradient.
         """
         if dipole:
             self._check_reads_field()
         if not (forces or stress or dipole):
-            with torch.set_grad_enabled(self.training and torch.is_grad_enabled()):
+            recording = self.training and torch.is_grad_enabled()
+            with plain_autograd(graph.positions.device), torch.set_grad_enabled(recording):
                 energies = self.atomic_energies(graph).double()
                 return Prediction(total(energies, graph), energies, None, None)
-        with torch.enable_grad():
-            positions, field = graph.positions, graph.field
-            if forces and not positions.requires_grad:
-                positions = positions.detach().requires_grad_()
-            if dipole and not field.requires_grad:
-                field = field.detach().requires_grad_()
-            strain = positions.new_zeros(graph.n_graphs, 3, 3, requires_grad=bool(stress))
-            moved = dataclasses.replace(graph, positions=positions, field=field)
-            if stress:
-                moved = strained(moved, strain)
-            energies = self.atomic_energies(moved).double()
-            energy = total(energies, graph)
-            asked = {"forces": (positions, forces), "strain": (strain, stress)}
-            asked |= {"dipole": (field, dipole)}
-            inputs = {name: tensor for name, (tensor, wanted) in asked.items() if wanted}
-            slopes = dict(zip(inputs, self._slopes(energy, [*inputs.values()]), strict=True))
+        found = differentiate(self.atomic_energies, graph, forces, stress, dipole, self.training)
+        energies = found.energies if self.training else found.energies.detach()
         return Prediction(
-            energy if self.training else energy.detach(),
-            energies if self.training else energies.detach(),
-            -slopes["forces"] if forces else None,
-            stresses(slopes["strain"], graph.cell) if stress else None,
-            -slopes["dipole"] if dipole else None,
+            total(energies, graph),
+            energies,
+            None if found.positions is None else -found.positions,
+            None if found.strain is None else stresses(found.strain, graph.cell),
+            None if found.field is None else -found.field,
         )
 
     def polarizability(self, graph: AtomicGraph) -> Tensor:
@@ -130,49 +123,157 @@ class EnergyModel(torch.nn.Module):
             ValueError: if the model reads no electric field.
         """
         self._check_reads_field()
-        with torch.enable_grad():
+        graph = without_inference_tensors(graph)
+        with plain_autograd(graph.positions.device):
             field = graph.field.detach().requires_grad_()
             energies = self.atomic_energies(dataclasses.replace(graph, field=field))
-            slope = self._slopes(energies, [field], again=True)[0]
-            parts = [self._slopes(part, [field], again=True)[0] for part in slope.unbind(dim=1)]
-        return -torch.stack(parts, dim=1).detach()
+            (first,) = gradients(
+                energies, [field], create_graph=True, may_be_zero=not graph.n_edges
+            )
+            rows = [  # zero where the energy is linear in the field
+                gradients(component, [field], create_graph=True, may_be_zero=True)[0]
+                for component in first.unbind(dim=1)
+            ]
+        return -torch.stack(rows, dim=1).detach()
 
     def _check_reads_field(self) -> None:
         if not len(self.field_directions):
             raise ValueError(
-                "dipoles and polarizabilities are slopes of the energy in an electric field, which "
-                "the model does not read; train a model with environment.field: true"
+                "dipoles and polarizabilities are derivatives of the energy in an electric field, "
+                "which the model does not read; train a model with environment.field: true"
             )
 
-    def _slopes(self, energy: Tensor, inputs: list[Tensor], again: bool = False) -> list[Tensor]:
-        if not energy.requires_grad:  # atoms without neighbours: constants
-            return [torch.zeros_like(tensor) for tensor in inputs]
-        slopes = torch.autograd.grad(
-            energy.sum(),
-            inputs,
-            create_graph=self.training or again,
-            materialize_grads=True,
+
+class Gradients(NamedTuple):
+    """Atomic energies and the gradients of their sum, None where not wanted."""
+
+    energies: Tensor  # [N] eV, float64
+    positions: Tensor | None  # [N, 3] eV/Å
+    strain: Tensor | None  # [B, 3, 3] eV, symmetric
+    field: Tensor | None  # [B, 3] e Å
+
+
+def differentiate(
+    energies_of: Callable[..., Tensor],
+    graph: AtomicGraph,
+    forces: bool = True,
+    stress: bool = False,
+    dipole: bool = False,
+    create_graph: bool = False,
+    table: NeighbourTable | None = None,
+) -> Gradients:
+    """Atomic energies and the gradients of their sum in positions, strain and electric field.
+
+    Works inside inference mode and autocast too, by leaving them.
+
+    Args:
+        energies_of: atomic energies [N] of a graph, or of a graph and a table.
+        graph: where they are differentiated.
+        forces, stress, dipole: whether gradients in positions, strain, field are wanted.
+        create_graph: whether the gradients are differentiable.
+        table: neighbours in fixed shapes, instead of the edges of the graph.
+
+    Raises:
+        RuntimeError: if the energies of atoms with neighbours have no gradient.
+    """
+    graph = without_inference_tensors(graph)
+    with plain_autograd(graph.positions.device):
+        tensors = {"positions": graph.positions, "field": graph.field}
+        wanted = {"positions": forces, "field": dipole}
+        for name, tensor in tensors.items():
+            if wanted[name] and not tensor.requires_grad:
+                tensors[name] = tensor.detach().requires_grad_()
+        moved = dataclasses.replace(graph, **tensors)
+        if stress:
+            strain = graph.positions.new_zeros(graph.n_graphs, 3, 3, requires_grad=True)
+            tensors["strain"], wanted["strain"] = strain, True
+            moved, table = strained(moved, strain, table)
+        energies = (energies_of(moved) if table is None else energies_of(moved, table)).double()
+        inputs = {name: tensor for name, tensor in tensors.items() if wanted[name]}
+        no_edges = table is None and not graph.n_edges
+        found = gradients(energies, list(inputs.values()), create_graph, may_be_zero=no_edges)
+    of_name: dict[str, Tensor] = dict(zip(inputs, found, strict=True))
+    return Gradients(energies, *(of_name.get(name) for name in Gradients._fields[1:]))
+
+
+def gradients(
+    energies: Tensor,
+    inputs: Sequence[Tensor],
+    create_graph: bool = False,
+    may_be_zero: bool = False,
+) -> list[Tensor]:
+    """Gradients of the sum of energies: the one place where they are taken.
+
+    Args:
+        energies: [N].
+        inputs: tensors that require grad.
+        create_graph: whether the gradients are differentiable.
+        may_be_zero: whether energies may be independent of an input; its gradient is then zero.
+
+    Raises:
+        RuntimeError: if they are independent of an input although they may not be.
+    """
+    found: Sequence[Tensor | None] = [None] * len(inputs)
+    if energies.requires_grad:
+        found = torch.autograd.grad(
+            energies.sum(), inputs, create_graph=create_graph, allow_unused=True
         )
-        return list(slopes)
+    if not may_be_zero and any(gradient is None for gradient in found):
+        raise RuntimeError(
+            "the energies of atoms with neighbours have no gradient in positions, strain or field; "
+            "expected atomic_energies to be differentiable: does it detach tensors or disable "
+            "gradients (torch.no_grad, torch.inference_mode)?"
+        )
+    pairs = zip(found, inputs, strict=True)
+    return [torch.zeros_like(x) if gradient is None else gradient for gradient, x in pairs]
+
+
+@contextmanager
+def plain_autograd(device: torch.device) -> Iterator[None]:
+    """Records gradients, outside inference mode and autocast, whatever the caller has entered."""
+    kind = device.type
+    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
+    with (
+        torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext(),
+        torch.autocast(kind, enabled=False) if casts else nullcontext(),
+        torch.enable_grad(),
+    ):
+        yield
+
+
+def without_inference_tensors(graph: AtomicGraph) -> AtomicGraph:
+    """The graph with clones of tensors made in inference mode, of which autograd saves none."""
+    tensors = {entry.name: getattr(graph, entry.name) for entry in dataclasses.fields(graph)}
+    made_there = {name: tensor for name, tensor in tensors.items() if tensor.is_inference()}
+    if not made_there:
+        return graph
+    with torch.inference_mode(False):
+        clones = {name: tensor.clone() for name, tensor in made_there.items()}
+    return dataclasses.replace(graph, **clones)
 
 
 def total(energies: Tensor, graph: AtomicGraph) -> Tensor:
     return energies.new_zeros(graph.n_graphs).index_add(0, graph.batch, energies)
 
 
-def strained(graph: AtomicGraph, strain: Tensor) -> AtomicGraph:
-    """The graph with positions and cells strained about the origin; strain [B, 3, 3]."""
+def strained(
+    graph: AtomicGraph, strain: Tensor, table: NeighbourTable | None = None
+) -> tuple[AtomicGraph, NeighbourTable | None]:
+    """Positions, cells and offsets strained about the origin; strain [B, 3, 3]."""
     symmetric = 0.5 * (strain + strain.transpose(1, 2))
-    moves = torch.einsum("na,nab->nb", graph.positions, symmetric[graph.batch])
-    return dataclasses.replace(
-        graph, positions=graph.positions + moves, cell=graph.cell + graph.cell @ symmetric
-    )
+    of_atoms = symmetric[graph.batch]
+    positions = graph.positions + torch.einsum("na,nab->nb", graph.positions, of_atoms)
+    if table is None:
+        cell = graph.cell + graph.cell @ symmetric
+        return dataclasses.replace(graph, positions=positions, cell=cell), None
+    offsets = table.offsets + table.offsets @ of_atoms
+    return dataclasses.replace(graph, positions=positions), table._replace(offsets=offsets)
 
 
-def stresses(slopes: Tensor, cell: Tensor) -> Tensor:
+def stresses(gradient: Tensor, cell: Tensor) -> Tensor:
     """dE/dstrain [B, 3, 3] over the volumes of cells [B, 3, 3]; NaN where a cell has none."""
     cell = cell.detach().double()
     volume = torch.linalg.det(cell).abs()
     solid = volume > FLAT * cell.norm(dim=-1).prod(dim=-1)
-    divisor = torch.where(solid, volume, 1.0)[:, None, None].to(slopes.dtype)
-    return torch.where(solid[:, None, None], slopes / divisor, torch.nan)
+    divisor = torch.where(solid, volume, 1.0)[:, None, None].to(gradient.dtype)
+    return torch.where(solid[:, None, None], gradient / divisor, torch.nan)

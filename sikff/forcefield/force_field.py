@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+import dataclasses
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sikff.forcefield import model_file
-from sikff.forcefield.chunks import in_parts
+from sikff.forcefield.chunks import AllAtOnce, Chunks, chunked
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.environment import Environment
@@ -31,8 +32,25 @@ from sikff.forcefield.zbl import ZBL
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from sikff.groups import SymmetryGroup
-from sikff.nn import MLP, NeighbourLayout, neighbour_layout
+from sikff.nn import MLP, neighbour_layout
+from sikff.nn.neighbour_table import NeighbourTable
 from sikff.nn.restrict_layers import restrict_mlp
+
+
+class FreeAtoms(torch.nn.Module):
+    """Energies E0 of free atoms: a buffer outside the state dict, float64 whatever the model's."""
+
+    energies: Tensor
+
+    def __init__(self, energies: Sequence[float]) -> None:
+        super().__init__()
+        self._exact = np.array(energies, dtype=np.float64)
+        self.register_buffer("energies", torch.tensor(self._exact), persistent=False)
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
+        module = super()._apply(fn, recurse)
+        self.energies = torch.tensor(self._exact, device=self.energies.device)
+        return module
 
 
 class ForceField(EnergyModel):
@@ -77,13 +95,13 @@ class ForceField(EnergyModel):
             self.one_body = MLP([len(self.elements) + n_scalars, config.readout_width, n_scalars])
         self.zbl = ZBL(self.elements, config.cutoff) if config.zbl else None
         self._widest = max(n.widest for n in (self.vacuum, self.network) if n is not None)
-        self._e0 = np.array([config.atomic_energies.get(e, 0.0) for e in self.elements])
+        self.free_atoms = FreeAtoms([config.atomic_energies.get(e, 0.0) for e in self.elements])
 
     def freeze(self) -> Self:
         super().freeze()
         for network in (self.network, self.vacuum):
             if network is not None:
-                network.tabulate()
+                network.add_splines()
         return self
 
     @property
@@ -98,40 +116,46 @@ class ForceField(EnergyModel):
 
     @property
     def row(self) -> int:
-        """Bytes of the largest features that a neighbour sends."""
+        """Bytes of the widest features of a sender."""
         return self._widest * self.dtype.itemsize
 
-    def atomic_energies(self, graph: AtomicGraph, layout: NeighbourLayout | None = None) -> Tensor:
+    def atomic_energies(self, graph: AtomicGraph, table: NeighbourTable | None = None) -> Tensor:
         """Energy [N] of each atom (eV, float64).
 
         Args:
             graph: atoms and their edges.
-            layout: of the edges, if it is known; they are then all evaluated at once.
+            table: neighbours in fixed shapes, instead of the edges of the graph; the energies are
+                the same, and no value is read back from the device.
         """
-        species, edge_index, vectors = graph.species, graph.edge_index, graph.vectors()
-        parts = None
-        if layout is None:
-            layout = neighbour_layout(edge_index, graph.n_atoms, self.dtype)
-            if not self.training:
-                parts = in_parts(layout, self.row, vectors.device)
-        inputs = (species, vectors.to(self.dtype), edge_index, layout)
+        species, dtype = graph.species, self.dtype
+        if table is None:
+            vectors, layout = (
+                graph.vectors(),
+                neighbour_layout(graph.edge_index, graph.n_atoms, dtype),
+            )
+        else:
+            vectors, layout = table.vectors(graph.positions), table.layout(dtype)
+            graph = dataclasses.replace(graph, edge_index=table.edge_index)
+        if self.training or table is not None:
+            chunks: AllAtOnce | Chunks = AllAtOnce(layout)
+        else:
+            chunks = chunked(layout, self.row, vectors.device)
+        inputs = (species, vectors.to(dtype), graph.edge_index, layout, chunks)
         scalars = self.environment.scalars(graph) if self.environment.n_scalars else None
         covariant = (
             None if self.environment.vector_type is None else self.environment.vectors(graph)
         )
 
-        e = self.network(*inputs, scalars, covariant, parts)
+        e = self.network(*inputs, scalars, covariant)
         if self.one_body is not None and scalars is not None:
-            node = torch.cat([one_hot(species, len(self.elements), self.dtype), scalars], dim=-1)
+            node = torch.cat([one_hot(species, len(self.elements), dtype), scalars], dim=-1)
             in_environment = self.one_body(node)
             if self.vacuum is None:
                 e = e + (in_environment * scalars).sum(-1, keepdim=True)
             else:
-                of_vacuum = self.vacuum(*inputs, parts=parts)
-                e = ((e + in_environment) * scalars).sum(-1, keepdim=True) + of_vacuum
+                e = ((e + in_environment) * scalars).sum(-1, keepdim=True) + self.vacuum(*inputs)
 
-        e0 = torch.from_numpy(self._e0).to(e.device)[species]
-        total = e0 + self.config.energy_scale * e[:, 0].double()
+        total = self.free_atoms.energies[species] + self.config.energy_scale * e[:, 0].double()
         if self.zbl is not None:
             total = total + self.zbl(vectors.norm(dim=-1), graph)
         return total

@@ -11,10 +11,10 @@ from sikff.nn import (
     EdgeBasis,
     NeighbourLayout,
     PointConv,
-    TabulatedBasis,
+    SplineBasis,
 )
 from sikff.nn.kernel import restricted_irreps
-from sikff.nn.weight_cache import of_weights
+from sikff.nn.weight_cache import cached
 
 
 class Interaction(nn.Module):
@@ -93,7 +93,7 @@ class Interaction(nn.Module):
         f: Tensor,
         own: Tensor,
         gates: Tensor,
-        edges: EdgeBasis | TabulatedBasis,
+        edges: EdgeBasis | SplineBasis,
         layout: NeighbourLayout,
     ) -> Tensor:
         """New features [M, d_out] of M receivers.
@@ -101,11 +101,11 @@ class Interaction(nn.Module):
         Args:
             f: features of the senders [N, d_in].
             own, gates: features [M, d_in] and node attributes [M, n_gates] of the receivers.
-            edges: what the kernel sees of them, in the layout's places [P, ...].
+            edges: in the layout's slots [P, ...].
             layout: of the edges.
         """
         a = self._channels_of(self.conv.gather(f, edges, layout))
-        gate = of_weights(self, self._gate) @ gates.T
+        gate = cached(self, self._gate) @ gates.T
         a = (1 + gate).view_as(a) * a
         first, *others = self.linear
         result, power = first(a), a

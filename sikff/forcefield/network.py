@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
 
 from sikff.fields import FieldType
-from sikff.forcefield.chunks import Parts
+from sikff.forcefield.chunks import AllAtOnce, Chunks
 from sikff.forcefield.config import ForceFieldConfig
-from sikff.forcefield.edge_features import edge_attr, seen_of_edges, tabulate
+from sikff.forcefield.edge_features import add_splines, edge_basis
 from sikff.forcefield.interaction import Interaction
 from sikff.groups import SymmetryGroup
 from sikff.nn import (
@@ -73,37 +72,38 @@ class Network(nn.Module):
         vectors: Tensor,
         edge_index: Tensor,
         layout: NeighbourLayout,
+        chunks: AllAtOnce | Chunks,
         scalars: Tensor | None = None,
         covariant: Tensor | None = None,
-        parts: Parts | None = None,
     ) -> Tensor:
         """species [N], vectors [E, 3], scalars [N, n_scalars], covariant [N, 3] -> [N, n_out].
 
-        ``parts``: of the layout, to be evaluated one after the other.
+        ``chunks``: of the layout, by which interactions are evaluated.
         """
         node = one_hot(species, len(self.embedding), vectors.dtype)
         if scalars is not None:
             node = torch.cat([node, scalars], dim=-1)
-        own = [x for x in (scalars, covariant) if x is not None]
-        ends, kernel = (layout.in_places(edge_index[0]), layout.senders), self._kernels[0]
-        attr = edge_attr(self.embedding, species, *ends, own, kernel.table is not None)
-        edges = seen_of_edges(kernel, attr, vectors, layout, parts)
+        of_atoms = [x for x in (scalars, covariant) if x is not None]
+        edges = edge_basis(
+            self._kernels[0],
+            self.embedding,
+            species,
+            of_atoms,
+            vectors,
+            edge_index[0],
+            layout,
+            chunks,
+        )
         f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)
-
-        def evaluate(function: Callable[..., Tensor], f: Tensor, is_last: bool = False) -> Tensor:
-            if parts is None:
-                return function(f, f, node, edges, layout)
-            return parts.evaluate(function, f, node, edges, is_last and self._is_summed())
-
         *before, _ = self.interactions
         for interaction, readout in zip(before, self.readouts, strict=False):
-            f = evaluate(interaction, f)
+            f = chunks.evaluate(interaction, f, node, edges)
             total = total + _read(readout, f)
-        return total + evaluate(self._read_last, f, is_last=True)
+        return total + chunks.evaluate(self._read_last, f, node, edges, self._is_summed)
 
-    def tabulate(self) -> None:
-        """From now on a frozen network looks up what its kernels make of lengths, if it can."""
-        tabulate(self._kernels, self.embedding)
+    def add_splines(self) -> None:
+        """Adds spline tables to the kernels of a frozen network, where they are eligible."""
+        add_splines(self._kernels, self.embedding)
 
     @property
     def widest(self) -> int:
@@ -118,12 +118,12 @@ class Network(nn.Module):
         return _read(self.readouts[-1], self.interactions[-1](*inputs))
 
     def _is_summed(self) -> bool:
-        """Whether only slopes of the sum of what is read out last matter, as for forces."""
+        """True if only the gradient of the summed energy is needed: frozen, one output."""
         return self.n_out == 1 and not any(weight.requires_grad for weight in self.parameters())
 
 
 def _read(readout: nn.Module, f: Tensor) -> Tensor:
-    """What is read out of the invariants of features [N, d]."""
+    """The readout of the invariants of features [N, d]."""
     return readout(f[:, : len(cast(MLP, readout).weights[0])])
 
 

@@ -6,7 +6,7 @@ from sikff.nn.dense_conv import DenseConv
 from sikff.nn.equivariance import equivariance_error
 from sikff.nn.gmlp import GMLP
 from sikff.nn.harmonics import Harmonics
-from sikff.nn.kernel import EdgeBasis, ImplicitKernel, TabulatedBasis
+from sikff.nn.kernel import EdgeBasis, ImplicitKernel, SplineBasis
 from sikff.nn.linear import ChannelLinear, Linear
 from sikff.nn.mlp import MLP
 from sikff.nn.neighbour_table import NeighbourLayout, neighbour_layout
@@ -36,9 +36,9 @@ __all__ = [
     "PolynomialEnvelope",
     "RMSNorm",
     "Sampled",
+    "SplineBasis",
     "SplineTable",
     "SquaredNorms",
-    "TabulatedBasis",
     "equivariance_error",
     "neighbour_layout",
 ]

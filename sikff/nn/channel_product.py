@@ -11,7 +11,7 @@ from sikff.fields import Block, FieldType
 from sikff.nn.constants import ConstantModule
 from sikff.nn.contraction import equivariant_maps
 from sikff.nn.neighbour_table import NeighbourLayout, sum_outer_products
-from sikff.nn.weight_cache import of_weights
+from sikff.nn.weight_cache import cached
 
 Array = np.ndarray
 
@@ -107,7 +107,7 @@ class ChannelProduct(ConstantModule):
         The coefficients are contracted with y first: the intermediate has D_out D_left components
         a channel, fewer than the D_left D_right of the outer product, since outputs are few.
         """
-        table, x, y = of_weights(self, self.coupling), x.transpose(0, 1), y.transpose(0, 1)
+        table, x, y = cached(self, self.coupling), x.transpose(0, 1), y.transpose(0, 1)
         coupled = torch.bmm(table.flatten(1, 2), y).unflatten(1, table.shape[1:3])
         return (coupled * x.unsqueeze(1)).sum(2).transpose(0, 1)
 
@@ -122,10 +122,10 @@ class ChannelProduct(ConstantModule):
         return coupling.reshape(self.channels, *self._sizes)
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
-        """sum_j of products of h_ij [P, d_left] (in the layout's places) and f_j [N, d_right]."""
+        """sum_j of products of h_ij [P, d_left] (in the layout's slots) and f_j [N, d_right]."""
         h, f = h.unflatten(1, (-1, self.channels)), f.unflatten(1, (-1, self.channels))
         (outer,) = sum_outer_products(h.transpose(1, 2), [f.transpose(1, 2)], layout)
-        table = of_weights(self, self.coupling).flatten(2)
+        table = cached(self, self.coupling).flatten(2)
         products = torch.bmm(outer.transpose(0, 1).flatten(2), table.mT)
         return products.permute(1, 2, 0).flatten(1)
 

@@ -16,7 +16,7 @@ from sikff.fields import Block, FieldType
 from sikff.groups.couplings import clebsch_gordan
 from sikff.nn.constants import ConstantModule
 from sikff.nn.neighbour_table import NeighbourLayout, sum_outer_products
-from sikff.nn.weight_cache import of_weights
+from sikff.nn.weight_cache import cached
 
 Array = np.ndarray
 LARGEST = 18  # products of components that one table couples: larger ones are mostly zeros
@@ -89,13 +89,14 @@ class Contraction(ConstantModule):
                 for i, j in product(range(len(self._left)), range(len(self._right)))
                 for target in self._add_step(i, j, n)
             ]
+            # a matrix of ones that adds up the rows of all paths to the same component
             rows = np.arange(len(targets))
             table = np.zeros((_n_components([b for b in out if b.copies == n]), len(targets)))
             table[np.array(targets, dtype=int), rows] = 1
             self.register_constant(f"sums_{n}", table)
 
     def _add_step(self, i: int, j: int, n: int) -> list[int]:
-        """Of two groups of blocks; its rows' components among the results of multiplicity n."""
+        """Adds the step of two groups of blocks; returns the component that each row adds to."""
         out = self.out_type.blocks
         lefts, rights = self.left_type.blocks[self._left[i]], self.right_type.blocks[self._right[j]]
         copies = (lefts[0].copies, rights[0].copies, n)
@@ -105,11 +106,14 @@ class Contraction(ConstantModule):
         for run in _groups(rights, LARGEST // d_left):
             d_right = _n_components(rights[run])
             rows = [np.zeros((0, d_right, d_left))]
+            # each component of each path's result is one row: its Clebsch-Gordan coefficients, at
+            # the components of the path's blocks among those of both groups
             for number, path in enumerate(alike):
                 a, b = path.left - self._left[i].start, path.right - self._right[j].start
                 if not (0 <= a < len(lefts) and run.start <= b < run.stop):
                     continue
                 row = np.zeros((len(path.cg), d_right, d_left))
+                # components count one copy of each irrep; all copies share the coefficients
                 x, y = _n_components(rights[run.start : b]), _n_components(lefts[:a])
                 cg = path.cg.swapaxes(1, 2)
                 row[:, x : x + cg.shape[1], y : y + cg.shape[2]] = cg
@@ -151,18 +155,20 @@ class Contraction(ConstantModule):
 
     def _contract(self, outer: Sequence[Tensor], n: int) -> Tensor:
         """The same for A cut into the groups of right blocks."""
-        matrices = of_weights(self, self._matrices)
+        matrices = cached(self, self._matrices)
         groups = [_cut(strip, self._left_sizes, 1) for strip in outer]
         rows: dict[int, list[Tensor]] = {block.copies: [] for block in self.out_type.blocks}
         for (i, j, (a, b, c), names, _), weights in zip(self._steps, matrices, strict=True):
             d_a, d_b = groups[j][i].shape[1] // a, groups[j][i].shape[2] // b
-            block = groups[j][i].reshape(n, d_a, a, d_b, b).permute(3, 1, 0, 2, 4)
+            # A of each node as [components of both, copies of both]: one product with a table
+            # couples the components of all copies, a second one mixes the copies of each row
+            block = groups[j][i].reshape(n, d_a, a, d_b, b).permute(0, 3, 1, 2, 4)
             tables = [getattr(self, name) for name in names]
-            cut = _cut(block.reshape(d_b * d_a, n * a * b), [t.shape[1] for t in tables], 0)
-            found = [table @ part for table, part in zip(tables, cut, strict=True)]
-            coupled = torch.cat(found) if len(found) > 1 else found[0]
-            coupled = coupled.view(len(coupled), n, a * b)
-            rows[c].append(torch.bmm(coupled, weights))
+            cut = _cut(block.reshape(n, d_b * d_a, a * b), [t.shape[1] for t in tables], 1)
+            of_rows = _cut(weights, [len(table) for table in tables], 0)
+            for table, part, mixing in zip(tables, cut, of_rows, strict=True):
+                coupled = torch.bmm(table.expand(n, -1, -1), part)
+                rows[c].append(torch.bmm(coupled.transpose(0, 1), mixing))
         results = {c: self._summed(found, c, n) for c, found in rows.items()}
         if len(results) == 1:
             return next(iter(results.values())).T
@@ -183,7 +189,7 @@ class Contraction(ConstantModule):
         return [b.stop - b.start for b in self.out_type.blocks if b.copies == copies]
 
     def sum_neighbours(self, h: Tensor, f: Tensor, layout: NeighbourLayout) -> Tensor:
-        """W CG sum_j h_ij (x) f_j: h [P, d_left] in the layout's places, f [N, d_right]."""
+        """W CG sum_j h_ij (x) f_j: h [P, d_left] in the layout's slots, f [N, d_right]."""
         parts = _cut(f.contiguous(), self._right_sizes, 1)
         n_receivers = sum(n for n, _ in layout.shapes)
         return self._contract(sum_outer_products(h, parts, layout), n_receivers)

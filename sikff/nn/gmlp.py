@@ -13,7 +13,7 @@ from sikff.nn.constants import ConstantModule, ToCanonical, check_size
 from sikff.nn.linear import Linear
 from sikff.nn.mlp import MLP
 from sikff.nn.nonlinearity import Gate, Sampled, SquaredNorms
-from sikff.nn.weight_cache import of_weights
+from sikff.nn.weight_cache import cached
 
 NONLINEARITIES = ("gated", "sampled")
 NARROW = 32  # with so few features one dense product is faster than one for each irrep
@@ -134,7 +134,7 @@ class Trunk(ConstantModule):
         It is linear in v if ``first_is_one`` (the ones are then v[..., 0]), otherwise affine.
         """
         if self.is_narrow:
-            matrix = of_weights(self, self._padded).T
+            matrix = cached(self, self._padded).T
             return F.linear(v, matrix) if self.first_is_one else F.linear(v, matrix, self.ones)
         one = v[..., :1] if self.first_is_one else v.new_ones(*v.shape[:-1], 1)
         return torch.cat([one.expand(*v.shape[:-1], self.fields), self.mix(v)], dim=-1)

@@ -17,7 +17,7 @@ from sikff.nn.gmlp import Trunk, default_nonlinearity
 from sikff.nn.harmonics import Harmonics
 from sikff.nn.radial import BesselBasis, GaussianBasis, GaussianShell, PolynomialEnvelope
 from sikff.nn.spline import SplineTable
-from sikff.nn.weight_cache import kept
+from sikff.nn.weight_cache import stored
 
 TINY = 1e-12  # added to |x|^2: the direction of x = 0 is the zero vector
 
@@ -53,7 +53,7 @@ class TensorProduct(ConstantModule):
 
 
 class EdgeBasis(NamedTuple):
-    """What kernels see of edges. Kernels with the same degree and cutoff see the same.
+    """What kernels compute h of. Kernels with the same degree and cutoff share it.
 
     Attributes:
         harmonics: of the directions, [E, d].
@@ -67,20 +67,43 @@ class EdgeBasis(NamedTuple):
     shell: Tensor
     attr: Tensor | None = None
 
+    def hidden(self, kernel: "ImplicitKernel") -> Tensor:
+        """The last hidden activation h(x, a) of a kernel, by its G-MLP."""
+        features, radial, shell, attr = self
+        invariants = [radial]
+        if kernel.attr_type is None or kernel.to_canonical is None:
+            if attr is not None:
+                raise ValueError("this kernel takes no attributes; build it with attr_type=...")
+        else:
+            if attr is None:
+                raise ValueError(f"this kernel needs attributes [E, {kernel.attr_type.size}]")
+            check_size("ImplicitKernel (attr)", attr, kernel.attr_type)
+            attr, n = kernel.to_canonical(attr), kernel.attr_type.n_invariants
+            invariants.append(attr[:, :n])
+            if kernel.product is not None:
+                products = kernel.product(features, attr[:, n:])
+                features = torch.cat([features, products], dim=-1)
+        return kernel.trunk(features, invariants, shell)
 
-class TabulatedBasis(NamedTuple):
-    """What tabulated kernels see of edges.
+
+class SplineBasis(NamedTuple):
+    """What kernels with a spline table look h up by.
 
     Attributes:
         harmonics: of the directions, [E, d].
         r: the lengths, [E].
-        rows, left: where they are in the table, see :meth:`SplineTable.places`, [E, 6] and [E].
+        rows, left: where they are in the table, see :meth:`SplineTable.rows_of`, [E, 6] and [E].
     """
 
     harmonics: Tensor
     r: Tensor
     rows: Tensor
     left: Tensor
+
+    def hidden(self, kernel: "ImplicitKernel") -> Tensor:
+        """The last hidden activation h(x, a) of a kernel, by its spline table."""
+        factors = cast(SplineTable, kernel.table)(self.r, self.rows, self.left)
+        return kernel.trunk.multiplied(self.harmonics, factors)
 
 
 class ImplicitKernel(nn.Module):
@@ -201,7 +224,7 @@ class ImplicitKernel(nn.Module):
 
     @property
     def is_radial(self) -> bool:
-        """Whether h(x, a) is harmonics multiplied by :meth:`factors` that see |x| and a alone.
+        """Whether h(x, a) is harmonics multiplied by :meth:`factors` of |x| and a alone.
 
         So it is if the constant is the only invariant among the harmonics, as for O(3), SO(3), and
         I_h up to degree 5, no attribute is covariant, and h is gated.
@@ -218,43 +241,26 @@ class ImplicitKernel(nn.Module):
     def basis(
         self, x: Tensor, attr: Tensor | None = None, weights: Tensor | None = None
     ) -> EdgeBasis:
-        """What the kernel sees of x [E, 3]; h is multiplied by ``weights`` [E], if given."""
+        """The basis of h for x [E, 3]; h is multiplied by ``weights`` [E], if given."""
         harmonics, r = self.polar(x)
         shell = self.envelope(r) * (self.scale if weights is None else self.scale * weights)
         return EdgeBasis(harmonics, self.radial(r), shell.unsqueeze(-1), attr)
 
     @property
     def table(self) -> SplineTable | None:
-        """Of the factors of a frozen kernel, where they are looked up."""
-        found: SplineTable | None = kept(self)
-        return found
+        """Splines of :meth:`factors`, where a frozen kernel has them."""
+        table: SplineTable | None = stored(self, "table")
+        return table
 
     def factors(self, r: Tensor, attr: Tensor) -> Tensor:
-        """What a radial kernel multiplies mixed harmonics by: r [E], attr [E, a] -> [E, n]."""
+        """Factors of the mixed harmonics of a radial kernel: r [E], attr [E, a] -> [E, n]."""
         shell = self.scale * self.envelope(r).unsqueeze(-1)
         attr = attr if self.to_canonical is None else self.to_canonical(attr)
         return shell * self.trunk.factors([torch.ones_like(shell), self.radial(r), attr])
 
-    def hidden(self, edges: EdgeBasis | TabulatedBasis) -> Tensor:
+    def hidden(self, edges: EdgeBasis | SplineBasis) -> Tensor:
         """The last hidden activation h(x, a), [E, hidden size]."""
-        if isinstance(edges, TabulatedBasis):
-            factors = cast(SplineTable, self.table)(edges.r, edges.rows, edges.left)
-            return self.trunk.multiplied(edges.harmonics, factors)
-        features, radial, shell, attr = edges
-        invariants = [radial]
-        if self.attr_type is None or self.to_canonical is None:
-            if attr is not None:
-                raise ValueError("this kernel takes no attributes; build it with attr_type=...")
-        else:
-            if attr is None:
-                raise ValueError(f"this kernel needs attributes [E, {self.attr_type.size}]")
-            check_size("ImplicitKernel (attr)", attr, self.attr_type)
-            attr, n = self.to_canonical(attr), self.attr_type.n_invariants
-            invariants.append(attr[:, :n])
-            if self.product is not None:
-                products = self.product(features, attr[:, n:])
-                features = torch.cat([features, products], dim=-1)
-        return self.trunk(features, invariants, shell)
+        return edges.hidden(self)
 
     def forward(self, x: Tensor, attr: Tensor | None = None) -> Tensor:
         """The explicit kernel [E, d_out, d_in] at x [E, 3], attr [E, a], for grids and tests."""

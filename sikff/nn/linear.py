@@ -17,7 +17,7 @@ from torch import Tensor, nn
 from sikff.fields import Block, FieldType
 from sikff.groups.couplings import endomorphisms
 from sikff.nn.constants import ConstantModule, ToCanonical, check_size
-from sikff.nn.weight_cache import of_weights
+from sikff.nn.weight_cache import cached
 
 
 class _Batch(NamedTuple):
@@ -135,7 +135,7 @@ class Linear(ConstantModule):
             parts = [x.narrow(axis, 0, sizes[0] // unit)]
         elif len(sizes) > 1:
             parts = x.split([size // unit for size in sizes], axis)
-        return [parts[k] for k in read], of_weights(self, self._matrices)
+        return [parts[k] for k in read], cached(self, self._matrices)
 
     def _matrices(self) -> list[Tensor]:
         """The matrices [n_products, rows, features out] of each batch."""

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sikff.nn.weight_cache import of_weights
+from sikff.nn.weight_cache import cached
 
 Activation = Callable[[Tensor], Tensor]
 
@@ -62,9 +62,9 @@ class MLP(nn.Module):
     def forward(self, x: Tensor, after: Tensor | None = None) -> Tensor:
         """[..., sizes[0]] -> [..., sizes[-1]], or times a matrix ``after`` [sizes[-1], m].
 
-        ``after`` is a constant, while weights are frozen the same at every call.
+        ``after`` is a constant: while weights are frozen, the product with it is cached.
         """
-        for k, (matrix, bias) in enumerate(of_weights(self, lambda: self._maps(after))):
+        for k, (matrix, bias) in enumerate(cached(self, self._maps, after)):
             x = F.linear(self.activation(x) if k else x, matrix, bias)
         return x
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from sikff.fields import FieldType
 from sikff.nn.constants import check_size
-from sikff.nn.kernel import EdgeBasis, ImplicitKernel, TabulatedBasis
+from sikff.nn.kernel import EdgeBasis, ImplicitKernel, SplineBasis
 from sikff.nn.neighbour_table import NeighbourLayout, neighbour_layout
 
 
@@ -73,14 +73,12 @@ class PointConv(nn.Module):
             )
         if layout is None:
             layout = neighbour_layout(edge_index, len(f), f.dtype)
-        a = None if attr is None else layout.in_places(attr)
-        edges = self.kernel.basis(layout.in_places(vectors), a, layout.filled)
+        a = None if attr is None else layout.in_slots(attr)
+        edges = self.kernel.basis(layout.in_slots(vectors), a, layout.filled)
         return self.gather(f, edges, layout)
 
-    def gather(
-        self, f: Tensor, edges: EdgeBasis | TabulatedBasis, layout: NeighbourLayout
-    ) -> Tensor:
-        """The same with what the kernel sees of the edges in the layout's places."""
+    def gather(self, f: Tensor, edges: EdgeBasis | SplineBasis, layout: NeighbourLayout) -> Tensor:
+        """The same with the basis of the edges in the layout's slots."""
         h = self.kernel.hidden(edges)
         f = self.kernel.in_basis(f)
         return self.kernel.out_basis(self.kernel.contraction.sum_neighbours(h, f, layout))

@@ -1,4 +1,4 @@
-"""Functions of a length as quintic splines, looked up in a table."""
+"""Functions of a length as tables of quintic splines."""
 
 from __future__ import annotations
 
@@ -45,9 +45,9 @@ class SplineTable(NamedTuple):
         values = function(s * (extent / intervals))
         rows = intervals + DEGREE + 1
         design = np.zeros((len(s), rows))
-        places = s.astype(int)[:, None] + np.arange(DEGREE + 1)
+        columns = s.astype(int)[:, None] + np.arange(DEGREE + 1)
         powers = (s % 1)[:, None] ** np.arange(DEGREE + 1)
-        np.put_along_axis(design, places, powers @ _polynomials(0), axis=1)
+        np.put_along_axis(design, columns, powers @ _polynomials(0), axis=1)
         q, r = np.linalg.qr(design[:, :intervals])  # the other splines reach beyond
         found = np.zeros((len(values), rows, values.shape[2]))
         found[:, :intervals] = np.linalg.solve(r, q.T @ values)
@@ -64,14 +64,14 @@ class SplineTable(NamedTuple):
         """Coefficients of a function."""
         return self.intervals + DEGREE + 1
 
-    def places(self, r: Tensor, number: Tensor, filled: Tensor) -> tuple[Tensor, Tensor]:
-        """Where to look lengths r [E] up in the sets ``number`` [E].
+    def rows_of(self, r: Tensor, number: Tensor, filled: Tensor) -> tuple[Tensor, Tensor]:
+        """Where lengths r [E] are in the sets ``number`` [E] of the table.
 
-        The rows [E, 6] of the splines that are not zero there (int32), and the part of an interval
-        that is left of r [E]. Where ``filled`` [E] is 0, not 1, all are zero.
+        Returns the rows [E, 6] of the splines that are not zero there (int32), and the fraction of
+        an interval that is left of r [E]. Where ``filled`` [E] is 0, not 1, the functions are zero.
         """
         s = r.detach() * (self.intervals / self.extent)
-        s = torch.fmax(s, self.intervals * (1 - filled))  # a place of its own for NaN too
+        s = torch.fmax(s, self.intervals * (1 - filled))  # also turns NaN into a valid row
         s = s.clamp(max=self.intervals)
         full = s.floor()
         first = (full.int() + (self.rows * number).int()).unsqueeze(-1)
@@ -79,13 +79,13 @@ class SplineTable(NamedTuple):
         return rows, s - full
 
     def __call__(self, r: Tensor, rows: Tensor, left: Tensor) -> Tensor:
-        """The functions at lengths r, which have these places: [E, m], smooth in r."""
+        """The functions [E, m] at lengths r, with the results of :meth:`rows_of`; smooth in r."""
         values: Tensor = _Spline.apply(r, rows, left, self, 0)
         return values
 
 
 class _Spline(torch.autograd.Function):
-    """The derivative of that order in the length r; its slope is the next one."""
+    """The derivative of that order in the length r; its own derivative is the next one."""
 
     @staticmethod
     def forward(
@@ -101,8 +101,8 @@ class _Spline(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        slopes = _Spline.apply(*ctx.saved_tensors, ctx.table, ctx.order + 1)
-        return (gradients[0] * slopes).sum(-1), None, None, None, None
+        derivative = _Spline.apply(*ctx.saved_tensors, ctx.table, ctx.order + 1)
+        return (gradients[0] * derivative).sum(-1), None, None, None, None
 
 
 def _polynomials(order: int) -> np.ndarray:

@@ -1,44 +1,55 @@
-"""What depends on weights alone is computed once where weights do not change any more."""
+"""Caches weight-only expressions (scaled matrices, coupling tables) of frozen modules."""
 
 from collections.abc import Callable
+from operator import is_
 from typing import Any, TypeVar
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 T = TypeVar("T")
-KEPT = "_of_frozen_weights"
+CACHE = "_weight_cache"  # attribute of frozen layers: function name -> entries
 
 
-def of_weights(layer: nn.Module, make: Callable[[], T]) -> T:
-    """``make()``, a function of the layer's weights; of a frozen layer, what it gave at first.
+def cached(layer: nn.Module, function: Callable[..., T], *constants: Tensor | None) -> T:
+    """``function(*constants)``, an expression of the layer's weights; computed once if frozen.
 
-    A layer has one such function at most, or is given what it keeps by :func:`keep`.
+    Args:
+        layer: whose weights are read.
+        function: a method of the layer.
+        constants: further inputs; the result is cached for these very tensors.
     """
-    if KEPT not in layer.__dict__:
-        return make()
-    if layer.__dict__[KEPT] is None:
-        layer.__dict__[KEPT] = make()
-    return layer.__dict__[KEPT]
+    cache = layer.__dict__.get(CACHE)
+    if cache is None:
+        return function(*constants)
+    entries: list[tuple[tuple[Tensor | None, ...], T]] = cache.setdefault(function.__name__, [])
+    for inputs, result in entries:
+        if all(map(is_, inputs, constants)):
+            return result
+    with torch.inference_mode(False):  # tensors made in inference mode would be of no use outside
+        result = function(*constants)
+    entries.append((constants, result))
+    return result
 
 
-def keep(layer: nn.Module, value: Any) -> None:
-    """What a frozen layer has instead of a function of its weights, until :func:`thaw`."""
-    layer.__dict__[KEPT] = value
+def store(layer: nn.Module, name: str, value: Any) -> None:
+    """Adds a value to the cache of a frozen layer; :func:`thaw` drops it."""
+    layer.__dict__[CACHE][name] = value
 
 
-def kept(layer: nn.Module) -> Any:
-    """What a frozen layer keeps, or None."""
-    return layer.__dict__.get(KEPT)
+def stored(layer: nn.Module, name: str) -> Any:
+    """A value added by :func:`store`, or None."""
+    return layer.__dict__.get(CACHE, {}).get(name)
 
 
 def freeze(model: nn.Module) -> None:
-    """From now on the weights have no gradient, and must not change until :func:`thaw`."""
+    """Turns gradients of all weights off and caches on; weights may change after :func:`thaw`."""
     model.requires_grad_(False)
     for layer in model.modules():
-        layer.__dict__[KEPT] = None
+        layer.__dict__[CACHE] = {}
 
 
 def thaw(model: nn.Module) -> None:
-    """Forgets what :func:`freeze` has kept. It leaves ``requires_grad`` as it is."""
+    """Empties the caches and turns them off. Leaves ``requires_grad`` as it is."""
     for layer in model.modules():
-        layer.__dict__.pop(KEPT, None)
+        layer.__dict__.pop(CACHE, None)

@@ -17,6 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from sikff.engines import Evaluator
 from sikff.forcefield import ForceField
 from sikff.training.config import TrainConfig, read_config
 from sikff.training.data.batches import Batch, Batches
@@ -25,7 +26,7 @@ from sikff.training.evaluation.metrics import errors
 from sikff.training.fitting.finetune import initial_model
 from sikff.training.fitting.losses import loss
 from sikff.training.fitting.soap import SOAP
-from sikff.training.fitting.static import CompiledTraining, room_for
+from sikff.training.fitting.static import capacity_for, static_training
 
 TURNS = 40
 
@@ -41,9 +42,9 @@ def main() -> None:
     dataset = load_dataset(config)
     samples = dataset.train
     model = initial_model(config, dataset.model, [sample.graph for sample in samples])
-    room, filled = room_for(samples, config.batch_size)
-    print(f"{room}, of which batches fill {filled:.0%}")
-    replayed, optimiser = CompiledTraining(model, room, backend=None), SOAP(model, config.lr)
+    capacity, filled = capacity_for(samples, config.batch_size)
+    print(f"{capacity}, of which batches fill {filled:.0%}")
+    replayed, optimiser = static_training(model, capacity, False), SOAP(model, config.lr)
     batch = next(iter(Batches(samples, config.batch_size, config.seed)))
     steps: dict[str, Callable[[], object]] = {
         "energy": lambda: model(batch.graph, forces=False),
@@ -53,7 +54,7 @@ def main() -> None:
         "SOAP": optimiser.step,
     }
     if options.compile:
-        compiled = CompiledTraining(model, room)
+        compiled = static_training(model, capacity, True)
         steps["the same, compiled"] = lambda: backward(compiled, model, batch, config)
     for name in [name for name in steps if name.startswith("the same")]:
         start = time.perf_counter()
@@ -69,9 +70,7 @@ def main() -> None:
         print(f"{name:26} {1000 * np.median(found):6.1f} ms")
 
 
-def backward(
-    predict: ForceField | CompiledTraining, model: ForceField, batch: Batch, config: TrainConfig
-) -> None:
+def backward(predict: Evaluator, model: ForceField, batch: Batch, config: TrainConfig) -> None:
     """The loss of a batch and its gradient."""
     model.zero_grad()
     prediction = predict(batch.graph, stress=batch.targets.stress is not None)

@@ -196,6 +196,7 @@ def test_calls_after_replay_after_are_replayed(
         ({"dtype": "float16"}, "dtype is 'float16'; expected 'float32' or 'float64'"),
         ({"dtype": torch.int64}, "dtype is torch.int64; expected"),
         ({"device": "gpu"}, "device is 'gpu', which torch .* cannot use here; expected 'auto'"),
+        ({"device": "mps"}, "device is 'mps', which has no float64"),
         ({"device": "cuda:99"}, "device is 'cuda:99'"),
         ({"skin": -0.5}, "skin is -0.5; expected a length in Å"),
         ({"skin": float("nan")}, "skin is nan"),

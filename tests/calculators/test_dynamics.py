@@ -10,6 +10,7 @@ from ase import units
 from ase.build import bulk
 from ase.md.langevin import Langevin
 from ase.md.md import MolecularDynamics
+from ase.md.nose_hoover_chain import IsotropicMTKNPT, NoseHooverChainNVT
 from ase.md.nptberendsen import NPTBerendsen
 from ase.md.verlet import VelocityVerlet
 
@@ -68,7 +69,6 @@ def test_five_thousand_steps_equal_those_with_fresh_searches() -> None:
 
 @pytest.mark.parametrize("name", ["Berendsen", "Martyna-Tobias-Klein"])
 def test_changing_cells_give_the_trajectory_of_fresh_searches(name: str) -> None:
-    chains = pytest.importorskip("ase.md.nose_hoover_chain")  # ASE 3.25
     ends, searches = [], []
     for skin in (0.8, 0.0):
         atoms = fluid(skin, 300)
@@ -78,7 +78,7 @@ def test_changing_cells_give_the_trajectory_of_fresh_searches(name: str) -> None
                 atoms, STEP, temperature_K=300, pressure_au=0.0, compressibility_au=5.0, taup=50
             )
             if name == "Berendsen"
-            else chains.IsotropicMTKNPT(
+            else IsotropicMTKNPT(
                 atoms, STEP, temperature_K=300, pressure_au=0.0, tdamp=100 * STEP, pdamp=100 * STEP
             )
         )
@@ -94,7 +94,6 @@ def test_changing_cells_give_the_trajectory_of_fresh_searches(name: str) -> None
 
 @pytest.mark.parametrize("name", ["Langevin", "Nose-Hoover"])
 def test_thermostats_heat_a_crystal(name: str) -> None:
-    chains = pytest.importorskip("ase.md.nose_hoover_chain")  # ASE 3.25
     atoms = bulk("Cu", cubic=True) * (2, 1, 1)
     atoms.rattle(0.01, seed=0)
     atoms.set_momenta(np.zeros((8, 3)))
@@ -105,7 +104,7 @@ def test_thermostats_heat_a_crystal(name: str) -> None:
         dynamics: MolecularDynamics = Langevin(atoms, STEP, temperature_K=600, **bath)
     else:
         atoms.rattle(0.2, seed=2)
-        dynamics = chains.NoseHooverChainNVT(atoms, STEP, temperature_K=600, tdamp=20 * STEP)
+        dynamics = NoseHooverChainNVT(atoms, STEP, temperature_K=600, tdamp=20 * STEP)
     temperatures = []
     dynamics.attach(lambda: temperatures.append(atoms.get_temperature()))
     dynamics.run(200)

@@ -8,6 +8,7 @@ import pytest
 import torch
 from ase import units
 from ase.build import bulk
+from ase.calculators.fd import calculate_numerical_forces, calculate_numerical_stress
 from ase.constraints import FixAtoms
 from ase.filters import FrechetCellFilter
 from ase.mep import NEB
@@ -29,15 +30,14 @@ def pair_calculator(**kwargs: object) -> SIKFFCalculator:
 @pytest.mark.parametrize("case", ["pair model, crystal", "pair model, slab", "force field"])
 def test_forces_and_stress_agree_with_finite_differences(case: str) -> None:
     """The steps stay within the skin, so one search serves all."""
-    fd = pytest.importorskip("ase.calculators.fd")  # ASE 3.24
     atoms = crystal() if case == "force field" else structures()[case.endswith("slab")]
     atoms.calc = pair_calculator()
     if case == "force field":
         atoms.calc = SIKFFCalculator(force_field(), device="cpu")
-    forces = fd.calculate_numerical_forces(atoms, 1e-5)
+    forces = calculate_numerical_forces(atoms, 1e-5)
     assert np.abs(forces).max() > 1e-3
     assert np.abs(atoms.get_forces() - forces).max() < LIMITS.forces_fd
-    stress = fd.calculate_numerical_stress(atoms, 1e-6)
+    stress = calculate_numerical_stress(atoms, 1e-6)
     assert np.abs(stress).max() > 1e-4
     assert np.abs(atoms.get_stress() - stress).max() < LIMITS.stress_fd
     assert atoms.calc.neighbour_rebuilds == 1

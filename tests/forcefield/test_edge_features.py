@@ -1,4 +1,4 @@
-"""Frozen models look up what their kernels make of lengths, where that is all they see."""
+"""Frozen models whose kernels depend on lengths and species alone use spline tables."""
 
 import copy
 import dataclasses
@@ -33,12 +33,12 @@ def results(model: ForceField, graph: AtomicGraph) -> tuple[torch.Tensor, torch.
     found = model(graph)
     assert found.forces is not None
     assert found.forces.abs().max() > 0.01
-    return found.energies - torch.from_numpy(model._e0)[graph.species], found.forces
+    return found.energies - model.free_atoms.energies[graph.species], found.forces
 
 
 @pytest.mark.parametrize("structure", [ethanol, crystal])
 @pytest.mark.parametrize("group", RADIAL)
-def test_a_table_says_what_the_kernels_say(
+def test_spline_tables_equal_the_kernels(
     group: str, structure: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = single(group)
@@ -53,7 +53,7 @@ def test_a_table_says_what_the_kernels_say(
     assert relative_error(forces, expected[1]) < TOLERANCES[SINGLE].gradient
 
 
-def test_its_error_without_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_error_of_spline_tables_without_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
     model = force_field("O(3)")
     graph = graph_of(model, ethanol())
     expected = results(model, graph)
@@ -71,25 +71,27 @@ def test_its_error_without_rounding(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("group", OTHERS)
-def test_kernels_that_see_directions_have_none(group: str) -> None:
+def test_kernels_that_depend_on_directions_have_no_table(group: str) -> None:
     model = single(group).freeze()
     assert table(model) is None
     assert not model.network.interactions[0].conv.kernel.is_radial
 
 
-def test_float64_many_species_and_frames_have_none(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_float64_many_species_and_environments_have_no_table(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     assert table(force_field("O(3)").freeze()) is None
     assert table(single("O(3)").freeze()) is not None
-    framed = single("C_inf_v", environment={"field": True}, vacuum_group="O(3)").freeze()
-    assert table(framed) is None
-    assert framed.vacuum is not None
-    assert framed.vacuum.interactions[0].conv.kernel.table is not None
+    in_field = single("C_inf_v", environment={"field": True}, vacuum_group="O(3)").freeze()
+    assert table(in_field) is None
+    assert in_field.vacuum is not None
+    assert in_field.vacuum.interactions[0].conv.kernel.table is not None
     monkeypatch.setattr(edge_features, "MOST_SPECIES", 3)
     assert table(single("O(3)").freeze()) is None
 
 
 @pytest.mark.parametrize("how", ["load", "requires_grad", "dtype"])
-def test_other_weights_drop_it(how: str) -> None:
+def test_new_weights_drop_the_table(how: str) -> None:
     model = single("O(3)").freeze()
     graph = graph_of(model, ethanol())
     before = results(model, graph)[1]
@@ -114,14 +116,14 @@ def test_second_derivatives() -> None:
     def curvature(model: ForceField) -> torch.Tensor:
         positions = graph.positions.detach().clone().requires_grad_()
         energy = model.atomic_energies(dataclasses.replace(graph, positions=positions)).sum()
-        slope = torch.autograd.grad(energy, positions, create_graph=True)[0]
-        return torch.autograd.grad(slope[0].sum(), positions)[0]
+        gradient = torch.autograd.grad(energy, positions, create_graph=True)[0]
+        return torch.autograd.grad(gradient[0].sum(), positions)[0]
 
     exact = curvature(copy.deepcopy(model).double())
     assert relative_error(curvature(model.freeze()), exact) < TOLERANCES[SINGLE].gradient
 
 
-def test_what_is_not_a_number_stays_so() -> None:
+def test_positions_that_are_nan_give_nan() -> None:
     """It is for the calculator to say so."""
     model = single("O(3)").freeze()
     graph = graph_of(model, ethanol())

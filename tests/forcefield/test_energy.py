@@ -8,7 +8,7 @@ import torch
 from force_fields import elements_of, ethanol, force_field, moved, predict, slope
 from force_fields import graph_of as model_graph
 from pair_model import PairModel, structures
-from sikff.forcefield import Prediction
+from sikff.forcefield import EnergyModel, Prediction
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from tolerances import TOLERANCES, Tolerance
@@ -37,7 +37,7 @@ def energy(atoms: ase.Atoms, model: PairModel) -> float:
 
 
 @pytest.mark.parametrize("atoms", structures(), ids=str)
-def test_forces_are_the_slope_of_the_energy(atoms: ase.Atoms, model: PairModel) -> None:
+def test_forces_are_minus_the_gradient_of_the_energy(atoms: ase.Atoms, model: PairModel) -> None:
     forces = model(graph_of(atoms, model)).forces
     assert forces.shape == (len(atoms), 3)
     for i in range(len(atoms)):
@@ -51,7 +51,7 @@ def test_forces_are_the_slope_of_the_energy(atoms: ase.Atoms, model: PairModel) 
 
 
 @pytest.mark.parametrize("atoms", [structures()[0], structures()[1]], ids=["crystal", "slab"])
-def test_stress_is_the_slope_under_strain(atoms: ase.Atoms, model: PairModel) -> None:
+def test_stress_is_the_derivative_under_strain(atoms: ase.Atoms, model: PairModel) -> None:
     atoms.set_cell(atoms.cell[[1, 0, 2]])  # left-handed: the volume stays positive
     stress = model(graph_of(atoms, model), stress=True).stress[0].numpy()
     assert np.array_equal(stress, stress.T)
@@ -106,12 +106,62 @@ def test_no_edges_means_zero_forces(model: PairModel) -> None:
     assert not prediction.stress.any()
 
 
-def test_a_constant_energy_has_zero_forces(model: PairModel) -> None:
-    model.atomic_energies = lambda graph: torch.ones(graph.n_atoms, dtype=torch.float64)
-    prediction = model(graph_of(structures()[0], model), stress=True)
-    assert prediction.energy.tolist() == [4.0]
-    assert not prediction.forces.any()
-    assert not prediction.stress.any()
+def test_energies_without_a_gradient_raise_unless_there_are_no_edges(model: PairModel) -> None:
+    graph = graph_of(structures()[0], model)
+    constant = torch.ones(4, dtype=torch.float64)
+    for energies in (constant, constant * model.weight.sum()):
+        model.atomic_energies = lambda graph, energies=energies: energies[: graph.n_atoms]
+        for options in ({}, {"stress": True}, {"forces": False, "dipole": True}):
+            with pytest.raises(RuntimeError, match="atomic_energies to be differentiable"):
+                model(graph, **options)
+        with pytest.raises(RuntimeError, match="atomic_energies to be differentiable"):
+            model.polarizability(graph)
+        lone = graph_of(ase.Atoms("Cu"), model)
+        prediction = model(lone, stress=True, dipole=True)
+        assert not prediction.forces.any()
+        assert not prediction.dipole.any()
+        assert not model.polarizability(lone).any()
+
+
+MODES = {
+    "inference mode": torch.inference_mode,
+    "no_grad": torch.no_grad,
+    "autocast": lambda: torch.autocast("cpu", dtype=torch.bfloat16),
+}
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+@pytest.mark.parametrize("train", [False, True])
+@pytest.mark.parametrize("mode", MODES)
+def test_derivatives_inside_inference_mode_and_autocast_equal_those_outside(
+    mode: str, train: bool, frozen: bool
+) -> None:
+    """Of graphs that were made there too; and a model first used there works outside later."""
+    settings = {"environment": {"field": True}}
+    model = force_field("C_inf_v", **settings).float().train(train)
+    other = force_field("C_inf_v", **settings).float().train(train)
+    if frozen:
+        model.freeze(), other.freeze()
+    atoms = structures_with_cell()
+
+    def results(model: EnergyModel) -> list[torch.Tensor]:
+        graph = model_graph(model, atoms, field=(0, 0, 0.3))
+        found = model(graph, stress=True, dipole=True)
+        return [*found, model(graph, forces=False).energies, model.polarizability(graph)]
+
+    expected = results(other)
+    with MODES[mode]():
+        inside = results(model)
+    for found in (inside, results(model)):
+        for one, two in zip(found, expected, strict=True):
+            assert torch.equal(one, two)
+            assert two.abs().max() > 1e-4
+
+
+def structures_with_cell() -> ase.Atoms:
+    atoms = ethanol()
+    atoms.set_cell([9, 9, 9])
+    return atoms
 
 
 def test_energy_sums_in_float64() -> None:
@@ -135,9 +185,9 @@ def test_energies_are_float64_whatever_the_subclass_returns() -> None:
 
 
 def test_without_a_volume_there_is_no_stress(model: PairModel) -> None:
-    """Of crystals and molecules together each has its own, and a loss of those there are slopes."""
+    """In a batch of crystals and molecules too; a loss of the others has gradients."""
     graphs = [graph_of(atoms, model) for atoms in structures()]
-    solid = torch.tensor([atoms.cell.rank == 3 for atoms in structures()])
+    solid = torch.tensor([bool(atoms.cell.rank == 3) for atoms in structures()])
     assert 0 < solid.sum() < len(solid)
     together = model.train()(AtomicGraph.batch_of(graphs), stress=np.bool_(True))
     assert together.stress[~solid].isnan().all()
@@ -174,7 +224,9 @@ def test_evaluation_mode_leaves_no_graph(model: PairModel) -> None:
 
 @pytest.mark.parametrize("group", ["O(3)", "C_inf_v", "D_inf_h", "C1"])
 @pytest.mark.parametrize("strength", [0.0, 0.2])
-def test_dipole_and_polarizability_are_slopes_in_the_field(group: str, strength: float) -> None:
+def test_dipole_and_polarizability_are_derivatives_in_the_field(
+    group: str, strength: float
+) -> None:
     model = force_field(group, environment={"field": True})
     along = model.field_directions
     assert len(along) == (1 if group == "C_inf_v" else 3)

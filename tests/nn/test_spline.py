@@ -29,7 +29,7 @@ def table(intervals: int = 256) -> SplineTable:
 
 
 def values_of(splines: SplineTable, r: torch.Tensor, number: torch.Tensor) -> torch.Tensor:
-    return splines(r, *splines.places(r, number, torch.ones_like(r)))
+    return splines(r, *splines.rows_of(r, number, torch.ones_like(r)))
 
 
 def derivatives(values: torch.Tensor, r: torch.Tensor, order: int) -> list[torch.Tensor]:
@@ -77,7 +77,7 @@ def test_empty_places_are_exactly_zero() -> None:
     r = torch.tensor([1.0, 1.0], dtype=D, requires_grad=True)
     filled = torch.tensor([1.0, 0.0], dtype=D)
     splines = table()
-    places = splines.places(r, torch.tensor([0, 0]), filled)
+    places = splines.rows_of(r, torch.tensor([0, 0]), filled)
     found = derivatives(splines(r, *places), r, 2)
     assert all(each[0] != 0 and each[1] == 0 for each in found)
 

@@ -18,8 +18,8 @@ from ..config import sentence
 from ..console import plain_warnings
 from .arguments import Parser
 
-# The first word names a module of this package, the second a function of it, or else `run`; the
-# annotation of its argument is the pydantic model from which arguments and --help are made.
+# A command is the function `run` of the module of its name; the annotation of its argument is the
+# pydantic model from which arguments and --help are made. Those of studies are made in studies.py.
 COMMANDS = {
     "train": "fit a force field to labelled structures",
     "data": "what is in files of labelled structures, and whether it makes sense",
@@ -37,6 +37,7 @@ COMMANDS = {
     "shapes": "shapes that stand upright: which symmetry tells them apart",
     "shapes table": "groups x kernels x seeds: one file each, resumable, a figure and a table",
 }
+STUDIES = ("nbody", "qm9", "shapes")
 DESCRIPTION = """\
 Molecular-dynamics force fields, equivariant under any compact group G <= O(3).
 
@@ -106,8 +107,12 @@ def parse_command(arguments: Sequence[str]) -> tuple[Callable[[], Any], bool]:
 
 def find_command(name: str) -> tuple[Callable[[Any], None], type[BaseModel]]:
     """The function of a command and the model of its settings; imports the command's module."""
-    module, _, function = name.partition(" ")
-    run = getattr(import_module(f".{module}", __package__), function or "run")
+    module = name.split()[0]
+    if module in STUDIES:
+        from .studies import find_study_command
+
+        return find_study_command(name)
+    run = import_module(f".{module}", __package__).run
     return run, get_type_hints(run)["settings"]
 
 

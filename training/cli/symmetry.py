@@ -53,8 +53,8 @@ def run(settings: SymmetrySettings) -> None:
     from ..data.labels import LabelKeys
     from ..evaluation.evaluate import write_json
     from ..evaluation.plots import save_figure
-    from ..studies.nbody.files import holds_particles
-    from ..studies.nbody.symmetry import find_particle_symmetry
+    from ..studies.nbody.particle_files import holds_particles
+    from ..studies.nbody.particle_symmetry import find_particle_symmetry
     from ..symmetry.find import find_symmetry, read_structures
     from ..symmetry.findings import draw
 

@@ -10,9 +10,9 @@ import torch
 import yaml
 
 from sikff.atomic_write import clear_unfinished, complete
-from sikff.engines.padding import Room
+from sikff.engines import Capacity
 from sikff.forcefield import ForceField, load
-from sikff.forcefield.chunks import are_small
+from sikff.forcefield.chunks import fit_one_chunk
 
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset, load_dataset
@@ -23,7 +23,7 @@ from .checkpoint import NAME, read_checkpoint
 from .finetune import errors_at_start, initial_model
 from .processes import run_processes
 from .run import Run, train_in_process, uses_cuda
-from .static import room_for
+from .static import capacity_for
 
 FILLED = 0.5  # fraction of a padded batch; where less is used, neither compiling nor replay pays
 
@@ -102,12 +102,12 @@ def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[st
     if config.start is not None and not resumed:
         for line in errors_at_start(model, dataset.train):
             report(line)
-    room = _room(config, dataset, model, report)
+    capacity = _capacity(config, dataset, model, report)
     _write_config(config)
     if config.devices == 1:
-        Run(config, model, dataset, room=room, progress=progress).train(resumed)
+        Run(config, model, dataset, capacity=capacity, progress=progress).train(resumed)
     else:
-        arguments = (config, model, room, resumed, progress)
+        arguments = (config, model, capacity, resumed, progress)
         run_processes(train_in_process, config.devices, uses_cuda(config), arguments)
     _draw(config, dataset)
     return config.output / "model.sikff"
@@ -123,28 +123,28 @@ def _check_devices(config: TrainConfig) -> None:
         )
 
 
-def _room(
+def _capacity(
     config: TrainConfig, dataset: Dataset, model: ForceField, report: Callable[[str], None]
-) -> Room | None:
-    """Room for any batch; None: steps are neither compiled nor replayed."""
+) -> Capacity | None:
+    """The capacity for any batch; None: steps are neither compiled nor replayed."""
     may_replay = config.replay and not uses_cuda(config)
     if not (config.compile or may_replay):
         return None
-    room, filled = room_for(dataset.train, -(-config.batch_size // config.devices))
+    capacity, filled = capacity_for(dataset.train, -(-config.batch_size // config.devices))
     how = (
-        f"for {room.atoms} atoms with {room.neighbours} neighbours each, of which batches fill "
-        f"{filled:.0%} on average"
+        f"for {capacity.atoms} atoms with {capacity.neighbours} neighbours each, of which batches "
+        f"fill {filled:.0%} on average"
     )
     if config.compile:
         report(f"compiled {how}; the first step takes some minutes")
         if filled < FILLED:
             report("sizes differ so much that the run may be faster with compile: false")
-        return room
-    small = are_small(room.atoms * room.neighbours, model.row, torch.device("cpu"))
+        return capacity
+    small = fit_one_chunk(capacity.atoms * capacity.neighbours, model.row, torch.device("cpu"))
     if not small or filled < FILLED:
         return None
     report(f"steps are replayed {how}")
-    return room
+    return capacity
 
 
 def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from tqdm import tqdm
 
 import sikff
-from sikff.engines.padding import Room
+from sikff.engines import Capacity, Evaluator
 from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import keep_freed_memory
 
@@ -27,7 +27,7 @@ from .losses import loss
 from .processes import ALONE, Processes
 from .schedule import cosine_factor, warm_up_factor
 from .soap import SOAP
-from .static import CompiledTraining
+from .static import static_training
 
 SHOWN = {"E meV/atom": "energy_mae_mev_per_atom", "F meV/Å": "force_mae_mev_per_a"}
 
@@ -57,7 +57,7 @@ class Run:
         config: the run.
         model: to be trained; it is moved to the device of the run.
         dataset: what to train and validate on.
-        room: for any batch, if steps are to be compiled or replayed.
+        capacity: for any batch, if steps are to be compiled or replayed.
         processes: that share the run.
         progress: show a progress bar.
     """
@@ -68,17 +68,16 @@ class Run:
         model: ForceField,
         dataset: Dataset,
         *,
-        room: Room | None = None,
+        capacity: Capacity | None = None,
         processes: Processes = ALONE,
         progress: bool = False,
     ) -> None:
         self.config, self.dataset, self.processes = config, dataset, processes
         self.device = torch.device("cuda", processes.rank) if uses_cuda(config) else "cpu"
         self.model = model.to(self.device)
-        self._predict: ForceField | CompiledTraining = self.model
-        if room is not None:
-            backend = "inductor" if config.compile else None
-            self._predict = CompiledTraining(self.model, room, backend)
+        self._predict: Evaluator = self.model
+        if capacity is not None:
+            self._predict = static_training(self.model, capacity, config.compile)
         self._log = RunLog(config.output, config.tensorboard)
         self._train_batches = self._batches(dataset.train, config.seed)
         self._valid_batches = self._batches(dataset.valid)
@@ -96,7 +95,7 @@ class Run:
                 f"state is in {str(config.output)!r})"
             ),
             processes=processes,
-            untimed=0 if room is None else 1,
+            untimed=0 if capacity is None else 1,
             bar="" if progress and processes.rank == 0 else None,
         )
 
@@ -193,7 +192,7 @@ def train_in_process(
     processes: Processes,
     config: TrainConfig,
     model: ForceField,
-    room: Room | None,
+    capacity: Capacity | None,
     resume: bool,
     progress: bool,
 ) -> None:
@@ -202,11 +201,11 @@ def train_in_process(
     torch.set_num_threads(config.threads or max(1, torch.get_num_threads() // processes.size))
     model = copy.deepcopy(model)  # the argument is in memory that all processes share
     dataset = load_dataset(config)
-    run = Run(config, model, dataset, room=room, processes=processes, progress=progress)
+    run = Run(config, model, dataset, capacity=capacity, processes=processes, progress=progress)
     run.train(resume)
 
 
-def _errors(model: ForceField | CompiledTraining, batch: Batch) -> Errors:
+def _errors(model: Evaluator, batch: Batch) -> Errors:
     """Errors of the predictions that have labels."""
     graph, targets = batch.graph, batch.targets
     prediction = model(graph, forces=targets.forces is not None, stress=targets.stress is not None)

@@ -13,6 +13,7 @@ from ase import units
 from ase.calculators.calculator import CalculationFailed, CalculatorError
 from ase.constraints import FixBondLengths, FixCom
 from ase.md.langevin import Langevin
+from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 
@@ -153,7 +154,7 @@ def _dynamics(
     if settings.ensemble == "npt":
         _check_barostat(atoms)
         period = 10 / friction
-        return _barostat()(
+        return LangevinBAOAB(
             atoms,
             step,
             temperature_K=settings.temperature,
@@ -184,11 +185,3 @@ def _check_barostat(atoms: ase.Atoms) -> None:
     if atoms.constraints:
         kinds = sorted({type(each).__name__ for each in atoms.constraints})
         raise ValueError(f"npt moves all atoms with the cell; remove {', '.join(kinds)}")
-
-
-def _barostat() -> Callable[..., MolecularDynamics]:
-    try:
-        from ase.md.langevinbaoab import LangevinBAOAB
-    except ImportError as error:
-        raise ValueError(f"npt needs a newer ASE than {ase.__version__}; upgrade it") from error
-    return LangevinBAOAB

@@ -112,7 +112,7 @@ class AnalyticConvolution(ConstantModule):
         check_size("AnalyticConvolution", f, self.in_type)
         if layout is None:
             layout = neighbour_layout(edge_index, len(f), f.dtype)
-        x = layout.in_places(vectors)
+        x = layout.in_slots(vectors)
         r = torch.sqrt((x * x).sum(-1) + TINY)
         rings = self.rings(r) * (self.scale * layout.filled).unsqueeze(-1)
         h = rings.unsqueeze(-1) * self.harmonics(x / r.unsqueeze(-1)).unsqueeze(-2)

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor
 
 from sikff.forcefield import ForceField
+from sikff.forcefield.energy import gradients
 from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
 from sikff.groups.matrices import unit_vector
@@ -104,7 +105,7 @@ class Measured:
             energies = self.model.atomic_energies(
                 dataclasses.replace(graph, positions=moved, cell=cell)
             )
-            (slopes,) = torch.autograd.grad(energies.sum(), angles)
+            (slopes,) = gradients(energies, [angles])
         sizes = arms.square().sum(dim=1) * self.forces.square().sum(dim=1)
         size = float(sizes.sum()) / graph.n_graphs
         return lie_matrix(slopes.numpy().T, size, threshold)

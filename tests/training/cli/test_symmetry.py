@@ -9,8 +9,8 @@ import pytest
 
 from force_fields import ethanol, force_field
 from sikff.training.cli.main import parse_command
-from sikff.training.studies.nbody.files import write_particles
-from sikff.training.studies.nbody.simulate import Springs, simulate
+from sikff.training.studies.nbody.particle_files import write_particles
+from sikff.training.studies.nbody.particle_systems import Springs, simulate
 
 
 def symmetry(*arguments: object) -> None:

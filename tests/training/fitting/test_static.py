@@ -1,6 +1,7 @@
-"""Compiled and replayed training steps against the plain ones: values, and their gradients."""
+"""Static training steps against eager ones: predictions, and their gradients in the weights."""
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from types import SimpleNamespace
 from typing import Any
 
@@ -16,14 +17,15 @@ from torch.fx import GraphModule
 from force_fields import crystal, ethanol, force_field, graph_of, slab
 from runs import changed, rows
 from sikff import ForceField
-from sikff.engines.padding import Room
+from sikff.engines import Capacity, Static
+from sikff.engines.inductor import inductor
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 from sikff.training.config import TrainConfig
 from sikff.training.data.batches import Sample, Targets
 from sikff.training.fitting import loop, run
 from sikff.training.fitting.fit import fit
-from sikff.training.fitting.static import CompiledTraining, room_for
+from sikff.training.fitting.static import capacity_for, static_training
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]
@@ -72,7 +74,7 @@ def test_a_replayed_step_is_the_step(group: str) -> None:
     stress = any(atoms.cell.volume > 0 for atoms in structures)
     graph = batch(model, structures, 0)
     degree = int(torch.bincount(graph.edge_index[0]).max())
-    compiled = CompiledTraining(model, Room(4, graph.n_atoms + 3, degree + 2), backend=None)
+    compiled = static_training(model, Capacity(4, graph.n_atoms + 3, degree + 2), False)
     for step, part in enumerate((structures, structures[:1], structures[::-1])):
         graph = batch(model, part, step)
         found, expected = compiled(graph, stress=stress), model(graph, stress=stress)
@@ -97,21 +99,23 @@ def test_a_replayed_step_is_the_step(group: str) -> None:
 def test_gradients_through_torch_compile() -> None:
     model = force_field("C_inf_v", layers=1, correlation=2, max_frequency=1).train()
     graph = batch(model, [ethanol()], 0)
-    compiled = CompiledTraining(model, Room(1, 10, 8), backend="aot_eager")
+    compiled = Static(
+        model, Capacity(1, 10, 8), partial(inductor, backend="aot_eager"), differentiable=True
+    )
     found, expected = gradients(model, compiled(graph)), gradients(model, model(graph))
     assert max(float(slope.abs().max()) for slope in expected) > 1e-3
     for one, other in zip(found, expected, strict=True):
         assert largest(one, other) < LIMITS.gradient
 
 
-def test_there_is_room_for_any_batch() -> None:
+def test_the_capacity_holds_any_batch() -> None:
     model = force_field()
     graphs = [graph_of(model, atoms) for atoms in (ethanol(), molecule("H2O"), molecule("H"))]
-    room, filled = room_for([Sample(graph, Targets(), "") for graph in graphs], 2)
-    assert room == Room(2, 9 + 3 + 1, 8)
-    assert filled == pytest.approx(2 * (graphs[0].n_edges + 6) / 3 / (13 * 8))
-    alone, _ = room_for([Sample(graphs[2], Targets(), "")], 5)
-    assert alone == Room(5, 2, 1)
+    capacity, filled = capacity_for([Sample(graph, Targets(), "") for graph in graphs], 2)
+    assert capacity == Capacity(2, 9 + 3, 8)
+    assert filled == pytest.approx(2 * (graphs[0].n_edges + 6) / 3 / (12 * 8))
+    alone, _ = capacity_for([Sample(graphs[2], Targets(), "")], 5)
+    assert alone == Capacity(5, 1, 1)
 
 
 def test_a_replayed_run_is_the_run(config: TrainConfig) -> None:
@@ -122,7 +126,7 @@ def test_a_replayed_run_is_the_run(config: TrainConfig) -> None:
     assert not any("replayed" in line for line in lines)
     other = changed(config, replay=True, output=config.output.with_name("replayed"))
     fit(other, report=lines.append)
-    assert any("steps are replayed for 17 atoms" in line for line in lines)
+    assert any("steps are replayed for 16 atoms" in line for line in lines)
     for one, two in zip(rows(config), rows(other), strict=True):
         for key in one.keys() - {"minutes"}:
             assert two[key] == pytest.approx(one[key], rel=LIMITS.gradient), key
@@ -134,7 +138,7 @@ def test_frozen_weights_are_left_alone() -> None:
     model = force_field().train()
     model.network.embedding.requires_grad_(False)
     graph = batch(model, [ethanol()], 0)
-    replayed = CompiledTraining(model, Room(1, 10, 8), backend=None)
+    replayed = static_training(model, Capacity(1, 10, 8), False)
     replayed(graph).forces.square().sum().backward()
     found = {name: weight.grad for name, weight in model.named_parameters()}
     model.zero_grad()
@@ -160,7 +164,7 @@ def test_structures_of_different_size_are_not_replayed(
 def test_large_batches_are_not_replayed(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sikff.training.fitting.fit.are_small", lambda *_: False)
+    monkeypatch.setattr("sikff.training.fitting.fit.fit_one_chunk", lambda *_: False)
     lines: list[str] = []
     fit(config, report=lines.append)
     assert len(lines) > 3 and not any("replayed" in line for line in lines)
@@ -173,8 +177,9 @@ def large_one(frames: list[ase.Atoms]) -> ase.Atoms:
     return large
 
 
-def with_backend(backend: Callable[..., Any]) -> Callable[..., CompiledTraining]:
-    return lambda model, room, _: CompiledTraining(model, room, backend)
+def with_backend(backend: Callable[..., Any]) -> Callable[..., Static]:
+    compiled = partial(inductor, backend=backend)
+    return lambda model, capacity, _: Static(model, capacity, compiled, differentiable=True)
 
 
 @pytest.mark.filterwarnings("ignore:`torch.jit.*deprecated:DeprecationWarning")  # torch's own
@@ -189,10 +194,10 @@ def test_the_clock_stands_still_while_it_compiles(
         return flat
 
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(run, "CompiledTraining", with_backend(slow))
+    monkeypatch.setattr(run, "static_training", with_backend(slow))
     lines: list[str] = []
     fit(changed(config, compile=True, max_epochs=3, max_minutes=5), report=lines.append)
-    assert any("compiled for 17 atoms" in line for line in lines)
+    assert any("compiled for 16 atoms" in line for line in lines)
     assert not any("faster with compile: false" in line for line in lines)
     assert now >= 600
     assert [row["minutes"] for row in rows(config)] == [0, 0, 0]
@@ -208,7 +213,7 @@ def test_a_failure_to_compile_is_told_and_so_is_much_padding(
     paths = [config.output.with_name(name) for name in ("sizes.xyz", "valid.xyz")]
     ase.io.write(paths[0], [*frames, large_one(frames)])
     ase.io.write(paths[1], frames[:2])
-    monkeypatch.setattr(run, "CompiledTraining", with_backend(broken))
+    monkeypatch.setattr(run, "static_training", with_backend(broken))
     lines: list[str] = []
     config = changed(config, compile=True, data={"train": paths[0], "valid": paths[1]})
     with pytest.raises(RuntimeError, match=r"torch.compile failed .*C\+\+ compiler"):

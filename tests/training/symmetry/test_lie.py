@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sikff.training.studies.nbody.symmetry import derivatives
+from sikff.training.studies.nbody.particle_symmetry import derivatives
 from sikff.training.symmetry.axes import angle, distinct, field_directions, nearest
 from sikff.training.symmetry.lie import LieMatrix, lie_matrix
 from tolerances import TOLERANCES

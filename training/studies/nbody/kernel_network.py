@@ -9,7 +9,7 @@ from sikff.fields import FieldType
 from sikff.nn import Linear, PointConv, RMSNorm
 from sikff.nn.gmlp import Trunk
 
-from .graphs import Pairs
+from .particle_graphs import Pairs
 
 BLOCKS = 2
 MAX_FREQUENCY = 1

@@ -9,7 +9,7 @@ from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, RMSNorm
 
-from .graphs import Pairs
+from .particle_graphs import Pairs
 
 LAYERS = 4
 

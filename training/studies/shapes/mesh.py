@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -63,64 +65,50 @@ def read_off(path: str | Path) -> Mesh:
     lines = [(number, words) for number, words in enumerate(stripped, 1) if words]
     if not lines or not lines[0][1][0].upper().startswith("OFF"):
         raise ValueError(f"{str(path)!r} is no OFF file: its first line does not begin with OFF")
-    number, words = lines.pop(0)
-    rest = [words[0][3:], *words[1:]] if words[0][3:] else words[1:]
-    if rest:
-        lines.insert(0, (number, rest))
-    reader = _Reader(str(path), lines)
-    n_vertices, n_faces = reader.numbers(int, 2, "the numbers of vertices and faces")
-    vertices = np.array([reader.numbers(float, 3, "a vertex") for _ in range(n_vertices)])
+    lines[0][1][0] = lines[0][1][0][3:]  # what follows the word in the same line
+    rest = iter([(number, " ".join(words)) for number, words in lines if any(words)])
+
+    def read(what: str, parse: Callable[[list[str]], list[Any]]) -> list[Any]:
+        """What is parsed from the next line; an empty list is an error as well."""
+        number, line = next(rest, (None, ""))
+        if number is None:
+            raise ValueError(f"{str(path)!r} ends where {what} was expected; is it complete?")
+        try:
+            found = parse(line.split())
+        except ValueError:
+            found = []
+        if not found:
+            raise ValueError(
+                f"line {number} of {str(path)!r}: expected {what}; got {line.strip()!r}"
+            )
+        return found
+
+    def counts(words: list[str]) -> list[int]:
+        found = [int(word) for word in words[:2]]
+        return found if len(found) == 2 and min(found) >= 0 else []
+
+    def vertex(words: list[str]) -> list[float]:
+        found = [float(word) for word in words[:3]]
+        return found if len(found) == 3 else []
+
+    def corners(words: list[str]) -> list[int]:
+        count, *found = (int(word) for word in words[: int(words[0]) + 1])
+        whole = len(found) == count >= 1
+        return found if whole and 0 <= min(found) <= max(found) < n_vertices else []
+
+    n_vertices, n_faces = read("the numbers of vertices and faces", counts)
+    vertices = np.array([read("a vertex", vertex) for _ in range(n_vertices)])
     if not np.isfinite(vertices).all():
         raise ValueError(f"{str(path)!r} has vertices that are not finite numbers")
     triangles = []
+    expected = f"a face: how many corners, and their numbers below {n_vertices}"
     for _ in range(n_faces):
-        first, *others = reader.corners(n_vertices)
+        first, *others = read(expected, corners)
         triangles += [(first, *pair) for pair in pairwise(others)]
     mesh = Mesh(vertices.reshape(-1, 3), np.array(triangles, dtype=int).reshape(-1, 3))
     if not mesh.area_vectors.any():
         raise ValueError(f"{str(path)!r} has {n_faces} faces, but none of them has an area")
     return mesh
-
-
-class _Reader:
-    """Goes through the lines that are not empty, given with their numbers."""
-
-    def __init__(self, path: str, lines: list[tuple[int, list[str]]]) -> None:
-        self.path, self.lines, self.position = path, lines, 0
-
-    def numbers(self, kind: type, count: int, what: str) -> list:
-        """The first numbers of the next line."""
-        number, words = self._next(what)
-        try:
-            found = [kind(word) for word in words[:count]]
-        except ValueError:
-            found = []
-        if len(found) < count or (kind is int and min(found) < 0):
-            raise self._error(number, what, words)
-        return found
-
-    def corners(self, n_vertices: int) -> list[int]:
-        """The corners of the face in the next line."""
-        number, words = self._next("a face")
-        what = f"a face: how many corners, and their numbers below {n_vertices}"
-        try:
-            count, *corners = (int(word) for word in words[: int(words[0]) + 1])
-        except ValueError:
-            raise self._error(number, what, words) from None
-        if len(corners) != count or count < 1 or not 0 <= min(corners) <= max(corners) < n_vertices:
-            raise self._error(number, what, words)
-        return corners
-
-    def _next(self, what: str) -> tuple[int, list[str]]:
-        if self.position == len(self.lines):
-            raise ValueError(f"{self.path!r} ends where {what} was expected; is it complete?")
-        self.position += 1
-        return self.lines[self.position - 1]
-
-    def _error(self, number: int, what: str, words: list[str]) -> ValueError:
-        return ValueError(
-            f"line {number} of {self.path!r}: expected {what}; got {' '.join(words)!r}"
-        )
 
 
 def write_off(path: str | Path, mesh: Mesh) -> None:

@@ -7,7 +7,7 @@ import torch
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.training.studies.nbody.own_motion import OwnMotion
-from sikff.training.studies.nbody.simulate import Attributes, Charged, Springs, follow
+from sikff.training.studies.nbody.particle_systems import Attributes, Charged, Springs, follow
 from symmetry_cases import elements, outside, randn, relative_error
 from tolerances import TOLERANCES
 

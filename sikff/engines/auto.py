@@ -1,0 +1,71 @@
+"""Which evaluator answers: the policy of simulations and training runs."""
+
+from __future__ import annotations
+
+import math
+import threading
+import warnings
+from typing import Any, Protocol
+
+import torch
+
+from sikff.engines.recorder import NotReplayableError
+from sikff.engines.static import Static, same_tensors
+from sikff.forcefield import EnergyModel, Prediction
+from sikff.graph import AtomicGraph
+
+
+class Evaluator(Protocol):
+    """Computes a prediction for a graph; :class:`EnergyModel` is the eager one."""
+
+    def __call__(
+        self, graph: AtomicGraph, forces: bool = ..., stress: bool = ..., dipole: bool = ...
+    ) -> Prediction: ...
+
+
+class Auto:
+    """The static evaluator when the same atoms come again and again, and until then the model.
+
+    The model itself also answers where a static evaluation does not pay (see :meth:`Static.pays`),
+    for dipoles and, after a warning, where operations cannot be replayed. Other atoms in between
+    start the count again. It may be shared by threads.
+
+    Args:
+        model: the force field.
+        static: its static evaluator.
+        patience: calls with the same atoms until it is used; 0: it is used for all atoms.
+    """
+
+    def __init__(self, model: EnergyModel, static: Static, patience: int = 0) -> None:
+        self.model, self.static = model, static
+        self.patience: float = patience
+        self._calls = 0  # with the same atoms
+        self._atoms: tuple[torch.Tensor, ...] = ()  # of the last call
+        self._lock = threading.Lock()
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return type(self), (self.model, self.static, self.patience)
+
+    def __call__(
+        self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
+    ) -> Prediction:
+        """As :meth:`EnergyModel.forward`."""
+        if not dipole and self._count(graph) > self.patience and self.static.pays(graph):
+            try:
+                return self.static(graph, forces, stress)
+            except NotReplayableError as error:
+                warnings.warn(
+                    f"operations of torch {torch.__version__} are not replayed, which is slower: "
+                    f"{error}",
+                    stacklevel=2,
+                )
+                self.patience = math.inf
+        return self.model(graph, forces, stress, dipole)
+
+    def _count(self, graph: AtomicGraph) -> int:
+        """Calls with the atoms of this graph, this one included."""
+        atoms = (graph.species, graph.batch, graph.surface)
+        with self._lock:
+            same = len(self._atoms) > 0 and same_tensors(atoms, self._atoms)
+            self._calls, self._atoms = self._calls + 1 if same else 1, atoms
+            return self._calls

@@ -1,0 +1,189 @@
+"""How well positions can be told when the springs between the particles are hidden.
+
+Every graph of springs takes the observed state back to an initial one; how likely that is under a
+Gaussian prior is the graph's share in the posterior. (There is no Jacobian, as the motion conserves
+volume in phase space, and all graphs are equally likely beforehand.) The prediction follows the
+particles on under the posterior mean of the springs, which are so weak that the posterior mean of
+the positions differs from it in second order only.
+
+The initial speed is exactly 1/2, while its prior is a Gaussian of the same variance. The difference
+could in principle give the springs away, so this is a floor for smooth predictors, not a bound.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from functools import partial
+
+import numpy as np
+
+from sikff.groups.matrices import minimal_rotation
+
+from .normal_modes import HarmonicMotion, hessians
+from .particle_systems import (
+    INITIAL_SPEED,
+    Springs,
+    Trajectories,
+    follow,
+    leapfrog,
+)
+
+Array = np.ndarray
+
+# Positions, velocities and constant forces [n, m] to positions and velocities under G graphs,
+# [G, n, m].
+Motion = Callable[[Array, Array, Array], tuple[Array, Array]]
+
+MOST_PARTICLES = 6  # 2^15 graphs
+STATES_AT_ONCE = 2**15  # graphs times trajectories: tens of megabytes
+
+# From this stiffness on forces may be clipped, and then there is no closed form. Below, a particle
+# would have to be 4 from the end of its spring: six standard deviations of the initial height.
+STIFF = 25.0
+
+
+def squared_errors(trajectories: Trajectories, prediction: Array) -> Array:
+    """Mean squared error of each trajectory [T] for predicted positions [T, n, 3]."""
+    return ((prediction - trajectories.target_positions) ** 2).mean(axis=(1, 2))
+
+
+def bayes_prediction(trajectories: Trajectories) -> Array:
+    """Positions [T, n, 3] in the second frame under the springs that the first lets expect.
+
+    Raises:
+        ValueError: the system is not one of springs, or has more than 6 particles.
+    """
+    return predict(trajectories, posterior_springs(trajectories))
+
+
+def mean_spring_prediction(trajectories: Trajectories) -> Array:
+    """Positions [T, n, 3] in the second frame if every pair is joined by a spring of half strength.
+
+    Raises:
+        ValueError: the system is not one of springs.
+    """
+    n_trajectories, n, _ = trajectories.positions.shape
+    return predict(trajectories, np.tile(_half_springs(n), (n_trajectories, 1, 1)))
+
+
+def predict(trajectories: Trajectories, springs: Array) -> Array:
+    """Positions [T, n, 3] in the second frame, followed from the first under supposed springs.
+
+    Args:
+        trajectories: of a system of springs; which pairs are really joined is not looked at.
+        springs: between pairs, [T, n, n]; a fraction is a weaker spring.
+
+    Raises:
+        ValueError: the system is not one of springs.
+    """
+    start, end = trajectories.times
+    turn = minimal_rotation(trajectories.axis)
+    positions, _ = follow(
+        _springs_only(trajectories),
+        trajectories.attributes._replace(springs=springs),
+        trajectories.positions @ turn,
+        trajectories.velocities @ turn,
+        time=end - start,
+    )
+    return positions @ turn.T
+
+
+def posterior_springs(trajectories: Trajectories) -> Array:
+    """Probability [T, n, n] that a pair is joined, given the state in the first frame.
+
+    Raises:
+        ValueError: the system is not one of springs, or has more than 6 particles.
+    """
+    stiffness = _springs_only(trajectories).stiffness
+    n = trajectories.positions.shape[1]
+    if n > MOST_PARTICLES:
+        raise ValueError(
+            "all 2^(n (n - 1) / 2) graphs of n particles are visited: expected at most "
+            f"{MOST_PARTICLES} particles; got {n}"
+        )
+    graphs = all_graphs(n)
+    across, along = hessians(graphs, stiffness)
+    start, _ = trajectories.times
+    back_across = HarmonicMotion.after(-start, across)
+    back_along: Motion = HarmonicMotion.after(-start, along)
+    if stiffness >= STIFF:
+        back_along = partial(_clipped_motion, graphs, stiffness, -start)
+
+    axis = trajectories.axis
+    flat = np.eye(3) - np.outer(axis, axis)
+    at_once = max(1, STATES_AT_ONCE // len(graphs))
+    posterior = []
+    for first in range(0, len(trajectories), at_once):
+        part = slice(first, first + at_once)
+        x, v = trajectories.positions[part], trajectories.velocities[part]
+        pull = stiffness * trajectories.attributes.lengths[part]
+        in_plane = (each.transpose(1, 0, 2).reshape(n, -1) for each in (x @ flat, v @ flat))
+        log_weights = _log_prior(*back_along((x @ axis).T, (v @ axis).T, pull.T))
+        log_weights += _log_prior(*back_across(*in_plane)).reshape(len(graphs), -1, 3).sum(axis=-1)
+        weights = np.exp(log_weights - log_weights.max(axis=0))
+        posterior.append(np.einsum("gt,gij->tij", weights / weights.sum(axis=0), graphs))
+    return np.concatenate(posterior)
+
+
+def all_graphs(n: int) -> Array:
+    """Adjacency matrices [2^(n (n - 1) / 2), n, n] of all graphs on n particles, as 0 and 1."""
+    pairs = np.triu_indices(n, 1)
+    bits = np.arange(len(pairs[0]))
+    graphs = np.zeros((2 ** len(bits), n, n))
+    graphs[:, *pairs] = np.arange(len(graphs))[:, None] >> bits & 1
+    return graphs + graphs.transpose(0, 2, 1)
+
+
+def _half_springs(n: int) -> Array:
+    """The mean of all graphs, [n, n]."""
+    return (np.ones((n, n)) - np.eye(n)) / 2
+
+
+def _springs_only(trajectories: Trajectories) -> Springs:
+    """The system, unless it is another one."""
+    if not isinstance(trajectories.system, Springs):
+        raise ValueError(
+            f"expected trajectories of Springs, whose springs can be hidden; got "
+            f"{trajectories.system}"
+        )
+    return trajectories.system
+
+
+def _log_prior(x: Array, v: Array) -> Array:
+    """Log-density [..., m] of initial coordinates [..., n, m], up to a constant."""
+    position_variance = Springs.initial_spread**2
+    velocity_variance = INITIAL_SPEED**2 / 3
+    return -((x**2).sum(axis=-2) / position_variance + (v**2).sum(axis=-2) / velocity_variance) / 2
+
+
+def _clipped_motion(
+    graphs: Array, stiffness: float, time: float, x: Array, v: Array, f: Array
+) -> tuple[Array, Array]:
+    """The motion along the axis under clipped forces, to first order in the springs.
+
+    Followed are n particles under half a spring for every pair, and under each change of a half to
+    a whole spring; where the plane is stiff, they bend the motion so little that they add up.
+
+    Args:
+        graphs: G of them, [G, n, n].
+        stiffness: of the springs to the plane.
+        time: a multiple of 0.001.
+        x: heights, [n, m].
+        v: their velocities, [n, m].
+        f: constant forces, [n, m].
+    """
+    i, j = np.triu_indices(len(x), 1)
+    copies = (1 + len(i), 1, 1)
+    changed = np.arange(len(i)) + 1
+    springs = np.tile(_half_springs(len(x)), copies)
+    springs[changed, i, j] = springs[changed, j, i] = 1
+    _, hessian = hessians(springs, stiffness)
+    state = np.tile(x, copies), np.tile(v, copies)
+    dt = math.copysign(0.001, time)
+    leapfrog(*state, lambda y: f - hessian @ y, dt, round(time / dt))
+
+    # +1 where a pair is joined, -1 where it is not: half a spring more or less
+    signs = 2 * graphs[:, i, j] - 1
+    x, v = (each[0] + np.tensordot(signs, each[1:] - each[0], 1) for each in state)
+    return x, v

@@ -1,0 +1,195 @@
+"""Moving particles: the symmetry of a motion that is fitted without any."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.func import jvp
+
+from sikff.groups import SymmetryGroup
+
+from ...data.structures import Structures
+from ...symmetry.candidates import OF_DATA, about, by_size, elements
+from ...symmetry.findings import Findings, findings
+from ...symmetry.judge import Report, Train, find_axis, judge, notes_on_axis
+from ...symmetry.lie import Defect, LieMatrix, defect, lie_matrix
+from ...symmetry.settings import Search
+from ...symmetry.trials import KEPT_BACK, MOST_KEPT_BACK, VALIDATED
+from ..runner import train_model
+from ..samples import Labelled, predict
+from .nbody_study import NBodySettings, NBodyStudy
+from .particle_files import particles
+from .particle_graphs import ParticleGraphs
+from .particle_models import checked
+
+Motion = Callable[[Tensor], Tensor]  # vectors [T, n, k, 3] -> displacements [T, n, 3]
+
+FEWEST = 20  # systems
+WEIGHTS = 20_000  # of a model
+AT_ONCE = 250  # systems
+
+
+def find_particle_symmetry(
+    frames: Structures, search: Search, report: Report = lambda line: None
+) -> Findings:
+    """The symmetry of the motion in a file, see :func:`of_particles`.
+
+    Args:
+        frames: moving particles, as :func:`.particle_files.write_particles` writes them.
+    """
+    start = time.perf_counter()
+    found = of_particles(*particles(frames), search, report, frames.source)
+    return replace(found, seconds=time.perf_counter() - start)
+
+
+def of_particles(
+    graphs: ParticleGraphs,
+    displacements: Tensor,
+    search: Search,
+    report: Report = lambda line: None,
+    source: str = "trajectories",
+) -> Findings:
+    """The symmetry of the motion of particles.
+
+    Args:
+        graphs: T systems of n particles; their axis is not looked at.
+        displacements: [T, n, 3].
+        search, report: see :func:`sikff.training.symmetry.find.find_symmetry`.
+        source: what to call them.
+
+    Raises:
+        ValueError: too few systems, or axes that cannot be told apart.
+    """
+    motion = FittedMotion(graphs, displacements)
+    lie = motion.lie_matrix(search.threshold)
+    axis = find_axis(lie, search)
+    names = by_size(search.groups or OF_DATA)
+    defects = {name: motion.defect(about(name, axis), search.threshold) for name in names}
+    train = None
+    if search.epochs:
+        for name in names:
+            checked("sik", name, axis.tolist())
+        told = replace(graphs, axis=graphs.axis.new_tensor(axis))
+        train = particle_trainings(told, displacements, epochs=search.epochs, seed=search.seed)
+    chosen, candidates = judge(names, defects, train, report)
+    words = f"{source}: {len(graphs)} systems of {graphs.positions.shape[1]} moving particles"
+    quantity = "mean squared error of displacements"
+    notes = notes_on_axis(lie, axis)
+    return findings(words, chosen, axis, {}, candidates, lie, notes, quantity)
+
+
+def particle_trainings(
+    graphs: ParticleGraphs, displacements: Tensor, *, epochs: int, seed: int
+) -> Train:
+    """Trains models of moving particles; mean squared errors of systems kept back.
+
+    Args:
+        graphs: T systems; their axis is that of the groups.
+        displacements: [T, n, 3].
+        epochs: passes over the training systems.
+        seed: of the split, the weights and the order.
+    """
+    order = torch.from_numpy(np.random.default_rng(seed).permutation(len(graphs)))
+    n_test = min(MOST_KEPT_BACK, round(KEPT_BACK * len(graphs)))
+    n_valid = min(MOST_KEPT_BACK, round(VALIDATED * len(graphs)))
+    parts = order.split([n_test, n_valid, len(graphs) - n_test - n_valid])
+    labelled = Labelled(graphs, displacements)
+    test, valid, train = (labelled.select(part) for part in parts)
+
+    def errors(name: str) -> np.ndarray:
+        axis = tuple(graphs.axis.tolist())
+        settings = NBodySettings(group=name, axis=axis, weights=WEIGHTS, epochs=epochs, seed=seed)
+        study = NBodyStudy(settings)
+        model = study.build(train).float()
+        on_train, on_valid, on_test = (
+            part.to("cpu", torch.float32) for part in (train, valid, test)
+        )
+        train_model(study, model, on_train, on_valid)
+        error = predict(model, on_test.inputs, AT_ONCE) - on_test.labels
+        return error.square().mean(dim=(1, 2)).double().numpy()
+
+    return errors
+
+
+class FittedMotion:
+    """The linear motion that is best, fitted without any symmetry, to either half of the data.
+
+    It is blind to symmetry that only terms of higher order break.
+
+    Args:
+        graphs: T systems of n particles, float64; their axis is not looked at.
+        displacements: [T, n, 3].
+
+    Raises:
+        ValueError: too few systems.
+    """
+
+    def __init__(self, graphs: ParticleGraphs, displacements: Tensor) -> None:
+        if len(graphs) < FEWEST:
+            raise ValueError(f"expected {FEWEST} systems of particles at least; got {len(graphs)}")
+        self.vectors, scalars = _known(graphs)
+        self.size = float(displacements.square().sum(dim=(1, 2)).mean())
+        self.halves = tuple(
+            _linear_motion(self.vectors[half], scalars[half], displacements[half], scalars)
+            for half in (slice(0, None, 2), slice(1, None, 2))
+        )
+
+    def lie_matrix(self, threshold: float) -> LieMatrix:
+        """M of the displacements as a function of positions and velocities.
+
+        Raises:
+            ValueError: nothing moves.
+        """
+        first, second = (derivatives(motion, self.vectors).numpy() for motion in self.halves)
+        return lie_matrix(first, self.size, threshold, second)
+
+    def defect(self, group: SymmetryGroup, threshold: float) -> Defect:
+        """Of g^-1 f(g x) - f(x), over elements g of a group."""
+        squares, noise = [], []
+        for g in elements(group).to(self.vectors):
+            first, second = (
+                motion(self.vectors @ g.T) @ g - motion(self.vectors) for motion in self.halves
+            )
+            squares.append(float((first * second).sum(dim=(1, 2)).mean()))
+            noise.append(float((first - second).square().sum(dim=(1, 2)).mean()) / 4)
+        return defect(
+            float(np.mean(squares)) / self.size, float(np.mean(noise)) / self.size, threshold
+        )
+
+
+def derivatives(motion: Motion, vectors: Tensor) -> Tensor:
+    """L_w f for w along x, y and z, [3, T, n, 3]: d/dt of g_t^-1 f(g_t u) at t = 0."""
+    changes = []
+    for axis in torch.eye(3).to(vectors):
+        moved, slope, *_ = jvp(motion, (vectors,), (_cross(axis, vectors),))
+        changes.append(slope - _cross(axis, moved))
+    return torch.stack(changes)
+
+
+def _known(graphs: ParticleGraphs) -> tuple[Tensor, Tensor]:
+    """Vectors [T, n, 4, 3]: position, velocity, both again by the Laplacian of the springs; scalars
+    [T, n, 2]."""
+    state = torch.cat([graphs.positions, graphs.velocities], dim=-1)
+    pulled = graphs.springs.sum(dim=-1, keepdim=True) * state - graphs.springs @ state
+    return torch.cat([state, pulled], dim=-1).unflatten(-1, (4, 3)), graphs.scalars
+
+
+def _linear_motion(vectors: Tensor, scalars: Tensor, targets: Tensor, told: Tensor) -> Motion:
+    """The best linear function of vectors [T, n, k, 3] and scalars, with `told` for the latter."""
+
+    def features(vectors: Tensor, scalars: Tensor) -> Tensor:
+        return torch.cat([vectors.flatten(-2), scalars, torch.ones_like(scalars[..., :1])], dim=-1)
+
+    matrix = features(vectors, scalars).flatten(0, 1)
+    # least norm: columns may be zero, or depend on each other
+    weights = torch.linalg.lstsq(matrix, targets.flatten(0, 1), driver="gelsd").solution
+    return lambda vectors: features(vectors, told) @ weights
+
+
+def _cross(axis: Tensor, vectors: Tensor) -> Tensor:
+    return torch.linalg.cross(axis.expand_as(vectors), vectors)
