@@ -192,8 +192,7 @@ class TrainConfig(Section):
     @classmethod
     def _lower_lr_of_fine_tuning(cls, values: Any) -> Any:
         start = values.get("start") if isinstance(values, dict) else None
-        if isinstance(start, StartConfig):
-            start = start.model_dump()
+        start = dict(start) if isinstance(start, StartConfig) else start
         if isinstance(start, dict) and not start.get("freeze_vacuum"):
             return {"lr": 0.003, **values}
         return values
@@ -266,19 +265,16 @@ def present_names(settings: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: if a setting is given under both names.
     """
-    for old, new in RENAMED.items():
-        if old in settings and new in settings:
-            raise ValueError(
-                f"model.{old} is now called model.{new}; got both, expected the latter"
-            )
-        if old in settings:
-            warnings.warn(f"model.{old} is now called model.{new}; read as that", stacklevel=2)
-            settings = {RENAMED.get(key, key): value for key, value in settings.items()}
-    return settings
+    for old in RENAMED.keys() & settings.keys():
+        now = f"model.{old} is now called model.{RENAMED[old]}"
+        if RENAMED[old] in settings:
+            raise ValueError(f"{now}; got both, expected the latter")
+        warnings.warn(f"{now}; read as that", stacklevel=2)
+    return {RENAMED.get(key, key): value for key, value in settings.items()}
 
 
 def sentence(error: ValidationError) -> str:
-    """The errors found by pydantic, on one line: the first one of each key."""
+    """The errors of pydantic on one line, the first one of each key."""
     found: dict[str, str] = {}
     for each in error.errors():
         place = [part for part in each["loc"] if isinstance(part, str)]
@@ -313,9 +309,8 @@ def _check_keys(settings: Mapping[str, Any], known: type[BaseModel], place: str 
             near = difflib.get_close_matches(str(key), known.model_fields, 1, cutoff=0)
             shown = " ".join(str(key).split())[:80]
             raise ValueError(f"unknown key {place}{shown}; did you mean {place}{near[0]}?")
-        section = known.model_fields[key].annotation
-        if known is TrainConfig and key == "model":
-            section = ForceFieldConfig
+        is_model = known is TrainConfig and key == "model"
+        section = ForceFieldConfig if is_model else known.model_fields[key].annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             if not isinstance(value, dict):
                 raise ValueError(f"{place}{key} is {_SHORT.repr(value)}; expected keys and values")

@@ -18,7 +18,7 @@ def run(settings: LabelledData) -> None:
     structures, isolated = split_isolated(read_structures(settings.data))
     structures = structures.with_labels(keys)
     print(f"{len(structures)} structures, {len(isolated)} isolated atoms")
-    print(*describe(structures).lines, sep="\n")
+    print(*describe(structures), sep="\n")
     structures.check_labels_complete(structures.label_names, partial=structures.label_names)
     if len(structures.having("energy")) < len(structures):
         print("units and labels are not checked: that takes energies of all structures")

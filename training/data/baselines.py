@@ -1,4 +1,4 @@
-"""What a model takes from its data before training: E0s, a scale, a number of neighbours."""
+"""Parameters of a model computed from its data: E0s, energy scale, number of neighbours, ranges."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def complete_model(
     samples: Sequence[Sample],
     isolated: Mapping[str, float],
 ) -> tuple[ForceFieldConfig, list[str]]:
-    """Fills in atomic_energies, energy_scale, average_neighbours and the range of the environment
-    (field_least, field_limit, height_limit) unless they are given.
+    """Fills in atomic_energies, energy_scale, average_neighbours and the ranges of the environment
+    (field_least, field_limit, height_limit) that are not given.
 
     Args:
         settings: keys of ForceFieldConfig, `elements` among them.
@@ -39,7 +39,7 @@ def complete_model(
         isolated: energies (eV) of free atoms.
 
     Returns:
-        The configuration, and lines that tell the user what was filled in.
+        The configuration, and lines for the user on what was filled in.
     """
     elements = settings["elements"]
     known = {**isolated, **settings.get("atomic_energies", {})}
@@ -73,12 +73,7 @@ def complete_model(
 
 
 def with_surfaces(settings: dict[str, Any], structures: Structures) -> dict[str, Any]:
-    """Adds the names of the surfaces in the training set where a plane is given but no names.
-
-    Args:
-        settings: keys of ForceFieldConfig.
-        structures: the training set.
-    """
+    """Adds the names of the surfaces in the structures to settings with a plane but no names."""
     environment = EnvironmentConfig.model_validate(settings.get("environment", {}))
     if environment.plane_origin is None or environment.surfaces:
         return settings
@@ -91,19 +86,20 @@ def with_surfaces(settings: dict[str, Any], structures: Structures) -> dict[str,
 def environment_range(
     model: ForceFieldConfig, samples: Sequence[Sample]
 ) -> tuple[EnvironmentConfig, list[str]]:
-    """The model's environment with the range of fields and the lowest height of the samples,
-    unless they are given; and the two in words."""
+    """Fills in the range of fields and the lowest height of the samples that are not given.
+
+    Returns:
+        The environment of the model, and the ranges in words.
+    """
     config, graphs = model.environment, [sample.graph for sample in samples]
     environment = Environment(model).double()
     limits: dict[str, float] = {}
-    if config.field and None in (config.field_least, config.field_limit):
+    if config.field:
         strengths = torch.cat([environment.field_strengths(graph) for graph in graphs])
         limits |= {"field_least": float(strengths.min()), "field_limit": float(strengths.max())}
-        limits = {name: value for name, value in limits.items() if getattr(config, name) is None}
-    if config.plane_origin is not None and config.height_limit is None:
-        lowest = min(map(environment.lowest_height, graphs))
-        if np.isfinite(lowest):
-            limits["height_limit"] = lowest
+    if config.plane_origin is not None:
+        limits["height_limit"] = min(map(environment.lowest_height, graphs))
+    limits = {n: x for n, x in limits.items() if getattr(config, n) is None and np.isfinite(x)}
     config = config.model_copy(update=limits)
     words = []
     if limits.keys() & {"field_least", "field_limit"}:
@@ -116,16 +112,14 @@ def environment_range(
 def isolated_energies(
     sources: Sequence[Structures], keys: LabelKeys, given: Collection[str] = ()
 ) -> dict[str, float]:
-    """E0 (eV) from single atoms: of each element those in the weakest field.
+    """E0s (eV) of the elements, from single atoms in the weakest field that occurs.
 
     Args:
-        sources: single atoms.
-        keys: label keys.
-        given: elements whose E0 is given, so that theirs are not checked.
+        given: elements whose E0 is given, so that those in the sources are not checked.
 
     Raises:
-        ValueError: naming structures that are not single atoms, have no energy, or another one
-            than an earlier structure of the element.
+        ValueError: naming structures that are not single atoms, have no energy, or have an energy
+            that contradicts an earlier structure of the element.
     """
     energies: dict[str, float] = {}
     weakest: dict[str, float] = {}
@@ -161,7 +155,7 @@ def atomic_energies(
     elements: Sequence[str],
     known: Mapping[str, float],
 ) -> tuple[dict[str, float], bool]:
-    """E0s (eV): those known, the others by least squares; and whether that fit is unique."""
+    """E0s (eV): the given ones, the others by least squares; and whether that fit is unique."""
     fixed = np.array([known.get(element, 0.0) for element in elements])
     free = [k for k, element in enumerate(elements) if element not in known]
     unique = True
@@ -177,11 +171,8 @@ def energy_scale(structures: Structures, atomic: np.ndarray) -> float:
     """RMS force component (eV/Å, as eV), or without forces that of the energy per atom (eV).
 
     Forces that symmetry makes zero, as in perfect crystals, and energies that the E0s explain are
-    rounding, and no scale; 1 if there is none.
-
-    Args:
-        structures: the training set.
-        atomic: the sum of E0s of each structure, eV.
+    rounding errors and give no scale; 1 if neither gives one. `atomic` is the sum of E0s (eV) of
+    each structure.
     """
     sizes = np.array([len(atoms) for atoms in structures.atoms])
     forces = structures.having("forces").values("forces")

@@ -1,4 +1,4 @@
-"""Samples, and the batches that models read."""
+"""Targets (labels as tensors), samples, and the batches that models read."""
 
 from __future__ import annotations
 
@@ -13,7 +13,16 @@ from torch import Tensor
 
 from sikff.graph import AtomicGraph
 
-from .targets import Targets
+
+class Targets(NamedTuple):
+    """Labels of B structures of N atoms in all; None for those not needed.
+
+    A structure that lacks a label has NaN instead.
+    """
+
+    energy: Tensor | None = None  # [B] eV, float64
+    forces: Tensor | None = None  # [N, 3] eV/Å
+    stress: Tensor | None = None  # [B, 3, 3] eV/Å^3
 
 
 @dataclass(frozen=True)
@@ -23,14 +32,14 @@ class Sample:
     graph: AtomicGraph
     targets: Targets
     name: str  # its source and number
-    weight: float = 1.0  # how much it counts in the loss
+    weight: float = 1.0  # in the loss
     config_type: str | None = None
 
 
 class Batch(NamedTuple):
-    """Structures of one step of training, or the share of one process.
+    """Structures of one training step, or the share of one process.
 
-    `structures` and `atoms` are the sizes of the whole batch divided by the number of processes:
+    `structures` and `atoms` are the sizes of the full batch divided by the number of processes:
     sums over a share divided by these average, over the processes, to means over the batch. They
     are infinite for a process without a share: its dummy graph then contributes zero loss.
     """
@@ -40,31 +49,22 @@ class Batch(NamedTuple):
     names: tuple[str, ...]
     structures: float
     atoms: float
-    weights: Tensor | None  # [B], how much each structure counts; None: all alike
+    weights: Tensor | None  # [B], weight of each structure in the loss; None: all 1
 
 
+@dataclass
 class Batches:
-    """Iterates over batches of samples held in memory; each epoch has its own order.
+    """Iterates over batches of samples held in memory; the order depends on the epoch."""
 
-    Args:
-        samples: the samples.
-        batch_size: structures in a batch, over all processes; the last may be smaller.
-        seed: of the orders; None: always as given.
-        rank, processes: index and number of the processes that share every batch.
-    """
+    samples: Sequence[Sample]
+    batch_size: int  # structures in a batch, over all processes; the last may be smaller
+    seed: int | None = None  # of the orders; None: always as given
+    rank: int = 0  # index among the processes that share every batch
+    processes: int = 1
+    epoch: int = 0
 
-    def __init__(
-        self,
-        samples: Sequence[Sample],
-        batch_size: int,
-        seed: int | None = None,
-        rank: int = 0,
-        processes: int = 1,
-    ) -> None:
-        self.samples, self.batch_size, self.seed = samples, batch_size, seed
-        self.rank, self.processes = rank, processes
-        self.epoch = 0
-        self._weighted = any(sample.weight != 1.0 for sample in samples)
+    def __post_init__(self) -> None:
+        self._weighted = any(sample.weight != 1.0 for sample in self.samples)
 
     def __len__(self) -> int:
         return -(-len(self.samples) // self.batch_size)
@@ -100,3 +100,8 @@ def collate(samples: Sequence[Sample]) -> tuple[AtomicGraph, Targets]:
     columns = zip(*(sample.targets for sample in samples), strict=True)
     targets = Targets(*(None if column[0] is None else torch.cat(column) for column in columns))
     return AtomicGraph.batch_of([sample.graph for sample in samples]), targets
+
+
+def labelled(target: Tensor) -> Tensor:
+    """Mask [n], bool: True for rows of a target that have a label."""
+    return ~target.reshape(len(target), -1).isnan().any(dim=1)

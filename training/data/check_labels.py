@@ -1,6 +1,6 @@
-"""Refuses labels that were not computed for their structures.
+"""Checks that labels were computed for their structures.
 
-All checks of data are silent unless the evidence is clear: data that they refuse would waste a run.
+Checks of data raise only on clear evidence, for data that would waste a run.
 """
 
 from __future__ import annotations
@@ -10,11 +10,11 @@ import numpy as np
 from sikff.forcefield import ForceFieldConfig
 from sikff.graph.conditions import FIELDS
 
-from .structures import Structures, systems
+from .structures import Structures
 
 
 def check_labels(structures: Structures) -> None:
-    """Refuses energies and forces that are the same for different structures.
+    """Checks that energies and forces differ between structures.
 
     Raises:
         ValueError: if most structures have one energy although they differ, or all forces are zero
@@ -32,8 +32,8 @@ def check_labels(structures: Structures) -> None:
         )
     labelled = structures.having("forces")
     if len(labelled) and not any(forces.any() for forces in labelled.values("forces")):
-        energies = np.array(labelled.values("energy"))
-        if any(np.ptp(energies[places]) > 1e-6 for places in systems(labelled)):
+        systems = labelled.groups(lambda structure: structure.system_key)
+        if any(np.ptp(system.values("energy")) > 1e-6 for system in systems):
             raise ValueError(
                 f"{structures.source}: all forces are zero, though the energy changes with the "
                 "positions; give the forces, or train on energies alone (loss.forces: 0)"
@@ -41,11 +41,7 @@ def check_labels(structures: Structures) -> None:
 
 
 def check_fields(structures: Structures, model: ForceFieldConfig) -> None:
-    """Refuses labelled structures that do not say in which field the labels were computed.
-
-    Raises:
-        ValueError: naming the structures that have no electric field although the model reads it.
-    """
+    """Raises ValueError naming structures without electric field if the model reads it."""
     if model.environment.field:
         lacking = [p for p, each in enumerate(structures) if not each.atoms.info.keys() & {*FIELDS}]
         structures.refuse(lacking, "model.environment.field is true but there is no electric_field")

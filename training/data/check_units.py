@@ -1,7 +1,6 @@
-"""Refuses data that are clearly not in Å, eV, eV/Å and eV/Å^3.
+"""Checks that data are in Å, eV, eV/Å and eV/Å^3.
 
-Functions called wrong_* return what seems to be wrong, in words; None if nothing is, or it is not
-clear.
+Functions called wrong_* describe an error in the data; None without clear evidence of one.
 """
 
 from __future__ import annotations
@@ -16,8 +15,7 @@ from ase.units import Hartree
 from sikff.graph import find_edges
 
 from .baselines import atomic_energies, compositions
-from .check_forces import ENERGIES, LENGTHS, wrong_work
-from .check_stress import wrong_strain_work, wrong_stress
+from .check_work import ENERGIES, LENGTHS, wrong_strain_work, wrong_stress, wrong_work
 from .structures import Structures
 
 MOST_STRUCTURES = 50  # whose distances are measured
@@ -28,14 +26,9 @@ MOST_BINDING = 20.0  # eV per atom; no solid binds its atoms by more than 9
 
 
 def check_units(structures: Structures, isolated: Mapping[str, float]) -> None:
-    """Refuses data in other units.
+    """Raises ValueError, with the units that fit, for labelled structures in other units.
 
-    Args:
-        structures: with labels, without the isolated atoms.
-        isolated: energies of free atoms.
-
-    Raises:
-        ValueError: naming the units that fit.
+    `isolated` are energies of free atoms, which are not among the structures.
     """
     complaints = (
         wrong_lengths(structures),
@@ -45,20 +38,15 @@ def check_units(structures: Structures, isolated: Mapping[str, float]) -> None:
         wrong_stress(structures),
         wrong_strain_work(structures),
     )
-    for complaint in complaints:
-        if complaint is not None:
-            raise ValueError(
-                f"{structures.source}: {complaint}; convert the data, or set "
-                "data.check_units: false if they are right"
-            )
+    for complaint in filter(None, complaints):
+        raise ValueError(
+            f"{structures.source}: {complaint}; convert the data, or set "
+            "data.check_units: false if they are right"
+        )
 
 
 def check_atomic_energies(structures: Structures, energies: Mapping[str, float]) -> None:
-    """Refuses E0s of other data.
-
-    Raises:
-        ValueError: if they are further from the energies than any bonds.
-    """
+    """Raises ValueError for E0s that differ from the energies by more than any bonds."""
     complaint = wrong_isolated(structures, energies)
     if complaint is not None:
         raise ValueError(
@@ -70,8 +58,8 @@ def check_atomic_energies(structures: Structures, energies: Mapping[str, float])
 def wrong_lengths(structures: Structures) -> str | None:
     """Compares nearest neighbours with bonds: distances over sums of covalent radii.
 
-    In Å the ratio is 0.7 to 1.3 for molecules, metals, salts and semiconductors alike. Noble gases
-    and pairs of atoms, which may be taken apart, do not count.
+    In Å the ratio is 0.7 to 1.3 for molecules, metals, salts and semiconductors alike. Noble gases,
+    and pairs of atoms, which may be dissociated, are left out.
     """
     places = [p for p, each in enumerate(structures) if each.atoms.pbc.any() or len(each.atoms) > 2]
     ratios = np.empty(0)

@@ -1,4 +1,4 @@
-"""The data of a run: read, checked, split, and what they decide about the model."""
+"""The data of a run: reads, checks and splits them, and completes the model with them."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.environment import is_periodic_along
 from sikff.graph.conditions import FIELD
 
-from ..config import DataConfig, TrainConfig
+from ..config import TrainConfig
 from .baselines import complete_model, isolated_energies, with_surfaces
 from .batches import Sample
 from .check_labels import check_fields, check_labels
@@ -90,7 +90,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
         report=(
             f"{len(train)} training and {len(valid)} validation structures, trained on "
             f"{', '.join(_trained(config))}",
-            *describe(train, samples, valid).lines,
+            *describe(train, samples, valid),
             *notes,
         ),
     )
@@ -100,7 +100,7 @@ def _read_labelled(config: TrainConfig) -> tuple[Structures, Structures, dict[st
     """(training structures, validation structures, energies of free atoms), with all labels that
     the run needs."""
     data, needed = config.data, config.loss.labels
-    keys = label_keys(data)
+    keys = LabelKeys(data.energy_key, data.forces_key, data.stress_key)
     train, isolated = split_isolated(read_structures(data.train))
     if isinstance(data.valid, int | float):
         train, valid = split_validation(train, data.valid, config.seed)
@@ -117,18 +117,13 @@ def _read_labelled(config: TrainConfig) -> tuple[Structures, Structures, dict[st
     return train, valid, isolated_energies(sources, keys, config.model.get("atomic_energies", {}))
 
 
-def label_keys(data: DataConfig) -> LabelKeys:
-    """The label keys of a run."""
-    return LabelKeys(data.energy_key, data.forces_key, data.stress_key)
-
-
 def _trained(config: TrainConfig) -> list[str]:
     """The labels whose terms of the loss have a weight."""
     return [name for name in NAMES if getattr(config.loss, name)]
 
 
 def _check_elements(train: Structures, valid: Structures, config: TrainConfig) -> None:
-    """Refuses validation structures with elements that the model would not know."""
+    """Raises ValueError for elements in validation structures that the model would lack."""
     if config.start is not None or "elements" in config.model:
         return
     foreign = sorted(set(valid.elements) - set(train.elements))
@@ -140,7 +135,7 @@ def _check_elements(train: Structures, valid: Structures, config: TrainConfig) -
 
 
 def _check_config_types(structures: Structures, weights: Mapping[str, float]) -> None:
-    """Refuses weights of a config_type that no training structure has."""
+    """Raises ValueError for weights of a config_type that no training structure has."""
     kinds = {structure.config_type for structure in structures if structure.config_type}
     foreign = sorted(set(weights) - kinds)
     if foreign:

@@ -1,4 +1,4 @@
-"""Labels of a structure: under which keys files have them, and in which shapes."""
+"""Labels of a structure: their keys in files, and their shapes."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ _SHOWN = 4  # names suggested in an error
 
 
 class Label(NamedTuple):
-    """A label, and the key under which it was found."""
+    """The value of a label, and its key in the file."""
 
     value: np.ndarray
     key: str
@@ -55,10 +55,9 @@ class Label(NamedTuple):
 def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | None:
     """Returns the label `name` ("energy", "forces" or "stress") of a structure, None without one.
 
-    It is looked for under `key`, or else under REF_<name>, then among the results of the
-    calculator, where ASE puts what a file calls energy, forces or stress, and then under its
-    plain name. A virial becomes a stress, -virial / volume. Without a volume there is no stress,
-    whatever the file says.
+    The keys are `key`, or else REF_<name>, then the results of the calculator, where ASE puts
+    energy, forces and stress of a file, and then the plain name. A virial becomes a stress,
+    -virial / volume. Without a volume there is no stress, even if there is a value.
 
     Returns:
         the label in eV [], eV/Å [N, 3] or eV/Å^3 [3, 3], float64, as far as the file is in eV, Å.
@@ -82,12 +81,12 @@ def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | N
 
 
 def has_label(atoms: ase.Atoms, name: str, key: str | None = None) -> bool:
-    """Whether there is something that :func:`find_label` would look at."""
+    """True if there is a value that :func:`find_label` would read."""
     return _locate(atoms, name, key)[0] is not None
 
 
 def _locate(atoms: ase.Atoms, name: str, key: str | None) -> tuple[Mapping[str, Any] | None, str]:
-    """The mapping that holds a label, and the key under which it does; None if there is none."""
+    """The mapping that holds a label, and its key; None without one."""
     if name == "stress" and not has_volume(atoms):
         return None, ""
     holders = (atoms.info, atoms.arrays, {} if atoms.calc is None else atoms.calc.results)
@@ -99,7 +98,7 @@ def _locate(atoms: ase.Atoms, name: str, key: str | None) -> tuple[Mapping[str, 
 
 
 def _check_results(atoms: ase.Atoms) -> None:
-    """Raises ValueError if the calculator's results are of another structure.
+    """Raises ValueError if the calculator's results are for another structure.
 
     Atoms that were wrapped, or all moved by the same vector, are the same structure.
     """

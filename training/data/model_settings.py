@@ -1,4 +1,4 @@
-"""Settings of the model that a run trains: its own, or those of the model it starts from."""
+"""Settings of the model to train: those of the run, or those of the model that it fine-tunes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ CHANGES = ("group", "axis", "environment", "vacuum_group", "atomic_energies")
 
 
 def keep_start(config: TrainConfig) -> None:
-    """Copies the model file that a new run starts from into its folder, where it is read later.
+    """Copies the model file that a run fine-tunes into its folder, where it is read later.
 
     Raises:
         FileNotFoundError, ValueError: if there is no such file, or it is not a model.
@@ -35,16 +35,14 @@ def keep_start(config: TrainConfig) -> None:
 def model_settings(
     config: TrainConfig, elements: Sequence[str], isolated: Mapping[str, float]
 ) -> dict[str, Any]:
-    """The keys of ForceFieldConfig that the run gives, or all keys of the model it starts from.
+    """The keys of ForceFieldConfig that the run gives, or all keys of the model it fine-tunes.
 
     Args:
-        config: the run.
-        elements: chemical symbols in the training data.
-        isolated: energies (eV) of free atoms in the data.
+        elements, isolated: chemical symbols, and energies (eV) of free atoms, in the training data.
 
     Raises:
         ValueError: if the trained model lacks an element, has other energies of free atoms, or
-            cannot become the one of the run.
+            cannot be changed into the model of the run.
     """
     given = config.model
     if config.start is None:
@@ -81,8 +79,8 @@ def model_settings(
 
 
 def _target(trained: ForceFieldConfig, changes: Mapping[str, Any]) -> ForceFieldConfig:
-    """The configuration of a trained model with the changes of a run, without the limits of the
-    environment, which come from the data."""
+    """The configuration of a trained model with the changes of a run; ranges of the environment
+    are left to the data."""
     energies = trained.atomic_energies | changes.get("atomic_energies", {})
     environment = changes.get("environment", trained.environment.without_limits())
     if changes.get("vacuum_group", trained.vacuum_group) == trained.vacuum_group:
@@ -96,6 +94,6 @@ def _target(trained: ForceFieldConfig, changes: Mapping[str, Any]) -> ForceField
 
 
 def trained_model(config: TrainConfig, path: Path) -> ForceField:
-    """Loads the model to start from: the copy in the folder of the run, if there is one."""
+    """Loads the model to fine-tune: the copy in the folder of the run, if there is one."""
     copy = config.output / "start.sikff"
     return load(copy if copy.is_file() else path)

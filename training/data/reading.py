@@ -59,9 +59,9 @@ def _read(path: Path) -> list[ase.Atoms]:
 
 
 def _check_counts(path: Path) -> None:
-    """Raises ValueError for more atoms or columns than the file has bytes: ASE would count on.
+    """Raises ValueError for more atoms or columns than the file has bytes: ASE would count them.
 
-    Goes from header to header as ASE does; what is wrong otherwise, ASE says.
+    Goes from header to header as ASE does; other errors are left to ASE.
     """
     size = path.stat().st_size
     with path.open(errors="replace") as lines:

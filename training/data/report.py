@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -18,101 +17,52 @@ FAR_OUT = 10.0  # standard deviations, estimated from the median deviation
 MOST_OUT = 0.05  # of the structures; more of them are no outliers
 
 
-@dataclass(frozen=True)
-class LabelReport:
-    """One kind of label in a set of structures.
-
-    Attributes:
-        keys: the keys under which it was found, and in how many structures.
-        rms, largest: over its components, in eV/Å or eV/Å^3; for the energy, over the residuals
-            per atom (eV) of a fit of the compositions.
-        where: the structure of the largest.
-    """
-
-    keys: dict[str, int]
-    rms: float
-    largest: float
-    where: str
-
-
-@dataclass(frozen=True)
-class Report:
-    """What a set of structures holds.
-
-    Attributes:
-        structures: how many there are.
-        atoms: least and most atoms of a structure.
-        elements: atoms of each element, in all structures.
-        periodic: number of structures that are periodic in 0, 1, 2 or 3 directions.
-        labels: by name, as far as there are any.
-        shortest: the shortest distance (Å), and where it is; None without samples.
-        notes: possible mistakes: labels overruled, structures repeated, outliers.
-    """
-
-    structures: int
-    atoms: tuple[int, int]
-    elements: dict[str, int]
-    periodic: dict[int, int]
-    labels: dict[str, LabelReport]
-    shortest: tuple[float, str] | None
-    notes: tuple[str, ...]
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Some lines for the user."""
-        elements = ", ".join(f"{element} {count}" for element, count in self.elements.items())
-        kinds = (
-            f"{n} {f'periodic in {directions}' if directions else 'without periodic'} directions"
-            for directions, n in self.periodic.items()
-        )
-        sizes = " to ".join(map(str, sorted(set(self.atoms))))
-        lines = [f"{sizes} atoms in a structure ({elements}); {', '.join(kinds)}"]
-        for name, label in self.labels.items():
-            keys = ", ".join(f"{key}, {n} of {self.structures}" for key, n in label.keys.items())
-            what = " from a fit of the compositions" if name == "energy" else ""
-            lines.append(
-                f"{name}: {keys}; rms {label.rms:.3g}, largest {label.largest:.3g} "
-                f"{UNITS[name]}{what} ({label.where})"
-            )
-        if self.shortest is not None:
-            lines.append(f"shortest distance {self.shortest[0]:.3g} Å ({self.shortest[1]})")
-        return (*lines, *(f"note: {note}" for note in self.notes))
-
-
 def describe(
     structures: Structures, samples: Sequence[Sample] = (), valid: Structures | None = None
-) -> Report:
+) -> list[str]:
     """Describes structures, in a time proportional to their number.
 
     Args:
         structures: with labels, without the isolated atoms.
         samples: the structures with their neighbours, for the shortest distance.
         valid: structures that should not be among `structures`.
+
+    Returns:
+        Lines on sizes, elements and periodicity, on each label (energies: the residuals per atom of
+        a fit of the compositions), on the shortest distance, and notes on possible mistakes.
     """
+    labels: list[str] = []
+    outliers: list[str] = []
+    for name in structures.label_names:
+        labelled = structures.having(name)
+        components = _components(labelled, name)
+        largest = [float(abs(each).max()) for each in components]
+        labels.append(_label_line(labelled, name, components, largest, len(structures)))
+        if name != "stress":
+            sizes = np.concatenate(components) if name == "energy" else np.array(largest)
+            outliers += _outliers(labelled, name, sizes)
+    notes = (*_single(structures), *_overruling(structures), *_repeated(structures, valid))
+    return [
+        _contents(structures),
+        *labels,
+        *_shortest(structures, samples),
+        *(f"note: {note}" for note in (*notes, *outliers)),
+    ]
+
+
+def _contents(structures: Structures) -> str:
+    """Sizes of the structures, atoms of each element and numbers of periodic directions."""
     sizes = [len(atoms) for atoms in structures.atoms]
-    elements = structures.elements
-    counts = compositions(structures, elements).sum(0)
+    counts = compositions(structures, structures.elements).sum(0)
+    pairs = zip(structures.elements, counts, strict=True)
+    elements = ", ".join(f"{element} {count:.0f}" for element, count in pairs)
     periodic = Counter(int(atoms.pbc.sum()) for atoms in structures.atoms)
-    labelled = {name: structures.having(name) for name in structures.label_names}
-    components = {name: _components(having, name) for name, having in labelled.items()}
-    return Report(
-        structures=len(structures),
-        atoms=(min(sizes), max(sizes)),
-        elements={element: int(n) for element, n in zip(elements, counts, strict=True)},
-        periodic=dict(sorted(periodic.items())),
-        labels={n: _label_report(having, n, components[n]) for n, having in labelled.items()},
-        shortest=_shortest(structures, samples),
-        notes=(
-            *_single(structures),
-            *_overruling(structures),
-            *_repeated(structures, valid),
-            *(
-                note
-                for n, having in labelled.items()
-                for note in _outliers(having, n, components[n])
-            ),
-        ),
+    kinds = (
+        f"{n} {f'periodic in {directions}' if directions else 'without periodic'} directions"
+        for directions, n in sorted(periodic.items())
     )
+    shown = " to ".join(map(str, sorted({min(sizes), max(sizes)})))
+    return f"{shown} atoms in a structure ({elements}); {', '.join(kinds)}"
 
 
 def _components(labelled: Structures, name: str) -> list[np.ndarray]:
@@ -127,32 +77,37 @@ def _components(labelled: Structures, name: str) -> list[np.ndarray]:
     return list((residual / counts.sum(1))[:, None])
 
 
-def _label_report(labelled: Structures, name: str, components: list[np.ndarray]) -> LabelReport:
-    largest = [float(abs(each).max()) for each in components]
+def _label_line(
+    labelled: Structures, name: str, components: list[np.ndarray], largest: list[float], total: int
+) -> str:
+    """The keys of a label, in how many of all structures, and the size of its components."""
+    keys = Counter(structure.labels[name].key for structure in labelled)
+    found = ", ".join(f"{key}, {n} of {total}" for key, n in keys.items())
+    rms = np.sqrt(np.mean(np.concatenate(components) ** 2))
     place = int(np.argmax(largest))
-    return LabelReport(
-        keys=dict(Counter(structure.labels[name].key for structure in labelled)),
-        rms=float(np.sqrt(np.mean(np.concatenate(components) ** 2))),
-        largest=largest[place],
-        where=labelled.names([place]),
+    what = " from a fit of the compositions" if name == "energy" else ""
+    return (
+        f"{name}: {found}; rms {rms:.3g}, largest {largest[place]:.3g} {UNITS[name]}{what} "
+        f"({labelled.names([place])})"
     )
 
 
-def _shortest(structures: Structures, samples: Sequence[Sample]) -> tuple[float, str] | None:
-    shortest = None
-    for place, sample in enumerate(samples):
-        lengths = sample.graph.vectors().norm(dim=1)
-        if len(lengths) and (shortest is None or lengths.min() < shortest[0]):
-            receiver, sender = sample.graph.edge_index[:, lengths.argmin()].tolist()
-            symbols = structures[place].atoms.symbols
-            pair = f"{symbols[receiver]}-{symbols[sender]}, {structures.names([place])}"
-            shortest = lengths.min().item(), pair
-    return shortest
+def _shortest(structures: Structures, samples: Sequence[Sample]) -> Iterator[str]:
+    shortest = [
+        (lengths.min().item(), place, int(lengths.argmin()))
+        for place, sample in enumerate(samples)
+        if len(lengths := sample.graph.vectors().norm(dim=1))
+    ]
+    if shortest:
+        length, place, edge = min(shortest)
+        symbols = structures[place].atoms.symbols[samples[place].graph.edge_index[:, edge].numpy()]
+        where = f"{'-'.join(symbols)}, {structures.names([place])}"
+        yield f"shortest distance {length:.3g} Å ({where})"
 
 
 def _single(structures: Structures) -> Iterator[str]:
-    pairs = enumerate(structures.atoms)
-    alone = [place for place, atoms in pairs if len(atoms) == 1 and not atoms.pbc.any()]
+    atoms = enumerate(structures.atoms)
+    alone = [place for place, each in atoms if len(each) == 1 and not each.pbc.any()]
     if alone:
         yield (
             "single atoms, whose energies a network cannot change: "
@@ -163,7 +118,7 @@ def _single(structures: Structures) -> Iterator[str]:
 def _overruling(structures: Structures) -> Iterator[str]:
     labels = (label for structure in structures for label in structure.labels.values())
     for key, count in Counter(label.key for label in labels if label.overrules).items():
-        yield (f"{key} is taken, though the structure's own result differs, in {count} structures")
+        yield f"{key} is taken, though the structure's own result differs, in {count} structures"
 
 
 def _repeated(structures: Structures, valid: Structures | None) -> Iterator[str]:
@@ -197,10 +152,7 @@ def _contradict(one: Structure, other: Structure) -> bool:
     return False
 
 
-def _outliers(labelled: Structures, name: str, components: list[np.ndarray]) -> Iterator[str]:
-    if name == "stress":
-        return
-    sizes = np.array([e.item() if name == "energy" else abs(e).max() for e in components])
+def _outliers(labelled: Structures, name: str, sizes: np.ndarray) -> Iterator[str]:
     deviations = abs(sizes - np.median(sizes))
     limit = FAR_OUT * 1.4826 * np.median(deviations)  # 1.4826: from median to standard deviation
     out = np.flatnonzero(deviations > limit).tolist()

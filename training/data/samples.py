@@ -12,9 +12,8 @@ from sikff.graph import AtomicGraph
 from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.graph.conditions import VACUUM, Conditions
 
-from .batches import Sample
+from .batches import Sample, Targets
 from .structures import Structure, Structures
-from .targets import Targets
 
 
 def make_samples(
@@ -23,13 +22,11 @@ def make_samples(
     """Builds the graph of each structure, with its neighbours, and its targets.
 
     Args:
-        structures: with the labels.
-        model: its elements and cutoff; conditions are read as far as the model reads them.
         names: the labels that become targets; NaN where a structure lacks one.
 
     Raises:
-        ValueError: naming a structure that holds an unknown element or is under conditions that
-            the model does not allow.
+        ValueError: naming a structure with an unknown element or conditions that the model does
+            not allow.
     """
     environment = Environment(model)
     samples = []
@@ -46,10 +43,7 @@ def make_samples(
 def make_graph(
     structure: Structure, model: ForceFieldConfig, environment: Environment
 ) -> AtomicGraph:
-    """Builds the graph of a structure under those of its conditions that the model reads.
-
-    Args:
-        environment: of the model.
+    """Builds the graph of a structure with those of its conditions that the model reads.
 
     Raises:
         ValueError: for an unknown element, or conditions that the model does not allow.

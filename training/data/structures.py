@@ -1,8 +1,8 @@
-"""Structures as they were read, once: atoms, conditions, labels, config_type and weight."""
+"""Records of structures: atoms, conditions, labels, config_type and weight, each read once."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -14,16 +14,7 @@ from ase.data import atomic_numbers
 from sikff.graph import check_finite, has_volume
 from sikff.graph.conditions import Conditions
 
-from .labels import (
-    KEYS,
-    NAMES,
-    SHAPES,
-    USUAL_KEYS,
-    Label,
-    LabelKeys,
-    find_label,
-    suggestions,
-)
+from .labels import KEYS, NAMES, SHAPES, USUAL_KEYS, Label, LabelKeys, find_label, suggestions
 
 ISOLATED = ("IsolatedAtom", "isolated_atom")
 MISSING = dict.fromkeys(KEYS, "; give it to all structures or leave these out")
@@ -33,15 +24,13 @@ SHOWN = 8  # structure numbers listed in an error
 
 @dataclass(frozen=True, eq=False)
 class Structure:
-    """One structure, and what was read from its `info`, arrays and calculator.
+    """One structure, and the values read from its `info`, arrays and calculator.
 
     Attributes:
-        atoms: the structure itself.
-        number: its number, counted from 0 within its source.
+        number: counted from 0 within its source.
         conditions: the field and the surface that act on it.
-        config_type: its kind; None if it has none.
-        labels: the labels found, by "energy", "forces" and "stress".
-        weight: how much it counts in the loss.
+        labels: by "energy", "forces" and "stress", as far as there are any.
+        weight: in the loss.
     """
 
     atoms: ase.Atoms
@@ -95,7 +84,7 @@ class Structures:
     Attributes:
         source: its name in errors.
         records: the structures; a *place* is an index into these.
-        keys: the label keys under which their labels were looked for.
+        keys: the keys of their labels.
     """
 
     source: str
@@ -140,6 +129,14 @@ class Structures:
         """The structures at these places."""
         return replace(self, records=[self.records[place] for place in places])
 
+    def groups(self, key: Callable[[Structure], Hashable]) -> list[Structures]:
+        """The structures of each value of a key, the largest groups first."""
+        groups: dict[Hashable, list[Structure]] = {}
+        for structure in self.records:
+            groups.setdefault(key(structure), []).append(structure)
+        by_size = sorted(groups.values(), key=len, reverse=True)
+        return [replace(self, records=records) for records in by_size]
+
     def having(self, label: str) -> Structures:
         """The structures that have a label ("energy", "forces" or "stress")."""
         return self.pick(p for p, each in enumerate(self.records) if label in each.labels)
@@ -177,11 +174,7 @@ class Structures:
 
     def with_weights(self, weights: Mapping[str, float]) -> Structures:
         """These structures weighted by their config_type; 1 if it is not among the weights."""
-        kinds = ((each, each.config_type) for each in self.records)
-        records = [
-            each if kind is None else replace(each, weight=weights.get(kind, 1.0))
-            for each, kind in kinds
-        ]
+        records = [replace(r, weight=weights.get(r.config_type or "", 1.0)) for r in self.records]
         return replace(self, records=records)
 
     @property
@@ -194,7 +187,7 @@ class Structures:
         return [structure.value(name) for structure in self.records]
 
     def check_labels_complete(self, names: Iterable[str], partial: Collection[str] = ()) -> None:
-        """Checks that each structure has these labels, but for those in `partial`, all finite.
+        """Checks that each structure has these labels, except those in `partial`, all finite.
 
         Raises:
             ValueError: naming the structures that lack a label, or whose label is not finite.
@@ -206,15 +199,13 @@ class Structures:
                 some = len(missing) < len(self)
                 mend = MISSING[name] if some else self._how_to_label(name)
                 self.refuse(missing, f"no {name} (looked for {key})", mend)
-            wrong = [
-                place
-                for place, each in enumerate(self.records)
-                if name in each.labels and not np.isfinite(each.labels[name].value).all()
-            ]
-            self.refuse(wrong, f"{name} is NaN or infinite")
+            labelled = self.having(name)
+            values = enumerate(labelled.values(name))
+            wrong = [place for place, value in values if not np.isfinite(value).all()]
+            labelled.refuse(wrong, f"{name} is NaN or infinite")
 
     def _how_to_label(self, name: str) -> str:
-        """What to do if no structure has a label."""
+        """Advice if no structure has a label."""
         if name == "stress" and not any(map(has_volume, self.atoms)):
             return "; a stress needs a cell of three independent vectors"
         near = suggestions(self.atoms, name, getattr(self.keys, name))
@@ -237,15 +228,11 @@ def split_isolated(structures: Structures) -> tuple[Structures, Structures]:
     Raises:
         ValueError: if the first of the two would be empty.
     """
-    isolated = [structure.config_type in ISOLATED for structure in structures]
-    if all(isolated):
-        what = "isolated atoms only" if isolated else "no structures"
+    isolated = np.array([structure.config_type in ISOLATED for structure in structures], dtype=bool)
+    if isolated.all():
+        what = "isolated atoms only" if len(isolated) else "no structures"
         raise ValueError(f"{structures.source}: {what}; expected structures")
-    places = range(len(isolated))
-    return (
-        structures.pick(place for place in places if not isolated[place]),
-        structures.pick(place for place in places if isolated[place]),
-    )
+    return structures.pick(np.flatnonzero(~isolated)), structures.pick(np.flatnonzero(isolated))
 
 
 def split_validation(
@@ -264,11 +251,3 @@ def split_validation(
         )
     order = np.random.default_rng(seed).permutation(total)
     return structures.pick(sorted(order[count:])), structures.pick(sorted(order[:count]))
-
-
-def systems(structures: Structures) -> list[list[int]]:
-    """Places of the structures of each system (`system_key`), the largest systems first."""
-    groups: dict[tuple[bytes, ...], list[int]] = {}
-    for place, structure in enumerate(structures):
-        groups.setdefault(structure.system_key, []).append(place)
-    return sorted(groups.values(), key=len, reverse=True)

@@ -1,1 +1,1 @@
-"""How good a force field is, and what it predicts."""
+"""Predictions of force fields, their errors, and figures."""

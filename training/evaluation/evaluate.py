@@ -15,14 +15,14 @@ from torch import Tensor
 
 from sikff.atomic_write import complete
 from sikff.forcefield import ForceField
+from sikff.forcefield.committee import mean_prediction, standard_deviation
 
-from ..data.batches import Sample, collate
+from ..data.batches import Sample, collate, labelled
 from ..data.check_labels import check_fields
 from ..data.labels import NAMES, USUAL_KEYS, LabelKeys
 from ..data.structures import Structures, split_isolated
-from ..data.targets import labelled
 from .metrics import Metrics, errors
-from .predictions import committee, predict_samples, samples_for
+from .predict import committee, predict_samples, samples_for
 
 
 @dataclass(frozen=True)
@@ -66,15 +66,13 @@ def evaluate(
     batch_size: int = 16,
     names: Collection[str] = NAMES,
 ) -> Evaluation:
-    """Compares a model with the labels of structures; isolated atoms are left out.
+    """Compares a model with the labels that structures have; isolated atoms are left out.
 
     Args:
-        model: on the device where it runs; it stays as it is. Several are a committee, of which
+        model: on the device where it runs; it stays unchanged. Several are a committee, of which
             the mean is compared.
-        structures: labelled. Each quantity is compared where it has a label.
-        keys: label keys.
         batch_size: structures at a time.
-        names: which labels to look for.
+        names: of the labels to compare.
 
     Raises:
         ValueError: if there are no labels; if the models do not make a committee (see
@@ -91,38 +89,35 @@ def evaluate(
     structures.check_labels_complete(structures.label_names, partial=NAMES)
     for each in models:
         check_fields(structures, each.config)
-    return _compare(models, samples_for(models, structures, structures.label_names), batch_size)
+    samples = samples_for(models, structures, structures.label_names)
+    return evaluate_samples(models, samples, batch_size)
 
 
 def evaluate_samples(
-    model: ForceField, samples: Sequence[Sample], batch_size: int = 16
+    models: Sequence[ForceField], samples: Sequence[Sequence[Sample]], batch_size: int = 16
 ) -> Evaluation:
-    """Compares a model with the targets of samples made for it, as :func:`evaluate` does."""
-    return _compare([model], [samples], batch_size)
-
-
-def _compare(
-    models: Sequence[ForceField], samples: Sequence[Sequence[Sample]], batch_size: int
-) -> Evaluation:
-    """Compares the mean of models with targets; `samples` are those of each model."""
+    """Compares the mean of models with the targets of samples, made for each model."""
     elements = models[0].elements
     graph, targets = collate([_without_edges(sample) for sample in samples[0]])
     rows = {n: labelled(t) for n, t in targets._asdict().items() if t is not None}
     rows = {name: has_label for name, has_label in rows.items() if has_label.any()}
-    prediction = predict_samples(models, samples, batch_size, "forces" in rows, "stress" in rows)
-    all_errors = errors(prediction.mean, targets, graph)
+    asked = "forces" in rows, "stress" in rows
+    predictions, seconds = predict_samples(models, samples, batch_size, *asked)
+    mean = mean_prediction(predictions)
+    all_errors = errors(mean, targets, graph)
 
     def metrics_of(structures: Tensor | None = None) -> Metrics:
         chosen = Metrics(elements)
         chosen.update(all_errors, targets, graph, structures)
         return chosen
 
-    metrics: dict[str, Any] = metrics_of().results()
+    of_all = metrics_of()
+    metrics: dict[str, Any] = of_all.results()
     if "forces" in rows:
         if len(models) > 1:
-            variances = prediction.deviation("forces")[rows["forces"]].square()
+            variances = standard_deviation(predictions, "forces")[rows["forces"]].square()
             metrics["force_std_mev_per_a"] = 1000 * float(variances.mean().sqrt())
-        metrics["force_mae_by_element"] = metrics_of().force_mae_by_element()
+        metrics["force_mae_by_element"] = of_all.force_mae_by_element()
     if any(sample.config_type for sample in samples[0]):
         kinds = np.array([sample.config_type or "none" for sample in samples[0]])
         metrics["by_config_type"] = {
@@ -135,16 +130,16 @@ def _compare(
         places = graph.batch[has_label].unique() if name == "forces" else has_label.nonzero()
         if len(places) < graph.n_graphs:
             metrics[f"n_with_{name}"] = len(places)
-        both = (getattr(source, name) for source in (targets, prediction.mean))
+        both = (getattr(source, name) for source in (targets, mean))
         label, predicted = (each / atoms if name == "energy" else each for each in both)
         pairs[name] = (label[has_label].numpy(), predicted[has_label].numpy())
-    metrics["seconds"] = prediction.seconds
+    metrics["seconds"] = seconds
     species = graph.species[rows["forces"]] if "forces" in rows else graph.species
     return Evaluation(metrics, pairs, np.array(elements)[species.numpy()])
 
 
 def _without_edges(sample: Sample) -> Sample:
-    """The sample without the largest part of its graph, which metrics do not need."""
+    """The sample without edges, most of the memory of its graph, which metrics do not need."""
     graph = sample.graph
     edges = {"edge_index": graph.edge_index[:, :0], "shifts": graph.shifts[:0]}
     return replace(sample, graph=replace(graph, **edges))

@@ -11,7 +11,7 @@ from torch import Tensor
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 
-from ..data.targets import Targets, labelled
+from ..data.batches import Targets, labelled
 
 _NAMES = {
     "energy": "energy_{}_mev_per_atom",
@@ -29,7 +29,7 @@ class Errors(NamedTuple):
 
 
 def errors(prediction: Prediction, targets: Targets, graph: AtomicGraph) -> Errors:
-    """Errors of everything that is predicted and has a label."""
+    """Errors of all predictions that have labels."""
     atoms = torch.bincount(graph.batch, minlength=graph.n_graphs)
     energy = _difference(prediction.energy, targets.energy)
     return Errors(

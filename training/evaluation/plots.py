@@ -59,15 +59,8 @@ def parity(evaluation: Evaluation, title: str = "") -> Figure:
         kinds = np.repeat(evaluation.symbols, 3) if name == "forces" else np.full(label.size, "")
         for kind in np.unique(kinds):
             here = kinds == kind
-            ax.plot(
-                label.ravel()[here],
-                predicted.ravel()[here],
-                ".",
-                ms=4,
-                alpha=0.5,
-                mew=0,
-                label=kind,
-            )
+            points = label.ravel()[here], predicted.ravel()[here]
+            ax.plot(*points, ".", ms=4, alpha=0.5, mew=0, label=kind)
         ends = [min(label.min(), predicted.min()), max(label.max(), predicted.max())]
         ax.plot(ends, ends, color=GREY, linewidth=1, zorder=0)
         ax.set(xlabel=f"reference {quantity} ({unit})", ylabel=f"predicted {quantity} ({unit})")
@@ -108,15 +101,14 @@ def energy_drift(log: Mapping[str, np.ndarray], n_atoms: int) -> Figure:
     figure, axes = new_figure(2 + ("volume_A3" in log))
     time = log["time_fs"] / 1000
     total = log["etot_eV"]
-    axes[0].plot(time, 1000 * (total - total[0]) / n_atoms, color=BLUE)
-    axes[0].set(ylabel="change of the total energy (meV/atom)")
-    axes[1].plot(time, log["temperature_K"], color=ORANGE)
-    axes[1].set(ylabel="temperature (K)")
-    if "volume_A3" in log:
-        axes[2].plot(time, log["volume_A3"], color=GREY)
-        axes[2].set(ylabel="volume (Å³)")
-    for ax in axes:
-        ax.set(xlabel="time (ps)")
+    curves = [
+        (1000 * (total - total[0]) / n_atoms, BLUE, "change of the total energy (meV/atom)"),
+        (log["temperature_K"], ORANGE, "temperature (K)"),
+        (log.get("volume_A3"), GREY, "volume (Å³)"),
+    ]
+    for ax, (values, color, quantity) in zip(axes, curves, strict=False):
+        ax.plot(time, values, color=color)
+        ax.set(xlabel="time (ps)", ylabel=quantity)
     return figure
 
 

@@ -1,21 +1,32 @@
-"""Energies, forces and stresses of structures, as results that ASE writes and reads."""
+"""Predictions of one or several force fields for structures."""
 
 from __future__ import annotations
 
+import copy
+import time
+import warnings
 from collections.abc import Callable, Sequence
 from typing import Any
 
 import ase
 import numpy as np
+import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.stress import full_3x3_to_voigt_6_stress
 
-from sikff.forcefield import ForceField
+from sikff.forcefield import ForceField, Prediction
+from sikff.forcefield.committee import (
+    check_committee,
+    graph_settings,
+    mean_prediction,
+    standard_deviation,
+)
 from sikff.graph import has_volume
 
+from ..data.batches import Batches, Sample
 from ..data.labels import without_labels
+from ..data.samples import make_samples
 from ..data.structures import Structures
-from .predictions import CommitteePrediction, committee, predict_samples, samples_for
 
 
 def predict(
@@ -26,12 +37,12 @@ def predict(
 ) -> list[ase.Atoms]:
     """Returns copies of the structures with the predictions of a model as their results.
 
-    Labels that came with the structures are left out; everything else stays as it is.
+    Labels of the structures are left out; everything else stays unchanged.
 
     Args:
-        model: on the device where it runs; it stays as it is. Several are a committee, whose mean
+        model: on the device where it runs; it stays unchanged. Several are a committee, whose mean
             is the result.
-        structures: with or without labels. What acts from outside is in their `info`, as for
+        structures: field and surface are in their `info`, as for
             :class:`~sikff.calculators.SIKFFCalculator`.
         batch_size: structures at a time.
         on_batch: called with the number of structures in each batch that is done.
@@ -55,9 +66,10 @@ def predict(
             with structures.naming(place):
                 each.check_conditions(structure.conditions)
     samples, stress = samples_for(models, structures), any(map(_has_stress, copies))
-    prediction = predict_samples(models, samples, batch_size, stress=stress, on_batch=on_batch)
-    _attach_results(copies, prediction)
-    wrong = [place for place, atoms in enumerate(copies) if not _is_finite(atoms.calc.results)]
+    predictions, _ = predict_samples(models, samples, batch_size, stress=stress, on_batch=on_batch)
+    _attach_results(copies, predictions)
+    results = [atoms.calc.results.values() for atoms in copies]
+    wrong = [p for p, each in enumerate(results) if not all(np.isfinite(r).all() for r in each)]
     structures.refuse(wrong, "the force field returned NaN or infinity")
     return copies
 
@@ -79,10 +91,10 @@ def spread(structures: Sequence[ase.Atoms]) -> dict[str, float]:
     }
 
 
-def _attach_results(structures: Sequence[ase.Atoms], prediction: CommitteePrediction) -> None:
+def _attach_results(structures: Sequence[ase.Atoms], predictions: Sequence[Prediction]) -> None:
     """Gives each structure its predictions, as the results of a calculator."""
     sizes = [len(atoms) for atoms in structures]
-    mean = prediction.mean._asdict()
+    mean = mean_prediction(predictions)._asdict()
     forces = mean["forces"].double().split(sizes)
     for place, atoms in enumerate(structures):
         results = {"energy": mean["energy"][place].item(), "forces": forces[place].numpy()}
@@ -90,18 +102,105 @@ def _attach_results(structures: Sequence[ase.Atoms], prediction: CommitteePredic
             full = mean["stress"][place].double().numpy()
             results["stress"] = full_3x3_to_voigt_6_stress(full)
         atoms.calc = SinglePointCalculator(atoms, **results)
-    if len(prediction.stacked.energy) > 1:
-        energy_std = prediction.deviation("energy").tolist()
-        forces_std = prediction.deviation("forces").double().split(sizes)
+    if len(predictions) > 1:
+        energy_std = standard_deviation(predictions, "energy").tolist()
+        forces_std = standard_deviation(predictions, "forces").split(sizes)
         for place, atoms in enumerate(structures):
             atoms.info["energy_std"] = energy_std[place]
             atoms.arrays["forces_std"] = forces_std[place].numpy()
 
 
 def _has_stress(atoms: ase.Atoms) -> bool:
-    """Whether a stress means anything: that of a molecule in a box does not."""
+    """Whether a stress is defined: that of a molecule in a box is meaningless."""
     return bool(atoms.pbc.any()) and has_volume(atoms)
 
 
-def _is_finite(results: dict[str, float | np.ndarray]) -> bool:
-    return all(np.isfinite(result).all() for result in results.values())
+def committee(model: ForceField | Sequence[ForceField]) -> list[ForceField]:
+    """Returns the models of a committee; one model is a committee of one.
+
+    Raises:
+        ValueError: if they do not describe the same thing.
+    """
+    models = [model] if isinstance(model, ForceField) else list(model)
+    check_committee(models)
+    return models
+
+
+def samples_for(
+    models: Sequence[ForceField], structures: Structures, names: Sequence[str] = ()
+) -> list[list[Sample]]:
+    """The samples of each model (:func:`make_samples`); models that read the same graphs share one
+    list.
+
+    Raises:
+        ValueError: naming a structure that a model does not allow.
+    """
+    shared: dict[tuple[object, ...], list[Sample]] = {}
+    samples = []
+    for model in models:
+        config = model.config
+        environment = config.environment.without_limits()
+        key = (graph_settings(model), environment, config.axis, config.group)
+        if key not in shared:
+            shared[key] = make_samples(structures, config, names)
+        samples.append(shared[key])
+    return samples
+
+
+def predict_samples(
+    models: Sequence[ForceField],
+    samples: Sequence[Sequence[Sample]],
+    batch_size: int,
+    forces: bool = True,
+    stress: bool = False,
+    on_batch: Callable[[int], Any] = lambda structures: None,
+) -> tuple[list[Prediction], float]:
+    """Predicts energies and their derivatives, batch by batch.
+
+    Emits each extrapolation warning once.
+
+    Args:
+        models: on the device where they run; they stay unchanged.
+        samples: of each model (:func:`samples_for`); at least one.
+        on_batch: called with the number of structures in each batch that is done.
+
+    Returns:
+        The prediction of each model for all structures, on the CPU, and the time (s) that the
+        models took, without the neighbour search.
+    """
+    device = next(models[0].parameters()).device
+    frozen = [_frozen(model) for model in models]
+    distinct = {id(each): Batches(each, batch_size) for each in samples}
+    warned: set[str] = set()
+    results: list[list[Prediction]] = [[] for _ in models]
+    seconds = 0.0
+    for batches in zip(*distinct.values(), strict=True):
+        graphs = {key: batch.graph.to(device) for key, batch in zip(distinct, batches, strict=True)}
+        runs = [(model, graphs[id(each)]) for model, each in zip(frozen, samples, strict=True)]
+        for model, graph in runs:
+            for kind, words in model.beyond_training(graph).items():
+                if kind not in warned:
+                    warned.add(kind)
+                    warnings.warn(words, stacklevel=3)
+        start = time.perf_counter()
+        predictions = [model(graph, forces, stress) for model, graph in runs]
+        for prediction in predictions:
+            prediction.energy.sum().item()  # waits for the device
+        seconds += time.perf_counter() - start
+        for result, prediction in zip(results, predictions, strict=True):
+            result.append(prediction)
+        on_batch(batches[0].graph.n_graphs)
+    return [_joined(result) for result in results], seconds
+
+
+def _frozen(model: ForceField) -> ForceField:
+    """The model if its weights require no gradient, else a frozen copy."""
+    if model.training or any(weight.requires_grad for weight in model.parameters()):
+        return copy.deepcopy(model).eval().freeze()
+    return model
+
+
+def _joined(predictions: Sequence[Prediction]) -> Prediction:
+    """The predictions of successive batches as one, on the CPU."""
+    columns = zip(*predictions, strict=True)
+    return Prediction._make(None if c[0] is None else torch.cat(c).cpu() for c in columns)

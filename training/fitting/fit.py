@@ -186,7 +186,7 @@ def _draw(config: TrainConfig, dataset: Dataset) -> None:
     curves = learning_curves(read_log(config.output / "log.csv"))
     save_figure(curves, config.output / DRAWN[0])
     model = load(config.output / "model.sikff")
-    evaluation = evaluate_samples(model, dataset.valid, config.batch_size)
+    evaluation = evaluate_samples([model], [dataset.valid], config.batch_size)
     save_figure(parity(evaluation, "validation"), config.output / DRAWN[1])
 
 

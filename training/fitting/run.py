@@ -17,9 +17,8 @@ from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import keep_freed_memory
 
 from ..config import TrainConfig
-from ..data.batches import Batch, Batches, Sample
+from ..data.batches import Batch, Batches, Sample, Targets
 from ..data.dataset import Dataset, load_dataset
-from ..data.targets import Targets
 from ..evaluation.metrics import Errors, Metrics, errors
 from .checkpoint import read_checkpoint, write_checkpoint
 from .log import RunLog

@@ -1,4 +1,4 @@
-"""What a model takes from its data: E0s, a scale, a number of neighbours."""
+"""Parameters computed from the data: E0s, energy scale, number of neighbours."""
 
 import ase
 import numpy as np

@@ -1,4 +1,4 @@
-"""Batches: everything once an epoch, in an order of its own, however many processes share it."""
+"""Batches hold each sample once an epoch, in random order, for any number of processes."""
 
 import math
 
@@ -7,8 +7,7 @@ import pytest
 import torch
 
 from sikff.graph import AtomicGraph
-from sikff.training.data.batches import Batches, Sample
-from sikff.training.data.targets import Targets
+from sikff.training.data.batches import Batches, Sample, Targets
 
 
 @pytest.fixture
@@ -27,7 +26,7 @@ def energies(batches: Batches, epoch: int) -> list[float]:
     return torch.cat([batch.targets.energy for batch in batches]).tolist()
 
 
-def test_an_epoch_holds_all_samples_in_its_own_order(samples: list[Sample]) -> None:
+def test_each_epoch_permutes_all_samples(samples: list[Sample]) -> None:
     batches = Batches(samples, 5, seed=3)
     assert len(batches) == len(list(batches)) == 3
     assert energies(batches, 0) == energies(batches, 0)

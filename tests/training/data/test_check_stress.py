@@ -1,4 +1,4 @@
-"""Stresses in other units, and of the other sign, told from energies of strained crystals."""
+"""Stresses in other units or of the other sign are found from energies of strained crystals."""
 
 import ase
 import numpy as np
@@ -8,8 +8,8 @@ from ase.calculators.emt import EMT
 from ase.units import GPa
 
 from made_labels import scaled, with_labels
-from sikff.training.data.check_stress import wrong_strain_work
 from sikff.training.data.check_units import check_units
+from sikff.training.data.check_work import wrong_strain_work
 from sikff.training.data.labels import NAMES
 from sikff.training.data.structures import Structures
 
@@ -50,7 +50,7 @@ SOLIDS["alloy"].symbols[0] = "Ni"
 @pytest.mark.parametrize("name", SOLIDS)
 @pytest.mark.parametrize("size", [0.005, 0.02])
 @pytest.mark.parametrize("rattle", [0.0, 0.05])
-def test_signs_and_units(name: str, size: float, rattle: float) -> None:
+def test_stresses_of_another_sign_or_unit_are_named(name: str, size: float, rattle: float) -> None:
     structures = computed(strained(SOLIDS[name], size, rattle))
     assert wrong_strain_work(structures) is None
     wrong = {
@@ -61,11 +61,11 @@ def test_signs_and_units(name: str, size: float, rattle: float) -> None:
     volume = np.mean([atoms.get_volume() for atoms in structures.atoms])
     wrong["it is a virial, not divided by the volume"] = volume
     for words, factor in wrong.items():
-        said = wrong_strain_work(scaled(structures, stress=factor))
+        complaint = wrong_strain_work(scaled(structures, stress=factor))
         if not rattle:
-            assert words in str(said)
+            assert words in str(complaint)
         else:  # the stress may have too small a share
-            assert said is None or words in said
+            assert complaint is None or words in complaint
 
 
 def test_equations_of_state() -> None:

@@ -1,4 +1,4 @@
-"""Checks of the data: wrong units are named, right ones pass whatever the material."""
+"""Checks of data: wrong units are named, right ones pass for all kinds of materials."""
 
 import math
 from collections.abc import Callable, Sequence
@@ -22,9 +22,7 @@ from hypothesis import strategies as st
 
 from made_labels import scaled, with_labels
 from sikff.training.config import TrainConfig
-from sikff.training.data.check_forces import wrong_work
 from sikff.training.data.check_labels import check_labels
-from sikff.training.data.check_stress import wrong_stress
 from sikff.training.data.check_units import (
     check_units,
     thomas_fermi,
@@ -32,6 +30,7 @@ from sikff.training.data.check_units import (
     wrong_lengths,
     wrong_totals,
 )
+from sikff.training.data.check_work import wrong_stress, wrong_work
 from sikff.training.data.dataset import load_dataset
 from sikff.training.data.labels import LabelKeys
 from sikff.training.data.reading import read_structures
@@ -78,7 +77,7 @@ def methanol() -> Structures:
 
 
 def crystals() -> dict[str, ase.Atoms]:
-    """The elements as ASE knows them, and some compounds."""
+    """The reference states of the elements in ASE, and some compounds."""
     found = {}
     for symbol, state in zip(chemical_symbols, reference_states, strict=False):
         if (state or {}).get("symmetry") in ("fcc", "bcc", "hcp") and "basis" not in state:
@@ -226,7 +225,7 @@ def test_coarse_curves_pass(calculator: Calculator, start: float, step: float) -
     assert wrong_work(computed(curve(start, step, "H"), calculator)) is None
 
 
-def test_turned_and_unrelated_structures(methanol: Structures) -> None:
+def test_rotated_and_unrelated_structures(methanol: Structures) -> None:
     """Free molecules may be turned before they are compared; too few or random ones say nothing."""
     rng = np.random.default_rng(0)
     structures = computed(rattled(molecule("CH3CH2OH"), 30, 0.05), EMT())
@@ -264,13 +263,13 @@ def test_the_ratio_in_a_harmonic_solid_decides(seed: int, exponent: float, negat
         "energy": [np.array(0.5 * ratio * move @ hessian @ move) for move in moves],
         "forces": [-(hessian @ move).reshape(4, 3) for move in moves],
     }
-    said = wrong_work(with_labels(frames, **labels))
+    complaint = wrong_work(with_labels(frames, **labels))
     if negative:
-        assert "their sign is wrong" in str(said)
+        assert "their sign is wrong" in str(complaint)
     elif 1 / 1.4 < ratio < 1.4:
-        assert said is None
-    elif said is not None:
-        assert f"energies change by {ratio:.3g} times the work against the forces" in said
+        assert complaint is None
+    elif complaint is not None:
+        assert f"energies change by {ratio:.3g} times the work against the forces" in complaint
 
 
 # Totals
@@ -303,15 +302,15 @@ def test_totals_of_all_electrons_are_named(methanol: Structures, unit: str) -> N
     assert set(isolated) == {"C", "H", "O"}
     factor = UNITS[unit] / Hartree
     assert wrong_totals(methanol, isolated) is None
-    said = wrong_totals(
+    complaint = wrong_totals(
         scaled(methanol, energy=factor), {e: factor * energy for e, energy in isolated.items()}
     )
-    assert f"those of all electrons in {unit}" in str(said)
+    assert f"those of all electrons in {unit}" in str(complaint)
 
 
 @pytest.mark.parametrize("unit", UNITS)
 @pytest.mark.parametrize("formulas", [LIGHT, HEAVY], ids=["light", "heavy"])
-def test_compositions_tell_the_unit(formulas: Sequence[str], unit: str) -> None:
+def test_compositions_determine_the_unit(formulas: Sequence[str], unit: str) -> None:
     structures = composed(formulas, lambda z: 1.01 * UNITS[unit] * thomas_fermi(z))
     assert f"all electrons in {unit}" in str(wrong_totals(structures, {}))
     structures = composed(formulas, lambda z: 1.04 * UNITS[unit] * thomas_fermi(z))
@@ -343,9 +342,9 @@ def test_isolated_atoms_of_another_unit() -> None:
     structures = composed(("C2H6O", "CH4O"), lambda z: -5 + Hartree * thomas_fermi(z))
     free = dict(zip("HCO", Hartree * thomas_fermi(np.array([1, 6, 8])), strict=True))
     assert wrong_isolated(structures, free) is None
-    assert wrong_isolated(structures, {"C": 0.0, "H": 0.0}) is None  # O is not known
-    said = wrong_isolated(structures, {e: v / Hartree for e, v in free.items()})
-    assert "eV per atom from those of isolated atoms" in str(said)
+    assert wrong_isolated(structures, {"C": 0.0, "H": 0.0}) is None  # O is missing
+    complaint = wrong_isolated(structures, {e: v / Hartree for e, v in free.items()})
+    assert "eV per atom from those of isolated atoms" in str(complaint)
 
 
 def test_stress() -> None:

@@ -1,4 +1,4 @@
-"""What a run makes of its files, and what it tells of them."""
+"""Datasets: splits, completed models, errors, and the notes for the user."""
 
 from pathlib import Path
 
@@ -73,7 +73,7 @@ def test_elements_that_only_validation_has(config: TrainConfig) -> None:
     assert load_dataset(changed(config, data=files, model=named)).model.elements[2] == "Pd"
 
 
-def test_surfaces_are_those_that_the_structures_name(tmp_path: Path, config: TrainConfig) -> None:
+def test_surfaces_come_from_the_structures(tmp_path: Path, config: TrainConfig) -> None:
     names, frames = ["Pt", "Au", "vacuum"] * 3, []
     for number, name in enumerate(names):
         atoms = ase.Atoms("CuNi", [[0, 0, number + 2.0], [0, 2, number + 3.0]])
@@ -125,7 +125,7 @@ def test_single_atoms_must_be_single(config: TrainConfig, frames: list[ase.Atoms
         load_dataset(config.model_copy(update={"data": data}))
 
 
-def test_isolated_atoms_are_no_structures(config: TrainConfig) -> None:
+def test_isolated_atoms_alone_raise(config: TrainConfig) -> None:
     path = config.data.train.with_name("alone.xyz")
     alone = ase.Atoms("Cu", info={"config_type": "isolated_atom", "REF_energy": -1.0})
     ase.io.write(path, alone)
@@ -135,7 +135,7 @@ def test_isolated_atoms_are_no_structures(config: TrainConfig) -> None:
             load_dataset(config.model_copy(update={"data": data}))
 
 
-def test_a_period_through_the_plane_is_reported(config: TrainConfig) -> None:
+def test_a_periodic_direction_through_the_plane_is_reported(config: TrainConfig) -> None:
     frames = read_structures(config.data.train).atoms
     for number, atoms in enumerate(frames):
         atoms.pbc = (True, True, number == 3)
@@ -143,11 +143,11 @@ def test_a_period_through_the_plane_is_reported(config: TrainConfig) -> None:
     path = config.output.with_name("slabs.xyz")
     ase.io.write(path, frames)
     plane = {**config.model, "group": "C_inf_v", "environment": {"plane_origin": [0, 0, -3]}}
-    for model, said in ((plane, True), (config.model, False)):
+    for model, noted in ((plane, True), (config.model, False)):
         run = changed(config, data={"train": path, "valid": path}, model=model)
         notes = [line for line in load_dataset(run).report if "through the plane" in line]
-        assert bool(notes) == said
-        assert not said or " plane in structure 3: " in notes[0]
+        assert bool(notes) == noted
+        assert not noted or " plane in structure 3: " in notes[0]
 
 
 def test_validation_may_have_no_stress(config: TrainConfig) -> None:
@@ -166,7 +166,7 @@ def test_validation_may_have_no_stress(config: TrainConfig) -> None:
         load_dataset(other)
 
 
-def test_structures_count_by_their_config_type(config: TrainConfig) -> None:
+def test_structures_are_weighted_by_their_config_type(config: TrainConfig) -> None:
     frames = read_structures(config.data.train).atoms
     for number, atoms in enumerate(frames[:12]):
         if number % 3:

@@ -1,4 +1,4 @@
-"""Reading files of structures: whole ones are read, all others raise a sentence."""
+"""Files of structures: complete ones are read, all others raise errors of one line."""
 
 from pathlib import Path
 
@@ -13,7 +13,7 @@ from sikff.training.data.reading import read_structures
 @pytest.mark.parametrize(
     "content", [b"", b"\n", bytes(range(256)) * 9, b"what\nis this\n"], ids=["0", "1", "2", "3"]
 )
-def test_files_that_hold_no_structures(tmp_path: Path, name: str, content: bytes) -> None:
+def test_files_without_structures_raise(tmp_path: Path, name: str, content: bytes) -> None:
     path = tmp_path / name
     path.write_bytes(content)
     with pytest.raises(ValueError, match=name) as caught:
@@ -37,7 +37,7 @@ def test_truncated_files(tmp_path: Path, lost: int) -> None:
     assert len(read_structures(path).atoms) == 2
     text = (2 * GOOD)[:-lost]
     path.write_text(text)
-    complete = lost == 1 or text.endswith(GOOD)  # the last newline, or whole structures
+    complete = lost == 1 or text.endswith(GOOD)  # the last newline, or complete structures
     if complete:
         assert read_structures(path).atoms[-1].get_forces()[-1, -1] == 0.3
     else:
@@ -66,14 +66,14 @@ def test_counts_beyond_the_size_of_the_file_raise(tmp_path: Path, old: str) -> N
     ],
     ids=["comment", "column", "value", "vectors"],
 )
-def test_large_numbers_that_are_no_counts_are_read(tmp_path: Path, text: str) -> None:
+def test_large_numbers_that_are_not_counts_are_read(tmp_path: Path, text: str) -> None:
     """A date, for one, as the comment line of a plain XYZ file."""
     path = tmp_path / "dated.xyz"
     path.write_text(text)
     assert all(len(atoms) == 2 for atoms in read_structures(path).atoms)
 
 
-def test_such_counts_behind_the_first_structure_raise(tmp_path: Path) -> None:
+def test_such_counts_after_the_first_structure_raise(tmp_path: Path) -> None:
     path = tmp_path / "long.xyz"
     path.write_text(GOOD.rstrip() + "\nVEC1 9 0 0\nVEC2 0 9 0\nVEC3 0 0 9\n" + "9" * 15 + "\n")
     with pytest.raises(ValueError, match="more atoms or columns are announced"):
@@ -96,7 +96,7 @@ def test_missing_and_closed_files_raise(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         (GOOD + "0\n\n", "no atoms in structure 1"),
         (
@@ -109,13 +109,13 @@ def test_missing_and_closed_files_raise(tmp_path: Path, monkeypatch: pytest.Monk
         ),
     ],
 )
-def test_structures_that_are_none(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_structures_raise(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.xyz").write_text(text)
-    with pytest.raises(ValueError, match=rf"bad\.xyz: .*{said}$"):
+    with pytest.raises(ValueError, match=rf"bad\.xyz: .*{message}$"):
         read_structures(tmp_path / "bad.xyz")
 
 
-def test_atoms_without_an_element_are_refused(tmp_path: Path, frames: list[ase.Atoms]) -> None:
+def test_atoms_without_an_element_raise(tmp_path: Path, frames: list[ase.Atoms]) -> None:
     frames[2].symbols[1] = "X"
     ase.io.write(tmp_path / "x@1.xyz", frames)
     with pytest.raises(ValueError, match=r"atoms without an element \(X\) in structure 2"):

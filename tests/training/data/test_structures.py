@@ -1,4 +1,4 @@
-"""Structures: labels are found or missed loudly, samples are right, splits repeat."""
+"""Structures: labels are read or raise, samples are right, splits are reproducible."""
 
 from collections.abc import Sequence
 from pathlib import Path
@@ -21,7 +21,7 @@ from sikff.training.data.check_labels import check_fields
 from sikff.training.data.labels import NAMES, LabelKeys, find_label
 from sikff.training.data.reading import read_structures
 from sikff.training.data.samples import make_samples, unread_conditions
-from sikff.training.data.structures import Structures, split_isolated, split_validation, systems
+from sikff.training.data.structures import Structures, split_isolated, split_validation
 from tolerances import TOLERANCES, WRITTEN
 
 LIMITS = TOLERANCES[torch.float64]
@@ -47,7 +47,7 @@ def label(atoms: ase.Atoms, name: str, key: str | None = None) -> np.ndarray | N
     return None if found is None else found.value
 
 
-def test_labels_are_sought_in_order() -> None:
+def test_label_keys_are_tried_in_order() -> None:
     atoms = ase.Atoms("H", info={"REF_energy": 1.0, "mine": 3.0, "energy": 4.0})
     atoms.calc = SinglePointCalculator(atoms, energy=2.0)
     assert label(atoms, "energy") == 1.0
@@ -159,7 +159,7 @@ def test_missing_labels_name_their_structures(frames: list[ase.Atoms]) -> None:
         with_labels(frames, ["energy"], energy="mine")
 
 
-def test_a_missing_key_is_answered_with_those_that_would_do(frames: list[ase.Atoms]) -> None:
+def test_a_missing_key_raises_with_suggestions(frames: list[ase.Atoms]) -> None:
     for atoms in frames:
         atoms.arrays["dft_forces"] = atoms.get_forces()
         atoms.arrays["force_weight"] = np.ones(len(atoms))
@@ -178,7 +178,7 @@ def test_a_missing_key_is_answered_with_those_that_would_do(frames: list[ase.Ato
 
 
 @pytest.mark.parametrize(
-    ("name", "value", "said"),
+    ("name", "value", "message"),
     [
         ("energy", "abc", "'abc'; expected numbers"),
         ("energy", True, "True; expected numbers"),
@@ -192,17 +192,17 @@ def test_a_missing_key_is_answered_with_those_that_would_do(frames: list[ase.Ato
         ("energy", np.inf, "energy is NaN or infinite"),
     ],
 )
-def test_labels_that_are_none_name_their_structures(
-    frames: list[ase.Atoms], name: str, value: object, said: str
+def test_invalid_labels_name_their_structures(
+    frames: list[ase.Atoms], name: str, value: object, message: str
 ) -> None:
     assert with_labels(frames, [name])
     frames[2].info[f"REF_{name}"] = value
-    with pytest.raises(ValueError, match=rf"^structures: .*{said} in structure 2$") as caught:
+    with pytest.raises(ValueError, match=rf"^structures: .*{message} in structure 2$") as caught:
         with_labels(frames, [name])
     assert "\n" not in str(caught.value)
 
 
-def test_results_of_other_positions_are_no_labels(frames: list[ase.Atoms]) -> None:
+def test_results_for_other_positions_raise(frames: list[ase.Atoms]) -> None:
     frames[3].rattle(0.1)
     with pytest.raises(ValueError, match=r"results for other positions than .* in structure 3"):
         with_labels(frames, ["energy"])
@@ -235,7 +235,7 @@ def test_structures_that_were_wrapped_or_shifted_keep_their_results(
     found = with_labels(frames[1:])
     energies = expected.values("energy")
     assert found.values("energy") == energies[1:]
-    frames[1].calc.atoms = None  # as of calculators that do not say for what they computed
+    frames[1].calc.atoms = None  # as for calculators that do not store their structure
     assert with_labels(frames[1:2]).values("energy") == energies[1:2]
 
 
@@ -303,7 +303,7 @@ def test_conditions_that_the_model_cannot_learn_from_name_their_structures(
         sampled([good, other], ("energy",), AXIAL)
 
 
-def test_the_range_of_the_data_is_kept_with_the_model() -> None:
+def test_the_range_of_the_data_is_stored_in_the_model() -> None:
     frames = [
         at_a_surface(2, surface="NaCl", electric_field=[0, 0, 0.2]),
         at_a_surface(1, surface="Au", electric_field=[0, 0, -0.4], surface_origin=[0, 0, -1.5]),
@@ -337,14 +337,17 @@ def test_conditions_that_a_model_does_not_read(origin: list[int]) -> None:
 def test_structures_at_different_surfaces_are_different_systems() -> None:
     infos = [{}, {"surface": "Au"}, {"surface": "NaCl"}, {"surface_origin": [0, 0, 1]}]
     frames = [at_a_surface(2, **info) for info in [*infos, *infos]]
-    assert systems(Structures.of(frames)) == [[k, k + 4] for k in range(4)]
+    systems = Structures.of(frames).groups(lambda structure: structure.system_key)
+    assert [[each.number for each in system] for system in systems] == [
+        [k, k + 4] for k in range(4)
+    ]
 
 
 def numbers(structures: Structures) -> list[int]:
     return [structure.number for structure in structures]
 
 
-def test_isolated_atoms_are_set_apart(data_file: Path) -> None:
+def test_isolated_atoms_are_split_off(data_file: Path) -> None:
     train, alone = split_isolated(read_structures(data_file))
     assert numbers(train) == list(range(12))
     assert numbers(alone) == [12, 13]

@@ -13,10 +13,10 @@ from sikff.atomic_write import complete
 from sikff.calculators import SIKFFCalculator
 from sikff.forcefield import EnergyModel, EnvironmentConfig, Prediction
 from sikff.graph import AtomicGraph
+from sikff.training.data.batches import Targets
 from sikff.training.data.labels import NAMES, LabelKeys
 from sikff.training.data.samples import make_samples
 from sikff.training.data.structures import Structures
-from sikff.training.data.targets import Targets
 from sikff.training.evaluation.evaluate import evaluate, evaluate_samples, write_json
 from sikff.training.evaluation.metrics import Errors, Metrics
 from sikff.training.evaluation.plots import (
@@ -101,7 +101,7 @@ def test_a_committee_is_compared_by_its_mean(model: ForceField, frames: list[ase
         evaluate([model, foreign], frames)
 
 
-def test_every_model_of_a_committee_must_answer_for_the_field(
+def test_every_model_of_a_committee_must_allow_the_field(
     model: ForceField, frames: list[ase.Atoms]
 ) -> None:
     settings = {"group": "C_inf_v", "environment": EnvironmentConfig(field=True)}
@@ -169,7 +169,9 @@ def test_errors_by_config_type(model: ForceField, frames: list[ase.Atoms]) -> No
     assert f"force_mae_mev_per_a {force:.4g}, " in cold
 
 
-def test_sums_over_processes_are_those_of_one(model: ForceField, frames: list[ase.Atoms]) -> None:
+def test_sums_over_processes_equal_those_of_one_process(
+    model: ForceField, frames: list[ase.Atoms]
+) -> None:
     """What several processes add up."""
     graph = AtomicGraph.batch_of([AtomicGraph.from_atoms(a, 5.0, ("Cu", "Ni")) for a in frames])
     rng = torch.Generator().manual_seed(0)
@@ -232,7 +234,7 @@ def test_existing_samples_are_evaluated_as_their_structures(
         del atoms.calc.results["stress"]
     structures = Structures.of(frames).with_labels(LabelKeys())
     samples = make_samples(structures, model.config, NAMES)
-    found, expected = evaluate_samples(model, samples, 5), evaluate(model, frames)
+    found, expected = evaluate_samples([model], [samples], 5), evaluate(model, frames)
     assert found.metrics.keys() == expected.metrics.keys()
     for key in expected.metrics.keys() - {"seconds", "by_config_type"}:
         assert found.metrics[key] == pytest.approx(expected.metrics[key], rel=LIMIT)

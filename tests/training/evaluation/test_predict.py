@@ -44,7 +44,7 @@ def mixed(frames: list[ase.Atoms]) -> list[ase.Atoms]:
 @pytest.mark.parametrize("batch_size", [1, 5])
 @pytest.mark.parametrize("count", [1, 2])
 @pytest.mark.parametrize("periodic", [False, True])
-def test_predictions_are_those_of_the_calculator(
+def test_predictions_equal_those_of_the_calculator(
     mixed: list[ase.Atoms], batch_size: int, count: int, periodic: bool
 ) -> None:
     models = [model_of(0), model_of(1, cutoff=4.0)][:count]
@@ -86,19 +86,19 @@ def test_predictions_are_those_of_the_calculator(
 
 def test_the_spread_names_the_structure(frames: list[ase.Atoms]) -> None:
     found = predict([model_of(0), model_of(1)], frames)
-    said = spread(found)
+    spreads = spread(found)
     squares = [np.mean(atoms.arrays["forces_std"] ** 2) for atoms in found]
-    assert said["of_structure"] == np.argmax(squares)
-    assert said["largest_force_std_mev_per_a"] == pytest.approx(1000 * np.sqrt(max(squares)))
+    assert spreads["of_structure"] == np.argmax(squares)
+    assert spreads["largest_force_std_mev_per_a"] == pytest.approx(1000 * np.sqrt(max(squares)))
     every = np.concatenate([atoms.arrays["forces_std"] for atoms in found])
-    assert said["force_std_mev_per_a"] == pytest.approx(1000 * np.sqrt(np.mean(every**2)))
+    assert spreads["force_std_mev_per_a"] == pytest.approx(1000 * np.sqrt(np.mean(every**2)))
     again = predict(model_of(0), found)
     assert "forces_std" not in again[0].arrays
     assert "energy_std" not in again[0].info
     assert not np.allclose(again[0].get_forces(), found[0].get_forces())
 
 
-@pytest.mark.parametrize("name", ["said.xyz", "said.extxyz"])
+@pytest.mark.parametrize("name", ["spreads.xyz", "spreads.extxyz"])
 def test_files_of_predictions_are_training_data(
     tmp_path: Path, mixed: list[ase.Atoms], name: str
 ) -> None:
@@ -139,7 +139,7 @@ def test_extrapolation_warnings_are_emitted_once(mixed: list[ase.Atoms]) -> None
     assert len(caught) == 1
 
 
-def test_every_model_of_a_committee_must_answer_for_the_field(mixed: list[ase.Atoms]) -> None:
+def test_every_model_of_a_committee_must_allow_the_field(mixed: list[ase.Atoms]) -> None:
     frame = EnvironmentConfig(field=True)
     upright, lying = (
         model_of(0, group="C_inf_v", axis=a, environment=frame) for a in ([0, 0, 1], [1, 0, 0])
@@ -183,17 +183,17 @@ def test_predictions_are_written_under_label_keys_too(
     assert not any(np.any(each == 7.0) for each in found.values("energy"))
 
 
-def test_the_command_refuses_names_and_files(
+def test_the_command_raises_for_invalid_names_and_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.chdir(tmp_path)
     asked = ["predict", "absent.sikff", "absent.xyz", "--output"]
-    assert main([*asked, "said.traj"]) == 2
+    assert main([*asked, "spreads.traj"]) == 2
     assert "expected a name in .xyz or .extxyz" in capsys.readouterr().err
-    Path("said.xyz").touch()
-    assert main([*asked, "said.xyz"]) == 2
-    assert "said.xyz exists" in capsys.readouterr().err
+    Path("spreads.xyz").touch()
+    assert main([*asked, "spreads.xyz"]) == 2
+    assert "spreads.xyz exists" in capsys.readouterr().err
     Path("folder.xyz").mkdir()
-    for name, words in (("folder.xyz", "is a folder"), ("said.xyz/o.xyz", "is a file and no")):
+    for name, words in (("folder.xyz", "is a folder"), ("spreads.xyz/o.xyz", "is a file and no")):
         assert main([*asked, name, "--overwrite"]) == 2
         assert words in capsys.readouterr().err

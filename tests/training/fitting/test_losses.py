@@ -7,7 +7,7 @@ import torch
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 from sikff.training.config import LossConfig
-from sikff.training.data.targets import Targets
+from sikff.training.data.batches import Targets
 from sikff.training.evaluation.metrics import Errors, Metrics, errors
 from sikff.training.fitting.losses import loss
 from tolerances import TOLERANCES

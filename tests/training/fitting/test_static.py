@@ -22,8 +22,7 @@ from sikff.engines.inductor import inductor
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 from sikff.training.config import TrainConfig
-from sikff.training.data.batches import Sample
-from sikff.training.data.targets import Targets
+from sikff.training.data.batches import Sample, Targets
 from sikff.training.fitting import loop, run
 from sikff.training.fitting.fit import fit
 from sikff.training.fitting.static import capacity_for, static_training
