@@ -9,7 +9,7 @@ import numpy as np
 
 from sikff.groups import SymmetryGroup
 
-from ..data.structures import Structures, systems
+from ..data.structures import Structures
 from .lie import Defect
 
 Array = np.ndarray
@@ -68,18 +68,20 @@ def compute_copy_defect(copies: Sequence[Copy], threshold: float) -> Defect:
 
 
 def _pairs_of_one_size(structures: Structures) -> Iterator[tuple[int, int]]:
-    """Places of pairs of one system whose radii of gyration, quick to compare, are equal."""
-    for places in systems(structures):
-        if structures[places[0]].atoms.pbc.any():
-            continue
-        positions = [structures[place].atoms.positions for place in places]
+    """Indices of pairs of one system whose radii of gyration, quick to compare, are equal."""
+    systems: dict[tuple[bytes, ...], list[int]] = {}
+    for index, structure in enumerate(structures):
+        if not structure.atoms.pbc.any():
+            systems.setdefault(structure.system_key, []).append(index)
+    for indices in systems.values():
+        positions = [structures[index].atoms.positions for index in indices]
         radii = np.array([np.sqrt(p.var(axis=0).sum()) for p in positions])
         order = np.argsort(radii)
         for k, one in enumerate(order):
             for other in order[k + 1 :]:
                 if radii[other] - radii[one] > SAME_SHAPE:
                     break
-                yield min(places[one], places[other]), max(places[one], places[other])
+                yield min(indices[one], indices[other]), max(indices[one], indices[other])
 
 
 def _fit_orthogonal(first: Array, second: Array) -> Array | None:
