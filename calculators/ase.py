@@ -27,7 +27,7 @@ from .ase_properties import (
     check_field_response,
     check_finite,
 )
-from .models import choose_evaluators, chosen_device, prepared
+from .prepare_models import choose_evaluators, chosen_device, prepared
 from .structure_evaluator import StructureEvaluator
 from .thread_safe import ThreadSafeCalculator
 

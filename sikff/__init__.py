@@ -1,6 +1,6 @@
 """Molecular-dynamics force fields, equivariant under any compact group G <= O(3)."""
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.forcefield import ForceField, ForceFieldConfig, load
 from sikff.groups import SymmetryGroup
 

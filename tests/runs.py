@@ -9,7 +9,7 @@ import torch
 
 from sikff import load
 from sikff.training.config import TrainConfig
-from sikff.training.fitting import run
+from sikff.training.fitting import trainer
 from sikff.training.fitting.fit import fit
 
 
@@ -28,7 +28,7 @@ def weights(path: Path) -> dict[str, torch.Tensor]:
 
 def fit_two_epochs(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run that an error ends after two epochs."""
-    write = run.write_checkpoint
+    write = trainer.write_checkpoint
 
     def interrupted(folder: Path, loop: dict[str, Any], data: str) -> None:
         write(folder, loop, data)
@@ -36,5 +36,5 @@ def fit_two_epochs(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None
             raise InterruptedError
 
     with monkeypatch.context() as patch, pytest.raises(InterruptedError):
-        patch.setattr(run, "write_checkpoint", interrupted)
+        patch.setattr(trainer, "write_checkpoint", interrupted)
         fit(config)

@@ -19,7 +19,7 @@ FLOORS = {
     "sikff.atomic_write": 0,
     "sikff.groups": 1,
     "sikff.e3nn": 2,
-    "sikff.fields": 3,
+    "sikff.field_types": 3,
     "sikff.graph": 3,
     "sikff.nn": 4,
     "sikff.forcefield": 5,
@@ -193,7 +193,7 @@ def test_a_climbing_import_is_seen(tmp_path: Path) -> None:
         "sikff",
         "sikff.forcefield",
         "sikff.nn",
-        "sikff.fields",
+        "sikff.field_types",
     }
 
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator,
 
 from sikff.forcefield.environment_config import EnvironmentConfig, Positive, Vector
 from sikff.groups import SymmetryGroup
-from sikff.groups.aliasing import mistaken_for
+from sikff.groups.aliasing import continuous_equivalent
 from sikff.groups.group import named_group
 from sikff.groups.matrices import unit_vector
 
@@ -137,7 +137,7 @@ def _check_group(config: ForceFieldConfig) -> None:
             f"type_group ({types}) must contain group ({group}); leave it out, or name a larger "
             "group"
         )
-    continuous = mistaken_for(group, config.max_frequency)
+    continuous = continuous_equivalent(group, config.max_frequency)
     if continuous is not None:
         raise ValueError(
             f"a network of {group} with max_frequency {config.max_frequency} is one of "

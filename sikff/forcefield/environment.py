@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import VACUUM, Conditions

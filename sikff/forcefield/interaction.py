@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.nn import (
     ChannelLinear,

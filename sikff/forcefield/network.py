@@ -7,7 +7,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.forcefield.chunks import AllAtOnce, Chunks
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.forcefield.edge_features import add_splines, edge_basis

@@ -14,7 +14,7 @@ from sikff.groups.names import generators, parse
 Array = np.ndarray
 
 
-def mistaken_for(group: SymmetryGroup, max_frequency: int) -> SymmetryGroup | None:
+def continuous_equivalent(group: SymmetryGroup, max_frequency: int) -> SymmetryGroup | None:
     """The continuous group whose networks equal those of a finite group, if there is one.
 
     A network couples three irreps of frequency up to max_frequency, so it depends on its group only

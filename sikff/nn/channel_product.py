@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sikff.fields import Block, FieldType
+from sikff.field_types import Block, FieldType
 from sikff.nn.constants import ConstantModule
 from sikff.nn.contraction import equivariant_maps
 from sikff.nn.neighbour_table import NeighbourLayout, sum_outer_products

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 
 
 class ConstantModule(nn.Module):

@@ -12,7 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sikff.fields import Block, FieldType
+from sikff.field_types import Block, FieldType
 from sikff.groups.couplings import clebsch_gordan
 from sikff.nn.constants import ConstantModule
 from sikff.nn.neighbour_table import NeighbourLayout, sum_outer_products

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.nn.constants import ConstantModule
 from sikff.nn.kernel import ImplicitKernel
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 
 
 def equivariance_error(

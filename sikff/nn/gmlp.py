@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import Irrep, SymmetryGroup
 from sikff.nn.constants import ConstantModule, ToCanonical, check_size
 from sikff.nn.linear import Linear

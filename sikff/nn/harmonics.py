@@ -5,7 +5,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.groups.couplings import restriction
 from sikff.groups.harmonic_polynomials import evaluate_harmonics, monomial_exponents, sphere_points

@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.couplings import clebsch_gordan
 from sikff.nn.channel_product import ChannelProduct

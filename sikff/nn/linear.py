@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sikff.fields import Block, FieldType
+from sikff.field_types import Block, FieldType
 from sikff.groups.couplings import endomorphisms
 from sikff.nn.constants import ConstantModule, ToCanonical, check_size
 from sikff.nn.weight_cache import cached

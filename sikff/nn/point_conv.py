@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.nn.constants import check_size
 from sikff.nn.kernel import EdgeBasis, ImplicitKernel, SplineBasis
 from sikff.nn.neighbour_table import NeighbourLayout, neighbour_layout

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn.channel_product import ChannelProduct
 from sikff.nn.contraction import Contraction

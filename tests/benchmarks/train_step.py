@@ -26,7 +26,7 @@ from sikff.training.evaluation.metrics import errors
 from sikff.training.fitting.finetune import initial_model
 from sikff.training.fitting.losses import loss
 from sikff.training.fitting.soap import SOAP
-from sikff.training.fitting.static import capacity_for, static_training
+from sikff.training.fitting.static_training import capacity_for, static_training
 
 TURNS = 40
 

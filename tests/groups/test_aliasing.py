@@ -4,9 +4,9 @@ from itertools import combinations_with_replacement
 
 import pytest
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
-from sikff.groups.aliasing import mistaken_for
+from sikff.groups.aliasing import continuous_equivalent
 from symmetry_cases import class_average
 
 AXIS = (1.0, -2.0, 0.5)
@@ -14,7 +14,10 @@ AXIS = (1.0, -2.0, 0.5)
 
 def test_directions_are_resolved_at_frequency_zero() -> None:
     """Of degree 1: the least that harmonics have, whatever the frequencies of the features."""
-    alike = {name: mistaken_for(SymmetryGroup(name), 0) for name in ("C1", "Cs", "C2", "Ci", "D3")}
+    alike = {
+        name: continuous_equivalent(SymmetryGroup(name), 0)
+        for name in ("C1", "Cs", "C2", "Ci", "D3")
+    }
     assert {name for name, larger in alike.items() if larger is None} == {"C1", "Cs"}
 
 
@@ -31,7 +34,7 @@ def test_aliases_have_the_same_couplings(name: str, max_frequency: int) -> None:
         abs(class_average(group, [*three]) - class_average(larger, [*three])) < 1e-6
         for three in combinations_with_replacement(types, 3)
     )
-    assert mistaken_for(group, max_frequency) == (larger if same else None)
+    assert continuous_equivalent(group, max_frequency) == (larger if same else None)
 
 
 @pytest.mark.parametrize(
@@ -53,11 +56,11 @@ def test_the_lowest_frequency_that_resolves_a_group(
     name: str, enough: int, continuous: str
 ) -> None:
     group = SymmetryGroup(name, AXIS)
-    assert mistaken_for(group, enough) is None
-    larger = mistaken_for(group, enough - 1)
+    assert continuous_equivalent(group, enough) is None
+    larger = continuous_equivalent(group, enough - 1)
     assert larger is not None and larger.name == continuous and group <= larger
 
 
 @pytest.mark.parametrize("name", ["O(3)", "SO(3)", "SO(2)", "C_inf_v"])
 def test_continuous_groups_have_no_alias(name: str) -> None:
-    assert mistaken_for(SymmetryGroup(name), 0) is None
+    assert continuous_equivalent(SymmetryGroup(name), 0) is None

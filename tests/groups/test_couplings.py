@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups.couplings import clebsch_gordan, endomorphisms, restriction
 from sikff.groups.harmonic_polynomials import wigner_d
 from symmetry_cases import NAMES, class_average, elements, group

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.groups.couplings import clebsch_gordan
 from symmetry_cases import turn_about

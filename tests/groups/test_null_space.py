@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.groups.null_space import canonical_basis, hom_basis, hom_projector
 from tolerances import TOLERANCES

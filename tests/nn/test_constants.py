@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.nn import Harmonics, ImplicitKernel, Linear, equivariance_error
 from sikff.nn.constants import ConstantModule, ToCanonical
 from symmetry_cases import NAMES, every_irrep, group, randn, random_type, relative_error, seeded

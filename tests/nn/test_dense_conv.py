@@ -7,7 +7,7 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import DenseConv
 from symmetry_cases import TILTED, group, randn, relative_error, seeded, turn_about

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.nn import GMLP, equivariance_error
 from sikff.nn.gmlp import default_nonlinearity
 from symmetry_cases import (

@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import ImplicitKernel
 from symmetry_cases import (

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.nn import Gate, Gated, RMSNorm, Sampled, SquaredNorms, equivariance_error
 from symmetry_cases import (
     CONTINUOUS,

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, ChannelProduct, Contraction, ImplicitKernel, Linear
 from sikff.nn.kernel import restricted_irreps

@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from force_fields import ethanol, force_field, graph_of
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.forcefield import ForceField
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, ImplicitKernel, Linear

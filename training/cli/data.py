@@ -7,9 +7,9 @@ from .shared_settings import LabelledData
 
 def run(settings: LabelledData) -> None:
     """Prints what the structures and their labels are, and checks them."""
-    from ..data.baselines import isolated_energies
     from ..data.check_labels import check_labels
     from ..data.check_units import check_units
+    from ..data.data_statistics import isolated_energies
     from ..data.reading import read_structures
     from ..data.report import describe
     from ..data.structures import split_isolated

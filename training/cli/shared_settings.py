@@ -40,7 +40,7 @@ class Models(ModelFile):
 
     def load(self) -> list[ForceField]:
         """The force fields, on the device."""
-        from sikff.calculators.models import chosen_device
+        from sikff.calculators.prepare_models import chosen_device
         from sikff.forcefield import load
 
         device = chosen_device(self.device)

@@ -46,8 +46,8 @@ def run(settings: SymmetryArguments) -> None:
     from ..studies.nbody.particle_files import holds_particles
     from ..studies.nbody.particle_symmetry import find_symmetry_of_particles
     from ..symmetry.findings import draw_findings
-    from ..symmetry.labels import find_symmetry_of_labels
-    from ..symmetry.models import find_symmetry_of_model
+    from ..symmetry.from_force_field import find_symmetry_of_model
+    from ..symmetry.from_labels import find_symmetry_of_labels
 
     start = time.perf_counter()
     report = (lambda line: None) if settings.quiet else partial(print, flush=True)

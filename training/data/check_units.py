@@ -14,8 +14,8 @@ from ase.units import Hartree
 
 from sikff.graph import find_edges
 
-from .baselines import atomic_energies, compositions
 from .check_work import ENERGIES, LENGTHS, wrong_strain_work, wrong_stress, wrong_work
+from .data_statistics import atomic_energies, compositions
 from .structures import Structures
 
 MOST_STRUCTURES = 50  # whose distances are measured

@@ -11,10 +11,10 @@ from sikff.forcefield.environment import is_periodic_along
 from sikff.graph.conditions import FIELD
 
 from ..config import TrainConfig
-from .baselines import complete_model, isolated_energies, with_surfaces
 from .batches import Sample
 from .check_labels import check_fields, check_labels
 from .check_units import check_atomic_energies, check_units
+from .data_statistics import complete_model, isolated_energies, with_surfaces
 from .labels import NAMES, LabelKeys, has_label
 from .model_settings import model_settings
 from .reading import read_structures

@@ -13,7 +13,7 @@ from sikff.forcefield.model_file import read_header
 from sikff.forcefield.restrict_model import check_correction, restricted_config
 
 from ..config import TrainConfig
-from .baselines import SAME_ENERGY
+from .data_statistics import SAME_ENERGY
 
 CHANGES = ("group", "axis", "environment", "vacuum_group", "atomic_energies")
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 
 import numpy as np
 
-from .baselines import atomic_energies, compositions
 from .batches import Sample
+from .data_statistics import atomic_energies, compositions
 from .structures import Structure, Structures
 
 UNITS = {"energy": "eV per atom", "forces": "eV/Å", "stress": "eV/Å^3"}

@@ -13,8 +13,8 @@ from sikff.forcefield.force_field import build_corrected, build_restricted
 from sikff.graph import AtomicGraph
 
 from ..config import TrainConfig
-from ..data.baselines import atomic_energies
 from ..data.batches import Sample, collate
+from ..data.data_statistics import atomic_energies
 from ..data.model_settings import trained_model
 from .init_scales import set_scales
 

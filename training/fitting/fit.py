@@ -22,8 +22,8 @@ from ..evaluation.plots import learning_curves, parity, read_log, save_figure
 from .checkpoint import NAME, read_checkpoint
 from .finetune import errors_at_start, initial_model
 from .processes import run_processes
-from .run import Run, train_in_process, uses_cuda
-from .static import capacity_for
+from .static_training import capacity_for
+from .trainer import Run, train_in_process, uses_cuda
 
 FILLED = 0.5  # fraction of a padded batch; where less is used, neither compiling nor replay pays
 

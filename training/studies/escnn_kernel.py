@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.harmonic_polynomials import sphere_points
 from sikff.groups.null_space import hom_basis

@@ -7,7 +7,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.nn import Gated, Linear, NeighbourLayout, PointConv, RMSNorm
 
 

@@ -14,7 +14,7 @@ import numpy as np
 from sikff.forcefield import load
 from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.groups import SymmetryGroup
-from sikff.groups.aliasing import mistaken_for
+from sikff.groups.aliasing import continuous_equivalent
 
 from ..config import TrainConfig
 from ..data.samples import make_samples
@@ -51,7 +51,7 @@ def make_force_field_trainer(
     """
     highest = int(FORCE_FIELD["max_frequency"])
     for name in names:
-        larger = mistaken_for(SymmetryGroup(name), highest)
+        larger = continuous_equivalent(SymmetryGroup(name), highest)
         if larger is not None:
             raise ValueError(
                 f"models of {name} with frequencies up to {highest}, as they are trained here, are "

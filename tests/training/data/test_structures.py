@@ -15,9 +15,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.training.data.baselines import complete_model
 from sikff.training.data.batches import Sample
 from sikff.training.data.check_labels import check_fields
+from sikff.training.data.data_statistics import complete_model
 from sikff.training.data.labels import NAMES, LabelKeys, find_label
 from sikff.training.data.reading import read_structures
 from sikff.training.data.samples import make_samples, unread_conditions

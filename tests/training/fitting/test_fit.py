@@ -15,8 +15,9 @@ from sikff import load
 from sikff.training.config import TrainConfig
 from sikff.training.data.reading import read_structures
 from sikff.training.evaluation.evaluate import evaluate
-from sikff.training.fitting import losses, run
+from sikff.training.fitting import losses, trainer
 from sikff.training.fitting.fit import fit
+from sikff.training.fitting.optimiser import make_optimiser
 from sikff.training.fitting.schedule import Patience, cosine_factor, warm_up_factor
 from tolerances import TOLERANCES
 
@@ -157,7 +158,7 @@ def test_threads_are_those_of_the_configuration(
         return losses.loss(*given) * (math.nan if fails else 1.0)
 
     before = torch.get_num_threads()
-    monkeypatch.setattr(run, "loss", counted)
+    monkeypatch.setattr(trainer, "loss", counted)
     with pytest.raises(FloatingPointError) if fails else nullcontext():
         fit(changed(config, threads=before + 2))
     assert used == {before + 2}
@@ -167,13 +168,13 @@ def test_threads_are_those_of_the_configuration(
 def test_ctrl_c_is_a_keyboard_interrupt(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(run, "loss", lambda *_: signal.raise_signal(signal.SIGINT))
+    monkeypatch.setattr(trainer, "loss", lambda *_: signal.raise_signal(signal.SIGINT))
     with pytest.raises(KeyboardInterrupt):
         fit(config)
 
 
 def test_divergence_stops_the_run(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run, "loss", lambda found, *_: found.energy.sum() * math.nan)
+    monkeypatch.setattr(trainer, "loss", lambda found, *_: found.energy.sum() * math.nan)
     with pytest.raises(
         FloatingPointError, match=r"the loss is nan in step 0 .*train.xyz structure \d"
     ):
@@ -196,7 +197,7 @@ def test_vectors_do_not_decay(config: TrainConfig) -> None:
     """With AdamW; test_soap.py has SOAP's own."""
     config = changed(config, optimiser="adamw")
     model = load(fit(config)).train()
-    groups = run.make_optimiser(config, model).param_groups
+    groups = make_optimiser(config, model).param_groups
     assert [group["weight_decay"] for group in groups] == [config.weight_decay, 0.0]
     decaying = {id(p) for p in groups[0]["params"]}
     parameters = list(model.parameters())

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.groups.couplings import clebsch_gordan
 from sikff.nn import SquaredNorms, neighbour_layout

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import neighbour_layout
 from sikff.training.studies.residual_convolution import ResidualConvolution

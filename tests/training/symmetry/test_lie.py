@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from sikff.training.studies.nbody.particle_symmetry import derivatives
-from sikff.training.symmetry.labels import find_field_directions
+from sikff.training.symmetry.from_labels import find_field_directions
 from sikff.training.symmetry.lie import LieMatrix, angle_between, snap_axis
 from tolerances import TOLERANCES
 

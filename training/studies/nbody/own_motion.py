@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.nn import MLP, Gate, Linear, SquaredNorms
 
 FIELDS = 16  # mixtures of each irrep

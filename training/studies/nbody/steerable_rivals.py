@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from sikff.e3nn import e3nn_o3
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.nn import MLP, GaussianBasis, RMSNorm
 from sikff.nn.mlp import activation_scale
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.training.studies.nbody.own_motion import OwnMotion
 from sikff.training.studies.nbody.particle_systems import Attributes, Charged, Springs, follow

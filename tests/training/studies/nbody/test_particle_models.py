@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from sikff.fields import FieldType
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.training.studies.model_size import count_weights
 from sikff.training.studies.nbody.particle_graphs import ParticleGraphs, displacements, graphs_of

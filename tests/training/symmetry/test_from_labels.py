@@ -13,7 +13,7 @@ from sikff.training.data.labels import USUAL_KEYS
 from sikff.training.data.reading import read_structures
 from sikff.training.data.structures import Structures, split_isolated
 from sikff.training.symmetry.copies import compute_copy_defect, find_copies
-from sikff.training.symmetry.labels import find_symmetry_of_labels
+from sikff.training.symmetry.from_labels import find_symmetry_of_labels
 from sikff.training.symmetry.lie import angle_between
 from sikff.training.symmetry.settings import SearchSettings
 from sikff.training.symmetry.trials import make_labelled_atoms

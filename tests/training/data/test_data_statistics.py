@@ -8,7 +8,7 @@ from ase.neighborlist import neighbor_list
 
 from sikff.forcefield import ForceFieldConfig
 from sikff.graph import AtomicGraph
-from sikff.training.data.baselines import (
+from sikff.training.data.data_statistics import (
     atomic_energies,
     average_neighbours,
     compositions,

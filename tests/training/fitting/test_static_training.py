@@ -23,9 +23,9 @@ from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 from sikff.training.config import TrainConfig
 from sikff.training.data.batches import Sample, Targets
-from sikff.training.fitting import loop, run
+from sikff.training.fitting import loop, trainer
 from sikff.training.fitting.fit import fit
-from sikff.training.fitting.static import capacity_for, static_training
+from sikff.training.fitting.static_training import capacity_for, static_training
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]
@@ -194,7 +194,7 @@ def test_the_clock_stands_still_while_it_compiles(
         return flat
 
     monkeypatch.setattr(loop, "time", SimpleNamespace(monotonic=lambda: now))
-    monkeypatch.setattr(run, "static_training", with_backend(slow))
+    monkeypatch.setattr(trainer, "static_training", with_backend(slow))
     lines: list[str] = []
     fit(changed(config, compile=True, max_epochs=3, max_minutes=5), report=lines.append)
     assert any("compiled for 16 atoms" in line for line in lines)
@@ -213,7 +213,7 @@ def test_a_failure_to_compile_is_told_and_so_is_much_padding(
     paths = [config.output.with_name(name) for name in ("sizes.xyz", "valid.xyz")]
     ase.io.write(paths[0], [*frames, large_one(frames)])
     ase.io.write(paths[1], frames[:2])
-    monkeypatch.setattr(run, "static_training", with_backend(broken))
+    monkeypatch.setattr(trainer, "static_training", with_backend(broken))
     lines: list[str] = []
     config = changed(config, compile=True, data={"train": paths[0], "valid": paths[1]})
     with pytest.raises(RuntimeError, match=r"torch.compile failed .*C\+\+ compiler"):

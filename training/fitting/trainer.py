@@ -24,10 +24,10 @@ from .checkpoint import read_checkpoint, write_checkpoint
 from .log import RunLog
 from .loop import Limits, Loop
 from .losses import loss
+from .optimiser import make_optimiser
 from .processes import ALONE, Processes
 from .schedule import cosine_factor, warm_up_factor
-from .soap import SOAP
-from .static import static_training
+from .static_training import static_training
 
 SHOWN = {"E meV/atom": "energy_mae_mev_per_atom", "F meV/Å": "force_mae_mev_per_a"}
 
@@ -35,19 +35,6 @@ SHOWN = {"E meV/atom": "energy_mae_mev_per_atom", "F meV/Å": "force_mae_mev_per
 def uses_cuda(config: TrainConfig) -> bool:
     """Whether a run takes GPUs."""
     return torch.cuda.is_available() if config.device == "auto" else config.device == "cuda"
-
-
-def make_optimiser(config: TrainConfig, model: ForceField) -> torch.optim.Optimizer:
-    """The optimiser of the weights that require gradients; vectors do not decay."""
-    if config.optimiser == "soap":
-        return SOAP(model, config.lr, config.weight_decay)
-    parameters = [p for p in model.parameters() if p.requires_grad]
-    groups = [
-        {"params": [p for p in parameters if p.ndim > 1], "weight_decay": config.weight_decay},
-        {"params": [p for p in parameters if p.ndim <= 1], "weight_decay": 0.0},
-    ]
-    used = [group for group in groups if group["params"]]
-    return torch.optim.AdamW(used, lr=config.lr, fused=True)
 
 
 class Run:

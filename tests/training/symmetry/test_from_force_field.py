@@ -9,8 +9,8 @@ from force_fields import ethanol, force_field
 from sikff import ForceField
 from sikff.groups import SymmetryGroup
 from sikff.training.data.structures import Structure, Structures
+from sikff.training.symmetry.from_force_field import MeasuredModel, find_symmetry_of_model
 from sikff.training.symmetry.lie import angle_between
-from sikff.training.symmetry.models import MeasuredModel, find_symmetry_of_model
 from sikff.training.symmetry.settings import SearchSettings
 from tolerances import TOLERANCES
 
