@@ -76,7 +76,7 @@ class StructureEvaluator:
         }
         graphs = [shared[graph_settings(model)] for model in self.models]
         for model, graph in zip(self.models, graphs, strict=True):
-            for kind, message in model.beyond_training(graph).items():
+            for kind, message in model.extrapolation_warnings(graph).items():
                 if kind not in self._warned:
                     self._warned.add(kind)
                     warnings.warn(message, stacklevel=4)

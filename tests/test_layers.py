@@ -183,7 +183,7 @@ def test_a_climbing_import_is_seen(tmp_path: Path) -> None:
         "from sikff import graph, load\n"
         "from ..forcefield.energy import EnergyModel\n"
         "from . import kernel\n"
-        "def late():\n    from ..fields import FieldType\n"
+        "def late():\n    from ..field_types import FieldType\n"
     )
     found = {room(target) for _, target in imports("sikff.nn.linear", path)}
     assert found == {

@@ -24,11 +24,11 @@ class Evaluator(Protocol):
 
 
 class Auto:
-    """The static evaluator when the same atoms come again and again, and until then the model.
+    """Uses the static evaluator after some calls with the same atoms, the eager model before.
 
-    The model itself also answers where a static evaluation does not pay (see :meth:`Static.pays`),
+    The model is also used where a static evaluation is not faster (see :meth:`Static.is_faster`),
     for dipoles and, after a warning, where operations cannot be replayed. Other atoms in between
-    start the count again. It may be shared by threads.
+    restart the count. It may be shared by threads.
 
     Args:
         model: the force field.
@@ -50,7 +50,7 @@ class Auto:
         self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
     ) -> Prediction:
         """As :meth:`EnergyModel.forward`."""
-        if not dipole and self._is_due(graph) and self.static.pays(graph):
+        if not dipole and self._is_due(graph) and self.static.is_faster(graph):
             try:
                 return self.static(graph, forces, stress)
             except NotReplayableError as error:

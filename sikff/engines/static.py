@@ -18,7 +18,7 @@ from torch import Tensor
 from sikff.engines.inductor import Function, inductor
 from sikff.engines.padding import Capacity, EdgeRows, neighbour_table, padded
 from sikff.engines.replay import Replay
-from sikff.forcefield.chunks import fit_one_chunk
+from sikff.forcefield.chunks import fits_in_one_chunk
 from sikff.forcefield.energy import Prediction, differentiate, plain_autograd, stresses, total
 from sikff.forcefield.force_field import ForceField
 from sikff.graph import AtomicGraph
@@ -116,14 +116,14 @@ class Static:
         plain = plain_autograd(graph.positions.device)
         with self._lock, plain, torch.set_grad_enabled(recording):
             rows = self._rows_of(graph)
-            capacity = self._fitted(graph, rows)
+            capacity = self._choose_capacity(graph, rows)
             table = self._table_of(graph, capacity, rows)
             inputs = table._asdict() | padded(graph, capacity, MOVING)
             if self.differentiable:
                 inputs |= _constants(graph, capacity)
             if key not in self._functions:
                 constants = {} if self.differentiable else _constants(graph, capacity)
-                self._functions[key] = self._prepared(inputs, constants, stress)
+                self._functions[key] = self._compile_function(inputs, constants, stress)
             energy, energies, of_atoms, *strain = self._functions[key](*inputs.values())
         return Prediction(
             energy[:n_graphs],
@@ -132,14 +132,14 @@ class Static:
             stresses(strain[0][:n_graphs], graph.cell) if stress else None,
         )
 
-    def pays(self, graph: AtomicGraph) -> bool:
+    def is_faster(self, graph: AtomicGraph) -> bool:
         """Whether replaying is faster than the model itself: for small systems, on a CPU."""
         device = graph.positions.device
         if self._given is not None or device.type != "cpu":
             return self._given is not None
         with self._lock:
             slots = graph.n_atoms * self._rows_of(graph).degree
-        small = fit_one_chunk(slots, self.model.row, device)
+        small = fits_in_one_chunk(slots, self.model.sender_bytes, device)
         return small and slots <= MOST_SLOTS * graph.n_edges
 
     def _rows_of(self, graph: AtomicGraph) -> EdgeRows:
@@ -167,7 +167,7 @@ class Static:
             self._table_capacity, self._table_cell = capacity, graph.cell
         return self._table
 
-    def _fitted(self, graph: AtomicGraph, rows: EdgeRows) -> Capacity:
+    def _choose_capacity(self, graph: AtomicGraph, rows: EdgeRows) -> Capacity:
         """The capacity for a graph; drops functions that do not fit."""
         constants = () if self.differentiable else (graph.species, graph.batch, graph.surface)
         same = len(constants) == len(self._constants) and same_tensors(constants, self._constants)
@@ -187,7 +187,7 @@ class Static:
         self.capacity = new._replace(neighbours=max(1, -(-new.neighbours // step)) * step)
         return self.capacity
 
-    def _prepared(
+    def _compile_function(
         self, inputs: dict[str, Tensor], constants: dict[str, Tensor], stress: bool
     ) -> Function:
         """The function of the inputs: energy, energies, forces and perhaps dE/dstrain."""

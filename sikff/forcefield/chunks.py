@@ -26,32 +26,36 @@ CHUNK_BYTES = {"cpu": 2**24, "cuda": 2**30}
 SAVED_BYTES = {"cpu": 2**28, "cuda": 2**31}
 
 Edges = EdgeBasis | SplineBasis
-OfSlots = Callable[..., tuple[Tensor, ...]]
+SlotFunction = Callable[..., tuple[Tensor, ...]]
 IsSummed = Callable[[], bool] | None
 
 
-class OfReceivers(Protocol):
-    """Maps features of senders to a row for each receiver of a layout, see ``Interaction``."""
+class ReceiverFunction(Protocol):
+    """Maps features of senders to one row per receiver of a layout; see ``Interaction``."""
 
     def __call__(
         self, f: Tensor, own: Tensor, gates: Tensor, edges: Edges, layout: NeighbourLayout, /
     ) -> Tensor: ...
 
 
-def fit_one_chunk(slots: int, row: int, device: torch.device) -> bool:
-    """Whether so many neighbours, with features of ``row`` bytes, are evaluated all at once."""
-    return slots * row <= _of(CHUNK_BYTES, device)
+def fits_in_one_chunk(slots: int, sender_bytes: int, device: torch.device) -> bool:
+    """Whether so many neighbours, each with ``sender_bytes`` of features, fit in one chunk."""
+    return slots * sender_bytes <= _for_device(CHUNK_BYTES, device)
 
 
-def chunked(layout: NeighbourLayout, row: int, device: torch.device) -> AllAtOnce | Chunks:
-    """The layout in chunks if it is large; ``row``: bytes of the features of a sender."""
-    if fit_one_chunk(layout.n_slots, row, device):
-        return AllAtOnce(layout)
-    chunk, saved = (_of(sizes, device) // row for sizes in (CHUNK_BYTES, SAVED_BYTES))
+def chunked(
+    layout: NeighbourLayout, sender_bytes: int, device: torch.device
+) -> SingleChunk | Chunks:
+    """The layout in chunks if it is large; ``sender_bytes``: size of one sender's features."""
+    if fits_in_one_chunk(layout.n_slots, sender_bytes, device):
+        return SingleChunk(layout)
+    chunk, saved = (
+        _for_device(sizes, device) // sender_bytes for sizes in (CHUNK_BYTES, SAVED_BYTES)
+    )
     return Chunks(layout, chunk, saved)
 
 
-def _of(sizes: dict[str, int], device: torch.device) -> int:
+def _for_device(sizes: dict[str, int], device: torch.device) -> int:
     return sizes.get(device.type, min(sizes.values()))
 
 
@@ -63,18 +67,18 @@ def keep_freed_memory() -> None:
     torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
 
-class AllAtOnce:
+class SingleChunk:
     """The edges of a graph in one piece; has the methods of :class:`Chunks`."""
 
     def __init__(self, layout: NeighbourLayout) -> None:
         self.layout = layout
 
-    def of_slots(self, function: OfSlots, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def of_slots(self, function: SlotFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
         return function(*inputs)
 
     def evaluate(
         self,
-        function: OfReceivers,
+        function: ReceiverFunction,
         f: Tensor,
         gates: Tensor,
         edges: Edges,
@@ -107,7 +111,7 @@ class Chunks:
         self.n_slots = [chunk.n_slots for chunk in self.layouts]
         self.is_saved = [so_far <= saved for so_far in accumulate(self.n_slots)]
 
-    def of_slots(self, function: OfSlots, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def of_slots(self, function: SlotFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
         """``function(*inputs)``, a function of each slot alone."""
         pieces = zip(self.is_saved, *(x.split(self.n_slots) for x in inputs), strict=True)
         results = [_run(saved, function, *piece) for saved, *piece in pieces]
@@ -115,7 +119,7 @@ class Chunks:
 
     def evaluate(
         self,
-        function: OfReceivers,
+        function: ReceiverFunction,
         f: Tensor,
         gates: Tensor,
         edges: Edges,

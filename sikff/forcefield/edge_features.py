@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.forcefield.chunks import AllAtOnce, Chunks
+from sikff.forcefield.chunks import Chunks, SingleChunk
 from sikff.nn import (
     BesselBasis,
     EdgeBasis,
@@ -66,7 +66,7 @@ def edge_basis(
     vectors: Tensor,
     receivers: Tensor,
     layout: NeighbourLayout,
-    chunks: AllAtOnce | Chunks,
+    chunks: SingleChunk | Chunks,
 ) -> EdgeBasis | SplineBasis:
     """The basis of the edges in the layout's slots [P].
 

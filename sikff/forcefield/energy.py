@@ -76,10 +76,10 @@ class EnergyModel(torch.nn.Module):
         return np.zeros((0, 3))
 
     def check_conditions(self, conditions: Conditions) -> None:
-        """Raise ValueError if the model cannot answer for what acts from outside."""
+        """Raises ValueError for a field or surface that the model does not support."""
 
-    def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
-        """What lies outside the range of the training data, in words, by kind."""
+    def extrapolation_warnings(self, graph: AtomicGraph) -> dict[str, str]:
+        """Extrapolation warnings: what is outside the range of the training data, by kind."""
         return {}
 
     def forward(
@@ -202,7 +202,7 @@ def gradients(
     create_graph: bool = False,
     may_be_zero: bool = False,
 ) -> list[Tensor]:
-    """Gradients of the sum of energies: the one place where they are taken.
+    """Gradients of the sum of energies in inputs.
 
     Args:
         energies: [N].

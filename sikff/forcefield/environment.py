@@ -113,7 +113,7 @@ class Environment(ConstantModule):
                 "which the model's symmetry group keeps; turn the atoms, or use a model of O(3)"
             )
 
-    def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
+    def extrapolation_warnings(self, graph: AtomicGraph) -> dict[str, str]:
         """Extrapolation warnings, by "field" and "height"; empty within the training range."""
         warnings = {}
         limit, least = self.config.field_limit, self.config.least_field

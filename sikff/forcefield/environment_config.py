@@ -86,7 +86,7 @@ class EnvironmentConfig(BaseModel):
         return self.model_copy(update=dict.fromkeys(("field_least", "field_limit", "height_limit")))
 
     def seen(self, conditions: Conditions) -> Conditions:
-        """The conditions, less those of a kind that the model does not read."""
+        """The conditions without those that the model does not read."""
         if not self.field:
             conditions = conditions._replace(field=NO_FIELD)
         return conditions if self.plane_origin is not None else Conditions(conditions.field)

@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 
 from sikff.forcefield import model_file
-from sikff.forcefield.chunks import AllAtOnce, Chunks, chunked
+from sikff.forcefield.chunks import Chunks, SingleChunk, chunked
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.environment import Environment
@@ -115,7 +115,7 @@ class ForceField(EnergyModel):
         return self.network.embedding.dtype
 
     @property
-    def row(self) -> int:
+    def sender_bytes(self) -> int:
         """Bytes of the widest features of a sender."""
         return self._widest * self.dtype.itemsize
 
@@ -137,9 +137,9 @@ class ForceField(EnergyModel):
             vectors, layout = table.vectors(graph.positions), table.layout(dtype)
             graph = dataclasses.replace(graph, edge_index=table.edge_index)
         if self.training or table is not None:
-            chunks: AllAtOnce | Chunks = AllAtOnce(layout)
+            chunks: SingleChunk | Chunks = SingleChunk(layout)
         else:
-            chunks = chunked(layout, self.row, vectors.device)
+            chunks = chunked(layout, self.sender_bytes, vectors.device)
         inputs = (species, vectors.to(dtype), graph.edge_index, layout, chunks)
         scalars = self.environment.scalars(graph) if self.environment.n_scalars else None
         covariant = (
@@ -166,12 +166,12 @@ class ForceField(EnergyModel):
         return self.environment.field_directions
 
     def check_conditions(self, conditions: Conditions) -> None:
-        """Raise ValueError if the model cannot answer for what acts from outside."""
+        """Raises ValueError for a field or surface that the model does not support."""
         self.environment.check(conditions)
 
-    def beyond_training(self, graph: AtomicGraph) -> dict[str, str]:
-        """What lies outside the range of the training data, in words, by kind."""
-        return self.environment.beyond_training(graph)
+    def extrapolation_warnings(self, graph: AtomicGraph) -> dict[str, str]:
+        """Extrapolation warnings: what is outside the range of the training data, by kind."""
+        return self.environment.extrapolation_warnings(graph)
 
     def restrict(
         self,

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sikff.field_types import FieldType
-from sikff.forcefield.chunks import AllAtOnce, Chunks
+from sikff.forcefield.chunks import Chunks, SingleChunk
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.forcefield.edge_features import add_splines, edge_basis
 from sikff.forcefield.interaction import Interaction
@@ -72,7 +72,7 @@ class Network(nn.Module):
         vectors: Tensor,
         edge_index: Tensor,
         layout: NeighbourLayout,
-        chunks: AllAtOnce | Chunks,
+        chunks: SingleChunk | Chunks,
         scalars: Tensor | None = None,
         covariant: Tensor | None = None,
     ) -> Tensor:

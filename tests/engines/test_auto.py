@@ -112,7 +112,7 @@ def test_large_systems_are_not_replayed(monkeypatch: pytest.MonkeyPatch) -> None
     auto(AtomicGraph.batch_of([graph, graph]))
     auto(graph)
     assert not calls and auto.static.compilations == 2
-    monkeypatch.setattr(static, "fit_one_chunk", lambda *_: False)
+    monkeypatch.setattr(static, "fits_in_one_chunk", lambda *_: False)
     auto(graph)
     assert len(calls) == 1
 

@@ -238,8 +238,8 @@ def test_numbers_of_operations(group: str, eager: int, replayed: int) -> None:
 def test_replaying_on_another_device_is_declined_without_reading_from_it() -> None:
     model = force_field()
     graph = graph_of(model, ethanol())
-    assert Static(model).pays(graph)
-    assert not Static(model).pays(graph.to("meta"))
+    assert Static(model).is_faster(graph)
+    assert not Static(model).is_faster(graph.to("meta"))
 
 
 def test_a_dipole_comes_from_the_model() -> None:

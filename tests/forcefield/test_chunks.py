@@ -10,7 +10,7 @@ from ase.build import molecule
 
 from force_fields import crystal, force_field, graph_of
 from sikff.forcefield import force_field as force_field_module
-from sikff.forcefield.chunks import CHUNK_BYTES, SAVED_BYTES, AllAtOnce, Chunks, chunked
+from sikff.forcefield.chunks import CHUNK_BYTES, SAVED_BYTES, Chunks, SingleChunk, chunked
 from sikff.forcefield.interaction import Interaction
 from sikff.nn import NeighbourLayout, neighbour_layout
 from symmetry_cases import relative_error
@@ -154,7 +154,7 @@ def test_sizes_decide_what_is_chunked_and_saved() -> None:
     graph = graph_of(force_field(), crystal())
     layout, cpu = neighbour_layout(graph.edge_index, graph.n_atoms), torch.device("cpu")
     row = CHUNK_BYTES["cpu"] // layout.n_slots
-    assert isinstance(chunked(layout, row, cpu), AllAtOnce)
+    assert isinstance(chunked(layout, row, cpu), SingleChunk)
     small = chunked(layout, row + 1, cpu)
     large = chunked(layout, 2 * SAVED_BYTES["cpu"] // layout.n_slots, cpu)
     assert len(large.layouts) > len(small.layouts) > 1

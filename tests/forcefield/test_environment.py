@@ -285,7 +285,7 @@ def test_extrapolation_warnings() -> None:
     def beyond(z: float = 0.0, **conditions: object) -> dict[str, str]:
         raised = atoms.copy()
         raised.positions[:, 2] += z
-        return model.beyond_training(graph_of(model, raised, **conditions))
+        return model.extrapolation_warnings(graph_of(model, raised, **conditions))
 
     assert beyond(field=(0, 0, 0.5)) == beyond(field=(0, 0, -0.1)) == {}
     warning = "field of {} V/Å is beyond the training data of the model, -0.1 to 0.5 V/Å"
@@ -296,7 +296,10 @@ def test_extrapolation_warnings() -> None:
     assert beyond(-1.6)["height"].startswith("an atom is 1.4 Å above the surface, lower than all")
     assert beyond(-1.6, surface="vacuum") == {}
     assert beyond(-1.6, origin=(0, 0, -2.2)) == {}
-    assert force_field("C_inf_v", environment=PLANE).beyond_training(graph_of(model, atoms)) == {}
+    assert (
+        force_field("C_inf_v", environment=PLANE).extrapolation_warnings(graph_of(model, atoms))
+        == {}
+    )
 
 
 @pytest.mark.parametrize(
@@ -313,5 +316,5 @@ def test_extrapolation_warnings_of_fields_along_the_directions_read(
 ) -> None:
     model = force_field(group, environment={"field": True, **limits})
     atoms = ase.Atoms("OH", positions=[[0, 0, 1.0], [0, 0, 2.0]])
-    assert model.beyond_training(graph_of(model, atoms, field=inside)) == {}
-    assert "field" in model.beyond_training(graph_of(model, atoms, field=outside))
+    assert model.extrapolation_warnings(graph_of(model, atoms, field=inside)) == {}
+    assert "field" in model.extrapolation_warnings(graph_of(model, atoms, field=outside))

@@ -49,7 +49,7 @@ class Label(NamedTuple):
 
     value: np.ndarray
     key: str
-    overrules: bool  # the structure's calculator has a result that differs
+    differs_from_calculator: bool  # the structure's calculator has a result that differs
 
 
 def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | None:
@@ -73,11 +73,11 @@ def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | N
     if holder is results:
         _check_results(atoms)
     value = _shaped(holder[key], name, key, atoms)
-    overrules = False
+    differs_from_calculator = False
     if key.startswith("REF_") and results.get(name) is not None:
         result = _shaped(results[name], name, name, atoms)
-        overrules = not np.allclose(result, value, rtol=1e-8, atol=1e-6)
-    return Label(value, key, overrules)
+        differs_from_calculator = not np.allclose(result, value, rtol=1e-8, atol=1e-6)
+    return Label(value, key, differs_from_calculator)
 
 
 def has_label(atoms: ase.Atoms, name: str, key: str | None = None) -> bool:

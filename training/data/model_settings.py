@@ -18,7 +18,7 @@ from .data_statistics import SAME_ENERGY
 CHANGES = ("group", "axis", "environment", "vacuum_group", "atomic_energies")
 
 
-def keep_start(config: TrainConfig) -> None:
+def copy_start_model(config: TrainConfig) -> None:
     """Copies the model file that a run fine-tunes into its folder, where it is read later.
 
     Raises:

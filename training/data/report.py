@@ -117,7 +117,9 @@ def _single(structures: Structures) -> Iterator[str]:
 
 def _overruling(structures: Structures) -> Iterator[str]:
     labels = (label for structure in structures for label in structure.labels.values())
-    for key, count in Counter(label.key for label in labels if label.overrules).items():
+    for key, count in Counter(
+        label.key for label in labels if label.differs_from_calculator
+    ).items():
         yield f"{key} is taken, though the structure's own result differs, in {count} structures"
 
 

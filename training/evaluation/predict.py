@@ -178,7 +178,7 @@ def predict_samples(
         graphs = {key: batch.graph.to(device) for key, batch in zip(distinct, batches, strict=True)}
         runs = [(model, graphs[id(each)]) for model, each in zip(frozen, samples, strict=True)]
         for model, graph in runs:
-            for kind, words in model.beyond_training(graph).items():
+            for kind, words in model.extrapolation_warnings(graph).items():
                 if kind not in warned:
                     warned.add(kind)
                     warnings.warn(words, stacklevel=3)

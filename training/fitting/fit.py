@@ -12,11 +12,11 @@ import yaml
 from sikff.atomic_write import clear_unfinished, complete
 from sikff.engines import Capacity
 from sikff.forcefield import ForceField, load
-from sikff.forcefield.chunks import fit_one_chunk
+from sikff.forcefield.chunks import fits_in_one_chunk
 
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset, load_dataset
-from ..data.model_settings import keep_start
+from ..data.model_settings import copy_start_model
 from ..evaluation.evaluate import evaluate_samples
 from ..evaluation.plots import learning_curves, parity, read_log, save_figure
 from .checkpoint import NAME, read_checkpoint
@@ -85,7 +85,7 @@ def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[st
     if resume and not resumed:
         report(f"nothing to resume in {str(config.output)!r}: starting from the beginning")
     if not resumed:
-        keep_start(config)
+        copy_start_model(config)
     dataset = load_dataset(config)
     for line in dataset.report:
         report(line)
@@ -140,7 +140,9 @@ def _capacity(
         if filled < FILLED:
             report("sizes differ so much that the run may be faster with compile: false")
         return capacity
-    small = fit_one_chunk(capacity.atoms * capacity.neighbours, model.row, torch.device("cpu"))
+    small = fits_in_one_chunk(
+        capacity.atoms * capacity.neighbours, model.sender_bytes, torch.device("cpu")
+    )
     if not small or filled < FILLED:
         return None
     report(f"steps are replayed {how}")

@@ -33,19 +33,19 @@ class Patience:
     waited: int = 0
     factor: float = 1.0
 
-    def take(self, loss: float) -> None:
+    def update(self, loss: float) -> None:
         """Counts an epoch with this validation loss."""
         if loss < self.best:
             self.best, self.waited = loss, 0
         else:
             self.waited += 1
 
-    def is_as_good(self, loss: float) -> bool:
-        """Whether a loss is as low as the lowest, but for noise."""
+    def is_within_noise(self, loss: float) -> bool:
+        """Whether a loss is the lowest within noise."""
         return loss <= (1 + SAME) * self.best
 
-    def shrink(self, patience: int, factor: float) -> None:
-        """Lowers the learning rate after every so many epochs without improvement."""
+    def reduce_on_plateau(self, patience: int, factor: float) -> None:
+        """Lowers the learning rate after every `patience` epochs without improvement."""
         if self.waited and self.waited % patience == 0:
             self.factor *= factor
 

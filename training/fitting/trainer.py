@@ -102,9 +102,10 @@ class Run:
         for train_loss in loop.epochs(self._epoch, steps, self._loss, lambda batch: batch.names):
             valid_loss, metrics = self._validate()
             loop.read_clock()
-            loop.patience.take(valid_loss)
+            loop.patience.update(valid_loss)
             if self.config.schedule == "plateau":
-                loop.patience.shrink(self.config.plateau_patience, self.config.plateau_factor)
+                config = self.config
+                loop.patience.reduce_on_plateau(config.plateau_patience, config.plateau_factor)
             if writes:
                 self._write({"train_loss": train_loss, "valid_loss": valid_loss, **metrics})
 
@@ -118,7 +119,7 @@ class Run:
             "lr": loop.learning_rate,
             **results,
         }
-        if loop.patience.is_as_good(results["valid_loss"]):
+        if loop.patience.is_within_noise(results["valid_loss"]):
             loop.averaged.save(output / "model.sikff", self._provenance(row))
         self._log.append(row)
         write_checkpoint(output, loop.state_dict(), self.dataset.fingerprint)

@@ -139,7 +139,7 @@ def fit(
                 valid.append(validate(loop.averaged))
             if valid[-1] < loop.patience.best:
                 best, best_epoch = _copy(loop.averaged), loop.epoch
-            loop.patience.take(valid[-1])
+            loop.patience.update(valid[-1])
             loop.shown = {"train": f"{train_loss:.2e}", "valid": f"{valid[-1]:.2e}"}
     model.load_state_dict(best)
     return History(train, valid, best_epoch, time.perf_counter() - start)

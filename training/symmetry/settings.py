@@ -20,20 +20,20 @@ class SearchSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     groups: tuple[str, ...] | None = None
-    """candidates, to which C1 is added (default: the usual ones)"""
+    """names of candidate groups, to which C1 is added (default: the usual ones)"""
     axis: Vector | None = None
-    """of the groups (default: to be found)"""
+    """axis of the candidate groups (default: to be found)"""
     plane_origin: Vector | None = None
     """a point of a plane across the axis that holds the structures, Å (default: no plane)"""
     minutes: NonNegative = 1.0
-    """of each training on structures; 0: no trainings"""
+    """training time of each candidate on structures, minutes; 0: no trainings"""
     epochs: Annotated[int, Field(ge=0)] = 8
-    """of each training on moving particles; 0: no trainings"""
+    """epochs of each training on moving particles; 0: no trainings"""
     threshold: NonNegative = 2e-3
     """relative change that counts as none, for labels are not exact: on its grid DFT changes by up
     to 1e-3 when a molecule is rotated; a field of 0.1 V/Å changes methanol by 4e-3"""
     seed: Annotated[int, Field(ge=0)] = 0
-    """of everything random"""
+    """random seed"""
 
     @model_validator(mode="after")
     def _known(self) -> SearchSettings:

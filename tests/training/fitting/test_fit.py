@@ -237,9 +237,9 @@ def test_the_learning_rate_falls_on_plateaus() -> None:
     patience = Patience()
     kept, factors = [], []
     for loss in (3.0, 2.0, 2.5, 2.1, 1.0, 1.01, 1.5, math.nan, 0.5):
-        patience.take(loss)
-        kept.append(patience.is_as_good(loss))
-        patience.shrink(2, 0.5)
+        patience.update(loss)
+        kept.append(patience.is_within_noise(loss))
+        patience.reduce_on_plateau(2, 0.5)
         factors.append(patience.factor)
     assert kept == [True, True, False, False, True, True, False, False, True]
     assert factors == [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]

@@ -62,7 +62,7 @@ def test_resume_continues_exactly() -> None:
     first = []
     for value in epochs(halved):
         first.append(value)
-        halved.patience.take(value)
+        halved.patience.update(value)
         if halved.epoch == 1:
             state = copy.deepcopy(halved.state_dict())
             break
@@ -115,7 +115,7 @@ def test_the_gradient_is_clipped() -> None:
 def test_patience_and_minutes_end_the_training(monkeypatch: pytest.MonkeyPatch) -> None:
     loop = make_loop(Limits(epochs=9, patience=2))
     for _ in epochs(loop):
-        loop.patience.take(1.0)
+        loop.patience.update(1.0)
     assert loop.epoch == 3
     now = [0.0]
 
