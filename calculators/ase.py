@@ -111,7 +111,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
         evaluators = choose_evaluators(self.models, compile, replay_after)
         self._evaluator = StructureEvaluator(self.models, evaluators, skin, self.device)
         self._conditions = Conditions()  # of the last calculation
-        self._stress_requested = False
+        self._stress_requested = compile  # else its first request would compile again
         self._deviations: dict[str, Any] = {}
         given = (electric_field, surface_origin, surface)
         super().__init__(**dict(zip(KEYS, given, strict=True)), **kwargs)
@@ -169,8 +169,8 @@ class SIKFFCalculator(ThreadSafeCalculator):
     ) -> None:
         """Fills `results`, with the dipole only if it is among `properties`.
 
-        Once the stress was requested, all calls compute it: a barostat asks for it after the
-        forces, and would take two calls in a step.
+        Once the stress was requested, and if the models are compiled, all calls compute it: a
+        barostat asks for it after the forces, and would take two calls in a step.
 
         Raises:
             ValueError: for elements the model does not know, a field or surface it does not read,

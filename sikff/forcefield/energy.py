@@ -99,6 +99,8 @@ class EnergyModel(torch.nn.Module):
         """
         if dipole:
             self._check_reads_field()
+        if self.training:  # the sums below save tensors of the graph, too
+            graph = without_inference_tensors(graph)
         if not (forces or stress or dipole):
             recording = self.training and torch.is_grad_enabled()
             with plain_autograd(graph.positions.device), torch.set_grad_enabled(recording):

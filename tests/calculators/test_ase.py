@@ -10,7 +10,7 @@ import torch
 from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed, PropertyNotImplementedError
 
-from force_fields import ethanol, force_field
+from force_fields import crystal, ethanol, force_field
 from pair_model import PairModel, structures
 from sikff.calculators import SIKFFCalculator
 from sikff.forcefield import ForceField
@@ -177,6 +177,11 @@ def test_compiled_models_give_the_same_forces(monkeypatch: pytest.MonkeyPatch) -
     atoms.rattle(0.01)
     assert np.abs(atoms.get_forces() - forces).max() > 1e-3
     assert len(compiled) == 2
+    atoms = crystal()
+    atoms.calc = SIKFFCalculator(model, device="cpu", compile=True)
+    atoms.get_forces()
+    assert atoms.get_stress().any()
+    assert len(compiled) == 3  # the stress compiles nothing more
 
 
 def test_calls_after_replay_after_are_replayed(

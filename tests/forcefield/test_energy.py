@@ -1,5 +1,7 @@
 """Energies, forces and stress of any model, against finite differences."""
 
+import dataclasses
+
 import ase
 import numpy as np
 import pytest
@@ -156,6 +158,22 @@ def test_derivatives_inside_inference_mode_and_autocast_equal_those_outside(
         for one, two in zip(found, expected, strict=True):
             assert torch.equal(one, two)
             assert two.abs().max() > 1e-4
+
+
+@pytest.mark.parametrize("forces", [False, True])
+def test_graphs_made_in_inference_mode_can_be_trained_on(forces: bool) -> None:
+    model = force_field().train()
+    outside = model_graph(model, ethanol()).to(dtype=torch.float32)
+    with torch.inference_mode():
+        inside = dataclasses.replace(
+            outside, **{name: tensor.clone() for name, tensor in vars(outside).items()}
+        )
+    found = []
+    for graph in (outside, inside):
+        model.zero_grad()
+        model(graph, forces=forces).energy.sum().backward()
+        found.append(model.network.embedding.grad)
+    assert torch.equal(*found) and found[0].any()
 
 
 def structures_with_cell() -> ase.Atoms:
