@@ -18,8 +18,8 @@ from sikff.training.studies.escnn_kernel import SPACES, AnalyticConvolution
 from sikff.training.studies.model_size import count_weights
 from sikff.training.studies.molecules.molecule_files import Molecule
 from sikff.training.studies.molecules.molecule_graphs import graphs_of
-from sikff.training.studies.molecules.property_study import PropertySettings
-from sikff.training.studies.molecules.property_study import build as build_property_model
+from sikff.training.studies.molecules.property_model import PropertySettings
+from sikff.training.studies.molecules.property_model import build as build_property_model
 from sikff.training.studies.shapes.shape_network import build as build_classifier
 from sikff.training.studies.shapes.shapes_study import ShapesSettings
 from symmetry_cases import elements, outside, randn, relative_error

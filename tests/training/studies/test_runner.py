@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from sikff.groups import SymmetryGroup
 from sikff.training.cli.main import parse_command
 from sikff.training.studies import runner
-from sikff.training.studies.molecules.property_model import VARIANTS
-from sikff.training.studies.molecules.property_study import PropertySettings, PropertyStudy
+from sikff.training.studies.molecules.property_model import VARIANTS, PropertySettings
+from sikff.training.studies.molecules.property_study import PropertyStudy
 from sikff.training.studies.molecules.qm9_dataset import Dataset
 from sikff.training.studies.nbody.nbody_study import NBodySettings, NBodyStudy
 from sikff.training.studies.runner import grid, run, run_table, symmetry_error

@@ -18,7 +18,7 @@ from ..loop import Recipe
 from ..samples import Labelled, predict
 from ..study import TEST_SEED, VALID_SEED, Count, Splits, Stage, Study, StudySettings
 from ..study_table import Result, Results, TableLayout, values
-from .bayes_floor import MOST_PARTICLES, bayes_prediction, squared_errors
+from .bayes_error import MOST_PARTICLES, bayes_prediction, squared_errors
 from .particle_graphs import ParticleGraphs, displacements, graphs_of
 from .particle_models import KINDS, N_PARAMETERS, Model, Part, build, checked
 from .particle_systems import Charged, Springs, Trajectories, simulate

@@ -1,8 +1,8 @@
 """The models of the study, by name: all begin alike, and differ in how particles meet.
 
 Every model is a sum of three parts, each for what the former leave: the best linear map that its
-symmetry allows; what a particle does by itself, see :mod:`sikff.training.studies.nbody.own_motion`,
-the same for all models; and what the others do to it, a network that differs from model to model.
+symmetry allows; the motion of a single particle, :mod:`.single_particle`, the same for all models;
+and what the others do to it, a network that differs from model to model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,12 +18,12 @@ from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.groups.aliasing import same_invariants
 
-from ..model_size import closest_width, count_weights
+from ..model_size import build_of_size
 from .kernel_network import KernelNetwork
 from .linear_motion import Features, LinearMotion
 from .message_passing import EGNN, MessagePassing
-from .own_motion import OwnMotion
 from .particle_graphs import ParticleGraphs
+from .single_particle import SingleParticleMotion
 from .steerable_rivals import SEGNN, TFN
 
 N_PARAMETERS = 60_000
@@ -84,7 +83,7 @@ class Model(nn.Module):
             self.itself = Features(group, height=height, field=kind.field, order=0)
             self.selves = Standardise(self.itself.out_type)
             self.nodes, self.edges = Standardise(nodes), Standardise(edges)
-            self.own = Part(OwnMotion(self.itself.out_type, nodes, vector))
+            self.own = Part(SingleParticleMotion(self.itself.out_type, nodes, vector))
             self.network = Part(kind.network(nodes, edges, width))
 
     @torch.no_grad()
@@ -214,14 +213,7 @@ def build(
     def of_width(width: int) -> Model:
         return Model(kind, symmetry, height=height, width=width)
 
-    with torch.random.fork_rng([]):
-        width = 1
-        if kind.network is not None:
-            sizes = [count_weights(of_width(width)) for width in PROBED]
-            quadratic = np.polynomial.Polynomial.fit(PROBED, sizes, 2)
-            width = closest_width(n_parameters, WIDTHS, quadratic)
-        torch.manual_seed(seed)
-        return of_width(width)
+    return build_of_size(of_width, n_parameters, WIDTHS, seed, PROBED)
 
 
 def checked(name: str, group: str, axis: Sequence[float]) -> tuple[Kind, SymmetryGroup]:

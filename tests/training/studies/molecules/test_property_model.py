@@ -8,8 +8,12 @@ import torch
 from sikff.groups import SymmetryGroup
 from sikff.training.studies.model_size import count_weights
 from sikff.training.studies.molecules.molecule_graphs import MoleculeGraphs, graphs_of
-from sikff.training.studies.molecules.property_model import VARIANTS, PropertyModel
-from sikff.training.studies.molecules.property_study import PropertySettings, build
+from sikff.training.studies.molecules.property_model import (
+    VARIANTS,
+    PropertyModel,
+    PropertySettings,
+    build,
+)
 from sikff.training.studies.molecules.qm9_dataset import Dataset
 from sikff.training.studies.samples import predict
 from symmetry_cases import elements, outside, relative_error, seeded

@@ -13,7 +13,8 @@ from sikff.training.cli.main import parse_command
 from sikff.training.config import sentence
 from sikff.training.studies.loop import Recipe
 from sikff.training.studies.molecules.molecule_graphs import graphs_of
-from sikff.training.studies.molecules.property_study import PropertySettings, PropertyStudy
+from sikff.training.studies.molecules.property_model import PropertySettings
+from sikff.training.studies.molecules.property_study import PropertyStudy
 from sikff.training.studies.molecules.qm9_dataset import Dataset, split
 from sikff.training.studies.runner import Outcome, run
 from sikff.training.studies.samples import predict

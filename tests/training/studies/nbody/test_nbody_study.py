@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sikff.training.cli.main import parse_command
 from sikff.training.config import sentence
 from sikff.training.studies.loop import Recipe
-from sikff.training.studies.nbody.bayes_floor import bayes_prediction, squared_errors
+from sikff.training.studies.nbody.bayes_error import bayes_prediction, squared_errors
 from sikff.training.studies.nbody.nbody_study import NBodySettings, NBodyStudy
 from sikff.training.studies.nbody.particle_systems import Springs, simulate
 from sikff.training.studies.runner import run

@@ -21,13 +21,7 @@ import numpy as np
 from sikff.groups.matrices import minimal_rotation
 
 from .normal_modes import HarmonicMotion, hessians
-from .particle_systems import (
-    INITIAL_SPEED,
-    Springs,
-    Trajectories,
-    follow,
-    leapfrog,
-)
+from .particle_systems import INITIAL_SPEED, Springs, Trajectories, follow, leapfrog
 
 Array = np.ndarray
 
@@ -55,16 +49,6 @@ def bayes_prediction(trajectories: Trajectories) -> Array:
         ValueError: the system is not one of springs, or has more than 6 particles.
     """
     return predict(trajectories, posterior_springs(trajectories))
-
-
-def mean_spring_prediction(trajectories: Trajectories) -> Array:
-    """Positions [T, n, 3] in the second frame if every pair is joined by a spring of half strength.
-
-    Raises:
-        ValueError: the system is not one of springs.
-    """
-    n_trajectories, n, _ = trajectories.positions.shape
-    return predict(trajectories, np.tile(_half_springs(n), (n_trajectories, 1, 1)))
 
 
 def predict(trajectories: Trajectories, springs: Array) -> Array:

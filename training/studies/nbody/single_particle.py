@@ -11,7 +11,7 @@ FIELDS = 16  # mixtures of each irrep
 LAYERS, WIDTH = 4, 32  # of the MLP that makes the factors
 
 
-class OwnMotion(nn.Module):
+class SingleParticleMotion(nn.Module):
     """Mixtures of all that is known of a particle, times factors that see the particle alone.
 
     Turned about, every system of the study moves the other way round: with positions, velocities,

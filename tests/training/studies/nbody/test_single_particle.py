@@ -6,18 +6,18 @@ import torch
 
 from sikff.fields import FieldType
 from sikff.groups import SymmetryGroup
-from sikff.training.studies.nbody.own_motion import OwnMotion
 from sikff.training.studies.nbody.particle_systems import Attributes, Charged, Springs, follow
+from sikff.training.studies.nbody.single_particle import SingleParticleMotion
 from symmetry_cases import elements, outside, randn, relative_error
 from tolerances import TOLERANCES
 
 TOLERANCE = TOLERANCES[torch.float64]
 
 
-def made(name: str) -> OwnMotion:
+def made(name: str) -> SingleParticleMotion:
     group = SymmetryGroup(name, axis=(1, 2, 2))
     vector, scalar = FieldType.vector(group), FieldType.scalar(group)
-    return OwnMotion(vector + scalar, vector + vector + scalar, vector).double()
+    return SingleParticleMotion(vector + scalar, vector + vector + scalar, vector).double()
 
 
 @pytest.mark.parametrize("system", [Springs(0.0), Springs(1000.0), Charged(2.0)])
