@@ -115,7 +115,7 @@ def test_a_table_shows_the_results_of_earlier_calls(tmp_path: Path) -> None:
         settings = [NBODY.with_changes(model=model)]
         shown = run_table(NBodyStudy, settings, tmp_path, report=lambda line: None)
     rows = [line.split("|")[1].strip() for line in shown.splitlines()[2:]]
-    assert rows == ["linear O(3)", "linear SO(2)", "smooth Bayes floor"]
+    assert rows == ["linear O(3)", "linear SO(2)", "smooth Bayes error"]
     other = [NBODY.with_changes(model="linear", n_test=9, n_train=17)]
     shown = run_table(NBodyStudy, other, tmp_path, report=lambda line: None)
     assert "O(3)" not in shown  # another test set

@@ -1,7 +1,7 @@
 """Molecules from the two file layouts of QM9: SDF, which has bonds, and XYZ, which has none.
 
-ASE reads neither: of an SDF file it takes the first molecule, without its bonds, and it does not
-take numbers written as 1.2*^-6, which the XYZ files of QM9 contain.
+ASE reads neither: of an SDF file it reads the first molecule only, without bonds, and it does not
+read numbers written as 1.2*^-6, which the XYZ files of QM9 contain.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ XYZ_COLUMNS = (
 
 
 class Molecule(NamedTuple):
-    """One molecule as it is stored.
+    """A molecule of a file.
 
     Attributes:
         name: such as "gdb_1".

@@ -29,13 +29,13 @@ SIGMA = 1.0  # Å, initial width of the shell of kernels on covalent graphs
 
 @dataclass(frozen=True)
 class Variant:
-    """What a kernel is, and what it is told.
+    """The type of a kernel, and its attributes.
 
     Attributes:
         kernel: "implicit"; "analytic": one layer, the classical basis x weights; "escnn": the basis
             that escnn derives, times weights.
-        bonds: whether it sees the type of the bond.
-        atoms: whether it sees the elements of both ends.
+        bonds: whether the type of the bond is one.
+        atoms: whether the elements of both ends are.
     """
 
     kernel: str = "implicit"
@@ -122,7 +122,7 @@ class PropertyModel(nn.Module):
         variant, group, cutoff = self.variant, self.group, settings.radius
         features = FieldType.harmonic(group, settings.order, settings.channels)
         first = FieldType.scalar(group, settings.channels)
-        n_known = variant.bonds * BOND_TYPES + variant.atoms * 2 * len(ELEMENTS)
+        n_attributes = variant.bonds * BOND_TYPES + variant.atoms * 2 * len(ELEMENTS)
         kernel: dict[str, Any] = {
             "layers": settings.kernel_layers if variant.kernel == "implicit" else 1,
             "hidden_fields": settings.kernel_fields,
@@ -132,7 +132,7 @@ class PropertyModel(nn.Module):
         if variant.kernel == "escnn":
             kernel = {"rings": settings.kernel_fields, "extent": cutoff or 2 * SIGMA}
             kernel["convolution"] = AnalyticConvolution
-        kernel["attr_type"] = FieldType.scalar(group, n_known) if n_known else None
+        kernel["attr_type"] = FieldType.scalar(group, n_attributes) if n_attributes else None
         kernel["scale"] = neighbours**-0.5
         types = [first, *[features] * (settings.convolutions - 1)]
         types.append(FieldType.scalar(group, HEAD_WIDTH))
@@ -146,7 +146,7 @@ class PropertyModel(nn.Module):
         """B molecules -> [B]."""
         elements = F.one_hot(graphs.species, len(ELEMENTS)).to(graphs.positions)
         layout = neighbour_layout(graphs.edge_index, len(elements), elements.dtype)
-        attr = self._known_of_edges(graphs, elements)
+        attr = self._edge_attributes(graphs, elements)
         f = self.embedding(elements)
         vectors = graphs.vectors
         for convolution in self.convolutions:
@@ -155,14 +155,14 @@ class PropertyModel(nn.Module):
         size = graphs.n_atoms.unsqueeze(-1) if self.size is None else self.size
         return self.head(pooled / size).squeeze(-1)
 
-    def _known_of_edges(self, graphs: MoleculeGraphs, elements: Tensor) -> Tensor | None:
-        """What kernels are told of each edge [E, a], scaled to a mean square of about one."""
-        known = []
+    def _edge_attributes(self, graphs: MoleculeGraphs, elements: Tensor) -> Tensor | None:
+        """Attributes of edges [E, a], scaled to a mean square of about one."""
+        attributes = []
         if self.variant.bonds:
-            known.append(F.one_hot(graphs.bonds, BOND_TYPES).to(elements))
+            attributes.append(F.one_hot(graphs.bonds, BOND_TYPES).to(elements))
         if self.variant.atoms:
-            known += [elements[end] for end in graphs.edge_index]
-        return torch.cat(known, dim=-1) * 2 if known else None
+            attributes += [elements[end] for end in graphs.edge_index]
+        return torch.cat(attributes, dim=-1) * 2 if attributes else None
 
 
 def build(settings: PropertySettings, graphs: MoleculeGraphs) -> PropertyModel:

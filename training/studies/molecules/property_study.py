@@ -27,11 +27,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """Between a property in its unit and the numbers of order one that are learned.
+    """The affine map from a property in its unit to labels of unit variance.
 
     Attributes:
-        energies: of the elements, zero where they are not subtracted [5].
-        mean, deviation: of what is left, over the training set.
+        energies: of the elements, zero if they are not subtracted [5].
+        mean, deviation: of the residuals of the training set.
     """
 
     energies: np.ndarray
@@ -48,13 +48,13 @@ class Scaling:
         energies = np.zeros(len(ELEMENTS))
         if target.referenced:
             energies = element_energies(counts, values)
-        left = values - counts @ energies
-        if not left.std() > 0:
+        residuals = values - counts @ energies
+        if not residuals.std() > 0:
             raise ValueError(
                 f"all {len(values)} training molecules have the same {target.column}; expected "
                 "something to learn"
             )
-        return cls(energies, float(left.mean()), float(left.std()))
+        return cls(energies, float(residuals.mean()), float(residuals.std()))
 
     def standardise(self, counts: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Values in their unit [B] -> of order one [B]."""

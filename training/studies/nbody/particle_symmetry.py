@@ -25,25 +25,21 @@ from ..samples import Labelled, predict
 from .nbody_study import NBodySettings, NBodyStudy
 from .particle_files import particles
 from .particle_graphs import ParticleGraphs
-from .particle_models import checked
+from .particle_models import find_kind
 
 Motion = Callable[[Tensor], Tensor]  # vectors [T, n, k, 3] -> displacements [T, n, 3]
 
 FEWEST = 20  # systems
 WEIGHTS = 20_000  # of a model
-AT_ONCE = 250  # systems
+CHUNK = 250  # systems that are evaluated at once
 
 
 def find_particle_symmetry(
-    frames: Structures, search: Search, report: Report = lambda line: None
+    structures: Structures, search: Search, report: Report = lambda line: None
 ) -> Findings:
-    """The symmetry of the motion in a file, see :func:`of_particles`.
-
-    Args:
-        frames: moving particles, as :func:`.particle_files.write_particles` writes them.
-    """
+    """The symmetry of the motion in a file of :func:`.particle_files.write_particles`."""
     start = time.perf_counter()
-    found = of_particles(*particles(frames), search, report, frames.source)
+    found = of_particles(*particles(structures), search, report, structures.source)
     return replace(found, seconds=time.perf_counter() - start)
 
 
@@ -57,10 +53,10 @@ def of_particles(
     """The symmetry of the motion of particles.
 
     Args:
-        graphs: T systems of n particles; their axis is not looked at.
+        graphs: T systems of n particles; their axis is not used.
         displacements: [T, n, 3].
         search, report: see :func:`sikff.training.symmetry.find.find_symmetry`.
-        source: what to call them.
+        source: their name in the findings.
 
     Raises:
         ValueError: too few systems, or axes that cannot be told apart.
@@ -73,9 +69,9 @@ def of_particles(
     train = None
     if search.epochs:
         for name in names:
-            checked("sik", name, axis.tolist())
-        told = replace(graphs, axis=graphs.axis.new_tensor(axis))
-        train = particle_trainings(told, displacements, epochs=search.epochs, seed=search.seed)
+            find_kind("sik", name, axis.tolist())
+        with_axis = replace(graphs, axis=graphs.axis.new_tensor(axis))
+        train = particle_trainings(with_axis, displacements, epochs=search.epochs, seed=search.seed)
     chosen, candidates = judge(names, defects, train, report)
     words = f"{source}: {len(graphs)} systems of {graphs.positions.shape[1]} moving particles"
     quantity = "mean squared error of displacements"
@@ -86,7 +82,7 @@ def of_particles(
 def particle_trainings(
     graphs: ParticleGraphs, displacements: Tensor, *, epochs: int, seed: int
 ) -> Train:
-    """Trains models of moving particles; mean squared errors of systems kept back.
+    """A function that trains a model of a group and returns its squared errors of test systems.
 
     Args:
         graphs: T systems; their axis is that of the groups.
@@ -106,23 +102,21 @@ def particle_trainings(
         settings = NBodySettings(group=name, axis=axis, weights=WEIGHTS, epochs=epochs, seed=seed)
         study = NBodyStudy(settings)
         model = study.build(train).float()
-        on_train, on_valid, on_test = (
-            part.to("cpu", torch.float32) for part in (train, valid, test)
-        )
+        on_train, on_valid, on_test = (x.to("cpu", torch.float32) for x in (train, valid, test))
         train_model(study, model, on_train, on_valid)
-        error = predict(model, on_test.inputs, AT_ONCE) - on_test.labels
+        error = predict(model, on_test.inputs, CHUNK) - on_test.labels
         return error.square().mean(dim=(1, 2)).double().numpy()
 
     return errors
 
 
 class FittedMotion:
-    """The linear motion that is best, fitted without any symmetry, to either half of the data.
+    """Linear motions fitted without any symmetry, one to each half of the data.
 
-    It is blind to symmetry that only terms of higher order break.
+    Symmetry breaking by terms of higher order only is not seen.
 
     Args:
-        graphs: T systems of n particles, float64; their axis is not looked at.
+        graphs: T systems of n particles, float64; their axis is not used.
         displacements: [T, n, 3].
 
     Raises:
@@ -132,7 +126,7 @@ class FittedMotion:
     def __init__(self, graphs: ParticleGraphs, displacements: Tensor) -> None:
         if len(graphs) < FEWEST:
             raise ValueError(f"expected {FEWEST} systems of particles at least; got {len(graphs)}")
-        self.vectors, scalars = _known(graphs)
+        self.vectors, scalars = _features(graphs)
         self.size = float(displacements.square().sum(dim=(1, 2)).mean())
         self.halves = tuple(
             _linear_motion(self.vectors[half], scalars[half], displacements[half], scalars)
@@ -166,12 +160,12 @@ def derivatives(motion: Motion, vectors: Tensor) -> Tensor:
     """L_w f for w along x, y and z, [3, T, n, 3]: d/dt of g_t^-1 f(g_t u) at t = 0."""
     changes = []
     for axis in torch.eye(3).to(vectors):
-        moved, slope, *_ = jvp(motion, (vectors,), (_cross(axis, vectors),))
-        changes.append(slope - _cross(axis, moved))
+        value, derivative, *_ = jvp(motion, (vectors,), (_cross(axis, vectors),))
+        changes.append(derivative - _cross(axis, value))
     return torch.stack(changes)
 
 
-def _known(graphs: ParticleGraphs) -> tuple[Tensor, Tensor]:
+def _features(graphs: ParticleGraphs) -> tuple[Tensor, Tensor]:
     """Vectors [T, n, 4, 3]: position, velocity, both again by the Laplacian of the springs; scalars
     [T, n, 2]."""
     state = torch.cat([graphs.positions, graphs.velocities], dim=-1)
@@ -179,8 +173,8 @@ def _known(graphs: ParticleGraphs) -> tuple[Tensor, Tensor]:
     return torch.cat([state, pulled], dim=-1).unflatten(-1, (4, 3)), graphs.scalars
 
 
-def _linear_motion(vectors: Tensor, scalars: Tensor, targets: Tensor, told: Tensor) -> Motion:
-    """The best linear function of vectors [T, n, k, 3] and scalars, with `told` for the latter."""
+def _linear_motion(vectors: Tensor, scalars: Tensor, targets: Tensor, test: Tensor) -> Motion:
+    """The least-squares linear function of vectors [T, n, k, 3] at scalars `test` [T, n, 2]."""
 
     def features(vectors: Tensor, scalars: Tensor) -> Tensor:
         return torch.cat([vectors.flatten(-2), scalars, torch.ones_like(scalars[..., :1])], dim=-1)
@@ -188,7 +182,7 @@ def _linear_motion(vectors: Tensor, scalars: Tensor, targets: Tensor, told: Tens
     matrix = features(vectors, scalars).flatten(0, 1)
     # least norm: columns may be zero, or depend on each other
     weights = torch.linalg.lstsq(matrix, targets.flatten(0, 1), driver="gelsd").solution
-    return lambda vectors: features(vectors, told) @ weights
+    return lambda vectors: features(vectors, test) @ weights
 
 
 def _cross(axis: Tensor, vectors: Tensor) -> Tensor:

@@ -1,4 +1,4 @@
-"""What a particle does by itself: the part that all models of the study share."""
+"""The motion of a single particle: the part that all models of the study share."""
 
 from __future__ import annotations
 
@@ -12,33 +12,33 @@ LAYERS, WIDTH = 4, 32  # of the MLP that makes the factors
 
 
 class SingleParticleMotion(nn.Module):
-    """Mixtures of all that is known of a particle, times factors that see the particle alone.
+    """Linear mixtures of all features of a particle, times functions of its single-particle ones.
 
-    Turned about, every system of the study moves the other way round: with positions, velocities,
-    lengths and charges, forces and displacements change their sign. So the mixtures are linear, for
-    invariants too, and the factors are functions of squares: the motion is odd in all its inputs.
+    All systems of the study are odd: if positions, velocities, lengths and charges change their
+    sign, so do forces and displacements. So the mixtures are linear, for invariants too, and the
+    factors are functions of squares.
 
-    The factors see sizes, sqrt(1 + square), rather than squares. So they grow like the inputs, at
-    most, for a particle that swings further than those that were seen.
+    The inputs of the factors are sqrt(1 + square) rather than squares, so that factors grow at most
+    linearly outside the range of the training data.
 
     Args:
-        own_type: type of what a particle is by itself.
-        in_type: type of all that is known of it.
-        out_type: type of its motion.
+        single_type: type of the single-particle features.
+        in_type: type of all features.
+        out_type: type of the motion.
     """
 
-    def __init__(self, own_type: FieldType, in_type: FieldType, out_type: FieldType) -> None:
+    def __init__(self, single_type: FieldType, in_type: FieldType, out_type: FieldType) -> None:
         super().__init__()
-        seen, mixed = (
+        squared, mixed = (
             FieldType(t.group, [(FIELDS, irrep) for irrep in t.irreps]).canonical
-            for t in (own_type, in_type)
+            for t in (single_type, in_type)
         )
-        self.look, self.norms = Linear(own_type, seen), SquaredNorms(seen)
-        self.factors = MLP([seen.n_fields, *[WIDTH] * (LAYERS - 1), mixed.n_fields])
+        self.embedding, self.norms = Linear(single_type, squared), SquaredNorms(squared)
+        self.factors = MLP([squared.n_fields, *[WIDTH] * (LAYERS - 1), mixed.n_fields])
         self.mix, self.gate = Linear(in_type, mixed), Gate(mixed)
         self.output = Linear(mixed, out_type)
 
-    def forward(self, of_itself: Tensor, known: Tensor) -> Tensor:
-        """[..., own_type.size] and [..., in_type.size] -> [..., out_type.size]."""
-        sizes = (1 + self.norms(self.look(of_itself))).sqrt() - 1
-        return self.output(self.gate(self.mix(known), self.factors(sizes)))
+    def forward(self, single: Tensor, features: Tensor) -> Tensor:
+        """[..., single_type.size] and [..., in_type.size] -> [..., out_type.size]."""
+        sizes = (1 + self.norms(self.embedding(single))).sqrt() - 1
+        return self.output(self.gate(self.mix(features), self.factors(sizes)))

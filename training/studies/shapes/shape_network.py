@@ -30,16 +30,14 @@ WIDTHS = [quarter / 4 for quarter in range(4, 513)]
 class ShapeNetwork(nn.Module):
     """Scores of classes, invariant under the group.
 
-    Each convolution keeps half of the points, which gather features of the nearest of those that
-    there were. Points come in random order, so the first half is a random half; in training the
-    order is drawn anew each time.
+    Each convolution keeps half of the points, which gather features of their nearest neighbours
+    among all. Points are in random order, so the first half is a random half; in training the order
+    is drawn again in each call.
 
     Args:
         group: the symmetry G.
-        n_classes: classes to tell apart.
-        spacings: typical distances of the nearest points before each convolution, see
-            :func:`spacings_of`.
-        n_neighbours: points that each point gathers from, itself included.
+        spacings: see :func:`spacings_of`, for each convolution.
+        n_neighbours: points that a point gathers from, itself included.
         kernel: name in `KERNELS`.
         width: numbers in the features of each irrep, about.
     """

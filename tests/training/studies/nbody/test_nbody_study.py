@@ -60,10 +60,10 @@ def test_networks_learn_in_two_stages_what_the_linear_map_leaves() -> None:
     linear = run(NBodyStudy(settings.with_changes(model="linear")))
     trained = run(NBodyStudy(settings), Recipe(batch_size=8))
     assert not linear.histories and len(trained.histories) == 2
-    own, interactions = trained.histories
-    assert own.best_epoch >= 0 and min(own.valid) < linear.result["valid_mse"]
+    single, interactions = trained.histories
+    assert single.best_epoch >= 0 and min(single.valid) < linear.result["valid_mse"]
     assert min(interactions.valid) == pytest.approx(trained.result["valid_mse"], rel=1e-5)
-    assert trained.result["valid_mse"] <= min(own.valid) * (1 + 1e-5)
+    assert trained.result["valid_mse"] <= min(single.valid) * (1 + 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -111,12 +111,12 @@ def test_tables_of_both_systems_and_of_several_sizes_of_data(tmp_path: Path) -> 
     line = f"table --models linear mpnn --seeds 0 {SIZES} --output {tmp_path}"
     command(f"{line} --stiffness 25 --train 4 8")
     shown = (tmp_path / "table.md").read_text()
-    assert "stiffness 25, 8 trajectories" in shown and "smooth Bayes floor" in shown
+    assert "stiffness 25, 8 trajectories" in shown and "smooth Bayes error" in shown
     assert (tmp_path / "cells" / "hidden_stiffness25_linear_SO2_n8_seed0.json").exists()
     for picture in ("stiffness.png", "samples.png"):
         assert (tmp_path / picture).stat().st_size > 10_000
     command(f"{line} --train 4 --system charged --field 0 1")
     assert (tmp_path / "cells" / "charged_field1_mpnn_n4_seed0.json").exists()
     shown = (tmp_path / "table.md").read_text()
-    assert "field 1" in shown and "stiffness" not in shown and "floor" not in shown
+    assert "field 1" in shown and "stiffness" not in shown and "Bayes" not in shown
     assert (tmp_path / "field.png").exists()

@@ -46,7 +46,7 @@ def graphs(trajectories) -> ParticleGraphs:
 def started(name: str, group: str, trajectories, **options) -> Model:
     model = build(name, group, axis=AXIS, n_parameters=30_000, **options).double()
     model.start(graphs_of(trajectories, hidden=False), displacements(trajectories))
-    for part in (model.own, model.network):
+    for part in (model.single, model.network):
         if part is not None:
             torch.nn.init.ones_(part.amplitude)
     return model.requires_grad_(False)
@@ -117,7 +117,7 @@ def test_groups_that_models_take_for_others(
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{group} are those of {larger} here")):
         build("sik", group, axis=AXIS)
-    monkeypatch.setattr("sikff.training.studies.nbody.particle_models.KNOWN_DEGREE", 99)
+    monkeypatch.setattr("sikff.training.studies.nbody.particle_models.INVARIANT_DEGREE", 99)
     model = started("sik", group, trajectories)  # made nevertheless
     expected = model(graphs)
     for g in elements(SymmetryGroup(larger, axis=AXIS)):
