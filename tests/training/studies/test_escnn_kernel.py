@@ -90,7 +90,7 @@ def test_as_many_kernels_as_ours(group: str) -> None:
 
 @needs_escnn
 @quiet
-def test_fewer_receivers_are_a_part_of_all() -> None:
+def test_a_subset_of_receivers_gets_the_same_features() -> None:
     layer = made("SO(2)").requires_grad_(False)
     f, vectors = randn(6, 4, seed=0), randn(12, 3, seed=1)
     everywhere = layer(f, vectors, EDGES[:, :12])
@@ -130,20 +130,20 @@ def test_property_models_are_as_large() -> None:
 
 
 @needs_escnn
-def test_groups_that_escnn_does_not_know() -> None:
+def test_groups_unknown_to_escnn_raise() -> None:
     with pytest.raises(ValueError, match=r"are there for SO\(2\), .*; got D3h"):
         ShapesSettings(group="D3h", kernel="escnn")
     assert "D3h" not in SPACES
 
 
-def test_attributes_are_not_seen() -> None:
+def test_attributes_raise() -> None:
     scalar = FieldType.scalar(SymmetryGroup("SO(2)"))
     with pytest.raises(ValueError, match="escnn's kernels see no attributes"):
         AnalyticConvolution(scalar, scalar, scalar)
 
 
 @pytest.mark.parametrize("settings", [ShapesSettings, PropertySettings])
-def test_without_escnn(settings: type, monkeypatch) -> None:
+def test_a_missing_escnn_raises(settings: type, monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "escnn", None)
     escnn = {"kernel": "escnn"} if settings is ShapesSettings else {"variant": "escnn"}
     with pytest.raises(ValueError, match=r'run `pip install "sikff\[escnn\]"`'):

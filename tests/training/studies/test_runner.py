@@ -129,7 +129,7 @@ def small(request: pytest.FixtureRequest, stand_in: Dataset) -> Callable[[int], 
     return lambda seed: study(settings.with_changes(seed=seed), source)
 
 
-def test_the_seed_decides(small: Callable[[int], Study]) -> None:
+def test_the_seed_determines_the_result(small: Callable[[int], Study]) -> None:
     first, again, other = (run(small(seed)).histories[0].train for seed in (0, 0, 1))
     assert first == again != other
 

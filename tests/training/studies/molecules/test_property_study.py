@@ -28,7 +28,7 @@ def trained(dataset: Dataset, recipe: Recipe | None = None, **settings: object) 
     return run(PropertyStudy(PropertySettings(**settings), dataset), recipe)
 
 
-def test_only_kernels_that_see_bonds_learn_what_bonds_alone_determine(stand_in: Dataset) -> None:
+def test_only_kernels_with_bonds_learn_a_property_of_bond_orders(stand_in: Dataset) -> None:
     """Orders of bonds are drawn at random, so that geometries say nothing about them."""
     drawn = np.random.default_rng(0).integers(1, 4, size=90)
     pairs = zip(stand_in.molecules[:90], drawn, strict=True)
@@ -44,7 +44,7 @@ def test_only_kernels_that_see_bonds_learn_what_bonds_alone_determine(stand_in: 
     assert errors["bonds"] < 0.5 * errors["implicit"]
 
 
-def test_what_is_reported(stand_in: Dataset) -> None:
+def test_the_error_is_that_of_the_predictions(stand_in: Dataset) -> None:
     """The error is that of the predictions in meV, on molecules that were not trained on."""
     few = stand_in.select(np.arange(60))
     settings = PropertySettings(epochs=1, seed=5, n_train=32, n_valid=8, **TINY)
@@ -95,13 +95,13 @@ def test_energies_of_elements_do_not_enter_errors(stand_in: Dataset) -> None:
         ({"kernel_layers": 1}, "kernel_layers: .* greater than or equal to 2, got 1"),
     ],
 )
-def test_bad_settings(settings: dict, words: str) -> None:
+def test_invalid_settings_raise(settings: dict, words: str) -> None:
     with pytest.raises(ValidationError) as caught:
         PropertySettings(**settings)
     assert re.search(words, sentence(caught.value))
 
 
-def test_bonds_that_are_not_known(stand_in: Dataset) -> None:
+def test_unknown_bonds_raise(stand_in: Dataset) -> None:
     bare = [m._replace(bonds=None, orders=None) for m in stand_in.molecules[:30]]
     columns = {"homo": stand_in.columns["homo"][:30]}
     dataset = Dataset("dsgdb9nsd.xyz.tar.bz2", bare, columns)

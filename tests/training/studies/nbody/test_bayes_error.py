@@ -69,7 +69,7 @@ def test_the_posterior_is_that_of_gaussian_densities(stiffness: float) -> None:
     assert np.abs(posterior_springs(tilted) - found).max() < TOLERANCE.parity
 
 
-def test_nothing_is_known_from_the_initial_state() -> None:
+def test_the_posterior_of_the_initial_state_is_the_prior() -> None:
     pairs = np.triu_indices(4, 1)
     found = posterior_springs(simulate(Springs(2.0), 3, n_particles=4, frames=(0, 1)))
     assert np.abs(found[:, *pairs] - 0.5).max() < TOLERANCE.parity
@@ -85,7 +85,7 @@ def test_first_order_is_enough_where_the_plane_is_stiff(monkeypatch: pytest.Monk
     assert np.ptp(closed) > 0.5
 
 
-def test_the_true_springs_tell_the_target_though_forces_are_clipped() -> None:
+def test_the_true_springs_give_the_target_though_forces_are_clipped() -> None:
     t = simulate(Springs(1000.0), 5, axis=(1, 2, 2), frames=(3, 13))
     prediction = predict(t, t.attributes.springs)
     assert np.abs(prediction - t.target_positions).max() < TOLERANCE.parity

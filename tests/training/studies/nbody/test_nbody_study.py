@@ -42,7 +42,7 @@ def test_the_largest_group_of_the_data_wins(system: str, strength: str, smaller:
 
 
 @pytest.mark.parametrize("model", ["sik", "mpnn"])
-def test_what_is_reported(model: str) -> None:
+def test_results_have_label_bayes_error_and_equivariance(model: str) -> None:
     result = run(NBodyStudy(SMALL.with_changes(model=model, axis=(1.0, 2.0, 2.0)))).result
     assert result["label"] == ("sik SO(2)" if model == "sik" else "mpnn")
     assert result["equivariance_group"] == "SO(2) about (0.3333, 0.6667, 0.6667)"
@@ -82,7 +82,7 @@ def test_networks_learn_in_two_stages_what_the_linear_map_leaves() -> None:
         ({"n_test": 0}, "n_test: .* greater than or equal to 1, got 0"),
     ],
 )
-def test_bad_settings(settings: dict, words: str) -> None:
+def test_invalid_settings_raise(settings: dict, words: str) -> None:
     with pytest.raises(ValidationError) as caught:
         NBodySettings(**settings)
     assert re.search(words, sentence(caught.value))

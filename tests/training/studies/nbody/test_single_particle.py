@@ -21,7 +21,7 @@ def made(name: str) -> SingleParticleMotion:
 
 
 @pytest.mark.parametrize("system", [Springs(0.0), Springs(1000.0), Charged(2.0)])
-def test_turned_about_a_system_moves_the_other_way(system: Springs | Charged) -> None:
+def test_motions_are_odd(system: Springs | Charged) -> None:
     """Also where forces are clipped."""
     rng = np.random.default_rng(0)
     x, v = rng.normal(size=(2, 20, 5, 3))
