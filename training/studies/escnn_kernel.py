@@ -188,7 +188,7 @@ def _partner(irrep: Irrep, space: Any) -> tuple[Any, Array]:
     group = irrep.group
     rotation = _rotation(group)
     elements = list(space.fibergroup.testing_elements())
-    matrices = rotation @ [space.basespace_action(e) for e in elements] @ rotation.T
+    matrices = rotation @ np.array([space.basespace_action(e) for e in elements]) @ rotation.T
     ours = list(irrep.representation(matrices))
     for theirs in space.fibergroup.irreps():
         if theirs.size == irrep.dim:

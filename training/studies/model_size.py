@@ -1,4 +1,4 @@
-"""How many weights a model has, and how wide it must be to have as many as its rivals."""
+"""Numbers of weights, and models whose width gives them a certain number."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ def closest_width(n_weights: int, widths: Sequence[W], size: Callable[[W], float
     """The width whose model has the number of weights that is closest to a given one.
 
     Args:
-        n_weights: number of weights to come near to.
-        widths: to choose from, in rising order.
+        n_weights: the given number.
+        widths: candidates in rising order.
         size: number of weights of a model of a width; it rises with the width.
     """
     above = bisect_left(widths, float(n_weights), key=size, hi=len(widths) - 1)

@@ -1,4 +1,4 @@
-"""The network: residual steerable convolutions, invariant features pooled, an MLP."""
+"""The network and its settings: residual steerable convolutions, pooled invariants, an MLP."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ VARIANTS = {
 
 
 class PropertySettings(StudySettings):
-    """What is trained on which molecules."""
+    """Settings of a training on molecules."""
 
     VARIED: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
         "seed": ("seeds", (0, 1, 2)),

@@ -31,7 +31,7 @@ STRENGTH = {"springs": "stiffness", "charged": "field"}  # setting that breaks t
 
 
 class NBodySettings(StudySettings):
-    """What is trained on which trajectories."""
+    """Settings of a training on trajectories."""
 
     VARIED: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
         "seed": ("seeds", (0, 1, 2)),
@@ -90,12 +90,12 @@ class NBodySettings(StudySettings):
 
     @property
     def strength(self) -> str:
-        """Name of the setting that says how much the full symmetry is broken."""
+        """Name of the setting that breaks the full symmetry."""
         return STRENGTH[self.system]
 
     @property
     def varied(self) -> tuple[str, ...]:
-        """The fields that a table varies; of stiffness and field, the one that matters."""
+        """The fields that a table varies; of stiffness and field, that of the system."""
         irrelevant = set(STRENGTH.values()) - {self.strength}
         return tuple(name for name in self.VARIED if name not in irrelevant)
 
@@ -141,7 +141,7 @@ class NBodyStudy(Study[NBodySettings, ParticleGraphs, Model]):
         return SymmetryGroup("SO(2)", axis=self.settings.axis)
 
     def identity(self) -> Result:
-        """The settings without the group, which is in the file name where it matters."""
+        """The settings without the group, which is in the file name if it can be chosen."""
         return self.settings.model_dump(mode="json", exclude={"group"})
 
     @cached_property

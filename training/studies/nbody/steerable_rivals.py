@@ -24,7 +24,7 @@ EXTENT = 8.0  # most distances are below
 
 
 class SteerableLayer(nn.Module):
-    """A tensor product with attributes, every path with its weights, and a gated activation.
+    """A tensor product with attributes, weights on every path, and a gated activation.
 
     Args:
         in_irreps, attribute_irreps: in e3nn's notation.

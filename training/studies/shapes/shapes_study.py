@@ -1,4 +1,4 @@
-"""Shapes that stand upright: which symmetry tells them apart."""
+"""Classification of upright shapes by models of several symmetries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GROUPS = (
 
 
 class ShapesSettings(StudySettings):
-    """What is trained on which shapes."""
+    """Settings of a training on shapes."""
 
     VARIED: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
         "seed": ("seeds", (0, 1, 2)),
