@@ -62,7 +62,7 @@ def test_equivariance(group: str) -> None:
     for g in elements(symmetry):
         wanted = expected @ layer.out_type.representation(g).T
         assert relative_error(turned(g), wanted) < THEIRS
-    norms = SquaredNorms(layer.out_type)
+    norms = SquaredNorms(layer.out_type).double()
     larger = SymmetryGroup("O(3)")
     stretch = torch.diag(torch.tensor([1.0, 1.0, 1.5])).double()[None]
     for g in stretch if symmetry == larger else outside(larger, symmetry):
