@@ -219,7 +219,7 @@ def _named(source: str, number: int) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        raise ValueError(f"{source}: {error} in structure {number}") from error
+        raise ValueError(f"{source}, structure {number}: {error}") from error
 
 
 def split_isolated(structures: Structures) -> tuple[Structures, Structures]:

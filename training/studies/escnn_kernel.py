@@ -46,7 +46,7 @@ SPACES: dict[str, tuple[str, dict[str, Any]]] = {
     "O": ("octaOnR3", {}),
     "Oh": ("fullOctaOnR3", {}),
 }
-CYCLE = np.roll(np.eye(3), -1, axis=0)  # x to z: escnn's single mirror turns x round, ours z
+CYCLE = np.roll(np.eye(3), -1, axis=0)  # x to z: escnn's single mirror reflects x, ours z
 
 
 class AnalyticConvolution(ConstantModule):
@@ -54,8 +54,8 @@ class AnalyticConvolution(ConstantModule):
 
     Args:
         in_type, out_type: of the features.
-        attr_type: must be None: these kernels know positions only.
-        rings: number of them, at equal distances from zero on.
+        attr_type: must be None: these kernels are functions of positions only.
+        rings: number of them, equally spaced from zero on.
         extent: radius of the last ring.
         max_degree: highest degree of the harmonics (default: as of our kernels).
         scale: constant factor, such as 1/sqrt(average number of neighbours).
@@ -94,11 +94,6 @@ class AnalyticConvolution(ConstantModule):
                     self.register_constant(f"basis_{i}_{o}", basis)
                     n_inputs = rings * len(basis) * source.copies
                     self.weights[f"{i}_{o}"] = nn.Parameter(torch.randn(n_inputs, out.copies))
-
-    @property
-    def n_basis_kernels(self) -> int:
-        """Number of basis kernels for one copy of each irrep, rings not counted."""
-        return sum(len(values) for values in self.constants.values())
 
     def forward(
         self,
@@ -144,8 +139,8 @@ class AnalyticConvolution(ConstantModule):
 def angular_basis(source: Irrep, out: Irrep, max_degree: int) -> Array:
     """escnn's kernels between two irreps as sums of our harmonics, [n, d_out, n_harmonics, d_in].
 
-    The kernels are sampled on the sphere, where a ring of unit radius is one, turned into our bases
-    of the irreps, and fitted. They are scaled to make unit variance of unit variance.
+    The kernels are sampled on the unit sphere, where a ring of unit radius is one, transformed to
+    our bases of the irreps, and fitted. They are scaled to preserve unit variance.
     """
     group = source.group
     space = escnn_space(group, max(source.frequency, out.frequency, 1))
@@ -162,11 +157,11 @@ def angular_basis(source: Irrep, out: Irrep, max_degree: int) -> Array:
             )
         except kernels.EmptyBasisException:
             return np.zeros((0, out.dim, harmonics.out_type.size, source.dim))
-        seen = torch.from_numpy(points @ _turn(group))
-        samples = basis.sample(seen.float()).double().numpy()  # their tables are in float32
+        their_points = torch.from_numpy(points @ _rotation(group))
+        samples = basis.sample(their_points.float()).double().numpy()  # their tables are in float32
     samples = to_theirs.T @ samples @ from_ours
-    known = harmonics(torch.from_numpy(points)).numpy()
-    fit = np.linalg.lstsq(known, samples.reshape(len(points), -1), rcond=None)[0]
+    values = harmonics(torch.from_numpy(points)).numpy()
+    fit = np.linalg.lstsq(values, samples.reshape(len(points), -1), rcond=None)[0]
     fit = fit.reshape(-1, len(basis), out.dim, source.dim).transpose(1, 2, 0, 3)
     return fit * np.sqrt(out.dim / (fit**2).sum(axis=(1, 2, 3), keepdims=True))
 
@@ -191,9 +186,9 @@ def escnn_space(group: SymmetryGroup, max_frequency: int) -> Any:
 def _partner(irrep: Irrep, space: Any) -> tuple[Any, Array]:
     """escnn's irrep that is equivalent to ours, and the orthogonal map from ours to theirs."""
     group = irrep.group
-    turn = _turn(group)
+    rotation = _rotation(group)
     elements = list(space.fibergroup.testing_elements())
-    matrices = turn @ np.array([space.basespace_action(e) for e in elements]) @ turn.T
+    matrices = rotation @ np.array([space.basespace_action(e) for e in elements]) @ rotation.T
     ours = list(irrep.representation(matrices))
     for theirs in space.fibergroup.irreps():
         if theirs.size == irrep.dim:
@@ -203,7 +198,7 @@ def _partner(irrep: Irrep, space: Any) -> tuple[Any, Array]:
     raise ValueError(f"escnn's {space.name} has no irrep like {irrep} of {group}")
 
 
-def _turn(group: SymmetryGroup) -> Array:
+def _rotation(group: SymmetryGroup) -> Array:
     """Orthogonal matrix from escnn's coordinates to ours."""
     return group.orientation @ CYCLE if group.name == "Cs" else group.orientation
 

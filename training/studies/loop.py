@@ -1,4 +1,4 @@
-"""Trains the models of all studies alike."""
+"""The training of all studies: AdamW, warm-up and cosine, averaged weights."""
 
 from __future__ import annotations
 
@@ -89,10 +89,9 @@ def fit(
     Args:
         model: its weights that require gradients are trained, if there are any.
         n_samples: number of training samples.
-        loss: of the model on the samples with the given numbers, an integer tensor on the CPU.
+        loss: of the model on the samples with the given indices, an integer tensor on the CPU.
         validate: validation loss; called without gradients.
-        recipe: the numbers of the training.
-        seed: of the order of samples and of all that is random in the model.
+        seed: of the order of samples and of the random numbers in the model.
         progress: title of the progress bar; None: no bar.
 
     Raises:

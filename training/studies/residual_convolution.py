@@ -14,12 +14,12 @@ from sikff.nn import Gated, Linear, NeighbourLayout, PointConv, RMSNorm
 class ResidualConvolution(nn.Module):
     """f'_i = L f_i + gated(sum_j k(x_j - x_i, a_ij) f_j) with a steerable kernel k.
 
-    Nodes that receive may be some of those that send: so a cloud is made coarser.
+    Receivers may be a subset of the senders, which coarsens a cloud.
 
     Args:
         in_type, out_type, attr_type: types of node features and edge attributes.
-        convolution: makes the sum over j; :class:`sikff.nn.PointConv`, or one that is called alike.
-        **kernel: its options, of :class:`sikff.nn.ImplicitKernel` if nothing else is said.
+        convolution: class of the sum over j, with the interface of :class:`sikff.nn.PointConv`.
+        **kernel: its options.
 
     Attributes:
         out_type: that of the result, in canonical order.
@@ -50,19 +50,11 @@ class ResidualConvolution(nn.Module):
         layout: NeighbourLayout | None = None,
         receivers: Tensor | None = None,
     ) -> Tensor:
-        """Features of the nodes that receive.
+        """Features of the receivers [M, d_out]; arguments as of :class:`sikff.nn.PointConv`.
 
         Args:
-            f: node features [N, d_in].
-            vectors: x_j - x_i [E, 3].
-            edge_index: receivers i and senders j, [2, E].
-            attr: edge attributes [E, a].
-            layout: ``neighbour_layout(edge_index, M)`` for M receivers; None: as many as senders.
-            receivers: which nodes receive, [M], in the order in which `edge_index` numbers them;
-                None: all.
-
-        Returns:
-            [M, d_out].
+            receivers: indices among the senders [M], in the order in which `edge_index` numbers
+                them; None: all.
         """
         skipped = f if receivers is None else f.index_select(0, receivers)
         convolved = self.convolution(self.norm(f), vectors, edge_index, attr, layout)

@@ -26,7 +26,7 @@ from .study_table import Result
 
 @dataclass(frozen=True, eq=False)
 class Outcome(Generic[M]):
-    """A trained model, in float32 and in evaluation mode, and what is reported of it.
+    """A trained model, in float32 and in evaluation mode, and its results.
 
     Attributes:
         histories: of the stages of the training.
@@ -62,7 +62,7 @@ def run(
     title = study.label if progress else None
     histories = train_model(study, model, train, valid, recipe, progress=title)
     model.eval()
-    found = {
+    errors = {
         f"{name}_{study.METRIC}": study.metric(
             predict(model, part.inputs, study.PORTION), part.labels
         )
@@ -72,7 +72,7 @@ def run(
     result = {
         **study.identity(),
         "label": study.label,
-        **found,
+        **errors,
         **study.facts(train, test),
         "n_parameters": count_weights(model),
         "seconds": sum(history.seconds for history in histories),
@@ -95,7 +95,7 @@ def train_model(
 
     Args:
         train, valid: samples on the device and in the precision of the model.
-        recipe: how to train, for as many epochs as the settings say; None: as the study does.
+        recipe: see :func:`run`.
         progress: title of the progress bar; None: no bar.
     """
     recipe = replace(recipe or study.RECIPE, epochs=study.settings.epochs)
@@ -128,10 +128,10 @@ def _objective(
 def symmetry_error(
     study: Study[S, X, M], model: M, inputs: X, n_samples: int = 32, n_elements: int = 8
 ) -> tuple[str, float]:
-    """The group looked at, and max |f(g x) - g f(x)| / max |f(x)| over samples and elements.
+    """The tested group, and max |f(g x) - g f(x)| / max |f(x)| over samples and elements.
 
-    It is the group of the model or, if that is trivial, of the data. In float64: in float32 two
-    points can change places in the order of distances.
+    It is the group of the model or, if that is trivial, of the data. In float64: in float32 the
+    order of nearly equal distances is not invariant.
     """
     group = cast(SymmetryGroup, model.group)
     if group.order == 1:
@@ -151,10 +151,10 @@ def symmetry_error(
 def grid(base: S, values: Mapping[str, Sequence[Any]]) -> list[S]:
     """All combinations of values of the settings that a table varies.
 
-    Seed by seed, so that an interrupted table has something of each model.
+    Seed by seed, so that an interrupted table has results of every model.
 
     Raises:
-        ValueError: settings that cannot be used.
+        ValueError: invalid settings.
     """
     return [
         base.with_changes(**dict(zip(base.varied, chosen, strict=True)))
@@ -171,12 +171,11 @@ def run_table(
     progress: bool = False,
     report: Callable[[str], None] = print,
 ) -> str:
-    """Runs trainings whose results are not in a folder yet, and draws all results that are.
+    """Runs trainings whose results are not in a folder yet, and draws a table and figures.
 
-    Shown are the results in the folder that differ from these in varied settings only.
+    They show the results in the folder that differ from these in varied settings only.
 
     Args:
-        study: which study.
         settings: of the trainings.
         folder: of ``cells/*.json``, one file for each training, ``table.md`` and figures.
         device, progress: see :func:`run`.
@@ -193,23 +192,24 @@ def run_table(
 
     source = study.open(settings[0])
     cells = folder / "cells"
-    for each in (study(chosen, source) for chosen in settings):
-        file = cells / f"{each.file_name}.json"
+    for training in (study(chosen, source) for chosen in settings):
+        file = cells / f"{training.file_name}.json"
         if file.exists():
-            _check(file, json.loads(file.read_text(encoding="utf-8")), each.identity())
+            _check(file, json.loads(file.read_text(encoding="utf-8")), training.identity())
             continue
-        result = run(each, device=device, progress=progress).result
+        result = run(training, device=device, progress=progress).result
         write_json(file, result)
         report(f"{file.name}: test {study.METRIC} {result[f'test_{study.METRIC}']:.4g}")
-    shared = {k: v for k, v in each.identity().items() if k not in each.settings.VARIED}
-    found = [json.loads(file.read_text(encoding="utf-8")) for file in cells.glob("*.json")]
-    alike = [r for r in found if all(r.get(name) == value for name, value in shared.items())]
-    layout = each.layout()
-    results = layout.sorted(alike)
+    identity, varied = training.identity(), training.settings.VARIED
+    stored = [json.loads(file.read_text(encoding="utf-8")) for file in cells.glob("*.json")]
+    layout = training.layout()
+    results = layout.sorted(
+        r for r in stored if all(r.get(k) == v for k, v in identity.items() if k not in varied)
+    )
     markdown = layout.markdown(results)
     with complete(folder / "table.md") as temporary:
         temporary.write_text(markdown, encoding="utf-8")
-    for name, figure in each.figures(results).items():
+    for name, figure in training.figures(results).items():
         save_figure(figure, folder / f"{name}.png")
     return markdown
 

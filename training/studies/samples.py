@@ -46,7 +46,7 @@ X = TypeVar("X", bound=Samples)
 
 @dataclass(frozen=True, eq=False)
 class Labelled(Generic[X]):
-    """N samples, and what a model is to predict for them: labels [N, ...]."""
+    """N samples with labels [N, ...]."""
 
     inputs: X
     labels: Tensor

@@ -1,4 +1,4 @@
-"""What a study consists of: settings, a data source, models, their training and a metric."""
+"""Base classes of studies: settings, data source, model, stages of training and metric."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class StudySettings(BaseModel):
-    """What is trained on what. The docstrings of the fields are the help of the commands."""
+    """Settings of a training. The docstrings of the fields are the help of the commands."""
 
     model_config = ConfigDict(
         frozen=True, extra="forbid", populate_by_name=True, use_attribute_docstrings=True
@@ -73,8 +73,8 @@ class Study(ABC, Generic[S, X, M]):
     """One training of a study: from its settings to the numbers that are reported.
 
     Args:
-        settings: what to train on what.
-        source: of the data, as :meth:`open` returns it, to share it between trainings.
+        settings: of the training.
+        source: of the data, from :meth:`open`, if it is shared between trainings.
 
     Attributes:
         SETTINGS: type of the settings.
@@ -105,7 +105,7 @@ class Study(ABC, Generic[S, X, M]):
     @property
     @abstractmethod
     def label(self) -> str:
-        """What the training is called in a table and at the progress bar."""
+        """The name of the training in tables and at the progress bar."""
 
     @property
     @abstractmethod
@@ -118,7 +118,7 @@ class Study(ABC, Generic[S, X, M]):
         """A symmetry of the data; models without symmetry are tested for it."""
 
     def identity(self) -> dict[str, Any]:
-        """The entries of a result that are known beforehand, as JSON returns them."""
+        """The entries of a result that identify the training, as JSON returns them."""
         return self.settings.model_dump(mode="json")
 
     @abstractmethod
@@ -138,20 +138,20 @@ class Study(ABC, Generic[S, X, M]):
         """
 
     def stages(self, model: M, train: Labelled[X], recipe: Recipe) -> Iterator[Stage[M, X]]:
-        """The trainings of a model; each is asked for when the one before has ended."""
+        """The successive trainings of a model; each is drawn when the one before has ended."""
         yield Stage(type(model).__call__, self.loss, recipe)
 
     @abstractmethod
     def loss(self, predictions: Tensor, labels: Tensor) -> Tensor:
-        """The mean loss; on validation data it chooses the best weights."""
+        """The mean loss; the best weights have the lowest on validation data."""
 
     @abstractmethod
     def metric(self, predictions: Tensor, labels: Tensor) -> float:
-        """What a table compares."""
+        """The number that tables compare."""
 
     @abstractmethod
     def facts(self, train: Labelled[X], test: Labelled[X]) -> Result:
-        """More to report, such as what is best in theory."""
+        """Further entries of the result, such as a theoretical optimum."""
 
     def rotated(self, inputs: X, matrix: Tensor) -> X:
         """The inputs under an orthogonal matrix [3, 3]."""
@@ -159,7 +159,7 @@ class Study(ABC, Generic[S, X, M]):
 
     @abstractmethod
     def layout(self) -> TableLayout:
-        """How a table of results of such settings looks."""
+        """The layout of a table of results of such settings."""
 
     @abstractmethod
     def figures(self, results: Results) -> dict[str, Figure]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,9 +18,9 @@ class TableLayout:
 
     Attributes:
         measure: entry of the results that is shown.
-        row: title of the rows, and the entry that tells them apart.
+        row: title of the rows, and the entry that distinguishes them.
         fact: title of the second column, and the entry that is shown there.
-        columns: entries that tell the other columns apart.
+        columns: entries that distinguish the other columns.
         title: of a column, from its entries.
         formats: of means, of standard deviations, and of the fact.
         reference: title of a last row, and the entry that is shown there.
@@ -36,11 +36,11 @@ class TableLayout:
     reference: tuple[str, str] | None = None
     order: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
-    def sorted(self, results: Results) -> list[Result]:
+    def sorted(self, results: Iterable[Result]) -> list[Result]:
         """Results in the order of columns, then of rows, then of seeds."""
         return self._sorted(results, *self.columns, *self.order, self.row[1], "seed")
 
-    def _sorted(self, results: Results, *entries: str) -> list[Result]:
+    def _sorted(self, results: Iterable[Result], *entries: str) -> list[Result]:
         def place(entry: str, value: Any) -> tuple[int, Any]:
             names = tuple(self.order.get(entry, ()))
             return names.index(value) if value in names else len(names), value

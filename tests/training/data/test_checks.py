@@ -159,7 +159,7 @@ def test_lengths_in_other_units_are_named(name: str, unit: str, size: float) -> 
 
 def test_a_structure_without_a_cell_is_named() -> None:
     frames = Structures.of([bulk("Cu"), ase.Atoms("Cu", pbc=True)])
-    with pytest.raises(ValueError, match="in structure 1"):
+    with pytest.raises(ValueError, match="structure 1: "):
         wrong_lengths(frames)
 
 

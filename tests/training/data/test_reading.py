@@ -98,25 +98,25 @@ def test_missing_and_closed_files_raise(tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        (GOOD + "0\n\n", "no atoms in structure 1"),
+        (GOOD + "0\n\n", "structure 1: no atoms"),
         (
             GOOD + GOOD.replace("0.8", "nan"),
-            "positions or cell hold NaN or infinity.* in structure 1",
+            "structure 1: positions or cell hold NaN or infinity.*",
         ),
         (
             GOOD.replace("energy", 'electric_field="1 2" energy'),
-            "field is .* three .* in structure 0",
+            "structure 0: .*field is .* three .*",
         ),
     ],
 )
 def test_invalid_structures_raise(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "bad.xyz").write_text(text)
-    with pytest.raises(ValueError, match=rf"bad\.xyz: .*{message}$"):
+    with pytest.raises(ValueError, match=rf"bad\.xyz, {message}$"):
         read_structures(tmp_path / "bad.xyz")
 
 
 def test_atoms_without_an_element_raise(tmp_path: Path, frames: list[ase.Atoms]) -> None:
     frames[2].symbols[1] = "X"
     ase.io.write(tmp_path / "x@1.xyz", frames)
-    with pytest.raises(ValueError, match=r"atoms without an element \(X\) in structure 2"):
+    with pytest.raises(ValueError, match=r"structure 2: atoms without an element \(X\)"):
         read_structures(tmp_path / "x@1.xyz")

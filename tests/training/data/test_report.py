@@ -76,7 +76,7 @@ def test_labels_are_covered_and_named(frames: list[ase.Atoms]) -> None:
     energies_only = describe(with_labels(frames, ["energy"]))
     assert [line.split(":")[0] for line in energies_only[1:]] == ["energy"]
     frames[1].info["REF_stress"] = "none"
-    with pytest.raises(ValueError, match="REF_stress is 'none'; expected numbers in structure 1"):
+    with pytest.raises(ValueError, match="structure 1: REF_stress is 'none'; expected numbers"):
         described(frames)
 
 

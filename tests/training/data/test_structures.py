@@ -197,20 +197,22 @@ def test_invalid_labels_name_their_structures(
 ) -> None:
     assert with_labels(frames, [name])
     frames[2].info[f"REF_{name}"] = value
-    with pytest.raises(ValueError, match=rf"^structures: .*{message} in structure 2$") as caught:
+    with pytest.raises(
+        ValueError, match=rf"^structures.*: .*{message}( in structure 2)?$"
+    ) as caught:
         with_labels(frames, [name])
-    assert "\n" not in str(caught.value)
+    assert "structure 2" in str(caught.value) and "\n" not in str(caught.value)
 
 
 def test_results_for_other_positions_raise(frames: list[ase.Atoms]) -> None:
     frames[3].rattle(0.1)
-    with pytest.raises(ValueError, match=r"results for other positions than .* in structure 3"):
+    with pytest.raises(ValueError, match=r"structure 3: .*results for other positions than "):
         with_labels(frames, ["energy"])
     shared = EMT()
     for atoms in frames[:2]:
         atoms.calc = shared
         atoms.get_potential_energy()
-    with pytest.raises(ValueError, match=r"SinglePointCalculator\) in structure 0"):
+    with pytest.raises(ValueError, match=r"structure 0: .*SinglePointCalculator\)"):
         with_labels(frames[:2], ["energy"])
     with_labels(frames[1:2], ["energy"])
     frames[0].info["REF_energy"] = 1.0
@@ -243,7 +245,7 @@ def test_unknown_elements_and_missing_fields_name_their_structures(frames: list[
     frames[4].symbols[0] = "Au"
     frames[4].calc.atoms = frames[4].copy()
     with pytest.raises(
-        ValueError, match=r"holds Au, which the model does not know.* in structure 4"
+        ValueError, match=r"structure 4: .* holds Au, which the model does not know"
     ):
         sampled(frames)
     model = ForceFieldConfig(
@@ -289,9 +291,9 @@ def test_conditions_are_read_as_far_as_the_model_reads_them() -> None:
 @pytest.mark.parametrize(
     ("info", "message"),
     [
-        ({"surface": "Pt"}, "'Pt'; the model expects one of Au, NaCl, vacuum .* in structure 1"),
-        ({}, "no surface is named; the model expects one of Au, NaCl, vacuum .* in structure 1"),
-        ({"surface": "Au", "electric_field": [0.1, 0, 0]}, "is not along .* in structure 1"),
+        ({"surface": "Pt"}, "'Pt'; the model expects one of Au, NaCl, vacuum"),
+        ({}, "no surface is named; the model expects one of Au, NaCl, vacuum"),
+        ({"surface": "Au", "electric_field": [0.1, 0, 0]}, "is not along "),
     ],
 )
 def test_conditions_that_the_model_cannot_learn_from_name_their_structures(

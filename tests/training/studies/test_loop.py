@@ -32,7 +32,7 @@ def linear() -> nn.Module:
     return model
 
 
-def test_it_learns_and_keeps_the_best_weights() -> None:
+def test_fit_learns_and_keeps_the_best_weights() -> None:
     model = linear()
     before = validate(model)
     recipe = Recipe(epochs=40, batch_size=16, learning_rate=0.1, weight_decay=0.0)
@@ -44,7 +44,7 @@ def test_it_learns_and_keeps_the_best_weights() -> None:
     assert history.valid[history.best_epoch] == min(history.valid) < 1e-3 * before
 
 
-def test_the_seed_decides_and_global_state_is_left_alone() -> None:
+def test_the_seed_determines_the_weights_and_global_state_is_unchanged() -> None:
     models = [linear() for _ in range(3)]
     state = torch.random.get_rng_state()
 
@@ -59,7 +59,7 @@ def test_the_seed_decides_and_global_state_is_left_alone() -> None:
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
-def test_nothing_to_train() -> None:
+def test_a_frozen_model_is_not_trained() -> None:
     model = linear().requires_grad_(False)
     history = fit(model, 64, error, validate, RECIPE)
     assert history.valid == history.train == [] and history.best_epoch == -1
@@ -103,6 +103,6 @@ def test_a_loss_that_is_not_finite_ends_the_run() -> None:
     ("settings", "words"),
     [({"epochs": 0}, "epochs must be 1 or more; got 0"), ({"clip": 0.0}, "clip must be finite")],
 )
-def test_bad_numbers(settings: dict, words: str) -> None:
+def test_invalid_recipes_raise(settings: dict, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         Recipe(**settings)

@@ -47,7 +47,7 @@ def test_equivariance(layer: ResidualConvolution) -> None:
             assert relative_error(turned(g)[:, :n], expected[:, :n]) > 1e-3
 
 
-def test_fewer_receivers_are_a_part_of_all(layer: ResidualConvolution) -> None:
+def test_a_subset_of_receivers_gets_the_same_features(layer: ResidualConvolution) -> None:
     f, x, a = randn(10, 4, seed=0), randn(10, 3, seed=1), randn(30, 3, seed=2)
     edges = torch.stack([RECEIVERS[EDGES[0]], EDGES[1]])
     everywhere = layer(f, x[edges[1]] - x[edges[0]], edges, a)

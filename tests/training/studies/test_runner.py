@@ -13,8 +13,8 @@ from torch import Tensor, nn
 from sikff.groups import SymmetryGroup
 from sikff.training.cli.main import parse_command
 from sikff.training.studies import runner
-from sikff.training.studies.molecules.property_model import VARIANTS
-from sikff.training.studies.molecules.property_study import PropertySettings, PropertyStudy
+from sikff.training.studies.molecules.property_model import VARIANTS, PropertySettings
+from sikff.training.studies.molecules.property_study import PropertyStudy
 from sikff.training.studies.molecules.qm9_dataset import Dataset
 from sikff.training.studies.nbody.nbody_study import NBodySettings, NBodyStudy
 from sikff.training.studies.runner import grid, run, run_table, symmetry_error
@@ -115,7 +115,7 @@ def test_a_table_shows_the_results_of_earlier_calls(tmp_path: Path) -> None:
         settings = [NBODY.with_changes(model=model)]
         shown = run_table(NBodyStudy, settings, tmp_path, report=lambda line: None)
     rows = [line.split("|")[1].strip() for line in shown.splitlines()[2:]]
-    assert rows == ["linear O(3)", "linear SO(2)", "smooth Bayes floor"]
+    assert rows == ["linear O(3)", "linear SO(2)", "smooth Bayes error"]
     other = [NBODY.with_changes(model="linear", n_test=9, n_train=17)]
     shown = run_table(NBodyStudy, other, tmp_path, report=lambda line: None)
     assert "O(3)" not in shown  # another test set
@@ -129,7 +129,7 @@ def small(request: pytest.FixtureRequest, stand_in: Dataset) -> Callable[[int], 
     return lambda seed: study(settings.with_changes(seed=seed), source)
 
 
-def test_the_seed_decides(small: Callable[[int], Study]) -> None:
+def test_the_seed_determines_the_result(small: Callable[[int], Study]) -> None:
     first, again, other = (run(small(seed)).histories[0].train for seed in (0, 0, 1))
     assert first == again != other
 

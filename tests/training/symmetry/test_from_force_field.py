@@ -87,7 +87,7 @@ def test_crystals_are_rotated_with_their_cells() -> None:
 
 def test_a_model_needs_structures_of_its_elements() -> None:
     structures = Structures("gold", [Structure.of(bulk("Au"), 7)])
-    with pytest.raises(ValueError, match=r"gold: .*Au.* in structure 7"):
+    with pytest.raises(ValueError, match=r"gold, structure 7: .*Au"):
         find_symmetry_of_model(force_field(), structures, SearchSettings())
 
 

@@ -1,7 +1,7 @@
 """Molecules from the two file layouts of QM9: SDF, which has bonds, and XYZ, which has none.
 
-ASE reads neither: of an SDF file it takes the first molecule, without its bonds, and it does not
-take numbers written as 1.2*^-6, which the XYZ files of QM9 contain.
+ASE reads neither: of an SDF file it reads the first molecule only, without bonds, and it does not
+read numbers written as 1.2*^-6, which the XYZ files of QM9 contain.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ XYZ_COLUMNS = (
 
 
 class Molecule(NamedTuple):
-    """One molecule as it is stored.
+    """A molecule of a file.
 
     Attributes:
         name: such as "gdb_1".
@@ -43,11 +43,7 @@ class Molecule(NamedTuple):
 
 
 def open_text(path: Path) -> TextIO:
-    """Opens a text file, compressed or not.
-
-    Raises:
-        FileNotFoundError: there is none.
-    """
+    """Opens a text file, compressed or not."""
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {str(path)!r}")
     if path.suffix == ".gz":
@@ -70,8 +66,7 @@ def read_sdf(path: Path) -> list[Molecule]:
     """All molecules of an SDF file (V2000), compressed or not.
 
     Raises:
-        FileNotFoundError: there is no such file.
-        ValueError: it is malformed; the message names the line.
+        ValueError: it is malformed; names the line.
     """
     molecules, first, block = [], 1, list[str]()
     with open_text(path) as file:
@@ -89,7 +84,7 @@ def read_sdf(path: Path) -> list[Molecule]:
 
 
 def _sdf_molecule(path: Path, first: int, lines: list[str]) -> Molecule:
-    """One block: three lines of header, a line of counts, atoms, bonds, and what is not read."""
+    """One block: three lines of header, a line of counts, atoms, bonds, and lines to skip."""
 
     def error(index: int, expected: str) -> ValueError:
         got = repr(lines[index]) if index < len(lines) else "the end of the molecule"
@@ -153,7 +148,7 @@ def _xyz_texts(path: Path) -> Iterator[tuple[str, str]]:
 
 
 def _xyz_molecule(path: Path, text: str) -> tuple[Molecule, list[float]]:
-    """One file: number of atoms; "gdb", index and 15 properties; atoms; what is not read."""
+    """One file: number of atoms; "gdb", index and 15 properties; atoms; lines to skip."""
     lines = text.splitlines() or [""]
     words = lines[1].split() if len(lines) > 1 else []
     if not lines[0].strip().isdigit() or len(words) != 2 + len(XYZ_COLUMNS):

@@ -1,4 +1,4 @@
-"""Molecules as graphs whose edges are bonds, or pairs that are near; batches of them."""
+"""Molecules as graphs whose edges are bonds, or pairs within a cutoff; batches of them."""
 
 from __future__ import annotations
 
@@ -25,11 +25,10 @@ class MoleculeGraphs(Samples):
 
     Attributes:
         positions: [N, 3] Å.
-        species: place of each atom's element in ``ELEMENTS`` [N].
+        species: index of each atom's element in ``ELEMENTS`` [N].
         edge_index: receivers and senders [2, E].
-        bonds: type of the bond of each edge [E]; 0: not bonded, or bonds are not known.
-        n_atoms: of each molecule [B].
-        n_edges: of each molecule [B].
+        bonds: type of the bond of each edge [E]; 0: none or unknown.
+        n_atoms, n_edges: of each molecule [B].
     """
 
     VECTORS = ("positions",)
@@ -47,7 +46,8 @@ class MoleculeGraphs(Samples):
     @property
     def batch(self) -> Tensor:
         """The molecule of each atom [N]."""
-        return _repeated(torch.arange(len(self), device=self.n_atoms.device), self.n_atoms)
+        numbers = torch.arange(len(self), device=self.n_atoms.device)
+        return numbers.repeat_interleave(self.n_atoms)
 
     @property
     def vectors(self) -> Tensor:
@@ -58,13 +58,12 @@ class MoleculeGraphs(Samples):
     def select(self, chosen: Tensor) -> MoleculeGraphs:
         """The molecules with these numbers [K], in this order."""
         n_atoms, n_edges = self.n_atoms[chosen], self.n_edges[chosen]
-        atoms = _places(self.n_atoms, chosen)
-        edges = _places(self.n_edges, chosen)
-        moved = _starts(n_atoms) - _starts(self.n_atoms)[chosen]
+        atoms, edges = _indices(self.n_atoms, chosen), _indices(self.n_edges, chosen)
+        shifts = _starts(n_atoms) - _starts(self.n_atoms)[chosen]
         return MoleculeGraphs(
             self.positions[atoms],
             self.species[atoms],
-            self.edge_index[:, edges] + _repeated(moved, n_edges),
+            self.edge_index[:, edges] + shifts.repeat_interleave(n_edges),
             self.bonds[edges],
             n_atoms,
             n_edges,
@@ -76,18 +75,18 @@ def graphs_of(molecules: Sequence[Molecule], cutoff: float | None = None) -> Mol
 
     Args:
         molecules: B of them.
-        cutoff: atoms nearer than this (Å) are joined; None: those with a covalent bond are.
+        cutoff: of edges, Å; None: edges are covalent bonds.
 
     Raises:
-        ValueError: bonds are needed and not known, an element that is none of ``ELEMENTS``, or
-            atoms that are too near.
+        ValueError: unknown bonds that are needed, an element that is none of ``ELEMENTS``, or atoms
+            that are too close.
     """
     graphs = [_graph(molecule, cutoff) for molecule in molecules]
-    whole = AtomicGraph.batch_of(graphs)
+    batch = AtomicGraph.batch_of(graphs)
     return MoleculeGraphs(
-        whole.positions,
-        whole.species,
-        whole.edge_index,
+        batch.positions,
+        batch.species,
+        batch.edge_index,
         torch.cat([_bond_types(m, g) for m, g in zip(molecules, graphs, strict=True)]),
         torch.tensor([graph.n_atoms for graph in graphs]),
         torch.tensor([graph.n_edges for graph in graphs]),
@@ -126,17 +125,13 @@ def _bond_types(molecule: Molecule, graph: AtomicGraph) -> Tensor:
     return torch.from_numpy(types[receiver, sender])
 
 
-def _repeated(values: Tensor, counts: Tensor) -> Tensor:
-    return torch.repeat_interleave(values, counts)
-
-
 def _starts(counts: Tensor) -> Tensor:
-    """Where each run begins, if runs of these lengths follow each other."""
-    return torch.cumsum(counts, 0) - counts
+    """First index of each of consecutive runs of these lengths."""
+    return counts.cumsum(0) - counts
 
 
-def _places(counts: Tensor, chosen: Tensor) -> Tensor:
-    """The places of all members of the chosen runs."""
+def _indices(counts: Tensor, chosen: Tensor) -> Tensor:
+    """Indices of all members of the chosen of consecutive runs of these lengths."""
     kept = counts[chosen]
-    moved = _starts(counts)[chosen] - _starts(kept)
-    return torch.arange(int(kept.sum()), device=counts.device) + _repeated(moved, kept)
+    shifts = _starts(counts)[chosen] - _starts(kept)
+    return torch.arange(int(kept.sum()), device=counts.device) + shifts.repeat_interleave(kept)

@@ -2,26 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor
 
 from sikff.groups import SymmetryGroup
 
-from ..escnn_kernel import escnn_space
 from ..loop import Recipe
 from ..samples import Labelled
-from ..study import Count, Positive, Splits, Study, StudySettings
+from ..study import Splits, Study
 from ..study_table import Result, Results, TableLayout, values
 from .molecule_graphs import ELEMENTS, MoleculeGraphs, graphs_of
-from .property_model import VARIANTS, PropertyModel
+from .property_model import VARIANTS, PropertyModel, PropertySettings, build
 from .qm9_dataset import SOURCE, Dataset, read_dataset, split
 from .qm9_targets import TARGETS, Target, element_energies, find_target
 
@@ -29,65 +25,13 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 
-class PropertySettings(StudySettings):
-    """What is trained on which molecules."""
-
-    VARIED: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
-        "seed": ("seeds", (0, 1, 2)),
-        "target": ("targets", ("homo",)),
-        "variant": ("variants", ("analytic", "implicit", "bonds", "bonds+atoms")),
-    }
-
-    data: Path | None = None
-    """gdb9.sdf, or the XYZ files of QM9 in a folder or a tar file"""
-    keep_uncharacterised: bool = False
-    """keep the molecules that uncharacterized.txt lists"""
-    target: str = "homo"
-    """one of QM9's twelve"""
-    variant: Literal["analytic", "implicit", "bonds", "bonds+atoms", "escnn"] = "bonds+atoms"
-    """kernels, and what they see (escnn: extra escnn)"""
-    group: str = "O(3)"
-    """symmetry of the network"""
-    graph: Literal["covalent", "radius"] = "covalent"
-    """which atoms are neighbours"""
-    cutoff: Positive = 4.0
-    """of a radius graph, Å"""
-    n_train: Annotated[Count | None, Field(alias="train")] = None
-    """molecules for training (default: as many as of QM9, or the same fraction of fewer)"""
-    n_valid: Annotated[Count | None, Field(alias="valid")] = None
-    """molecules for validation (default: as many as of QM9, or the same fraction of fewer)"""
-    channels: Count = 16
-    """copies of each irrep in the features"""
-    order: Annotated[int, Field(ge=0)] = 1
-    """highest frequency of the features"""
-    convolutions: Count = 3
-    """number of them"""
-    kernel_fields: Count = 4
-    """copies of each irrep inside the kernels"""
-    kernel_layers: Annotated[int, Field(ge=2)] = 2
-    """of implicit kernels"""
-
-    @model_validator(mode="after")
-    def _usable(self) -> Self:
-        group = SymmetryGroup(self.group)
-        find_target(self.target)
-        if VARIANTS[self.variant].kernel == "escnn":
-            escnn_space(group, self.order)
-        return self
-
-    @property
-    def radius(self) -> float | None:
-        """The cutoff of a radius graph; None for a covalent one."""
-        return self.cutoff if self.graph == "radius" else None
-
-
 @dataclass(frozen=True, eq=False)
 class Scaling:
-    """Between a property in its unit and the numbers of order one that are learned.
+    """The affine map from a property in its unit to labels of unit variance.
 
     Attributes:
-        energies: of the elements, zero where they are not subtracted [5].
-        mean, deviation: of what is left, over the training set.
+        energies: of the elements, zero if they are not subtracted [5].
+        mean, deviation: of the residuals of the training set.
     """
 
     energies: np.ndarray
@@ -104,13 +48,13 @@ class Scaling:
         energies = np.zeros(len(ELEMENTS))
         if target.referenced:
             energies = element_energies(counts, values)
-        left = values - counts @ energies
-        if not left.std() > 0:
+        residuals = values - counts @ energies
+        if not residuals.std() > 0:
             raise ValueError(
                 f"all {len(values)} training molecules have the same {target.column}; expected "
                 "something to learn"
             )
-        return cls(energies, float(left.mean()), float(left.std()))
+        return cls(energies, float(residuals.mean()), float(residuals.std()))
 
     def standardise(self, counts: np.ndarray, values: np.ndarray) -> np.ndarray:
         """Values in their unit [B] -> of order one [B]."""
@@ -244,25 +188,6 @@ class PropertyStudy(Study[PropertySettings, MoleculeGraphs, PropertyModel]):
             ax.set(ylabel=f"test MAE ({here[0]['unit']})")
             ax.set_title(target, fontsize=10)
         return {"errors": figure}
-
-
-def build(settings: PropertySettings, graphs: MoleculeGraphs) -> PropertyModel:
-    """The model of a study, for molecules like these, in float32."""
-    extensive = find_target(settings.target).extensive
-    with torch.random.fork_rng([]):
-        torch.manual_seed(settings.seed)
-        return PropertyModel(
-            VARIANTS[settings.variant],
-            SymmetryGroup(settings.group),
-            channels=settings.channels,
-            order=settings.order,
-            convolutions=settings.convolutions,
-            kernel_fields=settings.kernel_fields,
-            kernel_layers=settings.kernel_layers,
-            cutoff=settings.radius,
-            neighbours=max(1.0, int(graphs.n_edges.sum()) / int(graphs.n_atoms.sum())),
-            size=float(graphs.n_atoms.double().mean()) if extensive else None,
-        )
 
 
 def element_counts(graphs: MoleculeGraphs) -> np.ndarray:

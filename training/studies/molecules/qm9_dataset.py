@@ -62,16 +62,16 @@ class Dataset:
 def read_dataset(path: str | Path, *, keep_uncharacterised: bool = False) -> Dataset:
     """Molecules and properties of one of the two layouts.
 
-    QM9's own molecules, whose names begin with gdb_, come without those listed in
-    ``uncharacterized.txt``, a file that lies beside them.
+    Of QM9's molecules, whose names begin with gdb_, those that ``uncharacterized.txt`` in the same
+    folder lists are left out.
 
     Args:
         path: an SDF file, a tar file of XYZ files, or a folder with either, or with XYZ files.
-        keep_uncharacterised: keep them, and do not look for that file.
+        keep_uncharacterised: keep them, without reading that file.
 
     Raises:
-        FileNotFoundError: something is not there.
-        ValueError: something is not what it should be.
+        FileNotFoundError: a file is missing.
+        ValueError: a file is malformed.
     """
     file = _find(Path(path))
     try:
@@ -83,20 +83,20 @@ def read_dataset(path: str | Path, *, keep_uncharacterised: bool = False) -> Dat
         return dataset
     folder = file if file.is_dir() else file.parent
     left_out = _read_uncharacterised(folder / UNCHARACTERISED)
-    names = [molecule.name for molecule in dataset.molecules]
-    return dataset.select(np.flatnonzero([name not in left_out for name in names]))
+    kept = [k for k, molecule in enumerate(dataset.molecules) if molecule.name not in left_out]
+    return dataset.select(kept)
 
 
 def split(
     n: int, seed: int, n_train: int | None = None, n_valid: int | None = None
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Which of n molecules are for training, validation and test: without overlap, by the seed.
+    """Random indices of n molecules for training, validation and test.
 
-    If nothing else is said, 11/13 are for training and 1/13 for validation, but 110000 and 10000
-    at most: so many of QM9's 130831. The rest is for the test.
+    By default 11/13 are for training and 1/13 for validation, at most 110000 and 10000, as usual
+    for the 130831 of QM9.
 
     Raises:
-        ValueError: nothing is left for one of them.
+        ValueError: one of the three would be empty.
     """
     n_train = min(110_000, 11 * n // 13) if n_train is None else n_train
     n_valid = min(10_000, n // 13) if n_valid is None else n_valid
@@ -106,7 +106,8 @@ def split(
             "and some for the test; each needs 1 at least"
         )
     order = np.random.default_rng(seed).permutation(n)
-    return order[:n_train], order[n_train : n_train + n_valid], order[n_train + n_valid :]
+    train, valid, test = np.split(order, [n_train, n_train + n_valid])
+    return train, valid, test
 
 
 def _read(file: Path) -> Dataset:
@@ -116,7 +117,8 @@ def _read(file: Path) -> Dataset:
     molecules = read_sdf(file)
     table = file.with_name(file.name.removesuffix(".gz") + ".csv")
     packed = table.with_name(f"{table.name}.gz")
-    table = packed if packed.is_file() and not table.is_file() else table
+    if packed.is_file() and not table.is_file():
+        table = packed
     return Dataset(file.name, molecules, _read_table(table, molecules))
 
 
@@ -152,24 +154,23 @@ def _read_table(path: Path, molecules: list[Molecule]) -> dict[str, np.ndarray]:
         raise ValueError(
             f"{str(path)!r} has {len(rows)} rows for {len(molecules)} molecules; expected one each"
         )
-    at = head.index("mol_id")
+    name_column = head.index("mol_id")
     for number, (row, molecule) in enumerate(zip(rows, molecules, strict=True), start=2):
-        if len(row) != len(head) or row[at] != molecule.name:
+        if len(row) != len(head) or row[name_column] != molecule.name:
             raise ValueError(
                 f"{str(path)!r}, line {number}: got {','.join(row)!r}; expected {len(head)} "
                 f"columns for the molecule {molecule.name!r}"
             )
-    known = {target.column for target in TARGETS.values()}
+    columns = {target.column for target in TARGETS.values()}
     return {
         name: np.array([read_number(path, k, row[column]) for k, row in enumerate(rows, start=2)])
         for column, name in enumerate(head)
-        if name in known
+        if name in columns
     }
 
 
 def _read_uncharacterised(path: Path) -> set[str]:
-    """Names of molecules: the lines that begin with a whole number list one each, but for a line
-    such as "3054 compounds", which says how many they are."""
+    """Names of molecules, from lines that begin with their index; "3054 compounds" is the count."""
     if not path.is_file():
         raise FileNotFoundError(
             f"there is no file {str(path)!r}, which lists the 3054 molecules of QM9 that did not "
@@ -178,9 +179,9 @@ def _read_uncharacterised(path: Path) -> set[str]:
     lines = [line.split() for line in path.read_text(encoding="utf-8").splitlines()]
     numbered = [words for words in lines if words and words[0].isdigit()]
     names = {f"{QM9_NAME}{int(words[0])}" for words in numbered if words[1:] != ["compounds"]}
-    said = [int(words[0]) for words in numbered if words[1:] == ["compounds"]]
-    if not names or said not in ([], [len(names)]):
-        counted = f"says {said[0]} compounds and lists" if said else "lists"
+    counts = [int(words[0]) for words in numbered if words[1:] == ["compounds"]]
+    if not names or counts not in ([], [len(names)]):
+        counted = f"says {counts[0]} compounds and lists" if counts else "lists"
         raise ValueError(
             f"{str(path)!r} {counted} {len(names)} molecules; expected the file of QM9, with 3054"
         )

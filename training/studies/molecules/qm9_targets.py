@@ -20,8 +20,7 @@ class Target:
         factor: from the published number to that unit.
         error_unit: of errors.
         error_factor: from unit to error_unit.
-        extensive: whether it grows with the molecule: features of atoms are then added up, and
-            averaged if not.
+        extensive: whether features of atoms are summed, not averaged.
         referenced: whether energies of elements are subtracted, see :func:`element_energies`.
     """
 
@@ -59,21 +58,17 @@ TARGETS = {
 
 
 def find_target(name: str) -> Target:
-    """The target of that name.
-
-    Raises:
-        ValueError: there is none; the message lists the names.
-    """
+    """The target of that name; ValueError with all names if there is none."""
     if name not in TARGETS:
         raise ValueError(f"unknown target {name!r}; expected one of {', '.join(TARGETS)}")
     return TARGETS[name]
 
 
 def element_energies(counts: np.ndarray, values: np.ndarray) -> np.ndarray:
-    """The energy of each element [n_elements] that explains values [B] best, in least squares.
+    """Least-squares energy of each element [n_elements] for values [B].
 
-    Thermochemical energies are mostly those of their atoms. What is learned is what these numbers
-    leave; an element that does not occur has none.
+    Thermochemical energies are mostly sums of these; models learn the residuals. An element that
+    does not occur has energy zero.
 
     Args:
         counts: atoms of each element, [B, n_elements].

@@ -16,15 +16,14 @@ MAX_FREQUENCY = 1
 KERNEL_FIELDS = 8
 SHARED_FIELDS = 4
 MLP_WIDTH = 32
-SHELL = 4.0  # several distances: every particle reaches every other
+SHELL = 4.0  # several distances: every particle interacts with every other
 
 
 class KernelNetwork(nn.Module):
     """Embedding, residual blocks of implicit kernels, and an equivariant MLP for each particle.
 
     Args:
-        node_type: type of what is known of a particle.
-        edge_type: type of what is known of a pair.
+        node_type, edge_type: of the features of particles, and of the attributes of pairs.
         fields: copies of each irrep in the features.
     """
 
@@ -47,7 +46,7 @@ class KernelNetwork(nn.Module):
 
 
 class Block(nn.Module):
-    """A convolution, whose kernel also sees the features of both ends, and an equivariant MLP.
+    """A convolution whose kernel depends on the features of both ends, and an equivariant MLP.
 
     Kernels with covariant attributes multiply features again and again. Their norm, with an eps of
     one, leaves small features as they are and keeps large ones from growing without limit.

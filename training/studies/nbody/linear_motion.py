@@ -15,16 +15,16 @@ ORDER = 2  # powers of the springs' Laplacian, at most
 
 
 class Features(nn.Module):
-    """What a particle knows of itself and, through springs, of the others: f, L f, L^2 f, ...
+    """Features f of a particle and, coupled through springs, of the others: f, L f, L^2 f, ...
 
     L f_i = sum_j s_ij (f_i - f_j) is the force of the springs, up to a factor; a motion under
     springs alone is a power series in L.
 
     Args:
         group: the symmetry.
-        height: whether the height above the plane is given.
-        field: whether the axis is given as a vector, along which the others then have parts.
-        order: highest power of L; with 0, what a particle knows of itself alone.
+        height: whether the height above the plane is a feature.
+        field: whether the axis is a feature, and with it the components of all vectors along it.
+        order: highest power of L; 0: single-particle features only.
 
     Attributes:
         out_type: v, L x, L v, L^2 x, L^2 v as vectors, then the invariants.
@@ -55,17 +55,13 @@ class Features(nn.Module):
         if self.field:
             along = vectors.unflatten(-1, (-1, 3)) @ graphs.axis
             sizes = torch.cat([along, invariants, torch.ones_like(along[..., :1])], dim=-1)
-            parts = (sizes.unsqueeze(-1) * graphs.axis).flatten(-2)
-            vectors = torch.cat([vectors, parts], dim=-1)
+            axial = (sizes.unsqueeze(-1) * graphs.axis).flatten(-2)
+            vectors = torch.cat([vectors, axial], dim=-1)
         return torch.cat([vectors, invariants], dim=-1)
 
 
 class LinearMotion(nn.Module):
-    """The equivariant linear map of the features that predicts displacements best.
-
-    Args:
-        features: what is known of each particle.
-    """
+    """The equivariant linear map of features to displacements, by least squares."""
 
     def __init__(self, features: Features) -> None:
         super().__init__()
@@ -98,6 +94,6 @@ class LinearMotion(nn.Module):
         size = matrix.norm(dim=0)
         size[size == 0] = 1.0
         best = torch.linalg.lstsq(matrix / size, targets.flatten().cpu(), driver="gelsd").solution
-        parts = (best / size).split([len(weight) for weight in weights])
-        for weight, part in zip(weights, parts, strict=True):
-            weight.copy_(part)
+        values = (best / size).split([len(weight) for weight in weights])
+        for weight, value in zip(weights, values, strict=True):
+            weight.copy_(value)

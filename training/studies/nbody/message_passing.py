@@ -15,12 +15,7 @@ LAYERS = 4
 
 
 class Messages(nn.Module):
-    """m_ij = MLP(f_i, f_j, a_ij), f_i + MLP(f_i, sum_j m_ij).
-
-    Args:
-        width: of features and messages.
-        n_attributes: numbers known of a pair.
-    """
+    """m_ij = MLP(f_i, f_j, a_ij), f_i + MLP(f_i, sum_j m_ij); `width` is that of f and m."""
 
     def __init__(self, width: int, n_attributes: int) -> None:
         super().__init__()
@@ -39,13 +34,7 @@ class Messages(nn.Module):
 
 
 class MessagePassing(nn.Module):
-    """Vectors are three numbers like any others.
-
-    Args:
-        node_type: type of what is known of a particle.
-        edge_type: type of what is known of a pair.
-        width: of features and messages.
-    """
+    """Message passing without symmetry: vectors are three numbers like any others."""
 
     def __init__(self, node_type: FieldType, edge_type: FieldType, width: int) -> None:
         super().__init__()
@@ -62,10 +51,10 @@ class MessagePassing(nn.Module):
 
 
 class EGNN(nn.Module):
-    """Messages know distances; they move particles along the vectors between them.
+    """Messages are functions of distances; they move particles along the vectors between them.
 
-    Satorras, Hoogeboom, Welling, ICML 2021. The vectors known of a particle, of which its velocity
-    is one, move it too.
+    Satorras, Hoogeboom, Welling, ICML 2021. The vectors among a particle's features, of which its
+    velocity is one, move it too.
 
     Args:
         node_type: vectors, then invariants.
@@ -86,15 +75,15 @@ class EGNN(nn.Module):
     def forward(self, nodes: Tensor, edges: Tensor, vectors: Tensor, pairs: Pairs) -> Tensor:
         """Nodes [N, a], edges [E, b] and x_j - x_i [E, 3] -> a vector for each node [N, 3]."""
         i, j = pairs.edge_index
-        known, invariants = nodes[:, : 3 * self.n_vectors], nodes[:, 3 * self.n_vectors :]
-        own = known.unflatten(-1, (-1, 3))
-        f = self.embedding(torch.cat([own.square().mean(dim=-1), invariants], dim=-1))
-        moved = torch.zeros_like(own[:, 0])
+        n = 3 * self.n_vectors
+        node_vectors, invariants = nodes[:, :n].unflatten(-1, (-1, 3)), nodes[:, n:]
+        f = self.embedding(torch.cat([node_vectors.square().mean(dim=-1), invariants], dim=-1))
+        moved = torch.zeros_like(node_vectors[:, 0])
         for layer, push, drift in zip(self.layers, self.pushes, self.drifts, strict=True):
             apart = vectors + moved.index_select(0, j) - moved.index_select(0, i)
             squared = apart.square().sum(dim=-1, keepdim=True)
             attributes = torch.cat([squared / 6, edges[:, self.n_edge_components :]], dim=-1)
             f, messages = layer(f, attributes, pairs)
             step = pairs.sum(push(messages) * apart) / 4
-            moved = moved + step + (drift(f).unsqueeze(-1) * own).mean(dim=1)
+            moved = moved + step + (drift(f).unsqueeze(-1) * node_vectors).mean(dim=1)
         return moved

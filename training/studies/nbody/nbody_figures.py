@@ -16,6 +16,7 @@ COLOURS = (
     *(BLUE, ORANGE, "#3a9a5b", "#8c5fb0", "#c2485a", "#5f6b75", "#b59a2f", "#2fa6a0"),
     *("#8a5a3c", "#d58cb4"),
 )
+BAYES_ERROR = "smooth Bayes error"
 AXES = {"stiffness": "stiffness of the springs to the plane", "field": "field along the axis"}
 
 # Zhdanov, Hoffmann, Cesa, NeurIPS 2023, springs hidden
@@ -46,9 +47,9 @@ def strength_figure(results: Results, strength: str) -> Figure:
             ax.plot(
                 *zip(*known, strict=True), "x", color=colour, alpha=0.4, label=f"{label}, paper"
             )
-    floors = {position[each[strength]]: each["floor"] for each in results if each["floor"]}
-    if floors:
-        ax.plot(list(floors), list(floors.values()), "--", color=GREY, label="smooth Bayes floor")
+    bayes = {position[each[strength]]: each["floor"] for each in results if each["floor"]}
+    if bayes:
+        ax.plot(list(bayes), list(bayes.values()), "--", color=GREY, label=BAYES_ERROR)
     ax.set_xticks(list(position.values()), [f"{k:g}" for k in position])
     ax.set(xlabel=AXES[strength], ylabel="test MSE", yscale="log")
     ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
@@ -70,7 +71,7 @@ def sample_figure(results: Results, strength: str) -> Figure:
         for label, colour in zip(values(results, "label"), cycle(COLOURS), strict=False):
             _draw_line(ax, panel, label, "n_train", {n: float(n) for n in counts}, colour)
         if panel[0]["floor"]:
-            ax.axhline(panel[0]["floor"], linestyle="--", color=GREY, label="smooth Bayes floor")
+            ax.axhline(panel[0]["floor"], linestyle="--", color=GREY, label=BAYES_ERROR)
         ax.set(xlabel="training trajectories", ylabel="test MSE", xscale="log", yscale="log")
         ax.set_xticks(counts, [str(n) for n in counts])
         ax.set_xticks([], minor=True)

@@ -18,20 +18,20 @@ from ..loop import Recipe
 from ..samples import Labelled, predict
 from ..study import TEST_SEED, VALID_SEED, Count, Splits, Stage, Study, StudySettings
 from ..study_table import Result, Results, TableLayout, values
-from .bayes_floor import MOST_PARTICLES, bayes_prediction, squared_errors
+from .bayes_error import MOST_PARTICLES, bayes_prediction, squared_errors
 from .particle_graphs import ParticleGraphs, displacements, graphs_of
-from .particle_models import KINDS, N_PARAMETERS, Model, Part, build, checked
+from .particle_models import KINDS, N_PARAMETERS, Model, Part, build, find_kind
 from .particle_systems import Charged, Springs, Trajectories, simulate
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-OWN_STEPS = 4  # of the training of the own motion, to one of the interactions
+SINGLE_STEPS = 4  # of the training of the single-particle motion, to one of the interactions
 STRENGTH = {"springs": "stiffness", "charged": "field"}  # setting that breaks the full symmetry
 
 
 class NBodySettings(StudySettings):
-    """What is trained on which trajectories."""
+    """Settings of a training on trajectories."""
 
     VARIED: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
         "seed": ("seeds", (0, 1, 2)),
@@ -84,18 +84,18 @@ class NBodySettings(StudySettings):
 
     @model_validator(mode="after")
     def _usable(self) -> Self:
-        checked(self.model, self.group, self.axis)
+        find_kind(self.model, self.group, self.axis)
         Springs(self.stiffness), Charged(self.field)
         return self
 
     @property
     def strength(self) -> str:
-        """Name of the setting that says how much the full symmetry is broken."""
+        """Name of the setting that breaks the full symmetry."""
         return STRENGTH[self.system]
 
     @property
     def varied(self) -> tuple[str, ...]:
-        """The fields that a table varies; of stiffness and field, the one that matters."""
+        """The fields that a table varies; of stiffness and field, that of the system."""
         irrelevant = set(STRENGTH.values()) - {self.strength}
         return tuple(name for name in self.VARIED if name not in irrelevant)
 
@@ -125,8 +125,8 @@ class NBodyStudy(Study[NBodySettings, ParticleGraphs, Model]):
     def label(self) -> str:
         """The model, with its group where that can be chosen."""
         settings = self.settings
-        own = KINDS[settings.model].group
-        return settings.model if own else f"{settings.model} {settings.group}"
+        fixed = KINDS[settings.model].group
+        return settings.model if fixed else f"{settings.model} {settings.group}"
 
     @property
     def file_name(self) -> str:
@@ -141,7 +141,7 @@ class NBodyStudy(Study[NBodySettings, ParticleGraphs, Model]):
         return SymmetryGroup("SO(2)", axis=self.settings.axis)
 
     def identity(self) -> Result:
-        """The settings without the group, which is in the file name where it matters."""
+        """The settings without the group, which is in the file name if it can be chosen."""
         return self.settings.model_dump(mode="json", exclude={"group"})
 
     @cached_property
@@ -153,13 +153,9 @@ class NBodyStudy(Study[NBodySettings, ParticleGraphs, Model]):
         return trajectories(self.settings, self.settings.n_test, TEST_SEED)
 
     def load(self) -> Splits[ParticleGraphs]:
-        train, valid = (
-            trajectories(self.settings, n, seed)
-            for n, seed in (
-                (self.settings.n_train, self.settings.seed),
-                (self.settings.n_valid, VALID_SEED),
-            )
-        )
+        settings = self.settings
+        train = trajectories(settings, settings.n_train, settings.seed)
+        valid = trajectories(settings, settings.n_valid, VALID_SEED)
         return self._labelled(train), self._labelled(valid), self._labelled(self._test)
 
     def _labelled(self, drawn: Trajectories) -> Labelled[ParticleGraphs]:
@@ -181,16 +177,14 @@ class NBodyStudy(Study[NBodySettings, ParticleGraphs, Model]):
     def stages(
         self, model: Model, train: Labelled[ParticleGraphs], recipe: Recipe
     ) -> Iterator[Stage[Model, ParticleGraphs]]:
-        """First what each particle does by itself, then what the others do to it."""
-        if model.own is None or model.network is None:
+        """First the motion of single particles, then the interactions."""
+        if model.single is None or model.network is None:
             return
-        # A trajectory has many particles that move by themselves: a few make a batch.
-        few = replace(recipe, batch_size=math.ceil(recipe.batch_size / OWN_STEPS))
-        for part, function, chosen in (
-            (model.own, Model.alone, few),
-            (model.network, Model.__call__, recipe),
-        ):
-            yield _stage(model, part, function, train, chosen, self.PORTION)
+        # every trajectory has n samples of single particles: smaller batches suffice
+        small = replace(recipe, batch_size=math.ceil(recipe.batch_size / SINGLE_STEPS))
+        without_interactions = partial(Model.__call__, interactions=False)
+        yield _stage(model, model.single, without_interactions, train, small, self.PORTION)
+        yield _stage(model, model.network, Model.__call__, train, recipe, self.PORTION)
 
     def loss(self, predictions: Tensor, labels: Tensor) -> Tensor:
         return (predictions - labels).square().mean()
@@ -201,11 +195,11 @@ class NBodyStudy(Study[NBodySettings, ParticleGraphs, Model]):
     def facts(self, train: Labelled[ParticleGraphs], test: Labelled[ParticleGraphs]) -> Result:
         """The group of the model, and the error of the Bayes prediction from the visible state."""
         settings = self.settings
-        floor = None
+        bayes_error = None
         if self._hidden and settings.n_particles <= MOST_PARTICLES:
-            floor = float(squared_errors(self._test, bayes_prediction(self._test)).mean())
-        _, group = checked(settings.model, settings.group, settings.axis)
-        return {"group": str(group), "floor": floor}
+            bayes_error = float(squared_errors(self._test, bayes_prediction(self._test)).mean())
+        _, group = find_kind(settings.model, settings.group, settings.axis)
+        return {"group": str(group), "floor": bayes_error}
 
     def rotated(self, inputs: ParticleGraphs, matrix: Tensor) -> ParticleGraphs:
         """The particles under a matrix, and the axis with them where it is an input."""
@@ -220,7 +214,7 @@ class NBodyStudy(Study[NBodySettings, ParticleGraphs, Model]):
             columns=(strength, "n_train"),
             title=lambda k, n_train: f"{strength} {k:g}, {n_train} trajectories",
             formats=(".2e", ".0e", ""),
-            reference=("smooth Bayes floor", "floor"),
+            reference=("smooth Bayes error", "floor"),
             order={"model": tuple(KINDS)},
         )
 
@@ -242,10 +236,10 @@ def _stage(
     recipe: Recipe,
     portion: int,
 ) -> Stage[Model, ParticleGraphs]:
-    """Trains one part of a model, in units of what the parts before leave to it."""
-    left = train.labels - predict(partial(function, model), train.inputs, portion)
+    """Trains one part of a model on the residuals of the parts before, scaled to unit variance."""
+    residuals = train.labels - predict(partial(function, model), train.inputs, portion)
     with torch.no_grad():
-        part.scale.copy_(left.square().mean().sqrt())
+        part.scale.copy_(residuals.square().mean().sqrt())
     model.requires_grad_(False)
     part.requires_grad_(True)
 

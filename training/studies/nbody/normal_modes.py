@@ -20,9 +20,8 @@ class HarmonicMotion:
 
     Attributes:
         hessian: H [..., n, n].
-        cosine: cos(wt) in the modes of H, [..., n, n].
-        sine: sin(wt)/w in the modes of H, [..., n, n]; t where w = 0.
-        response: (1 - cos(wt))/w^2 in the modes of H, [..., n, n]; t^2/2 where w = 0.
+        cosine, sine, response: cos(wt), sin(wt)/w and (1 - cos(wt))/w^2 in the modes of H,
+            [..., n, n]; 1, t and t^2/2 where w = 0.
     """
 
     hessian: Array

@@ -1,4 +1,4 @@
-"""Trajectories as tensors: what a model may look at, and what it is to tell."""
+"""Trajectories as tensors: inputs and labels of models."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class Pairs(NamedTuple):
 
     Attributes:
         edge_index: receivers i, in rising order, and senders j, [2, E] with E = T n (n - 1).
-        entries: of the pairs in a matrix [T, n, n] that is made flat, [E].
+        entries: indices of the pairs in a flattened matrix [T, n, n], [E].
         layout: the pairs by receiver, for our convolutions.
     """
 
@@ -38,7 +38,7 @@ class Pairs(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class ParticleGraphs(Samples):
-    """T systems of n particles in which every particle sees every other.
+    """T systems of n particles, fully connected.
 
     Attributes:
         positions: relative to a point of the plane, [T, n, 3].
@@ -65,7 +65,7 @@ class ParticleGraphs(Samples):
 
     @property
     def pairs(self) -> Pairs:
-        """The pairs of these systems; made once for each number of systems."""
+        """The pairs of these systems; cached for each number of systems."""
         n_systems, n, _ = self.positions.shape
         return _pairs(n_systems, n, self.positions.device, self.positions.dtype)
 
@@ -73,11 +73,11 @@ class ParticleGraphs(Samples):
     def differences(self) -> tuple[Tensor, Tensor]:
         """Positions x_j - x_i and velocities v_j - v_i of all pairs, [E, 3] each."""
         i, j = self.pairs.edge_index
-        x, v = self.positions.flatten(0, 1), self.velocities.flatten(0, 1)
-        return (
-            x.index_select(0, j) - x.index_select(0, i),
-            v.index_select(0, j) - v.index_select(0, i),
+        x, v = (
+            y.flatten(0, 1).index_select(0, j) - y.flatten(0, 1).index_select(0, i)
+            for y in (self.positions, self.velocities)
         )
+        return x, v
 
     def rotated(self, matrix: Tensor, *, with_axis: bool = False) -> ParticleGraphs:
         """The systems under an orthogonal matrix [3, 3]; the plane too, if `with_axis`."""
@@ -87,8 +87,8 @@ class ParticleGraphs(Samples):
 
 @lru_cache(maxsize=16)
 def _pairs(n_systems: int, n: int, device: torch.device, dtype: torch.dtype) -> Pairs:
-    apart = ~torch.eye(n, dtype=torch.bool, device=device)
-    entries = apart.expand(n_systems, n, n).flatten().nonzero().squeeze(1)
+    different = ~torch.eye(n, dtype=torch.bool, device=device)
+    entries = different.expand(n_systems, n, n).flatten().nonzero().squeeze(1)
     receivers = entries // n
     senders = receivers // n * n + entries % n
     edge_index = torch.stack([receivers, senders])
@@ -96,12 +96,7 @@ def _pairs(n_systems: int, n: int, device: torch.device, dtype: torch.dtype) -> 
 
 
 def graphs_of(trajectories: Trajectories, *, hidden: bool) -> ParticleGraphs:
-    """The first frame, in float64.
-
-    Args:
-        trajectories: T of them.
-        hidden: whether it is not told which pairs are joined.
-    """
+    """The first frame, in float64, with the springs or, if hidden, their mean."""
     attributes = trajectories.attributes
     charges = torch.from_numpy(attributes.charges)
     springs = torch.from_numpy(attributes.springs).double()

@@ -1,8 +1,8 @@
-"""The models of the study, by name: all begin alike, and differ in how particles meet.
+"""The models of the study by name; they differ in the network of the interactions.
 
 Every model is a sum of three parts, each for what the former leave: the best linear map that its
-symmetry allows; what a particle does by itself, see :mod:`sikff.training.studies.nbody.own_motion`,
-the same for all models; and what the others do to it, a network that differs from model to model.
+symmetry allows; the motion of a single particle, :mod:`.single_particle`, the same for all models;
+and what the others do to it, a network that differs from model to model.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,18 +18,18 @@ from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.groups.aliasing import same_invariants
 
-from ..model_size import closest_width, count_weights
+from ..model_size import build_of_size
 from .kernel_network import KernelNetwork
 from .linear_motion import Features, LinearMotion
 from .message_passing import EGNN, MessagePassing
-from .own_motion import OwnMotion
 from .particle_graphs import ParticleGraphs
+from .single_particle import SingleParticleMotion
 from .steerable_rivals import SEGNN, TFN
 
 N_PARAMETERS = 60_000
 WIDTHS = range(1, 513)
-KNOWN_DEGREE = 4  # of the invariants that kernels between vectors, made of vectors, can know
-PROBED = (1, 2, 3)  # enough, as the number of weights is quadratic in the width
+INVARIANT_DEGREE = 4  # highest degree of invariants of kernels made of vectors, between vectors
+PROBED = (1, 2, 3)  # widths; the number of weights is quadratic in the width
 
 Network = Callable[[FieldType, FieldType, int], nn.Module]
 
@@ -42,7 +41,7 @@ class Kind:
     Attributes:
         network: from the types of nodes and edges, and a width; None: the linear map alone.
         group: its symmetry; None: to be chosen.
-        field: whether the axis is given as a covariant attribute.
+        field: whether the axis is a covariant input.
     """
 
     network: Network | None
@@ -62,70 +61,55 @@ KINDS = {
 
 
 class Model(nn.Module):
-    """Where particles will be, as displacements from where they are.
-
-    Attributes:
-        group: the symmetry it has.
-        field: whether the axis is turned with the particles, as it is an input.
-    """
+    """Displacements of particles from one frame to the next."""
 
     def __init__(self, kind: Kind, group: SymmetryGroup, *, height: bool, width: int) -> None:
         super().__init__()
         self.group, self.field = group, kind.field
         height = height and (kind.field or _keeps_heights(group))
         self.linear = LinearMotion(Features(group, height=height, field=kind.field))
-        self.own: Part | None = None
+        self.single: Part | None = None
         self.network: Part | None = None
         if kind.network is not None:
             nodes = self.linear.features.out_type
             edges = FieldType.vector(group, 2 + kind.field)
             edges += FieldType.scalar(group, 1 + 2 * kind.field)
-            vector = FieldType.vector(group)
-            self.itself = Features(group, height=height, field=kind.field, order=0)
-            self.selves = Standardise(self.itself.out_type)
+            self.single_features = Features(group, height=height, field=kind.field, order=0)
+            single = self.single_features.out_type
+            self.standard_single = Standardise(single)
             self.nodes, self.edges = Standardise(nodes), Standardise(edges)
-            self.own = Part(OwnMotion(self.itself.out_type, nodes, vector))
+            self.single = Part(SingleParticleMotion(single, nodes, FieldType.vector(group)))
             self.network = Part(kind.network(nodes, edges, width))
 
     @torch.no_grad()
     def start(self, graphs: ParticleGraphs, displacements: Tensor) -> None:
-        """Solves the linear map and takes the scales of the inputs.
+        """Solves the linear map for displacements [T, n, 3], and measures the scales of the inputs.
 
         To be called in float64.
-
-        Args:
-            graphs: T systems of n particles.
-            displacements: [T, n, 3].
         """
         self.linear.solve(graphs, displacements)
         if self.network is not None:
-            self.selves.measure(self.itself(graphs).flatten(0, 1))
+            self.standard_single.measure(self.single_features(graphs).flatten(0, 1))
             self.nodes.measure(self.linear.features(graphs).flatten(0, 1))
-            self.edges.measure(self._known_of_pairs(graphs)[1])
+            self.edges.measure(self._edge_attributes(graphs)[1])
 
-    def alone(self, graphs: ParticleGraphs) -> Tensor:
-        """Displacements [T, n, 3] without the interactions that are not linear."""
-        return self._alone(graphs, self.linear.features(graphs))
-
-    def forward(self, graphs: ParticleGraphs) -> Tensor:
-        """Displacements [T, n, 3]."""
-        known = self.linear.features(graphs)
-        alone = self._alone(graphs, known)
-        if self.network is None:
-            return alone
-        vectors, edges = self._known_of_pairs(graphs)
-        nodes = self.nodes(known.flatten(0, 1))
+    def forward(self, graphs: ParticleGraphs, *, interactions: bool = True) -> Tensor:
+        """Displacements [T, n, 3], with the non-linear interactions or without."""
+        features = self.linear.features(graphs)
+        result = self.linear.map(features)
+        if self.single is None or self.network is None:
+            return result
+        single = self.standard_single.scaled(self.single_features(graphs))
+        result = result + self.single(single, self.nodes.scaled(features))
+        if not interactions:
+            return result
+        vectors, edges = self._edge_attributes(graphs)
+        nodes = self.nodes(features.flatten(0, 1))
         rest = self.network(nodes, self.edges(edges), vectors, graphs.pairs)
-        return alone + rest.view_as(alone)
+        return result + rest.view_as(result)
 
-    def _alone(self, graphs: ParticleGraphs, known: Tensor) -> Tensor:
-        linear = self.linear.map(known)
-        if self.own is None:
-            return linear
-        return linear + self.own(self.selves.scaled(self.itself(graphs)), self.nodes.scaled(known))
-
-    def _known_of_pairs(self, graphs: ParticleGraphs) -> tuple[Tensor, Tensor]:
-        """Relative positions [E, 3], and with velocities and springs all that is known [E, b]."""
+    def _edge_attributes(self, graphs: ParticleGraphs) -> tuple[Tensor, Tensor]:
+        """Relative positions [E, 3], and all attributes of pairs [E, b]."""
         x, v = graphs.differences
         springs = graphs.springs.flatten()[graphs.pairs.entries].unsqueeze(-1)
         if not self.field:
@@ -135,11 +119,7 @@ class Model(nn.Module):
 
 
 class Part(nn.Module):
-    """A network that at first adds nothing, and then in units of what is left for it to learn.
-
-    Attributes:
-        scale: root mean square of what is left.
-    """
+    """A network times an amplitude, initially zero, and the root mean square of its target."""
 
     scale: Tensor
 
@@ -166,13 +146,13 @@ class Standardise(nn.Module):
         self.register_buffer("matrix", torch.eye(field_type.size))
 
     def measure(self, x: Tensor) -> None:
-        """Takes means and variances from features [N, d]; what does not vary is left as it is."""
+        """Sets means and variances from features [N, d]; constant fields keep their scale."""
         basis = torch.from_numpy(self.field_type.change_of_basis).to(x)
         means, sizes = [], []
         for irrep, copies, start, stop in self.field_type.canonical.blocks:
-            part = (x @ basis)[:, start:stop].unflatten(-1, (irrep.dim, copies))
-            mean = part.mean(dim=0) if irrep.is_trivial else torch.zeros_like(part[0])
-            size = (part - mean).square().mean(dim=(0, 1)).sqrt()
+            block = (x @ basis)[:, start:stop].unflatten(-1, (irrep.dim, copies))
+            mean = block.mean(dim=0) if irrep.is_trivial else torch.zeros_like(block[0])
+            size = (block - mean).square().mean(dim=(0, 1)).sqrt()
             means.append(mean.flatten())
             sizes.append(torch.where(size > 1e-8, size, 1.0).repeat(irrep.dim))
         self.offset.copy_(basis @ torch.cat(means))
@@ -183,7 +163,6 @@ class Standardise(nn.Module):
         return x @ self.matrix
 
     def forward(self, x: Tensor) -> Tensor:
-        """[..., d] -> [..., d]."""
         return self.scaled(x - self.offset)
 
 
@@ -196,35 +175,28 @@ def build(
     n_parameters: int = N_PARAMETERS,
     seed: int = 0,
 ) -> Model:
-    """A model whose width makes it as large as the others.
+    """A model whose width gives it about a number of weights.
 
     Args:
-        name: of a kind of model.
-        group: for the kinds whose symmetry can be chosen; the others have their own.
+        name: in `KINDS`.
+        group: for the kinds whose symmetry can be chosen.
         axis: of the group, [3].
-        height: whether the height above the plane is given, where it is an invariant.
-        n_parameters: to come near to.
+        height: whether the height above the plane is an input, where it is an invariant.
+        n_parameters: number of weights.
         seed: of the weights.
 
     Raises:
-        ValueError: an unknown name or group, or a group that the model cannot have.
+        ValueError: as :func:`find_kind`.
     """
-    kind, symmetry = checked(name, group, axis)
+    kind, symmetry = find_kind(name, group, axis)
 
     def of_width(width: int) -> Model:
         return Model(kind, symmetry, height=height, width=width)
 
-    with torch.random.fork_rng([]):
-        width = 1
-        if kind.network is not None:
-            sizes = [count_weights(of_width(width)) for width in PROBED]
-            quadratic = np.polynomial.Polynomial.fit(PROBED, sizes, 2)
-            width = closest_width(n_parameters, WIDTHS, quadratic)
-        torch.manual_seed(seed)
-        return of_width(width)
+    return build_of_size(of_width, n_parameters, WIDTHS, seed, PROBED)
 
 
-def checked(name: str, group: str, axis: Sequence[float]) -> tuple[Kind, SymmetryGroup]:
+def find_kind(name: str, group: str, axis: Sequence[float]) -> tuple[Kind, SymmetryGroup]:
     """The kind of model of this name, and its symmetry.
 
     Raises:
@@ -235,11 +207,11 @@ def checked(name: str, group: str, axis: Sequence[float]) -> tuple[Kind, Symmetr
         raise ValueError(f"unknown model {name!r}; expected one of {', '.join(KINDS)}")
     kind = KINDS[name]
     symmetry = SymmetryGroup(kind.group or group, axis=axis)
-    larger = same_invariants(symmetry, KNOWN_DEGREE)
+    larger = same_invariants(symmetry, INVARIANT_DEGREE)
     if larger is not None:
         raise ValueError(
             f"models of {symmetry.name} are those of {larger.name} here, as they know no "
-            f"invariants of more than {KNOWN_DEGREE} vectors; take {larger.name}"
+            f"invariants of more than {INVARIANT_DEGREE} vectors; take {larger.name}"
         )
     return kind, symmetry
 

@@ -30,13 +30,13 @@ from ..samples import Labelled, predict
 from .nbody_study import NBodySettings, NBodyStudy
 from .particle_files import particles
 from .particle_graphs import ParticleGraphs
-from .particle_models import checked
+from .particle_models import find_kind
 
 Motion = Callable[[Tensor], Tensor]  # vectors [T, n, k, 3] -> displacements [T, n, 3]
 
 FEWEST = 20  # systems
 WEIGHTS = 20_000  # of a model
-AT_ONCE = 250  # systems
+CHUNK = 250  # systems that are evaluated at once
 
 
 def find_symmetry_of_particles(
@@ -77,7 +77,7 @@ def find_symmetry_of_motion(
     trainer = None
     if search.epochs:
         for name in names:
-            checked("sik", name, axis.tolist())
+            find_kind("sik", name, axis.tolist())
         on_axis = replace(graphs, axis=graphs.axis.new_tensor(axis))
         trainer = make_particle_trainer(
             on_axis, displacements, epochs=search.epochs, seed=search.seed
@@ -117,23 +117,21 @@ def make_particle_trainer(
         settings = NBodySettings(group=name, axis=axis, weights=WEIGHTS, epochs=epochs, seed=seed)
         study = NBodyStudy(settings)
         model = study.build(train).float()
-        on_train, on_valid, on_test = (
-            part.to("cpu", torch.float32) for part in (train, valid, test)
-        )
+        on_train, on_valid, on_test = (x.to("cpu", torch.float32) for x in (train, valid, test))
         train_model(study, model, on_train, on_valid)
-        error = predict(model, on_test.inputs, AT_ONCE) - on_test.labels
+        error = predict(model, on_test.inputs, CHUNK) - on_test.labels
         return error.square().mean(dim=(1, 2)).double().numpy()
 
     return errors
 
 
 class FittedMotion:
-    """The linear motion that is best, fitted without any symmetry, to either half of the data.
+    """Linear motions fitted without any symmetry, one to each half of the data.
 
-    It is blind to symmetry that only terms of higher order break.
+    Symmetry breaking by terms of higher order only is not seen.
 
     Args:
-        graphs: T systems of n particles, float64; their axis is not looked at.
+        graphs: T systems of n particles, float64; their axis is not used.
         displacements: [T, n, 3].
 
     Raises:
@@ -143,7 +141,7 @@ class FittedMotion:
     def __init__(self, graphs: ParticleGraphs, displacements: Tensor) -> None:
         if len(graphs) < FEWEST:
             raise ValueError(f"expected {FEWEST} systems of particles at least; got {len(graphs)}")
-        self.vectors, scalars = _known(graphs)
+        self.vectors, scalars = _features(graphs)
         self.size = float(displacements.square().sum(dim=(1, 2)).mean())
         self.halves = tuple(
             _linear_motion(self.vectors[half], scalars[half], displacements[half], scalars)
@@ -177,12 +175,12 @@ def derivatives(motion: Motion, vectors: Tensor) -> Tensor:
     """L_w f for w along x, y and z, [3, T, n, 3]: d/dt of g_t^-1 f(g_t u) at t = 0."""
     changes = []
     for axis in torch.eye(3).to(vectors):
-        moved, slope, *_ = jvp(motion, (vectors,), (_cross(axis, vectors),))
-        changes.append(slope - _cross(axis, moved))
+        value, derivative, *_ = jvp(motion, (vectors,), (_cross(axis, vectors),))
+        changes.append(derivative - _cross(axis, value))
     return torch.stack(changes)
 
 
-def _known(graphs: ParticleGraphs) -> tuple[Tensor, Tensor]:
+def _features(graphs: ParticleGraphs) -> tuple[Tensor, Tensor]:
     """Vectors [T, n, 4, 3]: position, velocity, both again by the Laplacian of the springs; scalars
     [T, n, 2]."""
     state = torch.cat([graphs.positions, graphs.velocities], dim=-1)
@@ -190,8 +188,8 @@ def _known(graphs: ParticleGraphs) -> tuple[Tensor, Tensor]:
     return torch.cat([state, pulled], dim=-1).unflatten(-1, (4, 3)), graphs.scalars
 
 
-def _linear_motion(vectors: Tensor, scalars: Tensor, targets: Tensor, told: Tensor) -> Motion:
-    """The best linear function of vectors [T, n, k, 3] and scalars, with `told` for the latter."""
+def _linear_motion(vectors: Tensor, scalars: Tensor, targets: Tensor, test: Tensor) -> Motion:
+    """The least-squares linear function of vectors [T, n, k, 3] at scalars `test` [T, n, 2]."""
 
     def features(vectors: Tensor, scalars: Tensor) -> Tensor:
         return torch.cat([vectors.flatten(-2), scalars, torch.ones_like(scalars[..., :1])], dim=-1)
@@ -199,7 +197,7 @@ def _linear_motion(vectors: Tensor, scalars: Tensor, targets: Tensor, told: Tens
     matrix = features(vectors, scalars).flatten(0, 1)
     # least norm: columns may be zero, or depend on each other
     weights = torch.linalg.lstsq(matrix, targets.flatten(0, 1), driver="gelsd").solution
-    return lambda vectors: features(vectors, told) @ weights
+    return lambda vectors: features(vectors, test) @ weights
 
 
 def _cross(axis: Tensor, vectors: Tensor) -> Tensor:

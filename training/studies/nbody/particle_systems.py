@@ -23,7 +23,7 @@ FRAME_INTERVAL = 0.1
 
 
 class Attributes(NamedTuple):
-    """What sets the n particles of T trajectories apart. What a system does not have is zero.
+    """Attributes of the n particles of T trajectories; those that a system lacks are zero.
 
     Attributes:
         springs: which pairs are joined, [T, n, n], boolean and symmetric.
@@ -59,7 +59,7 @@ class Springs:
             raise ValueError(f"stiffness must be finite and not negative; got {self.stiffness}")
 
     def draw(self, stream: np.random.Generator, shape: tuple[int, int]) -> Attributes:
-        """Springs and lengths for T trajectories of n particles, shape being (T, n)."""
+        """Random springs and lengths for a shape (T, n)."""
         spring_stream, length_stream = stream.spawn(2)
         n_trajectories, n = shape
         pairs = np.triu_indices(n, 1)
@@ -114,7 +114,7 @@ class Charged:
             raise ValueError(f"softening must be finite and positive; got {self.softening}")
 
     def draw(self, stream: np.random.Generator, shape: tuple[int, int]) -> Attributes:
-        """Charges for T trajectories of n particles, shape being (T, n)."""
+        """Random charges for a shape (T, n)."""
         charges = np.where(stream.random(shape) < 0.5, 1.0, -1.0)
         return Attributes(np.zeros((*shape, shape[1]), dtype=bool), np.zeros(shape), charges)
 
@@ -136,17 +136,13 @@ class Charged:
 
 @dataclass(frozen=True, eq=False)
 class Trajectories:
-    """T trajectories of n particles: the state in a first frame, from which to tell a second.
+    """T trajectories of n particles: the state in a first frame, and in a second as the target.
 
     Attributes:
-        system: the forces that act.
         axis: unit vector of the symmetry axis, [3].
         times: of the two frames.
-        attributes: springs, lengths and charges of the particles.
-        positions: in the first frame, [T, n, 3].
-        velocities: in the first frame, [T, n, 3].
-        target_positions: in the second frame, [T, n, 3].
-        target_velocities: in the second frame, [T, n, 3].
+        positions, velocities: in the first frame, [T, n, 3].
+        target_positions, target_velocities: in the second frame, [T, n, 3].
     """
 
     system: Springs | Charged
@@ -172,7 +168,7 @@ def simulate(
     frames: tuple[int, int] = (30, 40),
     dt: float = 0.001,
 ) -> Trajectories:
-    """Draws initial states and follows them by the leapfrog method, in float64.
+    """Draws initial states and integrates them by the leapfrog method, in float64.
 
     Initial positions are Gaussian, initial velocities have one speed and any direction. Each
     component of the force is clipped to +-100, in a frame whose z is the axis.
@@ -181,11 +177,7 @@ def simulate(
     gives the same trajectories, turned by the smallest rotation that takes z there.
 
     Args:
-        system: the forces that act.
-        n_trajectories: T.
-        n_particles: n.
         axis: direction of the symmetry axis, [3], of any length.
-        seed: of the random numbers.
         frames: the first frame and the second; frame 0 is the initial state.
         dt: time step; a frame must last a whole number of steps.
 
@@ -202,7 +194,7 @@ def simulate(
     steps_per_frame = round(FRAME_INTERVAL / dt) if dt > 0 else 0
     if not math.isclose(steps_per_frame * dt, FRAME_INTERVAL):
         raise ValueError(f"dt must divide {FRAME_INTERVAL}, the time between two frames; got {dt}")
-    turn = minimal_rotation(unit_vector(axis))
+    rotation = minimal_rotation(unit_vector(axis))
 
     shape = (n_trajectories, n_particles)
     position_stream, velocity_stream, attribute_stream = np.random.default_rng(seed).spawn(3)
@@ -212,13 +204,13 @@ def simulate(
     attributes = system.draw(attribute_stream, shape)
 
     start, end = frames[0] * FRAME_INTERVAL, frames[1] * FRAME_INTERVAL
-    first = follow(system, attributes, positions, velocities, time=start, dt=dt)
-    second = follow(system, attributes, *first, time=end - start, dt=dt)
-    states = (each @ turn.T for each in (*first, *second))
-    return Trajectories(system, turn[:, 2], (start, end), attributes, *states)
+    first = integrate(system, attributes, positions, velocities, time=start, dt=dt)
+    second = integrate(system, attributes, *first, time=end - start, dt=dt)
+    states = (x @ rotation.T for x in (*first, *second))
+    return Trajectories(system, rotation[:, 2], (start, end), attributes, *states)
 
 
-def follow(
+def integrate(
     system: Springs | Charged,
     attributes: Attributes,
     positions: Array,
@@ -227,16 +219,7 @@ def follow(
     time: float,
     dt: float = 0.001,
 ) -> tuple[Array, Array]:
-    """Positions and velocities [T, n, 3] a time later, in a frame whose z is the axis.
-
-    Args:
-        system: the forces that act.
-        attributes: of the particles.
-        positions: [T, n, 3].
-        velocities: [T, n, 3].
-        time: a multiple of dt.
-        dt: time step.
-    """
+    """Positions and velocities [T, n, 3] a time, a multiple of dt, later; z is the axis."""
     # Trajectories last: every operation then runs along long rows, and none mixes two trajectories.
     x, v = positions.transpose(2, 1, 0).copy(), velocities.transpose(2, 1, 0).copy()
     leapfrog(x, v, system.forces(attributes), dt, round(time / dt))
@@ -244,7 +227,7 @@ def follow(
 
 
 def leapfrog(x: Array, v: Array, forces: Callable[[Array], Array], dt: float, n_steps: int) -> None:
-    """Moves x and v on in place, by half a kick, a drift, half a kick; forces are clipped.
+    """Integrates x and v in place: half a kick, a drift, half a kick, with clipped forces.
 
     A negative dt goes back in time.
     """

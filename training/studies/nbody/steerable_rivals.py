@@ -5,7 +5,7 @@ e3nn's true vectors are Cartesian, as are ours: no basis has to be changed.
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -24,7 +24,7 @@ EXTENT = 8.0  # most distances are below
 
 
 class SteerableLayer(nn.Module):
-    """A tensor product with attributes, every path with its weights, and a gated activation.
+    """A tensor product with attributes, weights on every path, and a gated activation.
 
     Args:
         in_irreps, attribute_irreps: in e3nn's notation.
@@ -60,8 +60,8 @@ class SteerableLayer(nn.Module):
         return torch.cat([vectors, invariants], dim=1)
 
 
-class Known(NamedTuple):
-    """What messages may depend on: edges [E, b], x_j - x_i [E, 3] and their harmonics [E, 4]."""
+class Geometry(NamedTuple):
+    """Inputs of messages: edges [E, b], x_j - x_i [E, 3] and their harmonics [E, 4]."""
 
     edges: Tensor
     vectors: Tensor
@@ -76,7 +76,12 @@ class Steerable(nn.Module):
         node_type: vectors, then invariants.
         edge_type: vectors, then invariants.
         width: number of vectors, and of invariants, in the features.
+
+    Attributes:
+        MESSAGES: makes the messages of a layer; features [N, d] and geometry -> [E, d].
     """
+
+    MESSAGES: ClassVar[type[nn.Module]]
 
     def __init__(self, node_type: FieldType, edge_type: FieldType, width: int) -> None:
         super().__init__()
@@ -85,90 +90,61 @@ class Steerable(nn.Module):
         features = FieldType.vector(node_type.group, width)
         features += FieldType.scalar(node_type.group, width)
         self.norm = RMSNorm(features, eps=1.0)
-        self.embedding = self.steerable(self.node_irreps)
-        self.layers = nn.ModuleList(self.layer() for _ in range(LAYERS))
-        self.hidden = self.steerable(f"{self.irreps} + {self.node_irreps}")
+        self.embedding = self.make_layer(self.node_irreps)
+        self.layers = nn.ModuleList(_Layer(self) for _ in range(LAYERS))
+        self.hidden = self.make_layer(f"{self.irreps} + {self.node_irreps}")
         self.readout = SteerableLayer(self.irreps, HARMONICS, 0, 1, activated=False)
 
-    def steerable(self, in_irreps: str) -> SteerableLayer:
+    def make_layer(self, in_irreps: str) -> SteerableLayer:
         """A layer from these irreps to the features."""
         return SteerableLayer(in_irreps, HARMONICS, self.width, self.width)
 
-    def layer(self) -> nn.Module:
-        """One layer: (features, node attributes, what is known of pairs) -> change of features."""
-        raise NotImplementedError
-
     def forward(self, nodes: Tensor, edges: Tensor, vectors: Tensor, pairs: Pairs) -> Tensor:
         """Nodes [N, a], edges [E, b] and x_j - x_i [E, 3] -> a vector for each node [N, 3]."""
-        known = Known(edges, vectors, _harmonics(vectors), pairs)
+        geometry = Geometry(edges, vectors, _harmonics(vectors), pairs)
         n_others = pairs.layout.shapes[0][1]
-        attributes = pairs.sum(known.harmonics) / n_others + _harmonics(nodes[:, :3])
+        attributes = pairs.sum(geometry.harmonics) / n_others + _harmonics(nodes[:, :3])
         f = self.embedding(nodes, attributes)
         for layer in self.layers:
-            f = f + layer(self.norm(f), attributes, known)
+            f = f + layer(self.norm(f), attributes, geometry)
         f = self.hidden(torch.cat([self.norm(f), nodes], dim=1), attributes)
         return self.readout(f, attributes)
 
 
-class SEGNN(Steerable):
-    """Steerable non-linear messages: every linear layer is a product with Y of the direction.
-
-    Brandstetter, Hesselink, van der Pol, Bekkers, Welling, ICLR 2022.
-    """
-
-    def layer(self) -> nn.Module:
-        return _SEGNNLayer(self)
-
-
-class TFN(Steerable):
-    """Linear convolutions f_j (x) Y(x) with weights that are a network of invariants of the pair.
-
-    Thomas, Smidt, Kearnes, Yang, Li, Kohlhoff, Riley, 2018.
-    """
-
-    def layer(self) -> nn.Module:
-        return _TFNLayer(self)
-
-
 class _Layer(nn.Module):
-    """Sums messages over senders and updates the receivers; subclasses say what a message is."""
+    """Sums messages over senders and updates the receivers."""
 
     def __init__(self, network: Steerable) -> None:
         super().__init__()
         irreps, width = network.irreps, network.width
         self.norm = network.norm
-        self.add_messages(network)
-        self.update = network.steerable(f"{irreps} + {irreps}")
+        self.messages = network.MESSAGES(network)
+        self.update = network.make_layer(f"{irreps} + {irreps}")
         self.last = SteerableLayer(irreps, HARMONICS, width, width, activated=False)
 
-    def add_messages(self, network: Steerable) -> None:
-        """Makes the modules of the messages."""
-        raise NotImplementedError
-
-    def messages(self, f: Tensor, known: Known) -> Tensor:
-        """Of all pairs, [E, d]."""
-        raise NotImplementedError
-
-    def forward(self, f: Tensor, attributes: Tensor, known: Known) -> Tensor:
-        total = self.norm(known.pairs.sum(self.messages(f, known)))
+    def forward(self, f: Tensor, attributes: Tensor, geometry: Geometry) -> Tensor:
+        total = self.norm(geometry.pairs.sum(self.messages(f, geometry)))
         return self.last(self.update(torch.cat([f, total], dim=1), attributes), attributes)
 
 
-class _SEGNNLayer(_Layer):
-    def add_messages(self, network: Steerable) -> None:
+class _NonlinearMessages(nn.Module):
+    def __init__(self, network: Steerable) -> None:
+        super().__init__()
         irreps = network.irreps
-        self.first = network.steerable(f"{irreps} + {irreps} + {network.edge_irreps} + 1x0e")
-        self.second = network.steerable(irreps)
+        self.first = network.make_layer(f"{irreps} + {irreps} + {network.edge_irreps} + 1x0e")
+        self.second = network.make_layer(irreps)
 
-    def messages(self, f: Tensor, known: Known) -> Tensor:
-        i, j = known.pairs.edge_index
-        squared = known.vectors.square().sum(dim=1, keepdim=True) / 6
-        both = [f.index_select(0, i), f.index_select(0, j), known.edges, squared]
-        return self.second(self.first(torch.cat(both, dim=1), known.harmonics), known.harmonics)
+    def forward(self, f: Tensor, geometry: Geometry) -> Tensor:
+        i, j = geometry.pairs.edge_index
+        squared = geometry.vectors.square().sum(dim=1, keepdim=True) / 6
+        both = [f.index_select(0, i), f.index_select(0, j), geometry.edges, squared]
+        harmonics = geometry.harmonics
+        return self.second(self.first(torch.cat(both, dim=1), harmonics), harmonics)
 
 
-class _TFNLayer(_Layer):
-    def add_messages(self, network: Steerable) -> None:
+class _LinearMessages(nn.Module):
+    def __init__(self, network: Steerable) -> None:
+        super().__init__()
         o3 = e3nn_o3()
         paths = [(0, 0, 0), (0, 1, 1), (1, 0, 1), (1, 1, 0)]  # of (1o, 0e), (0e, 1o), (1o, 0e)
         self.product = o3.TensorProduct(
@@ -183,13 +159,30 @@ class _TFNLayer(_Layer):
         sizes = [N_RADIAL + self.n_invariants, network.width, self.product.weight_numel]
         self.weights = MLP(sizes)
 
-    def messages(self, f: Tensor, known: Known) -> Tensor:
-        invariants = known.edges[:, known.edges.shape[1] - self.n_invariants :]
-        weights = self.weights(
-            torch.cat([self.radial(known.vectors.norm(dim=1)), invariants], dim=1)
-        )
-        senders = f.index_select(0, known.pairs.edge_index[1])
-        return self.product(senders, known.harmonics, weights)
+    def forward(self, f: Tensor, geometry: Geometry) -> Tensor:
+        invariants = geometry.edges[:, geometry.edges.shape[1] - self.n_invariants :]
+        radial = self.radial(geometry.vectors.norm(dim=1))
+        weights = self.weights(torch.cat([radial, invariants], dim=1))
+        senders = f.index_select(0, geometry.pairs.edge_index[1])
+        return self.product(senders, geometry.harmonics, weights)
+
+
+class SEGNN(Steerable):
+    """Steerable non-linear messages: every linear layer is a product with Y of the direction.
+
+    Brandstetter, Hesselink, van der Pol, Bekkers, Welling, ICLR 2022.
+    """
+
+    MESSAGES = _NonlinearMessages
+
+
+class TFN(Steerable):
+    """Linear convolutions f_j (x) Y(x) with weights that are a network of invariants of the pair.
+
+    Thomas, Smidt, Kearnes, Yang, Li, Kohlhoff, Riley, 2018.
+    """
+
+    MESSAGES = _LinearMessages
 
 
 def _irreps(field_type: FieldType) -> str:

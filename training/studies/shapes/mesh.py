@@ -17,11 +17,11 @@ Array = np.ndarray
 
 @dataclass(frozen=True, eq=False)
 class Mesh:
-    """A surface of triangles, counter-clockwise when looked at from outside.
+    """A surface of triangles, counter-clockwise as seen from outside.
 
     Attributes:
         vertices: [V, 3].
-        triangles: numbers of their corners, [T, 3].
+        triangles: indices of their corners, [T, 3].
     """
 
     vertices: Array
@@ -29,18 +29,18 @@ class Mesh:
 
     @property
     def area_vectors(self) -> Array:
-        """Outward normals of the triangles, as long as these are large, [T, 3]."""
+        """Outward normals of the triangles times their areas, [T, 3]."""
         a, b, c = self.vertices[self.triangles].swapaxes(0, 1)
         return np.cross(b - a, c - a) / 2
 
     def moved(self, matrix: Array) -> Mesh:
-        """The surface under a linear map [3, 3]; a reflection leaves the outside outside."""
+        """The surface under a linear map [3, 3]; reflected normals still point outwards."""
         triangles = self.triangles if np.linalg.det(matrix) > 0 else self.triangles[:, ::-1]
         return Mesh(self.vertices @ matrix.T, triangles)
 
 
 def sample_surface(mesh: Mesh, n_points: int, rng: np.random.Generator) -> tuple[Array, Array]:
-    """Random points, equally dense everywhere, and their normals, [n, 3] each."""
+    """Uniformly distributed points on the surface, and their normals, [n, 3] each."""
     a, b, c = mesh.vertices[mesh.triangles].swapaxes(0, 1)
     areas = np.linalg.norm(mesh.area_vectors, axis=1)
     chosen = rng.choice(len(areas), size=n_points, p=areas / areas.sum())
@@ -54,11 +54,10 @@ def read_off(path: str | Path) -> Mesh:
     """Reads a mesh from an OFF file.
 
     Comments, colours and headers that run into the numbers ("OFF490 518 0", as in some files of
-    ModelNet-40) are understood; polygons are cut into triangles that share their first corner.
+    ModelNet-40) are accepted; polygons are cut into triangles that share their first corner.
 
     Raises:
-        OSError: the file cannot be read.
-        ValueError: it is no OFF file, with the number of the line.
+        ValueError: it is not an OFF file; names the line.
     """
     text = Path(path).read_text(encoding="utf-8", errors="replace")
     stripped = (line.split("#")[0].split() for line in text.splitlines())
@@ -68,33 +67,31 @@ def read_off(path: str | Path) -> Mesh:
     lines[0][1][0] = lines[0][1][0][3:]  # what follows the word in the same line
     rest = iter([(number, " ".join(words)) for number, words in lines if any(words)])
 
-    def read(what: str, parse: Callable[[list[str]], list[Any]]) -> list[Any]:
-        """What is parsed from the next line; an empty list is an error as well."""
+    def read(expected: str, parse: Callable[[list[str]], list[Any]]) -> list[Any]:
+        """The numbers parsed from the next line; raises ValueError if there are none."""
         number, line = next(rest, (None, ""))
         if number is None:
-            raise ValueError(f"{str(path)!r} ends where {what} was expected; is it complete?")
+            raise ValueError(f"{str(path)!r} ends where {expected} was expected; is it complete?")
         try:
-            found = parse(line.split())
+            numbers = parse(line.split())
         except ValueError:
-            found = []
-        if not found:
-            raise ValueError(
-                f"line {number} of {str(path)!r}: expected {what}; got {line.strip()!r}"
-            )
-        return found
+            numbers = []
+        if not numbers:
+            raise ValueError(f"line {number} of {str(path)!r}: expected {expected}; got {line!r}")
+        return numbers
 
     def counts(words: list[str]) -> list[int]:
-        found = [int(word) for word in words[:2]]
-        return found if len(found) == 2 and min(found) >= 0 else []
+        numbers = [int(word) for word in words[:2]]
+        return numbers if len(numbers) == 2 and min(numbers) >= 0 else []
 
     def vertex(words: list[str]) -> list[float]:
-        found = [float(word) for word in words[:3]]
-        return found if len(found) == 3 else []
+        numbers = [float(word) for word in words[:3]]
+        return numbers if len(numbers) == 3 else []
 
     def corners(words: list[str]) -> list[int]:
-        count, *found = (int(word) for word in words[: int(words[0]) + 1])
-        whole = len(found) == count >= 1
-        return found if whole and 0 <= min(found) <= max(found) < n_vertices else []
+        count, *numbers = (int(word) for word in words[: int(words[0]) + 1])
+        valid = len(numbers) == count >= 1 and 0 <= min(numbers) <= max(numbers) < n_vertices
+        return numbers if valid else []
 
     n_vertices, n_faces = read("the numbers of vertices and faces", counts)
     vertices = np.array([read("a vertex", vertex) for _ in range(n_vertices)])

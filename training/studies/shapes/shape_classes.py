@@ -1,6 +1,6 @@
-"""Procedural shapes, of which many differ by a flip, a mirror image or a tilt, and by nothing else.
+"""Procedural shapes, many of which differ only by a flip, a reflection or a tilt.
 
-So theory tells how well a model of a given symmetry can tell them apart: see :func:`bound`.
+The best accuracy of a model of a given symmetry is known exactly: :func:`bound`.
 """
 
 from __future__ import annotations
@@ -74,7 +74,7 @@ def tower(
     """Regular polygons above each other, joined to a surface.
 
     Args:
-        radii, heights, angles: of each polygon, from below; angles are 0 if not given.
+        radii, heights, angles: of the polygons, from below; angles are 0 by default.
         n_sides: of the polygons.
         closed: whether there is a bottom and a top.
     """
@@ -100,10 +100,8 @@ class ShapeClass:
     """A family of shapes in one of its placements.
 
     Attributes:
-        name: what it is called.
         family: makes an upright shape of random proportions.
-        symmetry: name of the group, about z, of the family: what leaves its members as they are
-            but for a turn about z.
+        symmetry: name of the group, about z, of the family, up to rotations about z.
         placement: orthogonal matrix [3, 3] that is applied to the upright shape.
     """
 
@@ -134,12 +132,12 @@ CLASSES = (
 
 
 def bound(group: SymmetryGroup) -> float:
-    """The best accuracy that a model with this symmetry can have in the mean.
+    """The best mean accuracy of a model with this symmetry.
 
-    There are as many shapes of each class, turned about z at random, so seeing those turns gains a
-    model nothing: what counts is the smallest group that has its symmetries and the turns. Of a
-    finite group only elements that keep the axis do, as the others take hardly any of the turned
-    shapes to another one. Classes of one family that are taken into each other look the same.
+    Classes have equally many shapes, rotated about z at random, so what counts is the smallest
+    group with the model's symmetries and all rotations about z. Of a finite group only elements
+    that keep the axis count, as the others map hardly any of the rotated shapes to another one.
+    Classes of one family that the group maps to each other cannot be distinguished.
     """
     if group.lie_dimension < 3:
         upright = [g for g in group.elements if np.isclose(abs(g[2, 2]), 1.0)]
@@ -150,10 +148,8 @@ def bound(group: SymmetryGroup) -> float:
         moves = (b.placement @ s @ a.placement.T for s in symmetries)
         return a.family is b.family and any(group.contains(move) for move in moves)
 
-    told_apart = [
-        each for k, each in enumerate(CLASSES) if not any(same(each, e) for e in CLASSES[:k])
-    ]
-    return len(told_apart) / len(CLASSES)
+    n_distinct = sum(not any(same(a, b) for b in CLASSES[:k]) for k, a in enumerate(CLASSES))
+    return n_distinct / len(CLASSES)
 
 
 def _twisted(rng: np.random.Generator, tip: float, n_floors: int = 6) -> Mesh:

@@ -13,7 +13,7 @@ from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, Linear, RMSNorm, SquaredNorms, neighbour_layout
 
 from ..escnn_kernel import AnalyticConvolution
-from ..model_size import closest_width, count_weights
+from ..model_size import build_of_size
 from ..residual_convolution import ResidualConvolution
 from .point_clouds import Clouds
 
@@ -30,16 +30,14 @@ WIDTHS = [quarter / 4 for quarter in range(4, 513)]
 class ShapeNetwork(nn.Module):
     """Scores of classes, invariant under the group.
 
-    Each convolution keeps half of the points, which gather features of the nearest of those that
-    there were. Points come in random order, so the first half is a random half; in training the
-    order is drawn anew each time.
+    Each convolution keeps half of the points, which gather features of their nearest neighbours
+    among all. Points are in random order, so the first half is a random half; in training the order
+    is drawn again in each call.
 
     Args:
         group: the symmetry G.
-        n_classes: classes to tell apart.
-        spacings: typical distances of the nearest points before each convolution, see
-            :func:`spacings_of`.
-        n_neighbours: points that each point gathers from, itself included.
+        spacings: see :func:`spacings_of`, for each convolution.
+        n_neighbours: points that a point gathers from, itself included.
         kernel: name in `KERNELS`.
         width: numbers in the features of each irrep, about.
     """
@@ -127,34 +125,17 @@ def spacings_of(points: Tensor, n_layers: int, n_neighbours: int) -> list[float]
 
 
 def build(
-    group: SymmetryGroup,
-    n_classes: int,
-    *,
-    spacings: Sequence[float],
-    n_neighbours: int,
-    kernel: str,
-    n_parameters: int,
-    seed: int,
+    group: SymmetryGroup, n_classes: int, *, n_parameters: int, seed: int, **options: Any
 ) -> ShapeNetwork:
     """A network whose width makes it as large as those of other groups.
 
     Args:
         n_parameters: number of weights to come near to.
         seed: of the weights.
-        group, n_classes, spacings, n_neighbours, kernel: as for :class:`ShapeNetwork`.
+        group, n_classes, **options: as for :class:`ShapeNetwork`.
     """
 
     def of_width(width: float) -> ShapeNetwork:
-        return ShapeNetwork(
-            group,
-            n_classes,
-            spacings=spacings,
-            n_neighbours=n_neighbours,
-            kernel=kernel,
-            width=width,
-        )
+        return ShapeNetwork(group, n_classes, width=width, **options)
 
-    with torch.random.fork_rng([]):
-        width = closest_width(n_parameters, WIDTHS, lambda width: count_weights(of_width(width)))
-        torch.manual_seed(seed)
-        return of_width(width)
+    return build_of_size(of_width, n_parameters, WIDTHS, seed)

@@ -1,4 +1,4 @@
-"""Shapes that stand upright: which symmetry tells them apart."""
+"""Classification of upright shapes by models of several symmetries."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ GROUPS = (
 
 
 class ShapesSettings(StudySettings):
-    """What is trained on which shapes."""
+    """Settings of a training on shapes."""
 
     VARIED: ClassVar[Mapping[str, tuple[str, tuple[Any, ...]]]] = {
         "seed": ("seeds", (0, 1, 2)),
@@ -122,22 +122,19 @@ class ShapesStudy(Study[ShapesSettings, Clouds, ShapeNetwork]):
         """Clouds for training, validation and test, and the number of classes."""
         settings = self.settings
         if settings.data is None:
+            counts = (settings.n_train, settings.n_valid, settings.n_test)
+            seeds = (settings.seed, VALID_SEED, TEST_SEED)
             train, valid, test = (
-                stand_in(n, settings.n_points, seed)
-                for n, seed in (
-                    (settings.n_train, settings.seed),
-                    (settings.n_valid, VALID_SEED),
-                    (settings.n_test, TEST_SEED),
-                )
+                stand_in(n, settings.n_points, seed) for n, seed in zip(counts, seeds, strict=True)
             )
             return train.clouds, valid.clouds, test.clouds, len(train.names)
-        both = settings.n_train + settings.n_valid
-        known = self.source(settings.data, "train", settings.n_points, settings.seed, both)
+        n_both = settings.n_train + settings.n_valid
+        both = self.source(settings.data, "train", settings.n_points, settings.seed, n_both)
         test = self.source(settings.data, "test", settings.n_points, TEST_SEED, settings.n_test)
-        if known.names != test.names:
-            missing = ", ".join(sorted(set(known.names) ^ set(test.names)))
+        if both.names != test.names:
+            missing = ", ".join(sorted(set(both.names) ^ set(test.names)))
             raise ValueError(f"{settings.data!r} has train or test, but not both, of {missing}")
-        return *split_shapes(known, settings.n_valid), test.clouds, len(test.names)
+        return *split_shapes(both, settings.n_valid), test.clouds, len(test.names)
 
     def load(self) -> Splits[Clouds]:
         return self._shapes[:3]
@@ -186,18 +183,16 @@ class ShapesStudy(Study[ShapesSettings, Clouds, ShapeNetwork]):
         figure, (ax,) = new_figure(1, width=1.5 + 0.75 * len(groups), height=3.8)
         width = 0.8 / len(kernels)
         for k, kernel in enumerate(kernels):
-            found: dict[float, list[float]] = {}
-            for each in results:
-                if each["kernel"] == kernel:
-                    x = groups.index(each["group"]) + (k - (len(kernels) - 1) / 2) * width
-                    found.setdefault(x, []).append(each["test_accuracy"])
-            mean = np.array([np.mean(each) for each in found.values()])
-            low, high = (np.array([f(each) for each in found.values()]) for f in (min, max))
-            spread = [mean - low, high - mean]
-            colour = colours[kernel]
-            ax.bar(
-                list(found), mean, 0.9 * width, yerr=spread, color=colour, label=kernel, capsize=2
+            bars: dict[float, list[float]] = {}
+            for result in results:
+                if result["kernel"] == kernel:
+                    x = groups.index(result["group"]) + (k - (len(kernels) - 1) / 2) * width
+                    bars.setdefault(x, []).append(result["test_accuracy"])
+            mean, low, high = (
+                np.array([f(bar) for bar in bars.values()]) for f in (np.mean, min, max)
             )
+            style = {"color": colours[kernel], "label": kernel, "capsize": 2}
+            ax.bar(list(bars), mean, 0.9 * width, yerr=[mean - low, high - mean], **style)
         bounds = {each["group"]: each["bound"] for each in results}
         if None not in bounds.values():
             centre = np.array([groups.index(group) for group in bounds])

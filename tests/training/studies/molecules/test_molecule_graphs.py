@@ -22,7 +22,7 @@ def same(a: MoleculeGraphs, b: MoleculeGraphs) -> bool:
     return all(torch.equal(getattr(a, name), getattr(b, name)) for name in names)
 
 
-def test_bonds_go_both_ways() -> None:
+def test_bonds_are_edges_in_both_directions() -> None:
     graphs = graphs_of([CYANIDE, CYANIDE])
     assert [ELEMENTS[k] for k in graphs.species] == ["C", "N", "H"] * 2
     edges = list(zip(*graphs.edge_index.tolist(), graphs.bonds.tolist(), strict=True))
@@ -33,7 +33,7 @@ def test_bonds_go_both_ways() -> None:
     assert graphs.batch.tolist() == [0, 0, 0, 1, 1, 1]
 
 
-def test_near_pairs_know_their_bonds() -> None:
+def test_radius_graphs_have_bond_types() -> None:
     """N and H, 2.23 Å apart, are near and not bonded."""
     graphs = graphs_of([CYANIDE], cutoff=2.5)
     edges = list(zip(*graphs.edge_index.tolist(), graphs.bonds.tolist(), strict=True))
@@ -53,7 +53,7 @@ def test_a_batch_is_its_molecules(stand_in: Dataset, cutoff: float | None) -> No
     assert len(whole.select(torch.tensor(chosen))) == 4
 
 
-def test_bad_molecules() -> None:
+def test_invalid_molecules_raise() -> None:
     with pytest.raises(ValueError, match="molecule HCN: its bonds are not known, as in the XYZ"):
         graphs_of([CYANIDE._replace(bonds=None, orders=None)])
     with pytest.raises(ValueError, match=r"molecule HCN: structure .* holds Cl"):

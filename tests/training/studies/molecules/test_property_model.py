@@ -8,8 +8,12 @@ import torch
 from sikff.groups import SymmetryGroup
 from sikff.training.studies.model_size import count_weights
 from sikff.training.studies.molecules.molecule_graphs import MoleculeGraphs, graphs_of
-from sikff.training.studies.molecules.property_model import VARIANTS, PropertyModel
-from sikff.training.studies.molecules.property_study import PropertySettings, build
+from sikff.training.studies.molecules.property_model import (
+    VARIANTS,
+    PropertyModel,
+    PropertySettings,
+    build,
+)
 from sikff.training.studies.molecules.qm9_dataset import Dataset
 from sikff.training.studies.samples import predict
 from symmetry_cases import elements, outside, relative_error, seeded
@@ -62,7 +66,9 @@ def test_translations_and_the_order_of_atoms(stand_in: Dataset, graphs: Molecule
 
 
 @pytest.mark.parametrize("target", ["homo", "alpha"])
-def test_batch_or_single(graphs: MoleculeGraphs, target: str) -> None:
+def test_a_batch_gives_the_predictions_of_single_molecules(
+    graphs: MoleculeGraphs, target: str
+) -> None:
     model = small(graphs, target=target)
     singles = [model(graphs.select(torch.tensor([k]))) for k in range(10)]
     assert relative_error(torch.cat(singles), model(graphs)) < TOLERANCE.parity
@@ -72,7 +78,7 @@ def test_batch_or_single(graphs: MoleculeGraphs, target: str) -> None:
     )
 
 
-def test_only_told_kernels_see(graphs: MoleculeGraphs) -> None:
+def test_only_kernels_with_bonds_depend_on_bond_types(graphs: MoleculeGraphs) -> None:
     """Bond types matter where kernels are told, and nowhere else."""
     other = replace(graphs, bonds=graphs.bonds % 3 + 1)
     for variant in OURS:
@@ -103,13 +109,13 @@ def test_a_radius_graph(stand_in: Dataset) -> None:
     assert relative_error(model(far), model(near)) < TOLERANCE.parity
 
 
-def test_sizes_are_alike(stand_in: Dataset) -> None:
+def test_variants_are_equally_large(stand_in: Dataset) -> None:
     graphs = graphs_of(stand_in.molecules[:50])
     sizes = [count_weights(build(PropertySettings(variant=variant), graphs)) for variant in OURS]
     assert max(sizes) < 1.2 * min(sizes)
 
 
-def test_nobody_is_near(stand_in: Dataset) -> None:
+def test_molecules_without_edges_have_finite_predictions(stand_in: Dataset) -> None:
     """Without any edges, the network of each atom is all there is."""
     graphs = graphs_of(stand_in.molecules[:4], cutoff=0.5)
     assert int(graphs.n_edges.sum()) == 0

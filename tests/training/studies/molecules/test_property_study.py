@@ -13,7 +13,8 @@ from sikff.training.cli.main import parse_command
 from sikff.training.config import sentence
 from sikff.training.studies.loop import Recipe
 from sikff.training.studies.molecules.molecule_graphs import graphs_of
-from sikff.training.studies.molecules.property_study import PropertySettings, PropertyStudy
+from sikff.training.studies.molecules.property_model import PropertySettings
+from sikff.training.studies.molecules.property_study import PropertyStudy
 from sikff.training.studies.molecules.qm9_dataset import Dataset, split
 from sikff.training.studies.runner import Outcome, run
 from sikff.training.studies.samples import predict
@@ -27,7 +28,7 @@ def trained(dataset: Dataset, recipe: Recipe | None = None, **settings: object) 
     return run(PropertyStudy(PropertySettings(**settings), dataset), recipe)
 
 
-def test_only_kernels_that_see_bonds_learn_what_bonds_alone_determine(stand_in: Dataset) -> None:
+def test_only_kernels_with_bonds_learn_a_property_of_bond_orders(stand_in: Dataset) -> None:
     """Orders of bonds are drawn at random, so that geometries say nothing about them."""
     drawn = np.random.default_rng(0).integers(1, 4, size=90)
     pairs = zip(stand_in.molecules[:90], drawn, strict=True)
@@ -43,7 +44,7 @@ def test_only_kernels_that_see_bonds_learn_what_bonds_alone_determine(stand_in: 
     assert errors["bonds"] < 0.5 * errors["implicit"]
 
 
-def test_what_is_reported(stand_in: Dataset) -> None:
+def test_the_error_is_that_of_the_predictions(stand_in: Dataset) -> None:
     """The error is that of the predictions in meV, on molecules that were not trained on."""
     few = stand_in.select(np.arange(60))
     settings = PropertySettings(epochs=1, seed=5, n_train=32, n_valid=8, **TINY)
@@ -94,13 +95,13 @@ def test_energies_of_elements_do_not_enter_errors(stand_in: Dataset) -> None:
         ({"kernel_layers": 1}, "kernel_layers: .* greater than or equal to 2, got 1"),
     ],
 )
-def test_bad_settings(settings: dict, words: str) -> None:
+def test_invalid_settings_raise(settings: dict, words: str) -> None:
     with pytest.raises(ValidationError) as caught:
         PropertySettings(**settings)
     assert re.search(words, sentence(caught.value))
 
 
-def test_bonds_that_are_not_known(stand_in: Dataset) -> None:
+def test_unknown_bonds_raise(stand_in: Dataset) -> None:
     bare = [m._replace(bonds=None, orders=None) for m in stand_in.molecules[:30]]
     columns = {"homo": stand_in.columns["homo"][:30]}
     dataset = Dataset("dsgdb9nsd.xyz.tar.bz2", bare, columns)

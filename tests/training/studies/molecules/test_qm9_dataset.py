@@ -92,7 +92,7 @@ def names(dataset: Dataset) -> list[str]:
     return [molecule.name for molecule in dataset.molecules]
 
 
-def test_sdf_as_it_is_written(folder: Path) -> None:
+def test_sdf_is_read(folder: Path) -> None:
     methane, cyanide, formaldehyde = read_dataset(folder, keep_uncharacterised=True).molecules
     assert methane.name == "gdb_1" and methane.numbers.tolist() == [6, 1, 1, 1, 1]
     assert methane.positions[3].tolist() == [-0.5408, 1.4475, -0.8766]
@@ -101,7 +101,7 @@ def test_sdf_as_it_is_written(folder: Path) -> None:
     assert formaldehyde.orders.tolist() == [2, 1, 1]
 
 
-def test_numbers_may_touch_each_other(tmp_path: Path) -> None:
+def test_sdf_columns_need_no_spaces_between_them(tmp_path: Path) -> None:
     """Columns are what counts: 100 atoms and 101 bonds leave no space between them."""
     atoms = "".join(f"{k:10.4f}{-1000.0:10.4f}{0:10.4f} F   0  0\n" for k in range(100))
     bonds = "".join(f"{k:3d}{k + 1:3d}  1\n" for k in range(1, 100))
@@ -112,7 +112,7 @@ def test_numbers_may_touch_each_other(tmp_path: Path) -> None:
     assert long.positions[99].tolist() == [99, -1000, 0] and long.bonds[98].tolist() == [98, 99]
 
 
-def test_units(folder: Path) -> None:
+def test_values_have_the_units_of_targets(folder: Path) -> None:
     """Energies of orbitals in eV: 27.2114 times those in Hartree."""
     dataset = read_dataset(folder)
     assert dataset.values("homo") == pytest.approx([-0.3877 * 27.2114, -0.267 * 27.2114], rel=1e-5)
@@ -141,7 +141,7 @@ def test_uncharacterised_molecules_are_left_out(folder: Path) -> None:
         read_dataset(folder)
 
 
-def test_other_molecules_need_no_such_file(stand_in: Dataset) -> None:
+def test_other_molecules_need_no_list_of_uncharacterised_ones(stand_in: Dataset) -> None:
     assert len(stand_in) == 2000 and set(stand_in.columns) == {"mu", "homo", "lumo", "gap"}
     gap = stand_in.values("lumo") - stand_in.values("homo")
     assert np.abs(gap - stand_in.values("gap")).max() < 1e-4
@@ -149,7 +149,7 @@ def test_other_molecules_need_no_such_file(stand_in: Dataset) -> None:
     assert {k for m in stand_in.molecules for k in m.orders.tolist()} == {1, 2, 3}
 
 
-def test_xyz_files_and_their_archive(tmp_path: Path) -> None:
+def test_xyz_files_and_their_archive_are_read(tmp_path: Path) -> None:
     folder = tmp_path / "xyz"
     folder.mkdir()
     (folder / "dsgdb9nsd_000006.xyz").write_text(XYZ.replace("gdb 5", "gdb 6"))
@@ -184,7 +184,7 @@ def test_compressed_is_the_same(folder: Path, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("name", ["gdb9.sdf.gz", "dsgdb9nsd.xyz.tar.gz"])
-def test_half_a_download(folder: Path, name: str) -> None:
+def test_a_truncated_archive_raises(folder: Path, name: str) -> None:
     whole = gzip.compress(SDF.encode() * 100)
     (folder / name).write_bytes(whole[: len(whole) // 2])
     with pytest.raises(ValueError, match=r"cannot be unpacked; is it whole\?"):
@@ -202,7 +202,7 @@ def test_split(n: int) -> None:
     assert [len(part) for part in split(n, 0, n_train=10, n_valid=6)] == [10, 6, n - 16]
 
 
-def test_nothing_left_to_test() -> None:
+def test_a_split_without_test_molecules_raises() -> None:
     with pytest.raises(ValueError, match="100 molecules cannot be split into 90 for training, 10"):
         split(100, 0, n_train=90, n_valid=10)
 
@@ -222,7 +222,7 @@ def test_nothing_left_to_test() -> None:
         (SDF, "\n", "holds no molecules; expected an SDF file"),
     ],
 )
-def test_malformed_sdf(folder: Path, old: str, new: str, words: str) -> None:
+def test_malformed_sdf_raises(folder: Path, old: str, new: str, words: str) -> None:
     assert old in SDF
     (folder / "gdb9.sdf").write_text(SDF.replace(old, new, 1))
     with pytest.raises(ValueError, match=words):
@@ -240,7 +240,7 @@ def test_malformed_sdf(folder: Path, old: str, new: str, words: str) -> None:
         ("mol_id", "id", "has no column mol_id; expected a table like gdb9.sdf.csv"),
     ],
 )
-def test_a_table_of_something_else(folder: Path, old: str, new: str, words: str) -> None:
+def test_a_table_of_other_molecules_raises(folder: Path, old: str, new: str, words: str) -> None:
     assert old in CSV
     (folder / "gdb9.sdf.csv").write_text(CSV.replace(old, new, 1))
     with pytest.raises(ValueError, match=words):
@@ -257,14 +257,14 @@ def test_a_table_of_something_else(folder: Path, old: str, new: str, words: str)
         (XYZ, "", "begins with ''; expected the number of atoms"),
     ],
 )
-def test_malformed_xyz(tmp_path: Path, old: str, new: str, words: str) -> None:
+def test_malformed_xyz_raises(tmp_path: Path, old: str, new: str, words: str) -> None:
     assert old in XYZ
     (tmp_path / "dsgdb9nsd_000005.xyz").write_text(XYZ.replace(old, new, 1))
     with pytest.raises(ValueError, match=words):
         read_dataset(tmp_path)
 
 
-def test_what_is_not_there(folder: Path, tmp_path: Path) -> None:
+def test_missing_files_raise(folder: Path, tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no file or folder .*QM9 is published at https"):
         read_dataset(tmp_path / "qm9")
     empty = tmp_path / "empty"

@@ -27,7 +27,7 @@ def test_only_thermochemistry_is_referenced() -> None:
 
 
 @pytest.mark.parametrize("name", ["u0", "alpha"])
-def test_there_and_back(name: str) -> None:
+def test_restore_inverts_standardise(name: str) -> None:
     values = COUNTS @ ENERGIES + np.array([0.1, -0.2, 0.3, 0.5, -0.4])
     scaling = Scaling.of(find_target(name), COUNTS, values)
     standardised = scaling.standardise(COUNTS, values)
@@ -37,6 +37,6 @@ def test_there_and_back(name: str) -> None:
     assert (scaling.deviation < 1) == (name == "u0")
 
 
-def test_nothing_to_learn() -> None:
+def test_constant_values_raise() -> None:
     with pytest.raises(ValueError, match="all 5 training molecules have the same homo"):
         Scaling.of(find_target("homo"), COUNTS, np.full(5, -0.25))

@@ -11,7 +11,7 @@ from pydantic import ValidationError
 from sikff.training.cli.main import parse_command
 from sikff.training.config import sentence
 from sikff.training.studies.loop import Recipe
-from sikff.training.studies.nbody.bayes_floor import bayes_prediction, squared_errors
+from sikff.training.studies.nbody.bayes_error import bayes_prediction, squared_errors
 from sikff.training.studies.nbody.nbody_study import NBodySettings, NBodyStudy
 from sikff.training.studies.nbody.particle_systems import Springs, simulate
 from sikff.training.studies.runner import run
@@ -42,7 +42,7 @@ def test_the_largest_group_of_the_data_wins(system: str, strength: str, smaller:
 
 
 @pytest.mark.parametrize("model", ["sik", "mpnn"])
-def test_what_is_reported(model: str) -> None:
+def test_results_have_label_bayes_error_and_equivariance(model: str) -> None:
     result = run(NBodyStudy(SMALL.with_changes(model=model, axis=(1.0, 2.0, 2.0)))).result
     assert result["label"] == ("sik SO(2)" if model == "sik" else "mpnn")
     assert result["equivariance_group"] == "SO(2) about (0.3333, 0.6667, 0.6667)"
@@ -60,10 +60,10 @@ def test_networks_learn_in_two_stages_what_the_linear_map_leaves() -> None:
     linear = run(NBodyStudy(settings.with_changes(model="linear")))
     trained = run(NBodyStudy(settings), Recipe(batch_size=8))
     assert not linear.histories and len(trained.histories) == 2
-    own, interactions = trained.histories
-    assert own.best_epoch >= 0 and min(own.valid) < linear.result["valid_mse"]
+    single, interactions = trained.histories
+    assert single.best_epoch >= 0 and min(single.valid) < linear.result["valid_mse"]
     assert min(interactions.valid) == pytest.approx(trained.result["valid_mse"], rel=1e-5)
-    assert trained.result["valid_mse"] <= min(own.valid) * (1 + 1e-5)
+    assert trained.result["valid_mse"] <= min(single.valid) * (1 + 1e-5)
 
 
 @pytest.mark.parametrize(
@@ -82,7 +82,7 @@ def test_networks_learn_in_two_stages_what_the_linear_map_leaves() -> None:
         ({"n_test": 0}, "n_test: .* greater than or equal to 1, got 0"),
     ],
 )
-def test_bad_settings(settings: dict, words: str) -> None:
+def test_invalid_settings_raise(settings: dict, words: str) -> None:
     with pytest.raises(ValidationError) as caught:
         NBodySettings(**settings)
     assert re.search(words, sentence(caught.value))
@@ -111,12 +111,12 @@ def test_tables_of_both_systems_and_of_several_sizes_of_data(tmp_path: Path) -> 
     line = f"table --models linear mpnn --seeds 0 {SIZES} --output {tmp_path}"
     command(f"{line} --stiffness 25 --train 4 8")
     shown = (tmp_path / "table.md").read_text()
-    assert "stiffness 25, 8 trajectories" in shown and "smooth Bayes floor" in shown
+    assert "stiffness 25, 8 trajectories" in shown and "smooth Bayes error" in shown
     assert (tmp_path / "cells" / "hidden_stiffness25_linear_SO2_n8_seed0.json").exists()
     for picture in ("stiffness.png", "samples.png"):
         assert (tmp_path / picture).stat().st_size > 10_000
     command(f"{line} --train 4 --system charged --field 0 1")
     assert (tmp_path / "cells" / "charged_field1_mpnn_n4_seed0.json").exists()
     shown = (tmp_path / "table.md").read_text()
-    assert "field 1" in shown and "stiffness" not in shown and "floor" not in shown
+    assert "field 1" in shown and "stiffness" not in shown and "Bayes" not in shown
     assert (tmp_path / "field.png").exists()

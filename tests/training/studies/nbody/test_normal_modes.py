@@ -53,7 +53,7 @@ def test_the_simulation_is_right_to_second_order(stiffness: float) -> None:
     assert (np.round(np.log2(np.divide(*errors)), 1) == 2.0).all()
 
 
-def test_back_in_time() -> None:
+def test_a_negative_time_inverts_the_motion() -> None:
     t = simulate(Springs(4.0), 5, axis=(1, 2, 2), frames=(0, 1))
     x, v = solved(t, 2.0)
     there = Trajectories(**(vars(t) | {"positions": x, "velocities": v}))

@@ -26,7 +26,9 @@ def read(path: Path) -> Structures:
 
 
 @pytest.mark.parametrize("hidden", [True, False])
-def test_survive_a_round_trip(tmp_path: Path, trajectories: Trajectories, hidden: bool) -> None:
+def test_trajectories_survive_a_round_trip(
+    tmp_path: Path, trajectories: Trajectories, hidden: bool
+) -> None:
     path = tmp_path / "particles.xyz"
     write_particles(path, trajectories, hidden=hidden)
     graphs, labels = particles(read(path), trajectories.axis)
@@ -39,7 +41,7 @@ def test_survive_a_round_trip(tmp_path: Path, trajectories: Trajectories, hidden
     assert labels.abs().max() > 0
 
 
-def test_charges_survive_too(tmp_path: Path) -> None:
+def test_charges_survive_a_round_trip(tmp_path: Path) -> None:
     charged = simulate(Charged(1.0), 2, n_particles=3, frames=(0, 1))
     write_particles(tmp_path / "particles.xyz", charged)
     graphs, _ = particles(read(tmp_path / "particles.xyz"))
@@ -47,7 +49,7 @@ def test_charges_survive_too(tmp_path: Path) -> None:
     assert graphs.scalars[..., 1].tolist() == charged.attributes.charges.tolist()
 
 
-def test_what_is_hidden_is_not_in_the_file(tmp_path: Path, trajectories: Trajectories) -> None:
+def test_hidden_springs_are_not_in_the_file(tmp_path: Path, trajectories: Trajectories) -> None:
     path = tmp_path / "particles.xyz"
     write_particles(path, trajectories)
     text = path.read_text()
@@ -65,7 +67,7 @@ def test_what_is_hidden_is_not_in_the_file(tmp_path: Path, trajectories: Traject
         (lambda atoms: atoms.arrays["velocities"].fill(float("nan")), "velocities is not"),
     ],
 )
-def test_damaged_files_are_refused(
+def test_damaged_files_raise(
     tmp_path: Path, trajectories: Trajectories, spoil: object, message: str
 ) -> None:
     path = tmp_path / "particles.xyz"

@@ -46,7 +46,7 @@ def graphs(trajectories) -> ParticleGraphs:
 def started(name: str, group: str, trajectories, **options) -> Model:
     model = build(name, group, axis=AXIS, n_parameters=30_000, **options).double()
     model.start(graphs_of(trajectories, hidden=False), displacements(trajectories))
-    for part in (model.own, model.network):
+    for part in (model.single, model.network):
         if part is not None:
             torch.nn.init.ones_(part.amplitude)
     return model.requires_grad_(False)
@@ -112,12 +112,12 @@ def test_the_height_can_be_left_out(trajectories, graphs: ParticleGraphs) -> Non
 
 
 @pytest.mark.parametrize(("group", "larger"), [("C5", "SO(2)"), ("C6v", "C_inf_v"), ("Ih", "O(3)")])
-def test_groups_that_models_take_for_others(
+def test_groups_with_the_invariants_of_a_larger_group_raise(
     group: str, larger: str, trajectories, graphs: ParticleGraphs, monkeypatch
 ) -> None:
     with pytest.raises(ValueError, match=re.escape(f"{group} are those of {larger} here")):
         build("sik", group, axis=AXIS)
-    monkeypatch.setattr("sikff.training.studies.nbody.particle_models.KNOWN_DEGREE", 99)
+    monkeypatch.setattr("sikff.training.studies.nbody.particle_models.INVARIANT_DEGREE", 99)
     model = started("sik", group, trajectories)  # made nevertheless
     expected = model(graphs)
     for g in elements(SymmetryGroup(larger, axis=AXIS)):
@@ -126,17 +126,17 @@ def test_groups_that_models_take_for_others(
 
 
 @pytest.mark.parametrize("name", [name for name, kind in KINDS.items() if kind.network])
-def test_sizes(name: str) -> None:
+def test_models_have_the_requested_size(name: str) -> None:
     assert count_weights(build(name)) == pytest.approx(N_PARAMETERS, rel=0.05)
     assert count_weights(build(name, height=False)) == pytest.approx(N_PARAMETERS, rel=0.05)
 
 
 @pytest.mark.parametrize("group", ["O(3)", "SO(3)", "C_inf_v", "C4v", "C1"])
-def test_sizes_are_those_of_other_groups_too(group: str) -> None:
+def test_models_of_all_groups_have_the_requested_size(group: str) -> None:
     assert count_weights(build("sik", group)) == pytest.approx(N_PARAMETERS, rel=0.05)
 
 
-def test_linear_is_exact_where_the_springs_are_told_and_nothing_clips() -> None:
+def test_linear_is_exact_where_springs_are_inputs_and_nothing_clips() -> None:
     """The motion is a power series in the springs: its third power is of the order of 1e-6."""
     train, test = (simulate(Springs(10.0), n, seed=seed) for n, seed in ((200, 0), (50, 1)))
     model = build("linear", "SO(2)").double()
@@ -149,13 +149,13 @@ def test_linear_is_exact_where_the_springs_are_told_and_nothing_clips() -> None:
     assert error.square().mean() > 1e-2
 
 
-def test_networks_begin_by_adding_nothing(trajectories, graphs: ParticleGraphs) -> None:
+def test_networks_are_initially_zero(trajectories, graphs: ParticleGraphs) -> None:
     model = build("sik", "SO(2)", axis=AXIS).double()
     model.start(graphs, displacements(trajectories))
     assert torch.equal(model(graphs), model.linear(graphs))
 
 
-def test_standardise() -> None:
+def test_standardise_gives_unit_variance_and_is_equivariant() -> None:
     group = SymmetryGroup("C4v", axis=AXIS)
     field_type = FieldType.vector(group, 2) + FieldType.scalar(group, 2)
     x = randn(500, field_type.size, seed=0) * 7 + 3
@@ -172,6 +172,6 @@ def test_standardise() -> None:
         assert relative_error(layer(x @ rho.T), y @ rho.T) < TOLERANCE.equivariance
 
 
-def test_an_unknown_model() -> None:
+def test_an_unknown_model_raises() -> None:
     with pytest.raises(ValueError, match="unknown model 'gnn'; expected one of sik, o3-field"):
         build("gnn")

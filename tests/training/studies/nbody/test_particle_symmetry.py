@@ -67,13 +67,13 @@ def test_trained_models_agree() -> None:
     assert lines == ["training a model of C_inf_v", "training a model of C1"]
 
 
-def test_a_group_that_cannot_be_trained_is_refused() -> None:
+def test_a_group_that_cannot_be_trained_raises() -> None:
     search = SearchSettings(groups=("C_inf_v", "C6v"), epochs=1)
     with pytest.raises(ValueError, match="models of C6v are those of C_inf_v here"):
         find_symmetry_of_motion(*particles(Springs(10.0)), search)
 
 
-def test_a_wrong_axis_that_is_given_is_refuted() -> None:
+def test_a_wrong_given_axis_is_rejected() -> None:
     found = find_symmetry_of_motion(
         *particles(Springs(10.0)), SearchSettings(epochs=0, axis=(1.0, 0.0, 0.0))
     )
@@ -81,6 +81,6 @@ def test_a_wrong_axis_that_is_given_is_refuted() -> None:
     assert "are symmetries, 70.5" in found.notes[0]
 
 
-def test_few_systems_are_refused() -> None:
+def test_too_few_systems_raise() -> None:
     with pytest.raises(ValueError, match="20 systems of particles at least; got 5"):
         FittedMotion(*particles(Springs(1.0), n=5))

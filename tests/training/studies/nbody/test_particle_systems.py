@@ -67,7 +67,7 @@ def test_a_trajectory_does_not_depend_on_how_many_are_drawn(system: Springs | Ch
 
 @pytest.mark.parametrize("axis", [(1, 2, 2), (0, 0, -3)], ids=str)
 @pytest.mark.parametrize("system", SYSTEMS, **by_name)
-def test_a_tilted_axis_gives_the_same_trajectories_turned(
+def test_a_tilted_axis_gives_the_same_trajectories_rotated(
     system: Springs | Charged, axis: tuple[float, ...]
 ) -> None:
     upright = simulate(system, 4, frames=(3, 6))
@@ -125,7 +125,7 @@ def test_energy_is_conserved_to_second_order(system: Springs | Charged) -> None:
 
 
 @pytest.mark.parametrize("system", [*SYSTEMS, Springs(0.0), Charged(0.0)], ids=repr)
-def test_momenta(system: Springs | Charged) -> None:
+def test_momenta_are_conserved_where_the_symmetry_says_so(system: Springs | Charged) -> None:
     """Momentum across the axis and angular momentum about it stay; the rest feels the axis."""
     t = simulate(system, 6, frames=(5, 10))
     before, after = t.velocities.sum(axis=1), t.target_velocities.sum(axis=1)
@@ -176,12 +176,12 @@ def test_each_component_of_a_force_is_clipped() -> None:
     ],
     ids=str,
 )
-def test_bad_arguments(wrong: dict, message: str) -> None:
+def test_invalid_arguments_raise(wrong: dict, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         simulate(Springs(), **({"n_trajectories": 3} | wrong))
 
 
-def test_bad_systems() -> None:
+def test_invalid_systems_raise() -> None:
     with pytest.raises(ValueError, match="stiffness must be finite and not negative; got -1"):
         Springs(-1)
     with pytest.raises(ValueError, match="field must be finite; got nan"):

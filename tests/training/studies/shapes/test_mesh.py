@@ -24,14 +24,14 @@ def written(folder: Path, text: str) -> Path:
     "head",
     ["OFF\n4 1 0\n", "OFF4 1 0\n", "OFF 4 1 0\n", "# made by hand\noff\n\n4 1 4 # edges\n"],
 )
-def test_headers(head: str, tmp_path: Path) -> None:
+def test_all_forms_of_the_header_are_read(head: str, tmp_path: Path) -> None:
     mesh = read_off(written(tmp_path, f"{head}{SQUARE}4 0 1 2 3 255 0 0\n"))
     assert mesh.vertices.tolist() == [[0, 0, 0], [2, 0, 0], [2, 2, 0], [0, 2, 0]]
     assert mesh.triangles.tolist() == [[0, 1, 2], [0, 2, 3]]
     assert mesh.area_vectors.sum(axis=0).tolist() == [0, 0, 4]
 
 
-def test_faces_without_area_are_never_hit(tmp_path: Path) -> None:
+def test_faces_without_area_get_no_points(tmp_path: Path) -> None:
     text = f"OFF\n4 5 0\n{SQUARE}3 0 1 2\n3 1 1 3\n2 0 3\n1 0\n3 0 1 1\n"
     mesh = read_off(written(tmp_path, text))
     points, normals = sample_surface(mesh, 200, np.random.default_rng(0))
@@ -59,13 +59,13 @@ def test_faces_without_area_are_never_hit(tmp_path: Path) -> None:
         (f"OFF\n4 0 0\n{SQUARE}", "has 0 faces, but none of them has an area"),
     ],
 )
-def test_files_that_cannot_be_used(text: str, words: str, tmp_path: Path) -> None:
+def test_malformed_files_raise_with_the_line(text: str, words: str, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match=words) as caught:
         read_off(written(tmp_path, text))
     assert "shape.off" in str(caught.value)
 
 
-def test_what_was_written_is_read(tmp_path: Path) -> None:
+def test_a_written_mesh_reads_back(tmp_path: Path) -> None:
     mesh = CLASSES[-1].mesh(np.random.default_rng(0))
     write_off(tmp_path / "horn.off", mesh)
     again = read_off(tmp_path / "horn.off")
@@ -73,7 +73,7 @@ def test_what_was_written_is_read(tmp_path: Path) -> None:
     np.testing.assert_allclose(again.vertices, mesh.vertices, atol=TOLERANCES[torch.float32].parity)
 
 
-def test_points_are_equally_dense() -> None:
+def test_points_are_uniformly_distributed() -> None:
     """On a box of 1 x 2 x 3: each face by its area, and in each half of a face as many."""
     side = tower([np.sqrt(0.5)] * 2, [-0.5, 0.5], [np.pi / 4] * 2, n_sides=4)
     mesh = side.moved(np.diag([1.0, 2.0, 3.0]))
@@ -102,7 +102,7 @@ def test_shapes_are_closed_and_their_normals_point_outwards(each) -> None:
     assert sorted(map(tuple, edges)) == sorted(map(tuple, edges[:, ::-1]))
 
 
-def test_a_mirror_image_keeps_its_inside() -> None:
+def test_normals_of_a_reflected_mesh_point_outwards() -> None:
     mesh = box(np.random.default_rng(0))
     for matrix in (MIRROR, TILT):
         moved = mesh.moved(matrix)

@@ -36,7 +36,7 @@ def test_stand_in() -> None:
     assert not torch.equal(clouds.points, other.points)
 
 
-def test_turned_about_the_vertical() -> None:
+def test_shapes_are_rotated_about_the_vertical() -> None:
     """Lying posts point everywhere, and never up; what is turned back is the same."""
     names = [each.name for each in CLASSES]
     shapes = stand_in(20, 200, seed=0)
@@ -65,7 +65,7 @@ def test_a_folder_of_meshes(folder: Path) -> None:
     assert not torch.equal(other.points, clouds.points)
 
 
-def test_folders_that_cannot_be_used(folder: Path) -> None:
+def test_incomplete_folders_raise(folder: Path) -> None:
     with pytest.raises(FileNotFoundError, match="holds no folders CLASS/train"):
         read_folder(str(folder / "cone"), "train", 50, 0)
     broken = folder / "cone" / "test" / "1.off"

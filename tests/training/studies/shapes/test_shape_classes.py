@@ -53,7 +53,7 @@ def test_symmetry_of_the_families(each: ShapeClass) -> None:
         assert looks_like(mesh, mesh.moved(g)) == group.contains(g)
 
 
-def test_pairs_that_differ_by_placement_only() -> None:
+def test_classes_of_a_family_differ_by_placement_only() -> None:
     shapes = {each.name: each.mesh(np.random.default_rng(0)) for each in CLASSES}
     flip, mirror, level = np.diag([1, -1, -1]), np.diag([1, -1, 1]), np.diag([1, 1, -1])
     for one, other, g in (
@@ -72,7 +72,7 @@ def test_pairs_that_differ_by_placement_only() -> None:
     assert np.ptp(shapes["post, lying"].vertices[:, 0]) == np.ptp(shapes["post"].vertices[:, 2])
 
 
-def test_right_is_right_handed() -> None:
+def test_right_screws_are_right_handed() -> None:
     """A point of a right-handed screw that goes up turns anticlockwise, seen from above."""
     names = [each.name for each in CLASSES]
     for name in ("screw, right", "horn, right", "horn, right, tip down"):
@@ -101,5 +101,5 @@ def test_right_is_right_handed() -> None:
         ("O(3)", 2 + 1 + 1 + 1 + 1),
     ],
 )
-def test_bounds(group: str, told_apart: int) -> None:
+def test_bounds_count_the_classes_a_group_distinguishes(group: str, told_apart: int) -> None:
     assert bound(SymmetryGroup(group)) == pytest.approx(told_apart / 12)

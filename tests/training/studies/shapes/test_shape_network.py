@@ -58,13 +58,15 @@ def test_invariance(group: str, kernel: str, clouds: Clouds) -> None:
 
 
 @pytest.mark.parametrize(("group", "sees"), [("SO(2)", True), ("D_inf", False), ("C1", True)])
-def test_who_sees_a_flip(group: str, sees: bool, clouds: Clouds) -> None:
+def test_only_groups_without_the_flip_distinguish_flipped_clouds(
+    group: str, sees: bool, clouds: Clouds
+) -> None:
     model = made(group)
     error = relative_error(model(clouds.rotated(torch.diag(FLIP))), model(clouds))
     assert error > 1e-3 if sees else error < TOLERANCE.invariance
 
 
-def test_it_looks_at_normals_and_not_at_the_place(clouds: Clouds) -> None:
+def test_scores_depend_on_normals_and_not_on_the_position(clouds: Clouds) -> None:
     model = made("SO(2)")
     expected = model(clouds)
     shift = torch.tensor([1.0, 2.0, 3.0]).double()
@@ -74,13 +76,13 @@ def test_it_looks_at_normals_and_not_at_the_place(clouds: Clouds) -> None:
     assert relative_error(model(replace(clouds, normals=-clouds.normals)), expected) > 1e-3
 
 
-def test_a_batch_is_its_clouds_one_by_one(clouds: Clouds) -> None:
+def test_a_batch_gives_the_scores_of_single_clouds(clouds: Clouds) -> None:
     model = made("SO(2)")
     single = [model(clouds.select(torch.tensor([k]))) for k in range(len(clouds))]
     assert relative_error(model(clouds), torch.cat(single)) < TOLERANCE.parity
 
 
-def test_points_are_drawn_anew_in_training_only(clouds: Clouds) -> None:
+def test_the_order_of_points_is_random_in_training_only(clouds: Clouds) -> None:
     model = made("SO(2)")
     assert torch.equal(model(clouds), model(clouds))
     model.train()
@@ -93,7 +95,7 @@ def test_points_are_drawn_anew_in_training_only(clouds: Clouds) -> None:
     assert relative_error(first, second) > 1e-3
 
 
-def test_seeds() -> None:
+def test_the_seed_determines_the_weights() -> None:
     first, again, other = (made("SO(2)", seed=seed).state_dict() for seed in (0, 0, 1))
     name = "embed.weight"
     assert torch.equal(first[name], again[name])
@@ -101,7 +103,7 @@ def test_seeds() -> None:
 
 
 @pytest.mark.parametrize("group", ["SO(2)", "C_inf_h", "O(3)", "C1"])
-def test_sizes(group: str) -> None:
+def test_networks_of_all_groups_have_the_requested_size(group: str) -> None:
     study = ShapesSettings()
     model = build(
         SymmetryGroup(group),
@@ -115,7 +117,7 @@ def test_sizes(group: str) -> None:
     assert count_weights(model) == pytest.approx(study.weights, rel=0.1)
 
 
-def test_coarser_graph() -> None:
+def test_coarser_graph_joins_the_nearest_points() -> None:
     """Against a search of one point at a time."""
     points = randn(3, 10, 3, seed=0)
     edge_index, kept = coarser_graph(points, 4, 5)
@@ -128,7 +130,7 @@ def test_coarser_graph() -> None:
         assert set(found) == set(by_distance[:5])
 
 
-def test_spacings() -> None:
+def test_spacings_are_mean_distances() -> None:
     """On a line of points at distance 1 that is thinned out by halves."""
     line = torch.arange(64).double()
     order = torch.cat([line[::4], line[2::4], line[1::2]])

@@ -37,7 +37,7 @@ def test_the_right_group_wins() -> None:
 
 
 @pytest.mark.parametrize("group", ["C_inf_h", "Ci", "C1"])
-def test_what_is_reported(group: str) -> None:
+def test_results_have_accuracy_bound_and_invariance(group: str) -> None:
     outcome = run(ShapesStudy(TINY.with_changes(group=group, kernel="analytic")))
     result = outcome.result
     assert result["label"] == f"{group} analytic"
@@ -63,7 +63,7 @@ def test_what_is_reported(group: str) -> None:
         ({"n_points": 7, "n_neighbours": 1}, "expected at least 8 points; got 7"),
     ],
 )
-def test_bad_settings(settings: dict, words: str) -> None:
+def test_invalid_settings_raise(settings: dict, words: str) -> None:
     with pytest.raises(ValidationError) as caught:
         ShapesSettings(**settings)
     assert re.search(words, sentence(caught.value))

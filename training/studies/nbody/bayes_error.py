@@ -1,13 +1,13 @@
-"""How well positions can be told when the springs between the particles are hidden.
+"""The Bayes prediction of positions when the springs between the particles are hidden.
 
-Every graph of springs takes the observed state back to an initial one; how likely that is under a
-Gaussian prior is the graph's share in the posterior. (There is no Jacobian, as the motion conserves
-volume in phase space, and all graphs are equally likely beforehand.) The prediction follows the
-particles on under the posterior mean of the springs, which are so weak that the posterior mean of
-the positions differs from it in second order only.
+Integrated back in time under a graph of springs, the observed state gives an initial state, whose
+density under a Gaussian prior is the graph's weight in the posterior. (There is no Jacobian, as the
+motion conserves volume in phase space; the prior of graphs is uniform.) The prediction integrates
+the motion under the posterior mean of the springs, which are so weak that the posterior mean of the
+positions differs from it in second order only.
 
 The initial speed is exactly 1/2, while its prior is a Gaussian of the same variance. The difference
-could in principle give the springs away, so this is a floor for smooth predictors, not a bound.
+is information about the springs, so the error is a lower bound for smooth predictors only.
 """
 
 from __future__ import annotations
@@ -21,13 +21,7 @@ import numpy as np
 from sikff.groups.matrices import minimal_rotation
 
 from .normal_modes import HarmonicMotion, hessians
-from .particle_systems import (
-    INITIAL_SPEED,
-    Springs,
-    Trajectories,
-    follow,
-    leapfrog,
-)
+from .particle_systems import INITIAL_SPEED, Springs, Trajectories, integrate, leapfrog
 
 Array = np.ndarray
 
@@ -49,48 +43,32 @@ def squared_errors(trajectories: Trajectories, prediction: Array) -> Array:
 
 
 def bayes_prediction(trajectories: Trajectories) -> Array:
-    """Positions [T, n, 3] in the second frame under the springs that the first lets expect.
-
-    Raises:
-        ValueError: the system is not one of springs, or has more than 6 particles.
-    """
+    """Positions [T, n, 3] in the second frame under :func:`posterior_springs` of the first."""
     return predict(trajectories, posterior_springs(trajectories))
 
 
-def mean_spring_prediction(trajectories: Trajectories) -> Array:
-    """Positions [T, n, 3] in the second frame if every pair is joined by a spring of half strength.
-
-    Raises:
-        ValueError: the system is not one of springs.
-    """
-    n_trajectories, n, _ = trajectories.positions.shape
-    return predict(trajectories, np.tile(_half_springs(n), (n_trajectories, 1, 1)))
-
-
 def predict(trajectories: Trajectories, springs: Array) -> Array:
-    """Positions [T, n, 3] in the second frame, followed from the first under supposed springs.
+    """Positions [T, n, 3] in the second frame, from the first under given springs [T, n, n].
 
-    Args:
-        trajectories: of a system of springs; which pairs are really joined is not looked at.
-        springs: between pairs, [T, n, n]; a fraction is a weaker spring.
+    A fraction is a weaker spring. The springs of the trajectories are not used.
 
     Raises:
         ValueError: the system is not one of springs.
     """
     start, end = trajectories.times
-    turn = minimal_rotation(trajectories.axis)
-    positions, _ = follow(
+    rotation = minimal_rotation(trajectories.axis)
+    positions, _ = integrate(
         _springs_only(trajectories),
         trajectories.attributes._replace(springs=springs),
-        trajectories.positions @ turn,
-        trajectories.velocities @ turn,
+        trajectories.positions @ rotation,
+        trajectories.velocities @ rotation,
         time=end - start,
     )
-    return positions @ turn.T
+    return positions @ rotation.T
 
 
 def posterior_springs(trajectories: Trajectories) -> Array:
-    """Probability [T, n, n] that a pair is joined, given the state in the first frame.
+    """Posterior probability [T, n, n] that a pair is joined, given the state in the first frame.
 
     Raises:
         ValueError: the system is not one of springs, or has more than 6 particles.
@@ -112,12 +90,12 @@ def posterior_springs(trajectories: Trajectories) -> Array:
 
     axis = trajectories.axis
     flat = np.eye(3) - np.outer(axis, axis)
-    at_once = max(1, STATES_AT_ONCE // len(graphs))
+    chunk_size = max(1, STATES_AT_ONCE // len(graphs))
     posterior = []
-    for first in range(0, len(trajectories), at_once):
-        part = slice(first, first + at_once)
-        x, v = trajectories.positions[part], trajectories.velocities[part]
-        pull = stiffness * trajectories.attributes.lengths[part]
+    for first in range(0, len(trajectories), chunk_size):
+        chunk = slice(first, first + chunk_size)
+        x, v = trajectories.positions[chunk], trajectories.velocities[chunk]
+        pull = stiffness * trajectories.attributes.lengths[chunk]
         in_plane = (each.transpose(1, 0, 2).reshape(n, -1) for each in (x @ flat, v @ flat))
         log_weights = _log_prior(*back_along((x @ axis).T, (v @ axis).T, pull.T))
         log_weights += _log_prior(*back_across(*in_plane)).reshape(len(graphs), -1, 3).sum(axis=-1)
@@ -135,13 +113,8 @@ def all_graphs(n: int) -> Array:
     return graphs + graphs.transpose(0, 2, 1)
 
 
-def _half_springs(n: int) -> Array:
-    """The mean of all graphs, [n, n]."""
-    return (np.ones((n, n)) - np.eye(n)) / 2
-
-
 def _springs_only(trajectories: Trajectories) -> Springs:
-    """The system, unless it is another one."""
+    """The system of springs; raises ValueError for another."""
     if not isinstance(trajectories.system, Springs):
         raise ValueError(
             f"expected trajectories of Springs, whose springs can be hidden; got "
@@ -162,21 +135,19 @@ def _clipped_motion(
 ) -> tuple[Array, Array]:
     """The motion along the axis under clipped forces, to first order in the springs.
 
-    Followed are n particles under half a spring for every pair, and under each change of a half to
-    a whole spring; where the plane is stiff, they bend the motion so little that they add up.
+    It is integrated under half a spring for every pair, and with each pair's half spring made a
+    whole one; where the plane is stiff, the springs change the motion so little that changes add.
 
     Args:
-        graphs: G of them, [G, n, n].
+        graphs: [G, n, n].
         stiffness: of the springs to the plane.
         time: a multiple of 0.001.
-        x: heights, [n, m].
-        v: their velocities, [n, m].
-        f: constant forces, [n, m].
+        x, v, f: heights, their velocities and constant forces, [n, m].
     """
     i, j = np.triu_indices(len(x), 1)
     copies = (1 + len(i), 1, 1)
     changed = np.arange(len(i)) + 1
-    springs = np.tile(_half_springs(len(x)), copies)
+    springs = np.tile((1 - np.eye(len(x))) / 2, copies)
     springs[changed, i, j] = springs[changed, j, i] = 1
     _, hessian = hessians(springs, stiffness)
     state = np.tile(x, copies), np.tile(v, copies)

@@ -1,4 +1,6 @@
-"""The floor for hidden springs: against Gaussian densities, and in the order it must keep."""
+"""The Bayes error for hidden springs: against Gaussian densities, and below other predictions."""
+
+from functools import partial
 
 import numpy as np
 import pytest
@@ -6,11 +8,10 @@ import torch
 from scipy.linalg import expm
 from scipy.stats import multivariate_normal
 
-from sikff.training.studies.nbody import bayes_floor
-from sikff.training.studies.nbody.bayes_floor import (
+from sikff.training.studies.nbody import bayes_error
+from sikff.training.studies.nbody.bayes_error import (
     all_graphs,
     bayes_prediction,
-    mean_spring_prediction,
     posterior_springs,
     predict,
     squared_errors,
@@ -68,7 +69,7 @@ def test_the_posterior_is_that_of_gaussian_densities(stiffness: float) -> None:
     assert np.abs(posterior_springs(tilted) - found).max() < TOLERANCE.parity
 
 
-def test_nothing_is_known_from_the_initial_state() -> None:
+def test_the_posterior_of_the_initial_state_is_the_prior() -> None:
     pairs = np.triu_indices(4, 1)
     found = posterior_springs(simulate(Springs(2.0), 3, n_particles=4, frames=(0, 1)))
     assert np.abs(found[:, *pairs] - 0.5).max() < TOLERANCE.parity
@@ -78,13 +79,13 @@ def test_first_order_is_enough_where_the_plane_is_stiff(monkeypatch: pytest.Monk
     """Both ways at a stiffness that clips nothing, so that the closed form is right."""
     t = simulate(Springs(24.0), 20, n_particles=4)
     closed = posterior_springs(t)
-    monkeypatch.setattr(bayes_floor, "STIFF", 0.0)
+    monkeypatch.setattr(bayes_error, "STIFF", 0.0)
     first_order = posterior_springs(t)
     assert 0 < np.abs(first_order - closed).max() < 0.01  # of a probability
     assert np.ptp(closed) > 0.5
 
 
-def test_the_true_springs_tell_the_target_though_forces_are_clipped() -> None:
+def test_the_true_springs_give_the_target_though_forces_are_clipped() -> None:
     t = simulate(Springs(1000.0), 5, axis=(1, 2, 2), frames=(3, 13))
     prediction = predict(t, t.attributes.springs)
     assert np.abs(prediction - t.target_positions).max() < TOLERANCE.parity
@@ -94,18 +95,21 @@ def test_the_true_springs_tell_the_target_though_forces_are_clipped() -> None:
 @pytest.mark.parametrize(
     ("stiffness", "expected"), [(0.0, 0.00115), (10.0, 0.00082), (200.0, 0.0008)]
 )
-def test_the_floor(stiffness: float, expected: float) -> None:
+def test_the_bayes_error_is_near_its_reference_and_below_that_of_half_springs(
+    stiffness: float, expected: float
+) -> None:
     """Below the mean spring; near what 1500 trajectories gave, within four standard errors."""
     t = simulate(Springs(stiffness), 100, seed=1)
     bayes = squared_errors(t, bayes_prediction(t))
-    mean_spring = squared_errors(t, mean_spring_prediction(t))
+    half_springs = np.tile((np.ones((5, 5)) - np.eye(5)) / 2, (100, 1, 1))
+    mean_spring = squared_errors(t, predict(t, half_springs))
     assert abs(bayes.mean() - expected) < 4 * bayes.std() / 10
     assert bayes.mean() < 0.7 * mean_spring.mean()
 
 
-def test_what_has_no_floor() -> None:
+def test_systems_without_a_bayes_error_raise() -> None:
     charged = simulate(Charged(), 2, frames=(0, 1))
-    for function in (posterior_springs, bayes_prediction, mean_spring_prediction):
+    for function in (posterior_springs, bayes_prediction, partial(predict, springs=None)):
         with pytest.raises(ValueError, match="expected trajectories of Springs"):
             function(charged)
     many = simulate(Springs(), 2, n_particles=7, frames=(0, 1))
