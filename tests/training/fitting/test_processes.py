@@ -21,6 +21,7 @@ from sikff.training.fitting.processes import Processes, run_processes
 from tolerances import TOLERANCES
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("dtype", ["float32"])
 def test_two_processes_train_like_one(config: TrainConfig, dtype: str) -> None:
     """With crystals of different sizes, a last batch of one structure and one to validate on."""
@@ -40,6 +41,7 @@ def test_two_processes_train_like_one(config: TrainConfig, dtype: str) -> None:
         assert (second[key] - value).abs().max() <= limit * (1 + value.abs().max()), key
 
 
+@pytest.mark.slow
 def test_patience_and_minutes_end_all_processes(config: TrainConfig) -> None:
     """The loss cannot fall when nothing is learnt: all stop after `patience` more epochs."""
     still = changed(config, lr=1e-30, devices=2, patience=2, max_epochs=50, threads=1)
@@ -51,6 +53,7 @@ def test_patience_and_minutes_end_all_processes(config: TrainConfig) -> None:
     assert rows(timed)[-1]["minutes"] >= 0.02
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="children are read from /proc")
 def test_no_process_outlives_a_killed_parent(config: TrainConfig, tmp_path: Path) -> None:
     """As in the background of a script, where interrupts, which torch sends then, are ignored."""
@@ -106,6 +109,7 @@ def test_errors_keep_their_type_and_killed_processes_are_noticed() -> None:
     assert not multiprocessing.active_children()
 
 
+@pytest.mark.slow
 def test_ctrl_c_ends_all_processes(config: TrainConfig, tmp_path: Path) -> None:
     """In a terminal all processes get it; the command says how to continue."""
     endless = changed(config, devices=2, max_epochs=10**6, threads=1)

@@ -130,6 +130,7 @@ def _run(config: TrainConfig) -> None:
     fit(config, resume=True)
 
 
+@pytest.mark.slow
 def test_killed_at_random_moments(config: TrainConfig) -> None:
     """Twenty runs, each killed once while it reads, trains, writes or draws, and resumed."""
     context = multiprocessing.get_context("forkserver")  # imports once, forks fast
