@@ -189,7 +189,7 @@ def read(path: Path) -> tuple[Header, Tensors]:
             "more; load and save it with an older sikff first"
         )
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(path, framework="pt") as file, torch.device("cpu"):
             tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
         for version in steps:
             header, tensors = UPGRADES[version](header, tensors)

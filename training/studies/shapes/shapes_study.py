@@ -192,7 +192,13 @@ class ShapesStudy(Study[ShapesSettings, Clouds, ShapeNetwork]):
                 np.array([f(bar) for bar in bars.values()]) for f in (np.mean, min, max)
             )
             style = {"color": colours[kernel], "label": kernel, "capsize": 2}
-            ax.bar(list(bars), mean, 0.9 * width, yerr=[mean - low, high - mean], **style)
+            ax.bar(
+                list(bars),
+                mean,
+                0.9 * width,
+                yerr=[(mean - low).tolist(), (high - mean).tolist()],
+                **style,
+            )
         bounds = {each["group"]: each["bound"] for each in results}
         if None not in bounds.values():
             centre = np.array([groups.index(group) for group in bounds])
