@@ -44,4 +44,6 @@ def check_fields(structures: Structures, model: ForceFieldConfig) -> None:
     """Raises ValueError naming structures without electric field if the model reads it."""
     if model.environment.field:
         lacking = [p for p, each in enumerate(structures) if not each.atoms.info.keys() & {*FIELDS}]
-        structures.refuse(lacking, "model.environment.field is true but there is no electric_field")
+        structures.raise_for(
+            lacking, "model.environment.field is true but there is no electric_field"
+        )

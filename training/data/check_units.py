@@ -61,11 +61,13 @@ def wrong_lengths(structures: Structures) -> str | None:
     In Å the ratio is 0.7 to 1.3 for molecules, metals, salts and semiconductors alike. Noble gases,
     and pairs of atoms, which may be dissociated, are left out.
     """
-    places = [p for p, each in enumerate(structures) if each.atoms.pbc.any() or len(each.atoms) > 2]
+    indices = [
+        p for p, each in enumerate(structures) if each.atoms.pbc.any() or len(each.atoms) > 2
+    ]
     ratios = np.empty(0)
-    for place in places[:: max(1, len(places) // MOST_STRUCTURES)]:
-        with structures.naming(place):
-            ratios = np.append(ratios, nearest_ratios(structures[place].atoms))
+    for index in indices[:: max(1, len(indices) // MOST_STRUCTURES)]:
+        with structures.naming(index):
+            ratios = np.append(ratios, nearest_ratios(structures[index].atoms))
     if not ratios.size:
         return None
     low, middle, high = np.quantile(ratios, (0.1, 0.5, 0.9), method="nearest")

@@ -73,7 +73,7 @@ def _close_pairs(structures: Structures) -> Iterator[np.ndarray]:
     for system in structures.groups(lambda structure: structure.system_key):
         first = system[0].atoms
         limit = min(MOST_OF_SYSTEM, MOST_NUMBERS // (3 * len(first)))
-        system = system.pick(range(min(limit, len(system))))
+        system = system.select(range(min(limit, len(system))))
         if len(system) < 2:
             continue
         if compared > MOST_STRUCTURES:
@@ -179,10 +179,10 @@ def _strained_pairs(structures: Structures) -> Iterator[np.ndarray]:
     epsilon, by the trapezoidal rule; that against the forces, -F . (r2 - r1 strained); changes of
     the energy; volumes (Å^3)."""
     crystalline = [p for p, atoms in enumerate(structures.atoms) if atoms.pbc.all()]
-    for same_atoms in structures.pick(crystalline).groups(
+    for same_atoms in structures.select(crystalline).groups(
         lambda each: each.atoms.numbers.tobytes()
     ):
-        crystals = same_atoms.pick(range(min(len(same_atoms), MOST_CRYSTALS)))
+        crystals = same_atoms.select(range(min(len(same_atoms), MOST_CRYSTALS)))
         if len(crystals) < 2:
             continue
         cells = np.array([atoms.cell.array for atoms in crystals.atoms])

@@ -124,11 +124,11 @@ def isolated_energies(
     energies: dict[str, float] = {}
     weakest: dict[str, float] = {}
     for structures in sources:
-        several = [place for place, each in enumerate(structures) if len(each.atoms) != 1]
-        structures.refuse(several, "not one atom, though said to be isolated,")
+        several = [index for index, each in enumerate(structures) if len(each.atoms) != 1]
+        structures.raise_for(several, "not one atom, though said to be isolated,")
         structures = structures.with_labels(keys, ["energy"])
         structures.check_labels_complete(["energy"])
-        for place, structure in enumerate(structures):
+        for index, structure in enumerate(structures):
             element, energy = structure.atoms.symbols[0], float(structure.value("energy"))
             field = float(np.linalg.norm(structure.conditions.field))
             if element in given or field > weakest.get(element, np.inf):
@@ -138,7 +138,7 @@ def isolated_energies(
             if abs(before - energy) > SAME_ENERGY:
                 what = f"a free {element} atom has {energy:.4f} eV, and {before:.4f} eV before"
                 mend = f"; expected one energy, or model.atomic_energies with that of {element}"
-                structures.refuse([place], what, mend)
+                structures.raise_for([index], what, mend)
     return energies
 
 

@@ -161,11 +161,13 @@ def _through_plane(structures: Structures, model: ForceFieldConfig) -> list[str]
     """Structures whose heights above the plane of a model change when their atoms are wrapped."""
     if model.environment.plane_origin is None:
         return []
-    places = [p for p, atoms in enumerate(structures.atoms) if is_periodic_along(atoms, model.axis)]
-    if not places:
+    indices = [
+        p for p, atoms in enumerate(structures.atoms) if is_periodic_along(atoms, model.axis)
+    ]
+    if not indices:
         return []
     return [
         "note: a periodic direction leads through the plane in "
-        f"{structures.names(places)}: the height of an atom is that of its position as it stands, "
+        f"{structures.names(indices)}: the height of an atom is that of its position as it stands, "
         "so never wrap them, or set pbc to false along the axis"
     ]

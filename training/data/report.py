@@ -84,30 +84,30 @@ def _label_line(
     keys = Counter(structure.labels[name].key for structure in labelled)
     found = ", ".join(f"{key}, {n} of {total}" for key, n in keys.items())
     rms = np.sqrt(np.mean(np.concatenate(components) ** 2))
-    place = int(np.argmax(largest))
+    index = int(np.argmax(largest))
     what = " from a fit of the compositions" if name == "energy" else ""
     return (
-        f"{name}: {found}; rms {rms:.3g}, largest {largest[place]:.3g} {UNITS[name]}{what} "
-        f"({labelled.names([place])})"
+        f"{name}: {found}; rms {rms:.3g}, largest {largest[index]:.3g} {UNITS[name]}{what} "
+        f"({labelled.names([index])})"
     )
 
 
 def _shortest(structures: Structures, samples: Sequence[Sample]) -> Iterator[str]:
     shortest = [
-        (lengths.min().item(), place, int(lengths.argmin()))
-        for place, sample in enumerate(samples)
+        (lengths.min().item(), index, int(lengths.argmin()))
+        for index, sample in enumerate(samples)
         if len(lengths := sample.graph.vectors().norm(dim=1))
     ]
     if shortest:
-        length, place, edge = min(shortest)
-        symbols = structures[place].atoms.symbols[samples[place].graph.edge_index[:, edge].numpy()]
-        where = f"{'-'.join(symbols)}, {structures.names([place])}"
+        length, index, edge = min(shortest)
+        symbols = structures[index].atoms.symbols[samples[index].graph.edge_index[:, edge].numpy()]
+        where = f"{'-'.join(symbols)}, {structures.names([index])}"
         yield f"shortest distance {length:.3g} Å ({where})"
 
 
 def _single(structures: Structures) -> Iterator[str]:
     atoms = enumerate(structures.atoms)
-    alone = [place for place, each in atoms if len(each) == 1 and not each.pbc.any()]
+    alone = [index for index, each in atoms if len(each) == 1 and not each.pbc.any()]
     if alone:
         yield (
             "single atoms, whose energies a network cannot change: "
@@ -126,12 +126,12 @@ def _overruling(structures: Structures) -> Iterator[str]:
 def _repeated(structures: Structures, valid: Structures | None) -> Iterator[str]:
     first: dict[tuple[bytes, ...], Structure] = {}
     again, contradicted = [], []
-    for place, structure in enumerate(structures):
+    for index, structure in enumerate(structures):
         before = first.setdefault(structure.key, structure)
         if before is not structure:
-            again.append(place)
+            again.append(index)
             if _contradict(before, structure):
-                contradicted.append(place)
+                contradicted.append(index)
     if again:
         yield f"{len(again)} structures occur before ({structures.names(again)})"
     if contradicted:

@@ -30,12 +30,12 @@ def make_samples(
     """
     environment = Environment(model)
     samples = []
-    for place, structure in enumerate(structures):
-        with structures.naming(place):
+    for index, structure in enumerate(structures):
+        with structures.naming(index):
             graph = make_graph(structure, model, environment)
         values = {name: torch.from_numpy(structure.value(name)) for name in names}
         targets = Targets(**{n: v if n == "forces" else v[None] for n, v in values.items()})
-        name = f"{structures.source} {structures.names([place])}"
+        name = f"{structures.source} {structures.names([index])}"
         samples.append(Sample(graph, targets, name, structure.weight, structure.config_type))
     return samples
 

@@ -83,7 +83,7 @@ class Structures:
 
     Attributes:
         source: its name in errors.
-        records: the structures; a *place* is an index into these.
+        records: the structures, to which indices refer.
         keys: the keys of their labels.
     """
 
@@ -112,8 +112,8 @@ class Structures:
     def __iter__(self) -> Iterator[Structure]:
         return iter(self.records)
 
-    def __getitem__(self, place: int) -> Structure:
-        return self.records[place]
+    def __getitem__(self, index: int) -> Structure:
+        return self.records[index]
 
     @property
     def atoms(self) -> list[ase.Atoms]:
@@ -125,9 +125,9 @@ class Structures:
         symbols = {symbol for structure in self.records for symbol in structure.atoms.symbols}
         return tuple(sorted(symbols, key=atomic_numbers.__getitem__))
 
-    def pick(self, places: Iterable[int]) -> Structures:
-        """The structures at these places."""
-        return replace(self, records=[self.records[place] for place in places])
+    def select(self, indices: Iterable[int]) -> Structures:
+        """The structures at these indices."""
+        return replace(self, records=[self.records[index] for index in indices])
 
     def groups(self, key: Callable[[Structure], Hashable]) -> list[Structures]:
         """The structures of each value of a key, the largest groups first."""
@@ -139,23 +139,23 @@ class Structures:
 
     def having(self, label: str) -> Structures:
         """The structures that have a label ("energy", "forces" or "stress")."""
-        return self.pick(p for p, each in enumerate(self.records) if label in each.labels)
+        return self.select(p for p, each in enumerate(self.records) if label in each.labels)
 
-    def names(self, places: Sequence[int]) -> str:
-        """The numbers of the structures at these places, in words."""
-        shown = ", ".join(str(self.records[place].number) for place in places[:SHOWN])
-        more = f" and {len(places) - SHOWN} more" if len(places) > SHOWN else ""
-        return f"structure{'s'[: len(places) > 1]} {shown}{more}"
+    def names(self, indices: Sequence[int]) -> str:
+        """The numbers of the structures at these indices, in words."""
+        shown = ", ".join(str(self.records[index].number) for index in indices[:SHOWN])
+        more = f" and {len(indices) - SHOWN} more" if len(indices) > SHOWN else ""
+        return f"structure{'s'[: len(indices) > 1]} {shown}{more}"
 
-    def refuse(self, places: Sequence[int], what: str, mend: str = "") -> None:
-        """Raises a ValueError that names the structures at these places, if there are any."""
-        if places:
-            raise ValueError(f"{self.source}: {what} in {self.names(places)}{mend}")
+    def raise_for(self, indices: Sequence[int], problem: str, remedy: str = "") -> None:
+        """Raises a ValueError that names the structures at these indices, if there are any."""
+        if indices:
+            raise ValueError(f"{self.source}: {problem} in {self.names(indices)}{remedy}")
 
     @contextmanager
-    def naming(self, place: int) -> Iterator[None]:
-        """Adds the name of the structure at this place to a ValueError raised inside."""
-        with _named(self.source, self.records[place].number):
+    def naming(self, index: int) -> Iterator[None]:
+        """Adds the name of the structure at this index to a ValueError raised inside."""
+        with _named(self.source, self.records[index].number):
             yield
 
     def with_labels(self, keys: LabelKeys, names: Collection[str] = NAMES) -> Structures:
@@ -165,8 +165,8 @@ class Structures:
             ValueError: naming a structure with a label that is misshapen or not made of numbers.
         """
         records = []
-        for place, structure in enumerate(self.records):
-            with self.naming(place):
+        for index, structure in enumerate(self.records):
+            with self.naming(index):
                 found = {n: find_label(structure.atoms, n, getattr(keys, n)) for n in names}
             labels = {name: label for name, label in found.items() if label is not None}
             records.append(replace(structure, labels=labels))
@@ -198,11 +198,11 @@ class Structures:
                 key = getattr(self.keys, name) or " or ".join(KEYS[name])
                 some = len(missing) < len(self)
                 mend = MISSING[name] if some else self._how_to_label(name)
-                self.refuse(missing, f"no {name} (looked for {key})", mend)
+                self.raise_for(missing, f"no {name} (looked for {key})", mend)
             labelled = self.having(name)
             values = enumerate(labelled.values(name))
-            wrong = [place for place, value in values if not np.isfinite(value).all()]
-            labelled.refuse(wrong, f"{name} is NaN or infinite")
+            wrong = [index for index, value in values if not np.isfinite(value).all()]
+            labelled.raise_for(wrong, f"{name} is NaN or infinite")
 
     def _how_to_label(self, name: str) -> str:
         """Advice if no structure has a label."""
@@ -232,7 +232,7 @@ def split_isolated(structures: Structures) -> tuple[Structures, Structures]:
     if isolated.all():
         what = "isolated atoms only" if len(isolated) else "no structures"
         raise ValueError(f"{structures.source}: {what}; expected structures")
-    return structures.pick(np.flatnonzero(~isolated)), structures.pick(np.flatnonzero(isolated))
+    return structures.select(np.flatnonzero(~isolated)), structures.select(np.flatnonzero(isolated))
 
 
 def split_validation(
@@ -250,4 +250,4 @@ def split_validation(
             f"{structures.source}: {count} of {total} structures for validation leaves none"
         )
     order = np.random.default_rng(seed).permutation(total)
-    return structures.pick(sorted(order[count:])), structures.pick(sorted(order[:count]))
+    return structures.select(sorted(order[count:])), structures.select(sorted(order[:count]))

@@ -127,9 +127,9 @@ def evaluate_samples(
     metrics["n_frames"] = graph.n_graphs
     atoms, pairs = torch.bincount(graph.batch), {}
     for name, has_label in rows.items():
-        places = graph.batch[has_label].unique() if name == "forces" else has_label.nonzero()
-        if len(places) < graph.n_graphs:
-            metrics[f"n_with_{name}"] = len(places)
+        indices = graph.batch[has_label].unique() if name == "forces" else has_label.nonzero()
+        if len(indices) < graph.n_graphs:
+            metrics[f"n_with_{name}"] = len(indices)
         both = (getattr(source, name) for source in (targets, mean))
         label, predicted = (each / atoms if name == "energy" else each for each in both)
         pairs[name] = (label[has_label].numpy(), predicted[has_label].numpy())

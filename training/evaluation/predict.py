@@ -62,15 +62,15 @@ def predict(
     if not copies:
         return []
     for each in models:
-        for place, structure in enumerate(structures):
-            with structures.naming(place):
+        for index, structure in enumerate(structures):
+            with structures.naming(index):
                 each.check_conditions(structure.conditions)
     samples, stress = samples_for(models, structures), any(map(_has_stress, copies))
     predictions, _ = predict_samples(models, samples, batch_size, stress=stress, on_batch=on_batch)
     _attach_results(copies, predictions)
     results = [atoms.calc.results.values() for atoms in copies]
     wrong = [p for p, each in enumerate(results) if not all(np.isfinite(r).all() for r in each)]
-    structures.refuse(wrong, "the force field returned NaN or infinity")
+    structures.raise_for(wrong, "the force field returned NaN or infinity")
     return copies
 
 
@@ -96,18 +96,18 @@ def _attach_results(structures: Sequence[ase.Atoms], predictions: Sequence[Predi
     sizes = [len(atoms) for atoms in structures]
     mean = mean_prediction(predictions)._asdict()
     forces = mean["forces"].double().split(sizes)
-    for place, atoms in enumerate(structures):
-        results = {"energy": mean["energy"][place].item(), "forces": forces[place].numpy()}
+    for index, atoms in enumerate(structures):
+        results = {"energy": mean["energy"][index].item(), "forces": forces[index].numpy()}
         if _has_stress(atoms):
-            full = mean["stress"][place].double().numpy()
+            full = mean["stress"][index].double().numpy()
             results["stress"] = full_3x3_to_voigt_6_stress(full)
         atoms.calc = SinglePointCalculator(atoms, **results)
     if len(predictions) > 1:
         energy_std = standard_deviation(predictions, "energy").tolist()
         forces_std = standard_deviation(predictions, "forces").split(sizes)
-        for place, atoms in enumerate(structures):
-            atoms.info["energy_std"] = energy_std[place]
-            atoms.arrays["forces_std"] = forces_std[place].numpy()
+        for index, atoms in enumerate(structures):
+            atoms.info["energy_std"] = energy_std[index]
+            atoms.arrays["forces_std"] = forces_std[index].numpy()
 
 
 def _has_stress(atoms: ase.Atoms) -> bool:

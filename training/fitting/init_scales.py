@@ -44,10 +44,10 @@ def _some(graphs: Sequence[AtomicGraph]) -> list[AtomicGraph]:
     """A few structures, drawn with a fixed seed since neighbours in a file are often similar."""
     order = torch.randperm(len(graphs), generator=torch.Generator().manual_seed(0))
     chosen, atoms = [], 0
-    for place in order.tolist():
-        if graphs[place].n_edges and atoms < ATOMS:
-            chosen.append(graphs[place])
-            atoms += graphs[place].n_atoms
+    for index in order.tolist():
+        if graphs[index].n_edges and atoms < ATOMS:
+            chosen.append(graphs[index])
+            atoms += graphs[index].n_atoms
     return chosen or [graphs[0]]
 
 

@@ -72,14 +72,14 @@ class MeasuredModel:
     def __init__(self, model: ForceField, structures: Structures, seed: int = 0) -> None:
         self.model = copy.deepcopy(model).cpu().double().eval()
         n = len(structures)
-        places = np.arange(N_ORIENTATIONS) % n
+        indices = np.arange(N_ORIENTATIONS) % n
         if n > N_ORIENTATIONS:
-            places = np.linspace(0, n - 1, N_ORIENTATIONS).astype(int)
+            indices = np.linspace(0, n - 1, N_ORIENTATIONS).astype(int)
         rotations = SymmetryGroup("SO(3)").sample(N_ORIENTATIONS, seed)
         graphs = []
-        for place, matrix in zip(places.tolist(), rotations, strict=True):
-            with structures.naming(place):
-                graph = make_graph(structures[place], model.config, model.environment)
+        for index, matrix in zip(indices.tolist(), rotations, strict=True):
+            with structures.naming(index):
+                graph = make_graph(structures[index], model.config, model.environment)
             graphs.append(_transform(graph, matrix, graph.positions.mean(dim=0, keepdim=True)))
         self.graph = AtomicGraph.batch_of(graphs)
         self.forces = self.model(self.graph).forces

@@ -130,8 +130,8 @@ def compute_torques(structures: Structures) -> tuple[Array, float]:
     Raises:
         ValueError: naming the periodic structures, whose torque is not defined.
     """
-    periodic = [place for place, atoms in enumerate(structures.atoms) if atoms.pbc.any()]
-    structures.refuse(periodic, "periodic cells, in which no torque is defined,")
+    periodic = [index for index, atoms in enumerate(structures.atoms) if atoms.pbc.any()]
+    structures.raise_for(periodic, "periodic cells, in which no torque is defined,")
     torques, sizes = [], []
     for atoms, force in zip(structures.atoms, structures.values("forces"), strict=True):
         arms = atoms.positions - atoms.positions.mean(axis=0)

@@ -70,7 +70,7 @@ def rattled(atoms: ase.Atoms, count: int, size: float, seed: int = 0) -> list[as
 def methanol() -> Structures:
     """Molecules with energies of all electrons, in and out of a field."""
     structures, _ = split_isolated(read_structures(METHANOL))
-    return structures.pick(range(0, len(structures), 2)).with_labels(LabelKeys())
+    return structures.select(range(0, len(structures), 2)).with_labels(LabelKeys())
 
 
 # Lengths
@@ -239,7 +239,7 @@ def test_rotated_and_unrelated_structures(methanol: Structures) -> None:
     assert wrong_work(turned) is None
     wrong = scaled(turned, forces=-1)
     assert "their sign is wrong" in str(wrong_work(wrong))
-    assert wrong_work(wrong.pick([0, 1, 2])) is None
+    assert wrong_work(wrong.select([0, 1, 2])) is None
     some = [force if place % 2 else None for place, force in enumerate(wrong.values("forces"))]
     partly = with_labels(structures.atoms, energy=energies, forces=some)
     assert "their sign is wrong" in str(wrong_work(partly))

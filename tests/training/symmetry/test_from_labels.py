@@ -28,7 +28,7 @@ def methanol(strength: float, rotation: np.ndarray | None = None) -> Structures:
     """Structures at one field; rotated ones without the label of their field."""
     structures, _ = split_isolated(read_structures(DATA))
     fields = [np.linalg.norm(atoms.info["electric_field"]) for atoms in structures.atoms]
-    chosen = structures.pick([p for p, f in enumerate(fields) if abs(f - strength) < 0.01])
+    chosen = structures.select([p for p, f in enumerate(fields) if abs(f - strength) < 0.01])
     assert len(chosen.atoms) == 150
     if rotation is not None:
         for atoms in chosen.atoms:
@@ -219,7 +219,7 @@ def test_mirrors_that_were_not_tested_are_noted() -> None:
 def test_groups_that_trainings_cannot_distinguish_raise_first() -> None:
     with pytest.raises(ValueError, match=r"models of C7v with frequencies up to 2, .* of C_inf_v"):
         find_symmetry_of_labels(
-            methanol(0.257).pick(range(30)), SearchSettings(minutes=1, groups=("C7v",))
+            methanol(0.257).select(range(30)), SearchSettings(minutes=1, groups=("C7v",))
         )
     zero = label_random_structures(lambda x: 0 * x)
     for atoms in zero.atoms:
@@ -231,12 +231,12 @@ def test_groups_that_trainings_cannot_distinguish_raise_first() -> None:
 
 def test_trainings_give_errors_of_the_remaining_groups() -> None:
     search = SearchSettings(minutes=0.01, groups=("C_inf_v", "O(3)"))
-    found = find_symmetry_of_labels(methanol(0.514).pick(range(30)), search)
+    found = find_symmetry_of_labels(methanol(0.514).select(range(30)), search)
     errors = {each.group: each.error for each in found.candidates}
     assert errors["O(3)"] is None and errors["C_inf_v"] and errors["C1"]
     assert found.quantity.endswith("(meV/Å)")
     with pytest.raises(ValueError, match="5 structures are too few to train on"):
-        find_symmetry_of_labels(methanol(0.514).pick(range(5)), search)
+        find_symmetry_of_labels(methanol(0.514).select(range(5)), search)
 
 
 @pytest.mark.parametrize("key", FIELDS)

@@ -71,7 +71,9 @@ def particles(
     """
     n = len(structures.atoms[0])
     other = [p for p, atoms in enumerate(structures.atoms) if len(atoms) != n]
-    structures.refuse(other, f"not {n} particles, as in the first,", "; expected one number in all")
+    structures.raise_for(
+        other, f"not {n} particles, as in the first,", "; expected one number in all"
+    )
     columns = {name: _column(structures, name, shape) for name, shape in COLUMNS.items()}
     springs = MEAN_SPRING * (1 - torch.eye(n).double()).repeat(len(structures.atoms), 1, 1)
     if any("springs" in atoms.arrays for atoms in structures.atoms):
@@ -94,7 +96,7 @@ def _column(structures: Structures, name: str, shape: tuple[int, ...]) -> Tensor
     if optional and not any(name in atoms.arrays for atoms in structures.atoms):
         return torch.zeros(len(structures.atoms), n, *shape, dtype=torch.float64)
     lacking = [p for p, atoms in enumerate(structures.atoms) if name not in atoms.arrays]
-    structures.refuse(lacking, f"no column {name}", "; give it to all structures")
+    structures.raise_for(lacking, f"no column {name}", "; give it to all structures")
     columns = [np.asarray(atoms.arrays[name]) for atoms in structures.atoms]
     wrong = [
         p
@@ -103,5 +105,5 @@ def _column(structures: Structures, name: str, shape: tuple[int, ...]) -> Tensor
         or column.shape != (n, *shape)
         or not np.isfinite(column).all()
     ]
-    structures.refuse(wrong, f"{name} is not {shape or 'one'} finite numbers for each particle")
+    structures.raise_for(wrong, f"{name} is not {shape or 'one'} finite numbers for each particle")
     return torch.from_numpy(np.stack(columns).astype(np.float64))
