@@ -42,7 +42,7 @@ class DataConfig(Section):
             a row of an ASE database. None: REF_energy, then the results of the structure's
             calculator; likewise the others. Virials (REF_virials, REF_virial, virials, virial, or
             a key with "virial" in it) become stress = -virial / volume.
-        check_units: refuse data that seem to be in other units than eV and Å.
+        check_units: raise an error for data that seem to be in other units than eV and Å.
     """
 
     train: Path | tuple[Path, ...]

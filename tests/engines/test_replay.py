@@ -6,7 +6,7 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
+from torch import Tensor, library
 
 from sikff.engines import NotReplayableError
 from sikff.engines.replay import Replay
@@ -161,7 +161,7 @@ def test_inputs_of_cat_that_change_later_are_copied() -> None:
     assert all(torch.equal(a, b) for a, b in zip(replay(2 * x), changed(2 * x), strict=True))
 
 
-@torch.library.custom_op("sikff_tests::unknown", mutates_args=())
+@library.custom_op("sikff_tests::unknown", mutates_args=())
 def unknown(x: Tensor) -> Tensor:
     """As operations of another version of torch may: it cannot be called as it was recorded."""
     if torch.is_inference_mode_enabled():
