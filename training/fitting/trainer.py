@@ -74,7 +74,7 @@ class Run:
             self.model,
             make_optimiser(config, self.model),
             self._learning_rate,
-            lambda step: 1 - min(config.ema, step / (step + 10.0)),  # a young one forgets faster
+            lambda step: 1 - min(config.ema, step / (step + 10.0)),  # shorter at the start
             Limits(config.max_epochs, config.max_minutes, config.patience),
             clip=config.clip,
             advice=(
