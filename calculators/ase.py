@@ -44,14 +44,15 @@ class SIKFFCalculator(ThreadSafeCalculator):
     A model that reads electric fields in all directions also has the dipole in e Å, and one that
     reads them along its axis has `get_field_response`.
 
-    Electric field and surface come from ``atoms.info`` or from the parameters of the same names:
-    `electric_field` (three numbers, V/Å), `surface_origin` (a point of the surface, Å; else that
-    in the model file) and `surface` (its name, or "vacuum"). Changes are noticed however they were
-    made. A field or height outside the training data gets one warning.
+    Conditions come from ``atoms.info`` or from the parameters of the same names: `electric_field`
+    (three numbers, V/Å), `surface_origin` (a point of the surface, Å; else that in the model file),
+    `surface` (its name, or "vacuum"), `charge` (the total charge, e) and `spin` (the multiplicity
+    2S + 1). Changes are noticed however they were made. A field, height, charge or spin outside
+    the training data gets one warning, as does a charge or spin that the model does not read.
 
     Every result of a committee is the mean over its models, and `get_deviations` has the standard
     deviations. The models may differ in anything but the set of elements, the plane and its
-    surfaces, and whether they read an electric field.
+    surfaces, and whether they read an electric field, charge and spin.
 
     Threads may share a calculator: one at a time computes.
 
@@ -69,7 +70,8 @@ class SIKFFCalculator(ThreadSafeCalculator):
             without the overhead of Python and autograd: molecules take 0.5 to 0.7 of the time,
             large systems do not change. Preparing it takes as long as some four calls, which ten
             to twenty later ones save. None: never.
-        electric_field, surface_origin, surface: for structures whose `info` names none.
+        electric_field, surface_origin, surface, charge, spin: for structures whose `info` names
+            none.
         **kwargs: of ase.calculators.calculator.Calculator, such as `atoms`.
 
     Attributes:
@@ -98,6 +100,8 @@ class SIKFFCalculator(ThreadSafeCalculator):
         electric_field: Sequence[float] | np.ndarray | None = None,
         surface_origin: Sequence[float] | np.ndarray | None = None,
         surface: str | None = None,
+        charge: int | None = None,
+        spin: int | None = None,
         **kwargs: Any,
     ) -> None:
         models = [model] if isinstance(model, str | Path | EnergyModel) else model
@@ -113,7 +117,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
         self._conditions = Conditions()  # of the last calculation
         self._stress_requested = compile  # else its first request would compile again
         self._deviations: dict[str, Any] = {}
-        given = (electric_field, surface_origin, surface)
+        given = (electric_field, surface_origin, surface, charge, spin)
         super().__init__(**dict(zip(KEYS, given, strict=True)), **kwargs)
 
     def __repr__(self) -> str:
@@ -129,10 +133,10 @@ class SIKFFCalculator(ThreadSafeCalculator):
         return sum(each.rebuilds for each in self._evaluator.neighbour_lists.values())
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
-        """Changes `electric_field`, `surface_origin` or `surface`; returns what changed.
+        """Changes `electric_field` or another of the conditions; returns what changed.
 
         Raises:
-            ValueError: for another name, or a value that is not three finite numbers or a name.
+            ValueError: for another name, or a value of another kind.
         """
         unknown = sorted(set(kwargs) - set(KEYS))
         if unknown:

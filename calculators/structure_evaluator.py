@@ -20,7 +20,7 @@ from sikff.graph.neighbour_list import NeighbourList
 class StructureEvaluator:
     """Evaluates one model, or a committee, for a structure that moves.
 
-    Warns once of fields and of heights outside the training data. For one thread at a time.
+    Gives each extrapolation warning once. For one thread at a time.
 
     Args:
         models: the models.

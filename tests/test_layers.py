@@ -61,7 +61,7 @@ FLOORS_INSIDE = {
         "config edge_features field_response",
         "environment interaction model_file",
         "network",
-        "restrict_model",
+        "electron_shares restrict_model",
         "force_field",
         "committee",
     ),

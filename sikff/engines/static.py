@@ -29,7 +29,7 @@ from sikff.nn.neighbour_table import NeighbourTable
 STEP = 4
 MOST_SLOTS = 2  # for each neighbour: with more, as around a few crowded atoms, replaying is slower
 # Tensors of a graph that change as atoms move, and those that do not; edges are in a table.
-MOVING = ("positions", "field", "origin")
+MOVING = ("positions", "field", "origin", "charge", "unpaired")
 CONSTANT = ("species", "batch", "surface")
 
 
@@ -118,6 +118,8 @@ class Static:
             rows = self._rows_of(graph)
             capacity = self._choose_capacity(graph, rows)
             table = self._table_of(graph, capacity, rows)
+            if self._given is not None:  # ghosts share the charge of a structure of their own
+                capacity = capacity._replace(structures=capacity.structures + 1)
             inputs = table._asdict() | padded(graph, capacity, MOVING)
             if self.differentiable:
                 inputs |= _constants(graph, capacity)

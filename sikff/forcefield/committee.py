@@ -48,7 +48,7 @@ def check_committee(models: Sequence[EnergyModel]) -> None:
     """Raises ValueError unless the models describe the same system.
 
     That is: if there are none, or if they differ in their elements or, where they have a
-    configuration, in the electric field, plane and surfaces that they read.
+    configuration, in the electric field, charge, spin, plane and surfaces that they read.
     """
     if not models:
         raise ValueError("the list of models is empty; expected at least one model or path")
@@ -69,11 +69,13 @@ def _describe_elements(model: EnergyModel) -> str:
 
 
 def _describe_environment(model: EnergyModel) -> str:
-    """Field, plane and surfaces that the model reads; empty if it has no configuration."""
+    """Field, charge, spin and surfaces that the model reads; empty without a configuration."""
     if not isinstance(model, ForceField):
         return ""
     environment, normal = model.config.environment, unit_vector(model.config.axis)
     field = "reads the electric field" if environment.field else "reads no electric field"
+    for name in ("charge", "spin"):
+        field += f" and the {name}" if getattr(environment, name) else ""
     if environment.plane_origin is None:
         return f"{field} and sees no plane"
     nearest = normal * (normal @ environment.plane_origin)  # equal for all points of the plane

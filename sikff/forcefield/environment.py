@@ -10,7 +10,7 @@ from torch import Tensor
 from sikff.field_types import FieldType
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.graph import AtomicGraph
-from sikff.graph.conditions import VACUUM, Conditions
+from sikff.graph.conditions import CHARGE, SPIN, VACUUM, Conditions
 from sikff.groups.matrices import unit_vector
 from sikff.nn.constants import ConstantModule
 
@@ -79,10 +79,17 @@ class Environment(ConstantModule):
 
         Raises:
             ValueError: a field that the model does not read, or has a component that is not
-                invariant under G (for an axial group: the field is not along the axis); a surface
-                although the model has no plane, or a surface that is not one of the model's.
+                invariant under G (for an axial group: the field is not along the axis); a field on
+                a charged structure; a surface although the model has no plane, or a surface that is
+                not one of the model's.
         """
         self._check_field(np.array(conditions.field))
+        if self.config.charge and conditions.charge and any(conditions.field):
+            raise ValueError(
+                f"the total charge is {conditions.charge} and electric_field is "
+                f"{list(conditions.field)} V/Å: the field moves a charged structure as a whole, "
+                "and energies of this model do not change with its place; expected one of them"
+            )
         if self.has_plane:
             conditions.surface_index(self.config.surfaces)
             return
@@ -114,8 +121,9 @@ class Environment(ConstantModule):
             )
 
     def extrapolation_warnings(self, graph: AtomicGraph) -> dict[str, str]:
-        """Extrapolation warnings, by "field" and "height"; empty within the training range."""
-        warnings = {}
+        """Extrapolation warnings, by "field", "height", "charge" and "spin"; empty within the
+        training range. A charge or spin that is not read is one, too."""
+        warnings = self._electron_warnings(graph)
         limit, least = self.config.field_limit, self.config.least_field
         if limit is not None:
             slack = 1e-6 * max(abs(least), abs(limit))
@@ -132,6 +140,28 @@ class Environment(ConstantModule):
                     f"an atom is {lowest:.3g} Å above the surface, lower than all of the training "
                     f"data of the model ({self.config.height_limit:.3g} Å)"
                 )
+        return warnings
+
+    def _electron_warnings(self, graph: AtomicGraph) -> dict[str, str]:
+        config, warnings = self.config, {}
+        of_charge = (graph.charge, 0, config.charge, config.charge_min, config.charge_max)
+        of_spin = (graph.unpaired, 1, config.spin, config.spin_min, config.spin_max)
+        for kind, words, (values, absent, is_read, least, most) in (
+            (CHARGE, "total charge", of_charge),
+            (SPIN, "spin multiplicity", of_spin),
+        ):
+            for value in {absent + round(value) for value in values.tolist()}:
+                if not is_read and value != absent:
+                    warnings[kind] = (
+                        f"the {words} of a structure is {value}, which the model does not read: "
+                        f"its energies are those of its training data, whatever the {words}. Train "
+                        f"a model with environment.{kind}: true"
+                    )
+                elif (least is not None and value < least) or (most is not None and value > most):
+                    warnings[kind] = (
+                        f"the {words} of a structure is {value}, beyond the training data of the "
+                        f"model, {least} to {most}"
+                    )
         return warnings
 
     def field_strengths(self, graph: AtomicGraph) -> Tensor:

@@ -11,14 +11,24 @@ from sikff.graph.conditions import NO_FIELD, VACUUM, Conditions
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Vector = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+# What training finds in its data.
+LIMITS = (
+    "field_least",
+    "field_limit",
+    "height_limit",
+    "charge_min",
+    "charge_max",
+    "spin_min",
+    "spin_max",
+)
 
 
 class EnvironmentConfig(BaseModel):
-    """What acts on molecules from outside and breaks their symmetry, for all structures of a model.
+    """What acts on molecules from outside, and whether a model reads their charge and spin.
 
     What may differ between structures comes with each of them, as its
-    :class:`~sikff.graph.conditions.Conditions`: the field, the place of the surface, and which
-    surface it is.
+    :class:`~sikff.graph.conditions.Conditions`: the field, the place of the surface, which surface
+    it is, total charge and spin multiplicity.
 
     Attributes:
         plane_origin: a point (Å) of a plane whose normal is the group's axis. Each atom's height
@@ -33,6 +43,10 @@ class EnvironmentConfig(BaseModel):
             training: components along the direction that the model reads, or magnitudes if it
             reads several. None: not known; field_limit alone holds for both signs.
         height_limit: lowest height (Å) in the training data, likewise.
+        charge: whether the model reads the total charge of each structure.
+        spin: whether the model reads the spin multiplicity of each structure.
+        charge_min, charge_max, spin_min, spin_max: smallest and largest total charge (e) and
+            multiplicity (1 where it is not specified) in the training data, likewise.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -45,6 +59,12 @@ class EnvironmentConfig(BaseModel):
     field_least: Annotated[float, Field(allow_inf_nan=False)] | None = None
     field_limit: Annotated[float, Field(allow_inf_nan=False)] | None = None
     height_limit: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    charge: bool = False
+    spin: bool = False
+    charge_min: int | None = None
+    charge_max: int | None = None
+    spin_min: int | None = None
+    spin_max: int | None = None
 
     @field_validator("surfaces")
     @classmethod
@@ -62,6 +82,8 @@ class EnvironmentConfig(BaseModel):
         for needed, names in (
             ("plane_origin", of_plane),
             ("field", ("field_least", "field_limit")),
+            ("charge", ("charge_min", "charge_max")),
+            ("spin", ("spin_min", "spin_max")),
         ):
             given = [n for n in names if getattr(self, n) != type(self).model_fields[n].default]
             if given and not getattr(self, needed):
@@ -73,6 +95,10 @@ class EnvironmentConfig(BaseModel):
                 f"field_limit is {self.field_limit}, less than field_least ({self.least_field}); "
                 "expected the largest field of the training data"
             )
+        for smallest, largest in (("charge_min", "charge_max"), ("spin_min", "spin_max")):
+            low, high = getattr(self, smallest), getattr(self, largest)
+            if low is not None and high is not None and low > high:
+                raise ValueError(f"{smallest} is {low}, more than {largest} ({high})")
         return self
 
     @property
@@ -81,12 +107,24 @@ class EnvironmentConfig(BaseModel):
         limit = math.inf if self.field_limit is None else self.field_limit
         return -limit if self.field_least is None else self.field_least
 
+    @property
+    def totals(self) -> tuple[str, ...]:
+        """Which of "charge" and "unpaired" of a graph the model reads."""
+        read = {"charge": self.charge, "unpaired": self.spin}
+        return tuple(name for name, is_read in read.items() if is_read)
+
     def without_limits(self) -> EnvironmentConfig:
         """A copy in which the range of the training data is not known."""
-        return self.model_copy(update=dict.fromkeys(("field_least", "field_limit", "height_limit")))
+        return self.model_copy(update=dict.fromkeys(LIMITS))
+
+    def without_electrons(self) -> EnvironmentConfig:
+        """A copy that reads neither charge nor spin, without limits: what acts from outside."""
+        return self.without_limits().model_copy(update={"charge": False, "spin": False})
 
     def seen(self, conditions: Conditions) -> Conditions:
-        """The conditions without those that the model does not read."""
+        """The conditions without fields and surfaces that the model does not read."""
         if not self.field:
             conditions = conditions._replace(field=NO_FIELD)
-        return conditions if self.plane_origin is not None else Conditions(conditions.field)
+        if self.plane_origin is None:
+            conditions = conditions._replace(origin=None, surface=None)
+        return conditions

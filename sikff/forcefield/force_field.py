@@ -15,6 +15,7 @@ from torch import Tensor
 from sikff.forcefield import model_file
 from sikff.forcefield.chunks import Chunks, SingleChunk, chunked
 from sikff.forcefield.config import ForceFieldConfig
+from sikff.forcefield.electron_shares import ElectronShares, widened
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.environment import Environment
 from sikff.forcefield.environment_config import EnvironmentConfig
@@ -60,7 +61,9 @@ class ForceField(EnergyModel):
     in an environment, a one-body energy. With ``vacuum_group`` there are two networks: one of
     the larger group that does not see the environment, and one of G that is multiplied by
     the environment's attributes, so that without them the model is exactly the vacuum model.
-    An atom without neighbours or environment has exactly its E0.
+    If the model reads charge or spin, its networks see each atom's :class:`ElectronShares`, and
+    energies linear in them are added. A neutral atom without unpaired electrons, neighbours or
+    environment has exactly its E0.
 
     Called as ``model(graph, forces=True, stress=False)``; see :class:`EnergyModel` for the result.
     Positions may be float64 whatever the dtype of the weights: vectors are taken first and then
@@ -77,11 +80,16 @@ class ForceField(EnergyModel):
         self.surfaces = config.environment.surfaces
         self.provenance: dict[str, Any] = {}
         self.environment = Environment(config)
-        n_scalars = self.environment.n_scalars
+        n_scalars, n_shares = self.environment.n_scalars, 0
+        self.shares = self.share_energy = None
+        if config.environment.totals:
+            self.shares = ElectronShares(config.environment, len(self.elements))
+            n_shares = self.shares.n_attributes
+            self.share_energy = torch.nn.Parameter(torch.zeros(n_shares))
         self.vacuum = None
         if config.vacuum_group is not None:
             larger = SymmetryGroup(config.vacuum_group, config.axis)
-            self.vacuum = Network(config, larger, larger)
+            self.vacuum = Network(config, larger, larger, n_shares=n_shares)
         self.network = Network(
             config,
             config.symmetry_group,
@@ -89,6 +97,7 @@ class ForceField(EnergyModel):
             n_scalars,
             self.environment.vector_type,
             n_out=1 if self.vacuum is None else n_scalars,
+            n_shares=n_shares,
         )
         self.one_body = None
         if n_scalars:
@@ -145,15 +154,19 @@ class ForceField(EnergyModel):
         covariant = (
             None if self.environment.vector_type is None else self.environment.vectors(graph)
         )
+        shares = None if self.shares is None else self.shares(graph)
 
-        e = self.network(*inputs, scalars, covariant)
+        e = self.network(*inputs, scalars, covariant, shares)
         if self.one_body is not None and scalars is not None:
             node = torch.cat([one_hot(species, len(self.elements), dtype), scalars], dim=-1)
             in_environment = self.one_body(node)
             if self.vacuum is None:
                 e = e + (in_environment * scalars).sum(-1, keepdim=True)
             else:
-                e = ((e + in_environment) * scalars).sum(-1, keepdim=True) + self.vacuum(*inputs)
+                in_vacuum = self.vacuum(*inputs, shares=shares)
+                e = ((e + in_environment) * scalars).sum(-1, keepdim=True) + in_vacuum
+        if shares is not None:
+            e = e + (shares @ self.share_energy).unsqueeze(-1)
 
         total = self.free_atoms.energies[species] + self.config.energy_scale * e[:, 0].double()
         if self.zbl is not None:
@@ -166,7 +179,7 @@ class ForceField(EnergyModel):
         return self.environment.field_directions
 
     def check_conditions(self, conditions: Conditions) -> None:
-        """Raises ValueError for a field or surface that the model does not support."""
+        """Raises ValueError for a field, surface or charge that the model does not support."""
         self.environment.check(conditions)
 
     def extrapolation_warnings(self, graph: AtomicGraph) -> dict[str, str]:
@@ -189,8 +202,9 @@ class ForceField(EnergyModel):
         Args:
             group: name of H.
             axis: of H, if this model is one of O(3) or SO(3) (default: the axis of this model).
-            environment: for a model without one. Energies do not depend on it until it is trained
-                (default: the environment of this model).
+            environment: for a model without one, or that of the model with charge, spin or both
+                added. Energies do not depend on what is new until it is trained (default: the
+                environment of this model).
 
         Raises:
             ValueError: H is unknown or no subgroup, or the axis or environment cannot change so.
@@ -249,7 +263,7 @@ def build_restricted(model: ForceField, config: ForceFieldConfig) -> ForceField:
         new = ForceField(config).double()
     same = config.symmetry_group == old.config.symmetry_group
     if same and new.environment.n_scalars == old.environment.n_scalars:
-        new.load_state_dict(old.state_dict())
+        new.load_state_dict(new.state_dict() | widened(old.state_dict(), old.shares, new.shares))
         new.provenance = model.provenance
     else:
         _set_weights(old, new)
@@ -276,6 +290,7 @@ def build_corrected(vacuum: ForceField, config: ForceFieldConfig) -> ForceField:
     model = ForceField(config).double()
     if model.vacuum is not None:
         model.vacuum.load_state_dict(vacuum.network.state_dict())
+    model.load_state_dict(model.state_dict() | _of_shares(vacuum))
     for readout in model.network.readouts:
         zero_output(cast(MLP, readout))
     if model.one_body is not None:
@@ -287,11 +302,22 @@ def build_corrected(vacuum: ForceField, config: ForceFieldConfig) -> ForceField:
 def _set_weights(old: ForceField, new: ForceField) -> None:
     """Set the weights of ``new`` so that it predicts what ``old`` does; both float64."""
     attributes = attribute_map(old.environment, new.environment)
-    restrict_network(old.network, new.network, attributes, old.vacuum is not None)
-    if old.vacuum is not None and new.vacuum is not None:
-        new.vacuum.load_state_dict(old.vacuum.state_dict())
+    same = ("vacuum.", "shares.", "share_energy")  # weights that no group changes
+    kept = {key: weight for key, weight in old.state_dict().items() if key.startswith(same)}
+    new.load_state_dict(new.state_dict() | widened(kept, old.shares, new.shares))
+    selection = (
+        None if old.shares is None else cast(ElectronShares, new.shares).selection(old.shares)
+    )
+    restrict_network(old.network, new.network, attributes, old.vacuum is not None, selection)
     if old.one_body is not None and new.one_body is not None:
         inputs = with_species(len(old.elements), attributes)
         restrict_mlp(old.one_body, new.one_body, inputs, attributes.T)
     elif new.one_body is not None:
         zero_output(new.one_body)
+
+
+def _of_shares(model: ForceField) -> dict[str, Tensor]:
+    """Weights of shares that belong to no network."""
+    return {
+        k: w for k, w in model.state_dict().items() if k.startswith(("shares.", "share_energy"))
+    }

@@ -1,5 +1,7 @@
 """An interaction layer: messages from neighbours, then a many-body update."""
 
+from typing import cast
+
 import torch
 from torch import Tensor, nn
 
@@ -24,8 +26,8 @@ class Interaction(nn.Module):
         B_i = L1 A_i + L2 (A_i * A'_i) + L3 (A_i * A'_i * A''_i)     (* Clebsch-Gordan, by channel)
         f_i <- L0 f_i + B_i
 
-    with A multiplied by gates of the receiver's species and environment, and A', A'' linear maps of
-    A. Without neighbours A = B = 0.
+    with A multiplied by gates of the receiver's species, environment and shares of charge and spin,
+    and A', A'' linear maps of A. Without neighbours A = B = 0.
 
     Args:
         in_type, hidden_type, out_type: types of f_j, A_i and the new f_i, of the group of the
@@ -33,6 +35,7 @@ class Interaction(nn.Module):
         attr_type: type of the edge attributes.
         n_gates: number of node attributes that gate A.
         keep: whether the result contains L0 f_i.
+        n_shares: number of further node attributes that gate A: shares of charge and spin.
     """
 
     component: Tensor  # irreducible field of each component of A
@@ -46,6 +49,7 @@ class Interaction(nn.Module):
         config: ForceFieldConfig,
         n_gates: int,
         keep: bool,
+        n_shares: int = 0,
     ) -> None:
         super().__init__()
         group, degree = attr_type.group, max(config.max_frequency, 1)
@@ -71,6 +75,9 @@ class Interaction(nn.Module):
         self.channels, self.out_type = config.channels, out_type
         n_fields = hidden_type.n_fields // self.channels
         self.gate = nn.Parameter(torch.zeros(n_gates, n_fields, self.channels))
+        self.share_gate = None
+        if n_shares:
+            self.share_gate = nn.Parameter(torch.zeros(n_shares, n_fields, self.channels))
         dims = [block.irrep.dim for block in hidden_type.blocks]
         copies = [block.copies // self.channels for block in hidden_type.blocks]
         fields = torch.arange(n_fields).split(copies)
@@ -100,12 +107,16 @@ class Interaction(nn.Module):
 
         Args:
             f: features of the senders [N, d_in].
-            own, gates: features [M, d_in] and node attributes [M, n_gates] of the receivers.
+            own, gates: features [M, d_in] and node attributes [M, n_gates + n_shares] of the
+                receivers.
             edges: in the layout's slots [P, ...].
             layout: of the edges.
         """
         a = self._channels_of(self.conv.gather(f, edges, layout))
-        gate = cached(self, self._gate) @ gates.T
+        n_gates = len(self.gate)
+        gate = cached(self, self._gate) @ gates[:, :n_gates].T
+        if self.share_gate is not None:  # a sum of its own, to which zeros add exactly nothing
+            gate = gate + cached(self, self._share_gate) @ gates[:, n_gates:].T
         a = (1 + gate).view_as(a) * a
         first, *others = self.linear
         result, power = first(a), a
@@ -122,4 +133,11 @@ class Interaction(nn.Module):
 
     def _gate(self) -> Tensor:
         """The matrix [d, n_gates] from node attributes to the gate of every component of A."""
-        return self.gate.index_select(1, self.component).flatten(1).T
+        return self._of_components(self.gate)
+
+    def _share_gate(self) -> Tensor:
+        """The same of shares [d, n_shares]."""
+        return self._of_components(cast(Tensor, self.share_gate))
+
+    def _of_components(self, gate: Tensor) -> Tensor:
+        return gate.index_select(1, self.component).flatten(1).T

@@ -32,6 +32,8 @@ class Network(nn.Module):
         n_scalars: number of invariant attributes of an atom (environment).
         vector_type: type of its covariant attribute, or None.
         n_out: numbers read out.
+        n_shares: number of attributes of an atom that :class:`ElectronShares` makes. Where they are
+            zero they change nothing, to the last bit.
     """
 
     def __init__(
@@ -42,6 +44,7 @@ class Network(nn.Module):
         n_scalars: int = 0,
         vector_type: FieldType | None = None,
         n_out: int = 1,
+        n_shares: int = 0,
     ) -> None:
         super().__init__()
         self.group, self.channels, self.n_out = group, config.channels, n_out
@@ -54,13 +57,16 @@ class Network(nn.Module):
         hidden_type = FieldType.harmonic(type_group, config.max_frequency, self.channels)
         in_type = FieldType.scalar(type_group, min(n_species, self.channels))
         self.start = MLP([n_node, in_type.size])
+        self.share_start = None
+        if n_shares:
+            self.share_start = nn.Parameter(torch.zeros(n_shares, in_type.size))
         self.interactions, self.readouts = nn.ModuleList(), nn.ModuleList()
         for k in range(config.layers):
             last = k == config.layers - 1
             frequency = 0 if last else min(config.feature_frequency, config.max_frequency)
             out_type = FieldType.harmonic(type_group, frequency, self.channels)
             types = (in_type, hidden_type, out_type, attr_type)
-            interaction = Interaction(*types, config, n_node, keep=k > 0)
+            interaction = Interaction(*types, config, n_node, keep=k > 0, n_shares=n_shares)
             sizes = [interaction.out_type.n_invariants, config.readout_width, n_out]
             self.interactions.append(interaction)
             self.readouts.append(MLP(sizes, bias=False))
@@ -75,8 +81,10 @@ class Network(nn.Module):
         chunks: SingleChunk | Chunks,
         scalars: Tensor | None = None,
         covariant: Tensor | None = None,
+        shares: Tensor | None = None,
     ) -> Tensor:
-        """species [N], vectors [E, 3], scalars [N, n_scalars], covariant [N, 3] -> [N, n_out].
+        """species [N], vectors [E, 3], scalars [N, n_scalars], covariant [N, 3],
+        shares [N, n_shares] -> [N, n_out].
 
         ``chunks``: of the layout, by which interactions are evaluated.
         """
@@ -95,6 +103,9 @@ class Network(nn.Module):
             chunks,
         )
         f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)
+        if self.share_start is not None and shares is not None:
+            f = f + shares @ self.share_start
+            node = torch.cat([node, shares], dim=-1)
         *before, _ = self.interactions
         for interaction, readout in zip(before, self.readouts, strict=False):
             f = chunks.evaluate(interaction, f, node, edges)

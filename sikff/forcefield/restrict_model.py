@@ -56,11 +56,15 @@ def restricted_config(
             "about the same axis, such as C_inf_v, C6v or C1 for a model of O(3)"
         )
     environment = config.environment if environment is None else environment
-    same_environment = environment.without_limits() == config.environment.without_limits()
-    if not same_environment and config.environment != EnvironmentConfig():
+    before = config.environment.without_electrons()
+    same_environment = environment.without_electrons() == before
+    reads_less = environment.charge < config.environment.charge
+    reads_less |= environment.spin < config.environment.spin
+    if reads_less or not (same_environment or before == EnvironmentConfig()):
         raise ValueError(
             f"the model has the environment ({config.environment}), which cannot become "
-            f"({environment}); leave the environment as it is, or restrict a model without one"
+            f"({environment}); leave the environment as it is or add charge or spin, or restrict a "
+            "model without one"
         )
     new = {"group": group, "axis": direction, "environment": environment}
     if smaller != larger:
@@ -84,16 +88,24 @@ def check_correction(vacuum: ForceFieldConfig, config: ForceFieldConfig) -> None
         config: of the model whose vacuum network it is to be.
 
     Raises:
-        ValueError: it is not one of exactly ``vacuum_group``, or has an environment.
+        ValueError: it is not one of exactly ``vacuum_group``, or has an environment, or does not
+            read charge and spin as that model does.
     """
     expected = SymmetryGroup(config.vacuum_group or config.group, config.axis)
-    has_environment = vacuum.environment != EnvironmentConfig()
+    has_environment = vacuum.environment.without_electrons() != EnvironmentConfig()
     if vacuum.symmetry_group != expected or vacuum.type_group is not None or has_environment:
         kind = f"of {vacuum.symmetry_group}{' in an environment' if has_environment else ''}"
         raise ValueError(
             f"the trained model is one {kind}, which cannot be the vacuum network where "
             f"vacuum_group is {config.vacuum_group}; expected a model of vacuum_group, without an "
             "environment and never restricted"
+        )
+    reads = [(each.environment.charge, each.environment.spin) for each in (vacuum, config)]
+    if reads[0] != reads[1]:
+        trained, to_be = reads
+        raise ValueError(
+            f"environment.charge and spin are {trained} in the trained model and {to_be} in the "
+            "model to be; expected the same"
         )
     shared = set(ForceFieldConfig.model_fields) - CORRECTED
     different = [key for key in sorted(shared) if getattr(vacuum, key) != getattr(config, key)]
@@ -131,20 +143,30 @@ def with_species(n_species: int, attributes: Tensor) -> Tensor:
     return torch.block_diag(torch.eye(n_species, dtype=torch.float64), attributes)
 
 
-def restrict_network(old: Network, new: Network, attributes: Tensor, one_each: bool) -> None:
+def restrict_network(
+    old: Network,
+    new: Network,
+    attributes: Tensor,
+    one_each: bool,
+    shares: Tensor | None = None,
+) -> None:
     """Set the weights of ``new`` so that it returns what ``old`` does; both float64.
 
     Args:
         attributes: matrix from the attributes of ``new`` (rows) to those of ``old``.
         one_each: whether the networks return a factor for each attribute, instead of energies.
+        shares: matrix from the shares that ``new`` reads (rows) to those of ``old``, if any.
     """
     n_species, s = old.embedding.shape
     node = with_species(n_species, attributes)
     new.embedding.data.copy_(old.embedding)
     restrict_mlp(old.start, new.start, node)
+    if shares is not None:
+        cast(Tensor, new.share_start).data.copy_(shares @ cast(Tensor, old.share_start))
     for before, after in zip(old.interactions, new.interactions, strict=True):
         edge = with_species(2 * s, attributes)
-        _restrict_interaction(cast(Interaction, before), cast(Interaction, after), node, edge)
+        layers = cast(Interaction, before), cast(Interaction, after)
+        _restrict_interaction(*layers, node, edge, shares)
     layers = zip(old.interactions, old.readouts, new.readouts, strict=True)
     for interaction, before, after in layers:
         out_type = cast(Interaction, interaction).out_type
@@ -155,11 +177,13 @@ def restrict_network(old: Network, new: Network, attributes: Tensor, one_each: b
         restrict_mlp(cast(MLP, before), cast(MLP, after), invariants, outputs)
 
 
-def _restrict_interaction(old: Interaction, new: Interaction, node: Tensor, edge: Tensor) -> None:
+def _restrict_interaction(
+    old: Interaction, new: Interaction, node: Tensor, edge: Tensor, shares: Tensor | None
+) -> None:
     """The same for a layer.
 
     Args:
-        node, edge: the matrix for the attributes of nodes and of edges.
+        node, edge, shares: the matrix for the attributes of nodes, of edges, and for shares.
     """
     group, channels = new.out_type.group, old.channels
     in_type, hidden_type = old.conv.in_type, old.conv.out_type
@@ -168,7 +192,10 @@ def _restrict_interaction(old: Interaction, new: Interaction, node: Tensor, edge
     hidden, out = (Restriction.of(t, group, channels) for t in (hidden_type, old.out_type))
     restrict_kernel(old.conv.kernel, new.conv.kernel, inputs, hidden, edge)
     fields = containment(hidden_type, group, channels)
-    new.gate.data.copy_(torch.einsum("nm,mfc,fg->ngc", node, old.gate, fields))
+    pairs = [(node, old.gate, new.gate), (shares, old.share_gate, new.share_gate)]
+    for matrix, gate, restricted in pairs:
+        if matrix is not None and gate is not None and restricted is not None:
+            restricted.data.copy_(torch.einsum("nm,mfc,fg->ngc", matrix, gate, fields))
     powers = [hidden] * (len(old.product) - 1) + [out] * bool(old.product)
     for before, after, power in zip(old.linear, new.linear, [hidden, *powers], strict=True):
         restrict_linear(cast(Linear, before), cast(Linear, after), power, out)

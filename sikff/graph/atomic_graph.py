@@ -37,6 +37,8 @@ class AtomicGraph:
     field: Tensor  # [B, 3] V/Å, uniform electric field
     origin: Tensor  # [B, 3] Å, a point of the surface; infinite: that of the model
     surface: Tensor  # [B] int64, index into the model's surfaces; -1: none, vacuum
+    charge: Tensor  # [B] e, total charge; a whole number in the dtype of positions
+    unpaired: Tensor  # [B] unpaired electrons, likewise; 0 if the spin is not specified
 
     @classmethod
     def from_atoms(
@@ -55,15 +57,15 @@ class AtomicGraph:
             atoms: the structure.
             cutoff: neighbours nearer than this (Å) are joined.
             elements: chemical symbols; the species of an atom is the index of its symbol.
-            dtype: floating-point type of positions, cell, shifts, field and origin.
-            conditions: electric field and surface; None: those in ``atoms.info``.
+            dtype: floating-point type of all but indices.
+            conditions: electric field, surface, charge and spin; None: those in ``atoms.info``.
             surfaces: names of surfaces; `surface` is the index of that in the conditions.
 
         Raises:
             ValueError: for an element not in `elements`, a surface not in `surfaces`, positions or
                 cell that are not finite, a periodic direction without a cell vector, atoms nearer
-                than 0.1 Å to each other or to their own periodic images, or an electric field or
-                origin of the surface that is not three numbers.
+                than 0.1 Å to each other or to their own periodic images, or conditions of another
+                kind, see :meth:`Conditions.of`.
         """
         edges = find_edges(atoms, cutoff)
         return cls.from_edges(
@@ -98,6 +100,8 @@ class AtomicGraph:
             field=torch.from_numpy(np.array([conditions.field])).to(dtype),
             origin=torch.from_numpy(np.array([origin])).to(dtype),
             surface=torch.from_numpy(np.array([surface], np.int64)),
+            charge=torch.from_numpy(np.array([float(conditions.charge)])).to(dtype),
+            unpaired=torch.from_numpy(np.array([float(conditions.unpaired)])).to(dtype),
         )
 
     @classmethod
@@ -125,6 +129,8 @@ class AtomicGraph:
             field=torch.cat([graph.field for graph in graphs]),
             origin=torch.cat([graph.origin for graph in graphs]),
             surface=torch.cat([graph.surface for graph in graphs]),
+            charge=torch.cat([graph.charge for graph in graphs]),
+            unpaired=torch.cat([graph.unpaired for graph in graphs]),
         )
 
     @property

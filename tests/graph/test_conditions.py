@@ -20,7 +20,7 @@ def test_conditions_are_equal_values_whatever_they_were_read_from(tmp_path) -> N
     assert Conditions.of(ase.io.read(tmp_path / "a.xyz").info) == expected
     assert Conditions.of({}, {"surface": np.str_("NaCl")}) == Conditions(surface="NaCl")
     assert Conditions.of({"surface": None}, {"surface": "NaCl"}).surface == "NaCl"
-    assert Conditions.of({}) == Conditions() == ((0, 0, 0), None, None)
+    assert Conditions.of({}) == Conditions() == ((0, 0, 0), None, None, 0, None)
 
 
 @pytest.mark.parametrize("name", ["REF_electric_field", "external_field", "external_E_field"])

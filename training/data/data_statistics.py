@@ -16,6 +16,7 @@ from sikff.graph.conditions import VACUUM
 from sikff.nn import PolynomialEnvelope
 
 from .batches import Sample
+from .charging import charging_columns, charging_energies
 from .labels import LabelKeys
 from .structures import Structures
 
@@ -31,7 +32,7 @@ def complete_model(
     isolated: Mapping[str, float],
 ) -> tuple[ForceFieldConfig, list[str]]:
     """Fills in atomic_energies, energy_scale, average_neighbours and the ranges of the environment
-    (field_least, field_limit, height_limit) that are not given.
+    that are not given. E0s are those of neutral atoms, as far as the data tell.
 
     Args:
         settings: keys of ForceFieldConfig, `elements` among them.
@@ -45,10 +46,14 @@ def complete_model(
     known = {**isolated, **settings.get("atomic_energies", {})}
     known = {element: known[element] for element in elements if element in known}
     counts = compositions(structures, elements)
-    energies, unique = atomic_energies(counts, structures.values("energy"), elements, known)
+    labels = np.array(structures.values("energy"))
+    charging = _charging(settings, [sample.graph for sample in samples], labels)
+    energies, unique = atomic_energies(counts, labels - charging, elements, known)
     cutoff = ForceFieldConfig(**{**settings, "atomic_energies": energies}).cutoff
     filled = {
-        "energy_scale": energy_scale(structures, counts @ np.array(list(energies.values()))),
+        "energy_scale": energy_scale(
+            structures, counts @ np.array(list(energies.values())) + charging
+        ),
         "average_neighbours": average_neighbours([sample.graph for sample in samples], cutoff),
         **settings,
         "atomic_energies": energies,
@@ -72,6 +77,17 @@ def complete_model(
     return model, notes
 
 
+def _charging(
+    settings: Mapping[str, Any], graphs: Sequence[AtomicGraph], energies: np.ndarray
+) -> np.ndarray:
+    """The energy (eV) of charge and unpaired electrons in each structure, if the model reads them;
+    0 in neutral ones."""
+    totals = EnvironmentConfig.model_validate(settings.get("environment", {})).totals
+    if not totals:
+        return np.zeros(len(graphs))
+    return charging_columns(graphs, totals) @ charging_energies(graphs, energies, totals)
+
+
 def with_surfaces(settings: dict[str, Any], structures: Structures) -> dict[str, Any]:
     """Adds the names of the surfaces in the structures to settings with a plane but no names."""
     environment = EnvironmentConfig.model_validate(settings.get("environment", {}))
@@ -86,7 +102,7 @@ def with_surfaces(settings: dict[str, Any], structures: Structures) -> dict[str,
 def environment_range(
     model: ForceFieldConfig, samples: Sequence[Sample]
 ) -> tuple[EnvironmentConfig, list[str]]:
-    """Fills in the range of fields and the lowest height of the samples that are not given.
+    """Fills in the ranges of field, charge and spin, and the lowest height, that are not given.
 
     Returns:
         The environment of the model, and the ranges in words.
@@ -99,6 +115,11 @@ def environment_range(
         limits |= {"field_least": float(strengths.min()), "field_limit": float(strengths.max())}
     if config.plane_origin is not None:
         limits["height_limit"] = min(map(environment.lowest_height, graphs))
+    for name, tensor, absent in (("charge", "charge", 0), ("spin", "unpaired", 1)):
+        if getattr(config, name):
+            values = torch.cat([getattr(graph, tensor) for graph in graphs]) + absent
+            limits |= {f"{name}_min": round(float(values.min()))}
+            limits |= {f"{name}_max": round(float(values.max()))}
     limits = {n: x for n, x in limits.items() if getattr(config, n) is None and np.isfinite(x)}
     config = config.model_copy(update=limits)
     words = []
@@ -106,6 +127,10 @@ def environment_range(
         words.append(f"fields from {config.field_least:.3g} to {config.field_limit:.3g} V/Å")
     if "height_limit" in limits:
         words.append(f"heights from {config.height_limit:.3g} Å")
+    if limits.keys() & {"charge_min", "charge_max"}:
+        words.append(f"total charges from {config.charge_min} to {config.charge_max}")
+    if limits.keys() & {"spin_min", "spin_max"}:
+        words.append(f"spin multiplicities from {config.spin_min} to {config.spin_max}")
     return config, words
 
 
@@ -118,14 +143,20 @@ def isolated_energies(
         given: elements whose E0 is given, so that those in the sources are not checked.
 
     Raises:
-        ValueError: naming structures that are not single atoms, have no energy, or have an energy
-            that contradicts an earlier structure of the element.
+        ValueError: naming structures that are not single atoms, are charged, have no energy, or
+            have an energy that contradicts an earlier structure of the element.
     """
     energies: dict[str, float] = {}
     weakest: dict[str, float] = {}
     for structures in sources:
         several = [index for index, each in enumerate(structures) if len(each.atoms) != 1]
         structures.raise_for(several, "not one atom, though said to be isolated,")
+        charged = [index for index, each in enumerate(structures) if each.conditions.charge]
+        mend = (
+            "; an E0 is that of the neutral atom. Leave ions out, or train on them with "
+            "model.environment.charge: true, and without config_type=IsolatedAtom"
+        )
+        structures.raise_for(charged, "an ion, though said to be an isolated atom,", mend)
         structures = structures.with_labels(keys, ["energy"])
         structures.check_labels_complete(["energy"])
         for index, structure in enumerate(structures):

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 
 from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.environment import is_periodic_along
-from sikff.graph.conditions import FIELD
 
 from ..config import TrainConfig
 from .batches import Sample
+from .check_electrons import check_electrons
 from .check_labels import check_fields, check_labels
 from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
@@ -19,7 +19,7 @@ from .labels import NAMES, LabelKeys, has_label
 from .model_settings import model_settings
 from .reading import read_structures
 from .report import describe
-from .samples import make_samples, unread_conditions
+from .samples import SETTINGS, make_samples, unread_conditions
 from .structures import Structures, split_isolated, split_validation
 
 PARTIAL = ("stress",)  # labels that structures may lack
@@ -46,7 +46,11 @@ class Dataset:
         for energy in self.model.atomic_energies.values():
             digest.update(f"{energy:.6f} ".encode())
         for sample in (*self.train, *self.valid):
-            for tensor in (*vars(sample.graph).values(), *sample.targets):
+            tensors = vars(sample.graph)
+            if not (tensors["charge"].any() or tensors["unpaired"].any()):
+                # as before graphs had them, so that runs of older versions go on
+                tensors = {k: t for k, t in tensors.items() if k not in ("charge", "unpaired")}
+            for tensor in (*tensors.values(), *sample.targets):
                 if tensor is not None:
                     rounded = tensor.float() if tensor.is_floating_point() else tensor
                     digest.update(rounded.numpy().tobytes())
@@ -70,6 +74,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
     bare = ForceFieldConfig(**{**settings, "atomic_energies": {}})
     for structures in (train, valid):
         check_fields(structures, bare)
+    electron_notes = check_electrons(train, bare)
     samples, valid_samples = (
         make_samples(structures.with_weights(config.loss.config_types), bare, config.loss.labels)
         for structures in (train, valid)
@@ -77,12 +82,13 @@ def load_dataset(config: TrainConfig) -> Dataset:
     model, notes = complete_model(settings, train, samples, free)
     if config.data.check_units:
         check_atomic_energies(train, model.atomic_energies)
-    notes += [*_unused(train, config.loss.labels), *_through_plane(train, model)]
+    notes += [*electron_notes, *_unused(train, config.loss.labels), *_through_plane(train, model)]
     if not any(sample.graph.n_edges for sample in samples):
         notes.append(f"note: no two atoms are within the cutoff ({model.cutoff:g} Å)")
     for key in unread_conditions(train, model):
-        setting = "field" if key == FIELD else "plane_origin"
-        notes.append(f"structures have {key}; the model ignores it (model.environment.{setting})")
+        notes.append(
+            f"structures have {key}; the model ignores it (model.environment.{SETTINGS[key]})"
+        )
     return Dataset(
         train=samples,
         valid=valid_samples,

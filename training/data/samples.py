@@ -10,10 +10,15 @@ from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.environment import Environment
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import KEYS as CONDITIONS
-from sikff.graph.conditions import VACUUM, Conditions
+from sikff.graph.conditions import SPIN, VACUUM, Conditions
 
 from .batches import Sample, Targets
 from .structures import Structure, Structures
+
+# Of model.environment, without which a model does not read a condition.
+SETTINGS = dict(
+    zip(CONDITIONS, ("field", "plane_origin", "plane_origin", "charge", "spin"), strict=True)
+)
 
 
 def make_samples(
@@ -61,12 +66,11 @@ def make_graph(
 
 def unread_conditions(structures: Structures, model: ForceFieldConfig) -> list[str]:
     """Keys of conditions that some structures have and the model does not read."""
-    plane = model.environment.plane_origin is not None
-    read = dict(zip(CONDITIONS, (model.environment.field, plane, plane), strict=True))
     present = {
         key
         for structure in structures
         for key, value, absent in zip(CONDITIONS, structure.conditions, Conditions(), strict=True)
-        if value not in (absent, VACUUM)
+        if value not in (absent, VACUUM) and (key, value) != (SPIN, 1)
     }
-    return [key for key in CONDITIONS if key in present and not read[key]]
+    settings = dict(model.environment)
+    return [key for key in CONDITIONS if key in present and not settings[SETTINGS[key]]]

@@ -28,7 +28,7 @@ class Structure:
 
     Attributes:
         number: counted from 0 within its source.
-        conditions: the field and the surface that act on it.
+        conditions: the field and the surface that act on it, its charge and its spin.
         labels: by "energy", "forces" and "stress", as far as there are any.
         weight: in the loss.
     """
@@ -46,7 +46,7 @@ class Structure:
 
         Raises:
             ValueError: if it has no atoms, atoms without an element, positions that are not finite,
-                or an electric field or origin of the surface that is not three numbers.
+                or conditions of another kind, such as a field that is not three numbers.
         """
         if not len(atoms):
             raise ValueError("no atoms")
@@ -65,11 +65,11 @@ class Structure:
     @cached_property
     def system_key(self) -> tuple[bytes, ...]:
         """Equal for structures of the same atoms in the same cell under the same conditions."""
-        atoms, (electric_field, origin, surface) = self.atoms, self.conditions
+        atoms, (electric_field, origin, *others) = self.atoms, self.conditions
         cell = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
         lengths = (np.round(each, 6) + 0.0 for each in (cell, electric_field, origin or ()))
         numbers = (atoms.numbers, atoms.pbc, *lengths)
-        return (*(each.tobytes() for each in numbers), str(surface).encode())
+        return (*(each.tobytes() for each in numbers), str(others).encode())
 
     @cached_property
     def key(self) -> tuple[bytes, ...]:

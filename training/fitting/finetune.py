@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sikff.forcefield import ForceField, ForceFieldConfig
 from sikff.forcefield.force_field import build_corrected, build_restricted
@@ -14,6 +16,7 @@ from sikff.graph import AtomicGraph
 
 from ..config import TrainConfig
 from ..data.batches import Sample, collate
+from ..data.charging import charging_energies
 from ..data.data_statistics import atomic_energies
 from ..data.model_settings import trained_model
 from .init_scales import set_scales
@@ -55,6 +58,21 @@ def initial_model(
     made = made.to(getattr(torch, config.dtype)).train()
     set_scales(made, random, graphs)
     return made
+
+
+@torch.no_grad()
+def set_charging_energies(model: ForceField, samples: Sequence[Sample]) -> None:
+    """Sets energies linear in the shares of charge and spin to those of the training structures.
+
+    All elements get the same. Without labelled energies, or if the model reads neither charge nor
+    spin, nothing changes.
+    """
+    if model.shares is None or model.share_energy is None or samples[0].targets.energy is None:
+        return
+    graphs = [sample.graph for sample in samples]
+    labels = np.array([float(cast(Tensor, sample.targets.energy)) for sample in samples])
+    found = charging_energies(graphs, labels, model.shares.totals) / model.config.energy_scale
+    model.share_energy.copy_(torch.from_numpy(found.repeat(len(model.elements))))
 
 
 @torch.no_grad()

@@ -20,7 +20,7 @@ from ..data.model_settings import copy_start_model
 from ..evaluation.evaluate import evaluate_samples
 from ..evaluation.plots import learning_curves, parity, read_log, save_figure
 from .checkpoint import NAME, read_checkpoint
-from .finetune import errors_at_start, initial_model
+from .finetune import errors_at_start, initial_model, set_charging_energies
 from .processes import run_processes
 from .static_training import capacity_for
 from .trainer import Run, train_in_process, uses_cuda
@@ -96,6 +96,8 @@ def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[st
             "its model (sikff train --from)"
         )
     model = initial_model(config, dataset.model, [sample.graph for sample in dataset.train])
+    if config.start is None:
+        set_charging_energies(model, dataset.train)
     size = sum(parameter.numel() for parameter in model.parameters())
     source = "" if config.start is None else f", from {config.start.model}"
     report(f"{size} weights, group {dataset.model.group}{source}")
