@@ -47,6 +47,7 @@ FLOORS_INSIDE = {
         "irreps",
         "group",
         "couplings aliasing",
+        "decomposition",
     ),
     "sikff.nn": (
         "constants equivariance neighbour_table spline weight_cache",
