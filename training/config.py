@@ -111,7 +111,8 @@ class StartConfig(Section):
 
     Elements, E0s, scales and sizes come from its file; those that the run gives must agree. With
     another ``model.group`` it is restricted to that subgroup, and ``model.environment`` gives one
-    to a model without: neither changes its predictions at first. With ``model.vacuum_group`` it
+    to a model without, or adds charge and spin: this changes no prediction for neutral singlets at
+    first. With ``model.vacuum_group`` it
     becomes the vacuum network of the new model, whose other network starts from zero.
 
     Attributes:

@@ -206,8 +206,8 @@ def restrict_network(
         cast(Tensor, new.share_start).data.copy_(shares @ cast(Tensor, old.share_start))
     for before, after in zip(old.interactions, new.interactions, strict=True):
         edge = with_species(2 * s, attributes, 2 * s + len(attributes))
-        layers = cast(Interaction, before), cast(Interaction, after)
-        _restrict_interaction(*layers, node, edge, shares)
+        pair = cast(Interaction, before), cast(Interaction, after)
+        _restrict_interaction(*pair, node, edge, shares)
     layers = zip(old.interactions, old.readouts, new.readouts, strict=True)
     for interaction, before, after in layers:
         out_type = cast(Interaction, interaction).out_type

@@ -120,6 +120,68 @@ def test_conditions_outside_the_training_data_get_one_warning() -> None:
     atoms.get_forces()
 
 
+@pytest.mark.parametrize("replay_after", [None, 0])
+@pytest.mark.parametrize("models", [1, 2])
+def test_a_changed_charge_is_noticed_however_it_was_changed(
+    models: int, replay_after: int | None
+) -> None:
+    """By one model and by committees, eager and replayed: results are those of a fresh one."""
+    environment = {"charge": True, "spin": True}
+    atoms = ethanol()
+    atoms.calc = SIKFFCalculator(
+        [force_field(seed=seed, environment=environment) for seed in range(models)],
+        device="cpu",
+        replay_after=replay_after,
+        charge=1,
+    )
+
+    def change(key: str, value: Any) -> None:
+        atoms.info[key] = value
+
+    changes = [
+        lambda: atoms.calc.set(charge=-1),
+        lambda: change("spin", 2),
+        lambda: change("spin", 3),
+        lambda: atoms.calc.set(charge=None),
+        lambda: change("total_charge", 2.0),
+        lambda: atoms.info.clear(),
+    ]
+    seen = [atoms.get_forces()]
+    for apply in changes:
+        apply()
+        seen.append(atoms.get_forces())
+        fresh = atoms.copy()
+        fresh.calc = SIKFFCalculator(
+            atoms.calc.models, device="cpu", replay_after=None, **atoms.calc.parameters
+        )
+        assert np.abs(seen[-1] - fresh.get_forces()).max() < LIMITS.gradient
+        assert np.abs(seen[-1] - seen[-2]).max() > 1e-4
+    change("charge", 0)
+    assert not atoms.calc.calculation_required(atoms, ["forces"])
+
+
+def test_a_charge_that_the_model_does_not_read_gets_one_warning() -> None:
+    atoms = molecule_with_calculator("O(3)", NO_ENVIRONMENT)
+    neutral = atoms.get_forces()
+    atoms.info |= {"charge": -1, "spin": 1}
+    with pytest.warns(
+        UserWarning, match=r"charge .* is -1, which the model does not read"
+    ) as found:
+        assert np.array_equal(atoms.get_forces(), neutral)
+    assert len(found) == 1
+    atoms.info["charge"] = 1
+    atoms.get_forces()
+    atoms.info |= {"spin": 2}
+    with pytest.warns(UserWarning, match="multiplicity .* is 2, .* with environment.spin: true"):
+        atoms.get_forces()
+
+
+def test_committees_of_models_of_which_one_reads_charge_raise() -> None:
+    models = [force_field(environment={"charge": charge}) for charge in (True, False)]
+    with pytest.raises(ValueError, match="no electric field and the charge and sees no plane"):
+        SIKFFCalculator(models, device="cpu")
+
+
 def test_committees_of_different_surfaces_raise() -> None:
     with pytest.raises(ValueError, match=r"another 20 Å above it, one of .* expected the same"):
         SIKFFCalculator(

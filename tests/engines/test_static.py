@@ -29,8 +29,12 @@ MODELS: dict[str, dict[str, Any]] = {
     "C_inf_v": {"environment": {"field": True}},
     "SO(2)": {"environment": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
     "C6v": {"zbl": True},
+    "SO(3)": {"environment": {"charge": True, "spin": True}},
 }
-CONDITIONS = {"C_inf_v": {"field": (0, 0, 0.3)}}
+CONDITIONS: dict[str, dict[str, Any]] = {
+    "C_inf_v": {"field": (0, 0, 0.3)},
+    "SO(3)": {"charge": -1, "spin": 2},
+}
 
 
 def largest(a: torch.Tensor, b: torch.Tensor) -> float:
@@ -39,7 +43,13 @@ def largest(a: torch.Tensor, b: torch.Tensor) -> float:
 
 @pytest.mark.parametrize(
     ("group", "structure"),
-    [("O(3)", crystal), ("C_inf_v", ethanol), ("SO(2)", slab), ("C6v", ethanol)],
+    [
+        ("O(3)", crystal),
+        ("C_inf_v", ethanol),
+        ("SO(2)", slab),
+        ("C6v", ethanol),
+        ("SO(3)", crystal),
+    ],
 )
 def test_a_static_evaluator_predicts_what_the_model_predicts(
     group: str, structure: Callable[[], ase.Atoms], dtype: torch.dtype, tolerance: Tolerance
@@ -70,6 +80,30 @@ def test_it_follows_the_field_and_the_origin_of_the_surface() -> None:
         assert largest(forces[-1], model(graph).forces) < LIMITS.gradient
     assert largest(forces[1], forces[0]) > 1e-3 and largest(forces[2], forces[0]) > 1e-3
     assert static.compilations == 1
+
+
+def test_it_follows_the_charge_and_the_spin() -> None:
+    model = force_field("O(3)", environment={"charge": True, "spin": True})
+    static, forces = Static(model), []
+    for conditions in ({}, {"charge": -1}, {"charge": 2, "spin": 2}, {"spin": 3}, {}):
+        graph = graph_of(model, ethanol(), **conditions)
+        forces.append(static(graph).forces)
+        assert largest(forces[-1], model(graph).forces) < LIMITS.gradient
+    assert all(largest(each, forces[0]) > 1e-3 for each in forces[1:4])
+    assert torch.equal(forces[4], forces[0])
+    assert static.compilations == 1
+
+
+def test_ghosts_take_no_part_of_a_charge() -> None:
+    """Also if there are as many structures as fit, and atoms are missing."""
+    model = force_field("O(3)", environment={"charge": True})
+    static = Static(model, Capacity(2, 30, 9))
+    for charges in ((-1, 2), (3,), (0, 1)):
+        graphs = [graph_of(model, ethanol(seed), charge=q) for seed, q in enumerate(charges)]
+        graph = AtomicGraph.batch_of(graphs)
+        found, expected = static(graph), model(graph)
+        assert largest(found.energy, expected.energy) < LIMITS.parity
+        assert largest(found.forces, expected.forces) < LIMITS.gradient
 
 
 def test_another_surface_is_another_function() -> None:

@@ -61,6 +61,12 @@ def interactions(monkeypatch: pytest.MonkeyPatch) -> list[int]:
             {},
             crowded,
         ),
+        (
+            "O(3)",
+            {"environment": {"charge": True, "spin": True}},
+            {"charge": 2, "spin": 3},
+            crowded,
+        ),
     ],
 )
 def test_results_in_chunks_equal_those_of_all_at_once(

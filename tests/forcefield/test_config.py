@@ -42,6 +42,12 @@ from sikff import ForceFieldConfig, SymmetryGroup
         ),
         ({"environment": {"field": True, "field_limit": -1.0}}, r"than field_least \(1.0\)"),
         ({"environment": {"field_limit": 1.0}}, "field_limit without field; set field"),
+        ({"environment": {"charge_min": 0}}, "charge_min without charge; set charge"),
+        ({"environment": {"charge": True, "spin_max": 2}}, "spin_max without spin; set spin"),
+        (
+            {"environment": {"spin": True, "spin_min": 3, "spin_max": 2}},
+            r"spin_min is 3, more than spin_max \(2\)",
+        ),
         (
             {"environment": {"plane_range": 6.0, "height_limit": 1.0}},
             "height_limit without plane_or",

@@ -30,8 +30,38 @@ def test_fields_are_read_by_the_names_of_other_programs(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("info", "charge", "spin"),
+    [
+        ({"charge": -1, "spin": 2}, -1, 2),
+        ({"total_charge": 1.0, "total_spin": np.array([3])}, 1, 3),
+        ({"charge": np.int64(2), "total_charge": 2.0, "spin": np.float32(1)}, 2, 1),
+        ({"charge": 0, "spin": 0}, 0, None),  # UMA's data for crystals
+        ({"charge": None, "spin": 0, "total_spin": 2}, 0, 2),
+        ({}, 0, None),
+    ],
+)
+def test_charge_and_spin_are_read_by_the_names_of_other_programs(
+    info: dict[str, Any], charge: int, spin: int | None
+) -> None:
+    conditions = Conditions.of(info)
+    assert conditions == Conditions(charge=charge, spin=spin)
+    assert type(conditions.charge) is int
+    assert conditions.unpaired == (spin or 1) - 1
+
+
+@pytest.mark.parametrize(
     ("info", "given", "message"),
     [
+        ({"charge": 0.5}, {}, "charge is 0.5; expected the total charge in e, a whole number from"),
+        ({"charge": "anion"}, {}, "charge is 'anion'; expected the total charge"),
+        ({"charge": [1, -1]}, {}, r"charge is \[1, -1\]; expected"),
+        ({"charge": True}, {}, "charge is True; expected"),
+        ({"total_charge": 10**6}, {}, "total_charge is 1000000; .* from -1000 to 1000, or no such"),
+        ({"spin": -1}, {}, "spin is -1; expected the spin multiplicity 2S"),
+        ({"total_spin": np.nan}, {}, "total_spin is nan; expected the spin mult"),
+        ({"charge": 1, "total_charge": 2}, {}, "got charge 1, total_charge 2; expected one of"),
+        ({"spin": 1, "total_spin": 2}, {}, "got spin 1, total_spin 2; expected one of them, or"),
+        ({"spin": 2}, {"spin": 1}, "atoms.info has spin 2, the calculator 1; expected one of"),
         ({"electric_field": [1.0]}, {}, r"electric_field is \[1.0\]; expected three finite"),
         ({"electric_field": "up"}, {}, "electric_field is 'up'; expected three finite"),
         ({"electric_field": [[1], [2, 3]]}, {}, "expected three finite numbers in V/Å"),
@@ -72,9 +102,11 @@ def test_the_surface_of_a_graph_is_an_index_into_those_of_the_model() -> None:
 
 
 def test_batches_hold_the_conditions_of_each_structure() -> None:
-    given = [Conditions(), Conditions((0, 0, 1), (0, 0, 2), "vacuum")]
+    given = [Conditions(), Conditions((0, 0, 1), (0, 0, 2), "vacuum", -2, 3)]
     graphs = [AtomicGraph.from_atoms(ase.Atoms("H"), 1.0, ("H",), conditions=c) for c in given]
     batch = AtomicGraph.batch_of(graphs)
     assert batch.field.tolist() == [[0, 0, 0], [0, 0, 1]]
     assert batch.origin.isfinite().tolist() == [[False] * 3, [True] * 3]
     assert batch.surface.tolist() == [0, -1]
+    assert batch.charge.tolist() == [0, -2]
+    assert batch.unpaired.tolist() == [0, 2]

@@ -27,6 +27,7 @@ def run(settings: ModelFile) -> None:
         {
             "group": f"{config.group} about {list(config.axis)}{types}{vacuum}",
             "environment": _environment(config),
+            "charge and spin": _electrons(config),
             "cutoff": f"{config.cutoff:g} Å",
             "weights": f"{weights} in {str(model.dtype).removeprefix('torch.')}",
             "file format": f"version {read_header(settings.model)['format_version']}",
@@ -52,3 +53,18 @@ def _environment(config: ForceFieldConfig) -> str:
         f"a {plane} through {list(origin)} Å{surfaces}" if origin else "",
     ]
     return " and ".join(filter(None, parts)) or "none"
+
+
+def _electrons(config: ForceFieldConfig) -> str:
+    """Whether the model reads charge and spin, and the range in its training data, in words."""
+    environment = config.environment
+    ranges = {
+        "total charge": (environment.charge, environment.charge_min, environment.charge_max),
+        "spin multiplicity": (environment.spin, environment.spin_min, environment.spin_max),
+    }
+    parts = [
+        name if least is None or most is None else f"{name} ({least} to {most})"
+        for name, (is_read, least, most) in ranges.items()
+        if is_read
+    ]
+    return " and ".join(parts) or "not read: for neutral structures, or one charge and spin"

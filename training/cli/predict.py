@@ -7,10 +7,10 @@ from typing import Annotated
 
 from ..console import check_output_paths, print_table, progress_bar
 from .arguments import Positional
-from .shared_settings import Batches, Key, Models, Output
+from .shared_settings import Batches, Electrons, Key, Models, Output
 
 
-class PredictSettings(Output, Batches, Models):
+class PredictSettings(Output, Electrons, Batches, Models):
     """Arguments of ``sikff predict``."""
 
     data: Annotated[tuple[Path, ...], Positional("DATA")]
@@ -39,6 +39,8 @@ def run(settings: PredictSettings) -> None:
     check_output_paths([output], settings.overwrite, inputs=settings.models)
     models = settings.load()
     structures = read_structures(settings.data)
+    if settings.electrons:
+        structures = structures.with_info(settings.electrons)
     total = len(structures)
     with progress_bar(total=total, unit="structure", disable=settings.quiet) as bar:
         try:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
+from sikff.graph.conditions import CHARGE, SPIN
+
 from ..config import Count
 from .arguments import CommandSettings, Metavar, Positional
 
@@ -64,6 +66,21 @@ class LabelledData(CommandSettings):
         from ..data.labels import LabelKeys
 
         return LabelKeys(self.energy_key, self.forces_key, self.stress_key)
+
+
+class Electrons(CommandSettings):
+    """Total charge and spin of structures."""
+
+    charge: int | None = None
+    """total charge, e (default: the charge of each structure, or 0)"""
+    spin: int | None = None
+    """spin multiplicity 2S + 1 (default: the spin of each structure, or unspecified)"""
+
+    @property
+    def electrons(self) -> dict[str, int]:
+        """The given of the two, as in the info of a structure."""
+        given = {CHARGE: self.charge, SPIN: self.spin}
+        return {key: value for key, value in given.items() if value is not None}
 
 
 class Batches(CommandSettings):

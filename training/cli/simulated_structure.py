@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 from pydantic import BeforeValidator
 
 from .arguments import Metavar, Positional
-from .shared_settings import Models, Output
+from .shared_settings import Electrons, Models, Output
 
 if TYPE_CHECKING:
     import ase
@@ -39,7 +39,7 @@ def _direction(text: object) -> object:
     return direction
 
 
-class SimulatedStructure(Output, Models):
+class SimulatedStructure(Output, Electrons, Models):
     """A structure, its constraints, what acts on it and the model that moves it."""
 
     structure: Annotated[Path, Positional("START")]
@@ -83,6 +83,7 @@ class SimulatedStructure(Output, Models):
             "surface": self.surface,
         }
         atoms.info |= {key: value for key, value in given.items() if value is not None}
+        atoms.info |= self.electrons
         return atoms
 
     def _field_vector(self, config: ForceFieldConfig) -> list[float] | None:

@@ -37,7 +37,7 @@ def charging_energies(
     """
     known = np.flatnonzero(np.isfinite(energies))
     columns = charging_columns(graphs, totals)[known]
-    names = [tuple(graphs[index].species.sort().values.tolist()) for index in known]
+    names = [tuple(graphs[index].species.sort().values.tolist()) for index in known.tolist()]
     numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
     of_composition = np.array([numbers[name] for name in names], dtype=int)
     table = np.column_stack([columns, energies[known]])

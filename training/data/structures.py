@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from typing import Any
 
 import ase
 import numpy as np
@@ -157,6 +158,23 @@ class Structures:
         """Adds the name of the structure at this index to a ValueError raised inside."""
         with _named(self.source, self.records[index].number):
             yield
+
+    def with_info(self, values: Mapping[str, Any]) -> Structures:
+        """Copies of these structures with values in their info, which are conditions of theirs.
+
+        Raises:
+            ValueError: naming a structure that has another value under another name.
+        """
+        records = []
+        for index, structure in enumerate(self.records):
+            atoms = structure.atoms.copy()
+            atoms.calc = structure.atoms.calc
+            atoms.info |= values
+            with self.naming(index):
+                records.append(
+                    replace(structure, atoms=atoms, conditions=Conditions.of(atoms.info))
+                )
+        return replace(self, records=records)
 
     def with_labels(self, keys: LabelKeys, names: Collection[str] = NAMES) -> Structures:
         """These structures with their labels called `names`, as far as they have them.

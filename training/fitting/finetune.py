@@ -64,10 +64,11 @@ def initial_model(
 def set_charging_energies(model: ForceField, samples: Sequence[Sample]) -> None:
     """Sets energies linear in the shares of charge and spin to those of the training structures.
 
-    All elements get the same. Without labelled energies, or if the model reads neither charge nor
-    spin, nothing changes.
+    All elements get the same. Trained ones stay, and energies of neutral singlets do not change.
     """
-    if model.shares is None or model.share_energy is None or samples[0].targets.energy is None:
+    if model.shares is None or model.share_energy is None or model.share_energy.any():
+        return
+    if samples[0].targets.energy is None:
         return
     graphs = [sample.graph for sample in samples]
     labels = np.array([float(cast(Tensor, sample.targets.energy)) for sample in samples])

@@ -96,8 +96,7 @@ def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[st
             "its model (sikff train --from)"
         )
     model = initial_model(config, dataset.model, [sample.graph for sample in dataset.train])
-    if config.start is None:
-        set_charging_energies(model, dataset.train)
+    set_charging_energies(model, dataset.train)
     size = sum(parameter.numel() for parameter in model.parameters())
     source = "" if config.start is None else f", from {config.start.model}"
     report(f"{size} weights, group {dataset.model.group}{source}")

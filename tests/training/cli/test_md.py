@@ -173,6 +173,39 @@ def test_a_field_beyond_the_training_data_gets_one_line(
     assert not capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("default")
+def test_a_charge_comes_from_the_option_or_the_start(
+    start: ase.Atoms, capsys: pytest.CaptureFixture[str]
+) -> None:
+    environment = {"charge": True, "charge_min": -1, "charge_max": 1, "spin": True}
+    model = force_field(environment=environment)
+    model.save("ions.sikff")
+    start.info |= {"charge": -1, "spin": 2}
+    ase.io.write("anion.xyz", start)
+    assert md("--charge", "-1", "--spin", "2", "--trajectory", "a.xyz", model="ions.sikff") == 0
+    more = ["--overwrite", "--trajectory", "b.xyz"]
+    assert md(*more, model="ions.sikff", structure="anion.xyz") == 0
+    runs = [ase.io.read(name, ":") for name in ("a.xyz", "b.xyz")]
+    for one, other in zip(*runs, strict=True):
+        assert one.get_potential_energy() == other.get_potential_energy()
+        assert (one.info["charge"], one.info["spin"]) == (-1, 2)
+    anion, neutral = (
+        SIKFFCalculator(model, device="cpu", charge=charge, spin=spin).get_potential_energy(start)
+        for charge, spin in ((None, None), (-1, 2))
+    )
+    assert anion == neutral == pytest.approx(runs[0][0].get_potential_energy(), abs=1e-6)
+    assert not capsys.readouterr().err
+    assert md("--charge", "2", "--overwrite", model="ions.sikff") == 0
+    assert "is 2, beyond the training data of the model, -1 to 1" in capsys.readouterr().err
+    assert md("--charge", "1", "--overwrite") == 0
+    assert capsys.readouterr().err.count("which the model does not read") == 1
+    relax = ["relax", "ions.sikff", "start.xyz", "--charge", "-1", "--steps", "1", *QUICK]
+    assert main([*relax, "--overwrite", "--fmax", "1e3"]) == 0
+    assert read_structure("relaxed.extxyz").info["charge"] == -1
+    assert main(["info", "ions.sikff"]) == 0
+    assert "total charge (-1 to 1) and spin multiplicity" in capsys.readouterr().out
+
+
 def test_a_committee_moves_atoms_and_is_logged() -> None:
     other = load(O3)
     for parameter in other.parameters():

@@ -183,6 +183,36 @@ def test_predictions_are_written_under_label_keys_too(
     assert not any(np.any(each == 7.0) for each in found.values("energy"))
 
 
+def test_the_command_takes_a_charge(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mixed: list[ase.Atoms]
+) -> None:
+    """--charge replaces that of the structures, whose info it is written to."""
+    monkeypatch.chdir(tmp_path)
+    model = model_of(0, environment=EnvironmentConfig(charge=True))
+    with torch.no_grad():
+        model.share_energy.fill_(1.0)
+    model.save("m.sikff")
+    structures = [without_labels(atoms) for atoms in mixed]
+    for number, atoms in enumerate(structures):
+        atoms.info = {"charge": number % 2}
+    write_structures("in.xyz", structures)
+    energies = {}
+    for charge in (None, 0, -1):
+        option = [] if charge is None else ["--charge", str(charge)]
+        asked = ["predict", "m.sikff", "in.xyz", "--output", f"out{charge}.xyz", "--quiet"]
+        assert main([*asked, *option]) == 0
+        frames = ase.io.read(f"out{charge}.xyz", ":")
+        energies[charge] = [atoms.get_potential_energy() for atoms in frames]
+        if charge is not None:
+            assert {atoms.info["charge"] for atoms in frames} == {charge}
+            for atoms in structures:
+                atoms.info["charge"] = charge
+            expected = [a.get_potential_energy() for a in predict(model, structures)]
+            assert energies[charge] == pytest.approx(expected, abs=1e-4)
+    different = np.array(energies[None]) != np.array(energies[0])
+    assert different.tolist() == [bool(number % 2) for number in range(len(structures))]
+
+
 def test_the_command_raises_for_invalid_names_and_files(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

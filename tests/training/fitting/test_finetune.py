@@ -97,6 +97,25 @@ def test_a_run_begins_with_the_trained_model(
     assert_same(before, after, **conditions)
 
 
+def test_it_learns_the_charge_and_leaves_neutral_structures_alone(
+    trained: Path, started: Started
+) -> None:
+    """At first: to the last bit, but for the energy per charge that the data tell."""
+    run = still(started(model={"environment": {"charge": True}}))
+    frames = ase.io.read(run.data.train, ":")
+    for number, atoms in enumerate(frames):
+        del atoms.info["electric_field"]
+        if "config_type" not in atoms.info:
+            atoms.info["charge"] = number // 6  # compositions repeat after six
+            atoms.calc.results["energy"] += 2.5 * (number // 6)
+    ase.io.write(run.data.train, frames)
+    before, after = load(trained), load(fit(run))
+    assert after.config.environment.charge_max == 1
+    assert_same(before, after)
+    energies = [float(predict(after, copper(), charge=charge).energy) for charge in (0, 1)]
+    assert energies[1] - energies[0] == pytest.approx(2.5, abs=0.5)  # EMT differs by rattling
+
+
 def test_it_learns_the_field(trained: Path, started: Started) -> None:
     config = started(model={"group": "C_inf_v", "environment": FIELD}, lr=1e-3)
     model = load(fit(config))

@@ -34,12 +34,14 @@ MODELS: dict[str, dict[str, Any]] = {
     "C_inf_v": {"environment": {"field": True}},
     "SO(2)": {"environment": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
     "C6v": {"zbl": True},
+    "SO(3)": {"environment": {"charge": True, "spin": True}},
 }
 STRUCTURES = {
     "O(3)": [ethanol(), molecule("H2O"), ethanol(1)],
     "C_inf_v": [molecule("CO"), ethanol()],
     "SO(2)": [slab(), molecule("H2O")],
     "C6v": [crystal(), crystal()],
+    "SO(3)": [crystal(), molecule("H2O"), ethanol(), ethanol(1)],
 }
 
 
@@ -48,7 +50,10 @@ def batch(model: ForceField, structures: Sequence[ase.Atoms], seed: int) -> Atom
     for number, structure in enumerate(structures):
         atoms = structure.copy()
         atoms.rattle(0.05, seed=seed + number)
-        graphs.append(graph_of(model, atoms, field=(0.0, 0.0, 0.1 * number)))
+        conditions: dict[str, Any] = {"field": (0.0, 0.0, 0.1 * number)}
+        if model.shares is not None:
+            conditions = {"charge": number - 1, "spin": 1 + number % 3}
+        graphs.append(graph_of(model, atoms, **conditions))
     return AtomicGraph.batch_of(graphs)
 
 

@@ -1,0 +1,11 @@
+"""Crystal surfaces: their wallpaper groups and stars of plane waves (all at build time)."""
+
+from sikff.surface.stars import Star, first_stars, star_representation
+from sikff.surface.wallpaper import Wallpaper
+
+__all__ = [
+    "Star",
+    "Wallpaper",
+    "first_stars",
+    "star_representation",
+]
