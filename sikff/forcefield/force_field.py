@@ -178,7 +178,7 @@ class ForceField(EnergyModel):
             else:
                 in_vacuum = self.vacuum(*inputs, Attributes(shares=shares))
                 e = (e * attributes.scalars).sum(-1, keepdim=True) + in_environment + in_vacuum
-        if shares is not None:
+        if shares is not None and self.share_energy is not None:
             e = e + (shares @ self.share_energy).unsqueeze(-1)
 
         total = self.free_atoms.energies[species] + self.config.energy_scale * e[:, 0].double()
