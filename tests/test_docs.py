@@ -36,6 +36,7 @@ MODELS: dict[str, dict[str, Any]] = {
     "run2": {"seed": 2},
     "field": {"group": "C_inf_v", "vacuum_group": "O(3)", "environment": {"field": True}},
     "graphene": {"group": "C_inf_v", "vacuum_group": "O(3)", "environment": PLANE},
+    "ions": {"environment": {"charge": True, "spin": True}},
 }
 
 

@@ -66,8 +66,8 @@ FLOORS_INSIDE = {
     ),
     "sikff.forcefield": (
         "chunks energy environment_config zbl",
-        "config edge_features field_response",
-        "environment interaction model_file",
+        "config edge_features field_response places",
+        "environment interaction model_file steerable_attributes",
         "network",
         "electron_shares restrict_model",
         "force_field",

@@ -13,6 +13,7 @@ import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sikff.forcefield import ForceFieldConfig
+from sikff.forcefield.environment_config import RENAMED_LIMITS
 
 RENAMED = {"frame": "environment"}  # keys of `model` in older configurations
 
@@ -266,12 +267,22 @@ def present_names(settings: dict[str, Any]) -> dict[str, Any]:
     Raises:
         ValueError: if a setting is given under both names.
     """
-    for old in RENAMED.keys() & settings.keys():
-        now = f"model.{old} is now called model.{RENAMED[old]}"
-        if RENAMED[old] in settings:
+    settings = _renamed(settings, RENAMED, "model")
+    environment = settings.get("environment")
+    if isinstance(environment, dict):
+        environment = _renamed(environment, RENAMED_LIMITS, "model.environment")
+        settings["environment"] = environment
+    return settings
+
+
+def _renamed(settings: Mapping[str, Any], names: Mapping[str, str], place: str) -> dict[str, Any]:
+    """Settings with other keys, by their old names."""
+    for old in names.keys() & settings.keys():
+        now = f"{place}.{old} is now called {place}.{names[old]}"
+        if names[old] in settings:
             raise ValueError(f"{now}; got both, expected the latter")
-        warnings.warn(f"{now}; read as that", stacklevel=2)
-    return {RENAMED.get(key, key): value for key, value in settings.items()}
+        warnings.warn(f"{now}; read as that", stacklevel=3)
+    return {names.get(key, key): value for key, value in settings.items()}
 
 
 def sentence(error: ValidationError) -> str:

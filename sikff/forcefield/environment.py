@@ -134,7 +134,7 @@ class Environment(ConstantModule):
         """Extrapolation warnings, by "field", "height", "charge" and "spin"; empty within the
         training range. A charge or spin that is not read is one, too."""
         warnings = self._electron_warnings(graph)
-        limit, least = self.config.field_limit, self.config.least_field
+        limit, least = self.config.field_max, self.config.least_field
         if limit is not None:
             slack = 1e-6 * max(abs(least), abs(limit))
             for strength in self.field_strengths(graph).tolist():
@@ -143,12 +143,12 @@ class Environment(ConstantModule):
                         f"the electric field of {strength:.3g} V/Å is beyond the training data of "
                         f"the model, {least:.3g} to {limit:.3g} V/Å"
                     )
-        if self.config.height_limit is not None:
+        if self.config.height_min is not None:
             lowest = self.lowest_height(graph)
-            if lowest < self.config.height_limit - 1e-6:
+            if lowest < self.config.height_min - 1e-6:
                 warnings["height"] = (
                     f"an atom is {lowest:.3g} Å above the surface, lower than all of the training "
-                    f"data of the model ({self.config.height_limit:.3g} Å)"
+                    f"data of the model ({self.config.height_min:.3g} Å)"
                 )
         return warnings
 

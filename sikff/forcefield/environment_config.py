@@ -18,14 +18,19 @@ Lattice = tuple[PlaneVector, PlaneVector]
 Group = str | tuple[str, ...]  # its name, or operations that generate it
 # What training finds in its data.
 LIMITS = (
-    "field_least",
-    "field_limit",
-    "height_limit",
+    "field_min",
+    "field_max",
+    "height_min",
     "charge_min",
     "charge_max",
     "spin_min",
     "spin_max",
 )
+RENAMED_LIMITS = {  # older names, in configurations and in model files of format 2
+    "field_least": "field_min",
+    "field_limit": "field_max",
+    "height_limit": "height_min",
+}
 
 
 class EnvironmentConfig(BaseModel):
@@ -53,10 +58,10 @@ class EnvironmentConfig(BaseModel):
         field: whether the model reads the uniform electric field of each structure (V/Å).
         kernels_read_field: whether a field that the group turns is an attribute of edges, as in
             older models, instead of atoms, which is faster and more accurate.
-        field_least, field_limit: least and largest field (V/Å) in the training data, set by
+        field_min, field_max: least and largest field (V/Å) in the training data, set by
             training: components along the direction that the model reads, or magnitudes if it
-            reads several. None: not known; field_limit alone holds for both signs.
-        height_limit: lowest height (Å) in the training data, likewise.
+            reads several. None: not known; field_max alone holds for both signs.
+        height_min: lowest height (Å) in the training data, likewise.
         charge: whether the model reads the total charge of each structure.
         spin: whether the model reads the spin multiplicity of each structure.
         charge_min, charge_max, spin_min, spin_max: smallest and largest total charge (e) and
@@ -74,9 +79,9 @@ class EnvironmentConfig(BaseModel):
     stars: Annotated[int, Field(ge=1, le=20)] = 2
     field: bool = False
     kernels_read_field: bool = False
-    field_least: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    field_limit: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    height_limit: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    field_min: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    field_max: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    height_min: Annotated[float, Field(allow_inf_nan=False)] | None = None
     charge: bool = False
     spin: bool = False
     charge_min: int | None = None
@@ -104,11 +109,11 @@ class EnvironmentConfig(BaseModel):
 
     @model_validator(mode="after")
     def _check_consistency(self) -> EnvironmentConfig:
-        of_plane = ("plane_range", "slit_width", "surfaces", "lattice", "height_limit")
+        of_plane = ("plane_range", "slit_width", "surfaces", "lattice", "height_min")
         for needed, names in (
             ("plane_origin", of_plane),
             ("lattice", ("wallpaper", "stars")),
-            ("field", ("field_least", "field_limit")),
+            ("field", ("field_min", "field_max")),
             ("charge", ("charge_min", "charge_max")),
             ("spin", ("spin_min", "spin_max")),
         ):
@@ -118,9 +123,9 @@ class EnvironmentConfig(BaseModel):
                     f"got {', '.join(given)} without {needed}; set {needed}, or leave out the rest"
                 )
         self._check_lattice()
-        if self.field_limit is not None and self.field_limit < self.least_field:
+        if self.field_max is not None and self.field_max < self.least_field:
             raise ValueError(
-                f"field_limit is {self.field_limit}, less than field_least ({self.least_field}); "
+                f"field_max is {self.field_max}, less than field_min ({self.least_field}); "
                 "expected the largest field of the training data"
             )
         for smallest, largest in (("charge_min", "charge_max"), ("spin_min", "spin_max")):
@@ -169,9 +174,9 @@ class EnvironmentConfig(BaseModel):
 
     @property
     def least_field(self) -> float:
-        """field_least, or -field_limit if that alone is known, or -inf."""
-        limit = math.inf if self.field_limit is None else self.field_limit
-        return -limit if self.field_least is None else self.field_least
+        """field_min, or -field_max if that alone is known, or -inf."""
+        limit = math.inf if self.field_max is None else self.field_max
+        return -limit if self.field_min is None else self.field_min
 
     @property
     def totals(self) -> tuple[str, ...]:

@@ -15,10 +15,11 @@ from safetensors.torch import save as to_bytes
 
 from sikff.atomic_write import complete
 from sikff.forcefield.config import ForceFieldConfig
+from sikff.forcefield.environment_config import RENAMED_LIMITS
 from sikff.nn.constants import ConstantModule
 
 FORMAT = "sikff-forcefield"
-FORMAT_VERSION = 2
+FORMAT_VERSION = 3
 UNITS = {"energy": "eV", "length": "Å", "field": "V/Å"}
 CONVENTIONS = {
     "irreps": "z polar; components m = 0, cos 1, sin 1, ...; features [dim, copies]",
@@ -36,7 +37,18 @@ def _rename_frame(header: JSON, tensors: Tensors) -> tuple[JSON, Tensors]:
     return header | {"config": config}, tensors
 
 
-UPGRADES: dict[int, Callable[[JSON, Tensors], tuple[JSON, Tensors]]] = {1: _rename_frame}
+def _rename_limits_and_keep_kernels(header: JSON, tensors: Tensors) -> tuple[JSON, Tensors]:
+    """2 to 3: limits of the environment have the names of what they are, and a covariant field is
+    an attribute of atoms."""
+    environment = {RENAMED_LIMITS.get(k, k): v for k, v in header["config"]["environment"].items()}
+    environment["kernels_read_field"] = bool(environment.get("field"))
+    return header | {"config": header["config"] | {"environment": environment}}, tensors
+
+
+UPGRADES: dict[int, Callable[[JSON, Tensors], tuple[JSON, Tensors]]] = {
+    1: _rename_frame,
+    2: _rename_limits_and_keep_kernels,
+}
 """By format version: converts the header and tensors of that version to those of the next one.
 
 Whoever raises FORMAT_VERSION adds the step from the version before, and a sample of that version to

@@ -102,9 +102,9 @@ def test_conditions_outside_the_training_data_get_one_warning() -> None:
     environment = {
         **PLANE,
         "field": True,
-        "field_least": 0.0,
-        "field_limit": 0.5,
-        "height_limit": 0.0,
+        "field_min": 0.0,
+        "field_max": 0.5,
+        "height_min": 0.0,
     }
     atoms = molecule_with_calculator("C_inf_v", environment, electric_field=[0, 0, 0.5])
     atoms.get_forces()

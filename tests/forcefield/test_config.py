@@ -37,11 +37,11 @@ from sikff import ForceFieldConfig, SymmetryGroup
         ({"environment": {"plane_origin": (0, 0, 0), "surfaces": ("Au", "Au")}}, "different names"),
         ({"environment": {"plane_origin": (0, 0, 0), "surfaces": ("vacuum",)}}, "may name anyway"),
         (
-            {"environment": {"field": True, "field_least": 1.0, "field_limit": 0.0}},
-            "than field_least",
+            {"environment": {"field": True, "field_min": 1.0, "field_max": 0.0}},
+            "than field_min",
         ),
-        ({"environment": {"field": True, "field_limit": -1.0}}, r"than field_least \(1.0\)"),
-        ({"environment": {"field_limit": 1.0}}, "field_limit without field; set field"),
+        ({"environment": {"field": True, "field_max": -1.0}}, r"than field_min \(1.0\)"),
+        ({"environment": {"field_max": 1.0}}, "field_max without field; set field"),
         ({"environment": {"charge_min": 0}}, "charge_min without charge; set charge"),
         ({"environment": {"charge": True, "spin_max": 2}}, "spin_max without spin; set spin"),
         (
@@ -49,8 +49,8 @@ from sikff import ForceFieldConfig, SymmetryGroup
             r"spin_min is 3, more than spin_max \(2\)",
         ),
         (
-            {"environment": {"plane_range": 6.0, "height_limit": 1.0}},
-            "height_limit without plane_or",
+            {"environment": {"plane_range": 6.0, "height_min": 1.0}},
+            "height_min without plane_or",
         ),
         ({"vacuum_group": "O(3)"}, "needs an environment"),
         (

@@ -275,9 +275,9 @@ def test_extrapolation_warnings() -> None:
     environment = {
         **PLANE,
         "field": True,
-        "field_least": -0.1,
-        "field_limit": 0.5,
-        "height_limit": 1.5,
+        "field_min": -0.1,
+        "field_max": 0.5,
+        "height_min": 1.5,
     }
     model = force_field("C_inf_v", environment=environment)
     atoms = ase.Atoms("OH", positions=[[0, 0, 1.0], [0, 0, 2.0]])
@@ -305,10 +305,10 @@ def test_extrapolation_warnings() -> None:
 @pytest.mark.parametrize(
     ("group", "limits", "inside", "outside"),
     [
-        ("O(3)", {"field_least": 0.2, "field_limit": 0.5}, (0.3, 0.3, 0), (0, 0, 0.1)),
-        ("O(3)", {"field_limit": 0.5}, (0, -0.5, 0), (0.4, 0.4, 0)),
-        ("C_inf_v", {"field_limit": 0.5}, (0, 0, -0.5), (0, 0, -0.6)),
-        ("C1", {"field_least": 0.0, "field_limit": 0.5}, (0, -0.5, 0), (0.4, 0.4, 0)),
+        ("O(3)", {"field_min": 0.2, "field_max": 0.5}, (0.3, 0.3, 0), (0, 0, 0.1)),
+        ("O(3)", {"field_max": 0.5}, (0, -0.5, 0), (0.4, 0.4, 0)),
+        ("C_inf_v", {"field_max": 0.5}, (0, 0, -0.5), (0, 0, -0.6)),
+        ("C1", {"field_min": 0.0, "field_max": 0.5}, (0, -0.5, 0), (0.4, 0.4, 0)),
     ],
 )
 def test_extrapolation_warnings_of_fields_along_the_directions_read(

@@ -33,11 +33,28 @@ def test_every_format_loads_with_the_same_predictions(
     assert load(path).dtype == torch.float32
     model = load(path, dtype=dtype)
     field = samples["field"] if model.config.environment.field else [0.0, 0.0, 0.0]
-    prediction = predict(model, atoms, stress=True, field=field)
+    ion = samples["ion"] if model.config.environment.charge else {}
+    prediction = predict(model, atoms, stress=True, field=field, **ion)
     limit = TOLERANCES[dtype].parity
     for key, expected in samples["models"][name].items():
         error = np.abs(getattr(prediction, key).squeeze(0).numpy() - expected).max()
         assert error <= limit * np.abs(expected).max(), key
+
+
+def test_limits_of_the_environment_keep_their_values_under_their_new_names(tmp_path: Path) -> None:
+    limits = {"field_min": -0.5, "field_max": 0.4}
+    force_field("C_inf_v", environment={"field": True, **limits}).save(tmp_path / "now.sikff")
+    header = files.read_header(tmp_path / "now.sikff")
+    environment = header["config"]["environment"]
+    environment["field_least"] = environment.pop("field_min")
+    environment["field_limit"] = environment.pop("field_max")
+    environment["height_limit"] = environment.pop("height_min")
+    for name in ("charge", "spin", "charge_min", "charge_max", "spin_min", "spin_max"):
+        del environment[name]
+    header["format_version"] = 2
+    tensors = load_file(tmp_path / "now.sikff")
+    save_file(tensors, tmp_path / "old.sikff", {"sikff": json.dumps(header)})
+    assert load(tmp_path / "old.sikff").config == load(tmp_path / "now.sikff").config
 
 
 def old_file(path: Path, version: int) -> None:

@@ -168,14 +168,14 @@ def test_models_in_an_environment(
 
 def test_limits_of_the_training_data_may_change() -> None:
     model = force_field("C_inf_v", environment={"field": True}, **ONE_LAYER)
-    extended = model.restrict("C_inf_v", environment=EnvironmentConfig(field=True, field_limit=0.5))
-    assert extended.config.environment.field_limit == 0.5
+    extended = model.restrict("C_inf_v", environment=EnvironmentConfig(field=True, field_max=0.5))
+    assert extended.config.environment.field_max == 0.5
     assert extended.config.type_group is None
     assert_same(model, extended, ethanol(), **FIELD)
 
 
 def test_a_model_that_reads_a_vector_field_keeps_its_group() -> None:
-    model, limited = _reads_vector_field(), EnvironmentConfig(field=True, field_limit=0.5)
+    model, limited = _reads_vector_field(), EnvironmentConfig(field=True, field_max=0.5)
     assert_same(model, model.restrict("O(3)", environment=limited), ethanol(), **FIELD)
 
 

@@ -106,3 +106,15 @@ def test_keys_of_older_configurations_are_read_with_a_note(tmp_path: Path) -> No
     assert config.model["environment"] == {"field": True}
     with pytest.raises(ValueError, match=r"got both"):
         read_config(path, ["model.environment.field=false"])
+    path.write_text(
+        path.read_text().replace(
+            "frame: {field: true}", "environment: {field: true, field_limit: 0.5}"
+        )
+    )
+    with pytest.warns(
+        UserWarning, match=r"field_limit is now called model\.environment\.field_max"
+    ):
+        config = read_config(path)
+    assert config.model["environment"] == {"field": True, "field_max": 0.5}
+    with pytest.raises(ValueError, match=r"got both"):
+        read_config(path, ["model.environment.field_max=0.4"])

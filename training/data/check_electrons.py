@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Hashable
+from collections import Counter
+from collections.abc import Callable, Hashable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -39,6 +41,21 @@ def check_electrons(structures: Structures, model: ForceFieldConfig) -> list[str
             f"needs an even one) in {structures.names(wrong)}"
         )
     return notes
+
+
+def describe_electrons(structures: Structures) -> list[str]:
+    """A line with the charges and spins of the structures, unless all are neutral singlets."""
+    charges = Counter(structure.conditions.charge for structure in structures)
+    spins = Counter(structure.conditions.spin for structure in structures)
+    parts = [f"total charges {_counted(charges)}"] if charges.keys() - {0} else []
+    parts += [f"spin multiplicities {_counted(spins)}"] if spins.keys() - {1, None} else []
+    return ["; ".join(parts)] if parts else []
+
+
+def _counted(numbers: Mapping[Any, int]) -> str:
+    """Each number and how often it occurs, in words."""
+    ordered = sorted(numbers.items(), key=lambda item: (item[0] is None, item[0]))
+    return ", ".join(f"{'not given' if n is None else n} ({count})" for n, count in ordered)
 
 
 def _check_equal(

@@ -112,9 +112,9 @@ def environment_range(
     limits: dict[str, float] = {}
     if config.field:
         strengths = torch.cat([environment.field_strengths(graph) for graph in graphs])
-        limits |= {"field_least": float(strengths.min()), "field_limit": float(strengths.max())}
+        limits |= {"field_min": float(strengths.min()), "field_max": float(strengths.max())}
     if config.plane_origin is not None:
-        limits["height_limit"] = min(map(environment.lowest_height, graphs))
+        limits["height_min"] = min(map(environment.lowest_height, graphs))
     for name, tensor, absent in (("charge", "charge", 0), ("spin", "unpaired", 1)):
         if getattr(config, name):
             values = torch.cat([getattr(graph, tensor) for graph in graphs]) + absent
@@ -123,10 +123,10 @@ def environment_range(
     limits = {n: x for n, x in limits.items() if getattr(config, n) is None and np.isfinite(x)}
     config = config.model_copy(update=limits)
     words = []
-    if limits.keys() & {"field_least", "field_limit"}:
-        words.append(f"fields from {config.field_least:.3g} to {config.field_limit:.3g} V/Å")
-    if "height_limit" in limits:
-        words.append(f"heights from {config.height_limit:.3g} Å")
+    if limits.keys() & {"field_min", "field_max"}:
+        words.append(f"fields from {config.field_min:.3g} to {config.field_max:.3g} V/Å")
+    if "height_min" in limits:
+        words.append(f"heights from {config.height_min:.3g} Å")
     if limits.keys() & {"charge_min", "charge_max"}:
         words.append(f"total charges from {config.charge_min} to {config.charge_max}")
     if limits.keys() & {"spin_min", "spin_max"}:

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .batches import Sample
+from .check_electrons import describe_electrons
 from .data_statistics import atomic_energies, compositions
 from .structures import Structure, Structures
 
@@ -28,8 +29,9 @@ def describe(
         valid: structures that should not be among `structures`.
 
     Returns:
-        Lines on sizes, elements and periodicity, on each label (energies: the residuals per atom of
-        a fit of the compositions), on the shortest distance, and notes on possible mistakes.
+        Lines on sizes, elements and periodicity, on charges and spins, on each label (energies: the
+        residuals per atom of a fit of the compositions), on the shortest distance, and notes on
+        possible mistakes.
     """
     labels: list[str] = []
     outliers: list[str] = []
@@ -44,6 +46,7 @@ def describe(
     notes = (*_single(structures), *_overruling(structures), *_repeated(structures, valid))
     return [
         _contents(structures),
+        *describe_electrons(structures),
         *labels,
         *_shortest(structures, samples),
         *(f"note: {note}" for note in (*notes, *outliers)),

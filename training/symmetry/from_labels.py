@@ -75,11 +75,16 @@ def find_symmetry_of_labels(
     if search.plane_origin is not None:
         environment["plane_origin"] = list(search.plane_origin)
 
+    conditions = [structure.conditions for structure in structures]
+    varied = {"charge": {c.charge for c in conditions}, "spin": {c.unpaired for c in conditions}}
+    electrons = {key: True for key, values in varied.items() if len(values) > 1}
+
     def model_settings(name: str) -> dict[str, Any]:
         """Of a model, which reads the environment if its group leaves the axis unchanged."""
         settings = {"group": name, "axis": axis.tolist()}
         change = abs(SymmetryGroup(name, axis).generators @ axis - axis).max()
-        return settings | ({"environment": environment} if change < 1e-6 else {})
+        read = electrons | (environment if change < 1e-6 else {})
+        return settings | ({"environment": read} if read else {})
 
     trainer = None
     if search.minutes:

@@ -161,9 +161,9 @@ def test_a_surface_changes_forces_and_is_written_to_frames(
 def test_a_field_beyond_the_training_data_gets_one_line(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    force_field(
-        "C_inf_v", environment={"field": True, "field_least": 0.0, "field_limit": 0.5}
-    ).save("weak.sikff")
+    force_field("C_inf_v", environment={"field": True, "field_min": 0.0, "field_max": 0.5}).save(
+        "weak.sikff"
+    )
     assert md("--field", "0.6", model="weak.sikff") == 0
     assert capsys.readouterr().err == (
         "sikff: warning: the electric field of 0.6 V/Å is beyond the training data of the model, "

@@ -17,7 +17,7 @@ from runs import changed
 from sikff import ForceFieldConfig, load
 from sikff.training.config import DataConfig, TrainConfig
 from sikff.training.data.charging import charging_energies
-from sikff.training.data.check_electrons import check_electrons
+from sikff.training.data.check_electrons import check_electrons, describe_electrons
 from sikff.training.data.dataset import load_dataset
 from sikff.training.data.samples import make_samples
 from sikff.training.data.structures import Structures
@@ -111,6 +111,22 @@ def test_what_the_composition_or_the_charge_tells_is_allowed(
     frames: list[ase.Atoms], environment: dict[str, Any]
 ) -> None:
     assert not notes_on(frames, **environment)
+
+
+@pytest.mark.parametrize(
+    ("infos", "lines"),
+    [
+        ([{}, {"charge": 0, "spin": 1}], []),
+        ([{"charge": 1}, {"charge": 1}], ["total charges 1 (2)"]),
+        ([{"spin": 3}, {}], ["spin multiplicities 3 (1), not given (1)"]),
+        (
+            [{"charge": -1, "spin": 2}, {"charge": 0, "spin": 1}],
+            ["total charges -1 (1), 0 (1); spin multiplicities 1 (1), 2 (1)"],
+        ),
+    ],
+)
+def test_charges_and_spins_are_described(infos: list[dict[str, int]], lines: list[str]) -> None:
+    assert describe_electrons(Structures.of(map(of, infos))) == lines
 
 
 def test_spins_that_the_number_of_electrons_does_not_allow_are_reported() -> None:

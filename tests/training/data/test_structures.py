@@ -315,18 +315,18 @@ def test_the_range_of_the_data_is_stored_in_the_model() -> None:
     samples = make_samples(structures, AXIAL)
     settings = AXIAL.model_dump(include={"elements", "group", "environment"})
     model, notes = complete_model(settings, structures, samples, {})
-    assert model.environment.field_least == pytest.approx(-0.4)
-    assert model.environment.field_limit == pytest.approx(0.2)
-    assert model.environment.height_limit == pytest.approx(2.0)
+    assert model.environment.field_min == pytest.approx(-0.4)
+    assert model.environment.field_max == pytest.approx(0.2)
+    assert model.environment.height_min == pytest.approx(2.0)
     assert "training data: fields from -0.4 to 0.2 V/Å, heights from 2 Å" in notes
-    settings["environment"] |= {"field_limit": 1.0, "height_limit": 0.0}
+    settings["environment"] |= {"field_max": 1.0, "height_min": 0.0}
     model, _ = complete_model(settings, structures, samples, {})
-    assert (model.environment.field_limit, model.environment.height_limit) == (1.0, 0.0)
-    assert model.environment.field_least == pytest.approx(-0.4)
-    settings["environment"] |= {"field_limit": None, "field_least": -1.0}
+    assert (model.environment.field_max, model.environment.height_min) == (1.0, 0.0)
+    assert model.environment.field_min == pytest.approx(-0.4)
+    settings["environment"] |= {"field_max": None, "field_min": -1.0}
     model, _ = complete_model(settings, structures, samples, {})
-    assert model.environment.field_limit == pytest.approx(0.2)
-    assert model.environment.field_least == -1.0
+    assert model.environment.field_max == pytest.approx(0.2)
+    assert model.environment.field_min == -1.0
 
 
 @pytest.mark.parametrize("origin", [[0, 0, 0], [0, 0, 1]])

@@ -130,7 +130,7 @@ def test_unknown_elements_and_nan_raise(mixed: list[ase.Atoms]) -> None:
 
 
 def test_extrapolation_warnings_are_emitted_once(mixed: list[ase.Atoms]) -> None:
-    model = model_of(0, environment=EnvironmentConfig(field=True, field_limit=0.1))
+    model = model_of(0, environment=EnvironmentConfig(field=True, field_max=0.1))
     for atoms in mixed:
         atoms.info["electric_field"] = [0.0, 0.0, 0.2]
         del atoms.info["REF_electric_field"]

@@ -120,7 +120,7 @@ def test_it_learns_the_field(trained: Path, started: Started) -> None:
     config = started(model={"group": "C_inf_v", "environment": FIELD}, lr=1e-3)
     model = load(fit(config))
     assert model.config.type_group == "O(3)"
-    assert model.config.environment.field_limit == pytest.approx(0.2)
+    assert model.config.environment.field_max == pytest.approx(0.2)
     up, down = (predict(model, copper(), field=(0, 0, z)).energy for z in (0.2, -0.2))
     assert abs(float(up - down)) > 1e-6
     assert rows(config)[-1]["train_loss"] < rows(config)[0]["train_loss"]

@@ -56,6 +56,15 @@ def test_the_axis_of_an_unlabelled_field_is_found() -> None:
     assert "environment" not in found.settings
 
 
+def test_charges_that_differ_are_an_input_of_the_model() -> None:
+    structures = label_random_structures(lambda r: -r)
+    assert "environment" not in find_symmetry_of_labels(structures, NO_TRAINING).settings
+    for number, atoms in enumerate(structures.atoms):
+        atoms.info |= {"charge": number % 2, "spin": 1}
+    found = find_symmetry_of_labels(Structures.of(structures.atoms), NO_TRAINING)
+    assert found.settings["environment"] == {"charge": True}
+
+
 def test_a_labelled_field_is_the_axis_and_an_input_of_the_model() -> None:
     found = find_symmetry_of_labels(methanol(0.514), NO_TRAINING)
     assert found.recommendation == (
