@@ -45,6 +45,12 @@ class _Points(NamedTuple):
     coordinates: Array
     heights: Array
 
+    def select(self, which: Array) -> _Points:
+        """Some of the atoms."""
+        return _Points(
+            self.lattice, self.numbers[which], self.coordinates[which], self.heights[which]
+        )
+
     def compare(self, matrix: Array, shift: Array) -> tuple[float, Array]:
         """Largest distance (Å) of an image from the nearest atom, and the mean rest [2]."""
         images = self.coordinates @ matrix.T + shift
@@ -62,19 +68,33 @@ class _Points(NamedTuple):
         height = self.heights / max(tolerance, 1e-6)
         is_like = (self.numbers == self.numbers[:, None]) & (abs(height - height[:, None]) < 2)
         rarest = is_like.sum(axis=1).argmin()
+        alike = self.select(is_like[rarest])  # few atoms, so most shifts are soon excluded
         start = matrix @ self.coordinates[rarest]
-        tried, found = np.zeros((0, 2)), []
-        for target in np.flatnonzero(is_like[rarest]):
-            shift = self.coordinates[target] - start
-            apart = tried - shift
-            apart = np.linalg.norm((apart - np.round(apart)) @ self.lattice, axis=1)
-            if (apart < tolerance).any():  # the same, another lattice translation
+        tried: list[Array] = []
+        found: list[tuple[float, Array]] = []
+        for target in alike.coordinates:
+            shift = target - start
+            if self.is_near(shift, tried, tolerance):
                 continue
-            tried = np.concatenate([tried, shift[None]])
+            tried.append(shift)
+            if alike.compare(matrix, shift)[0] >= 2 * tolerance:
+                continue
             misfit, rest = self.compare(matrix, shift)
             if misfit < 2 * tolerance:  # the target may be off itself: take the mean of all atoms
                 found.append((self.compare(matrix, shift + rest)[0], shift + rest))
-        return sorted((f for f in found if f[0] < tolerance), key=lambda pair: pair[0])
+        distinct: list[tuple[float, Array]] = []
+        for misfit, shift in sorted(found, key=lambda pair: pair[0]):
+            if misfit < tolerance and not self.is_near(
+                shift, [other for _, other in distinct], 4 * tolerance
+            ):
+                distinct.append((misfit, shift))
+        return distinct
+
+    def is_near(self, shift: Array, others: list[Array], distance: float) -> bool:
+        """Whether a shift is one of others within a distance (Å), modulo the lattice."""
+        apart = np.reshape(others, (-1, 2)) - shift
+        apart = (apart - np.round(apart)) @ self.lattice
+        return bool((np.linalg.norm(apart, axis=1) < distance).any())
 
 
 def find_wallpaper(
@@ -98,8 +118,7 @@ def find_wallpaper(
     cell, out, positions = _plane(slab, side)
     heights = positions @ out
     is_near = heights >= heights.max() - (np.inf if depth is None else depth) - tolerance
-    positions, heights = positions[is_near], heights[is_near]
-    numbers = slab.numbers[is_near]
+    positions, heights, numbers = positions[is_near], heights[is_near], slab.numbers[is_near]
     points = _Points(cell, numbers, positions @ dual(cell).T, heights)
     lattice = _primitive(points, tolerance)
     points = _Points(lattice, numbers, positions @ dual(lattice).T, heights)
@@ -197,7 +216,8 @@ def _standard_setting(found: Wallpaper, near: Array, tolerance: float) -> tuple[
     """The named group with the same operations, and its origin [3] nearest to a point."""
     for vectors in _conventional_vectors(found):
         named = Wallpaper(found.name, vectors, tolerance)
-        if not named.point_group <= found.point_group:
+        is_same_lattice = found.lattice_misfit(named.lattice) < tolerance
+        if not is_same_lattice or not named.point_group <= found.point_group:
             continue
         origins = _origins(found, named, near, tolerance)
         if origins:
@@ -215,14 +235,14 @@ def _conventional_vectors(found: Wallpaper) -> Iterator[Array]:
         return
     whole = np.array([m for m in itertools.product(range(-2, 3), repeat=2) if any(m)])
     vectors = whole @ found.lattice
-    # the shortest first, of +a and -a that along x (y, z)
-    forward = (vectors @ np.array([1.0, 0.1, 0.01])).round(6)
-    vectors = vectors[np.lexsort([-forward, np.linalg.norm(vectors, axis=1).round(6)])]
+    # as near to x (then y, z) as can be, and the shortest first
+    lengths = np.linalg.norm(vectors, axis=1)
+    across = -(vectors @ np.array([1.0, 0.1, 0.01]) / lengths).round(6)
+    vectors = vectors[np.lexsort([lengths.round(6), across])]
     area = np.linalg.norm(np.cross(*found.lattice)) * (2 if kind == "centred" else 1)
     for a, b in itertools.permutations(vectors, 2):
-        lengths = np.linalg.norm(a) * np.linalg.norm(b)
         is_cell = abs(np.cross(a, b) @ found.normal / area - 1) < 1e-3
-        if is_cell and abs(a @ b) < 1e-6 * lengths:
+        if is_cell and abs(a @ b) < 1e-6 * area:
             yield np.array([a, b])
 
 

@@ -45,9 +45,19 @@ class Wallpaper:
             any two vectors that span them.
         tolerance: Å; the lattice is made exact, and must not change by more.
 
+    Attributes:
+        name: Hermann-Mauguin name, found from the operations: ``"pg"``, ``"c2mm"``, ``"p4mm"``.
+        lattice: two vectors [2, 3] (Å) that span all translations, of centred groups too.
+        operations: one operation for each R, in lattice coordinates, the identity first. Their
+            texts and the lattice make the same group again (:meth:`from_generators`).
+
     Raises:
         ValueError: an unknown name, or a lattice that does not fit the group.
     """
+
+    name: str
+    lattice: Array
+    operations: tuple[Operation, ...]
 
     def __init__(self, name: str, lattice: Sequence | Array, tolerance: float = TOLERANCE) -> None:
         kind, generators = names.parse(name)
@@ -119,13 +129,6 @@ class Wallpaper:
 
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Wallpaper is immutable; build a new one instead of setting {name}")
-
-    lattice: Array
-    """Two vectors [2, 3] (Å) that span all translations (primitive for centred groups too)."""
-    operations: tuple[Operation, ...]
-    """One operation of each R in lattice coordinates, the identity first."""
-    name: str
-    """Hermann-Mauguin name, such as ``"p4mm"``, ``"pg"``, ``"c2mm"``."""
 
     @cached_property
     def normal(self) -> Array:

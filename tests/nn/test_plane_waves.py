@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import PlaneWaves
 from sikff.surface import Wallpaper
@@ -153,6 +154,19 @@ def test_groups_that_the_surface_does_not_have_raise() -> None:
     with pytest.raises(ValueError, match="C3v is not a subgroup"):
         PlaneWaves(w, 2, SymmetryGroup("C3v"))  # its mirrors are turned by 30 degrees
     assert PlaneWaves(w, 2, SymmetryGroup("C3")).out_type.group.name == "C3"
+
+
+def test_functions_of_heights_multiply_the_copies() -> None:
+    w = wallpaper("p31m")
+    layer = PlaneWaves(w, 3).double()
+    larger = FieldType(w.point_group, [(4 * n, irrep) for n, irrep in layer.out_type.fields])
+    r, phi = 4 * randn(10, 3, seed=0), randn(10, 4, seed=1)
+
+    def places(x: Tensor) -> Tensor:
+        return (layer(x)[:, :, None] * phi[:, None, :]).flatten(1)
+
+    for index, rho in enumerate(larger.representation(w.rotations)):
+        assert float((places(moved(w, index, r)) - places(r) @ rho.T).abs().max()) < EXACT
 
 
 def test_no_stars_leave_the_constant() -> None:

@@ -1,12 +1,14 @@
 """Wallpaper groups found from slabs."""
 
-import ase
+import ase.build
 import numpy as np
 import pytest
 from ase.build import bcc110, bulk, fcc100, fcc111, graphene, hcp0001, surface
 
 from sikff.surface import SlabSurface, find_wallpaper
 from symmetry_cases import turn_about
+from wallpaper_cases import NAMES as WALLPAPERS
+from wallpaper_cases import wallpaper
 
 
 def salt() -> ase.Atoms:
@@ -77,6 +79,37 @@ def test_wallpaper_groups_of_surfaces(name: str) -> None:
         assert lengths.min() == pytest.approx(shortest, abs=0.01)
     heights = slab.positions @ found.normal
     assert found.origin @ found.normal == pytest.approx(heights.max())
+
+
+@pytest.mark.parametrize("seed", range(2))
+@pytest.mark.parametrize("name", WALLPAPERS)
+def test_the_group_that_a_slab_was_made_with_is_found(name: str, seed: int) -> None:
+    """Atoms in general positions and all their images, in a supercell, in any order."""
+    rng = np.random.default_rng(seed)
+    w = wallpaper(name)
+    symbols, positions = [], []
+    for symbol, height in (("O", 0.0), ("Ti", -1.1), ("O", -2.0), ("Ti", -3.2)):
+        place = rng.uniform(size=2) @ w.lattice + height * w.normal
+        symbols += [symbol] * len(w.operations)
+        positions += list(w.rotations @ place + w.translations)
+    shift = rng.normal(size=3)
+    unit = ase.Atoms(symbols, shift + positions, cell=[*w.lattice, 15 * w.normal], pbc=True)
+    slab = ase.build.make_supercell(unit, [[2, 1, 0], [-1, 1, 0], [0, 0, 1]])
+    slab = slab[rng.permutation(len(slab))]
+    found = find_wallpaper(slab, tolerance=0.01)
+    assert found.wallpaper.name == name
+    assert found.wallpaper.point_group == w.point_group
+    assert w.lattice_misfit(found.wallpaper.lattice) < 1e-9
+    assert_is_symmetric(slab, found)
+
+
+def test_a_centred_lattice_that_happens_to_be_square() -> None:
+    places = [(0.1, 0), (-0.1, 0), (0.6, 0.5), (0.4, 0.5)]
+    positions = [(5 * u, 5 * v, 4) for u, v in places]
+    slab = ase.Atoms("O4", positions, cell=[5, 5, 20], pbc=[True, True, False])
+    found = find_wallpaper(slab)
+    assert found.wallpaper.name == "c2mm"
+    assert_is_symmetric(slab, found)
 
 
 @pytest.mark.parametrize("name", ["fcc(111)", "NaCl(001)", "pg", "p4gm"])

@@ -199,6 +199,20 @@ def test_operations_print_as_they_are_read(text: str) -> None:
     assert Operation.parse(str(Operation.parse(text))) == Operation.parse(text)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_lattice_and_texts_of_operations_make_the_same_group(name: str) -> None:
+    w = wallpaper(name)
+    move = np.array([0.123456789012345, 1e-7 / 3])
+    moved = [
+        Operation.of(o.matrix, np.array(o.shift) + move - o.matrix @ move) for o in w.operations
+    ]
+    for one in (w, Wallpaper.from_generators(w.lattice, moved)):
+        again = Wallpaper.from_generators(one.lattice.tolist(), map(str, one.operations))
+        assert np.abs(again.lattice - one.lattice).max() == 0.0
+        assert np.abs(again.rotations - one.rotations).max() < 1e-14
+        assert one.lattice_misfit(again.translations - one.translations) < 1e-14
+
+
 def test_cells_are_compared_with_the_lattice() -> None:
     w = Wallpaper("p6m", lattice_of("p6mm"))
     a, b = w.lattice
