@@ -5,6 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from canonical_tables import digest
 from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import PlaneWaves
@@ -14,6 +15,13 @@ from tolerances import TOLERANCES
 from wallpaper_cases import LARGER, NAMES, lattice_of, wallpaper
 
 EXACT = 1e-12
+TABLES = {
+    "p1": 0.524298652, "p2": -1.414064231, "pm": 3.67868492, "pg": -8.220492985,
+    "cm": -5.379600582, "p2mm": 5.91667974, "p2mg": -1.25126583, "p2gg": -1.205181099,
+    "c2mm": 2.080540274, "p4": -3.675585856, "p4mm": 9.762366158, "p4gm": -2.125467387,
+    "p3": -1.007229184, "p3m1": -0.325103445, "p31m": -3.572444523, "p6": -0.66735803,
+    "p6mm": 9.107360978,
+}  # fmt: skip
 
 
 def moved(w: Wallpaper, index: int, r: Tensor) -> Tensor:
@@ -56,6 +64,12 @@ def test_invariants_do_not_have_more_symmetry(name: str) -> None:
     ]
     assert max(changes) > 0.1
     assert sum(change < EXACT for change in changes) == len(w.operations)
+
+
+def test_tables_are_the_same_on_every_machine() -> None:
+    """What trained weights mean depends on these numbers: one digest of each basis."""
+    digests = {name: digest(PlaneWaves(wallpaper(name), 6).constants["basis"]) for name in TABLES}
+    assert digests == pytest.approx(TABLES, abs=1e-8)
 
 
 @pytest.mark.parametrize("name", NAMES)

@@ -211,6 +211,8 @@ def test_lattice_and_texts_of_operations_make_the_same_group(name: str) -> None:
         assert np.abs(again.lattice - one.lattice).max() == 0.0
         assert np.abs(again.rotations - one.rotations).max() < 1e-14
         assert one.lattice_misfit(again.translations - one.translations) < 1e-14
+        assert again == one
+        assert hash(again) == hash(one)
 
 
 def test_cells_are_compared_with_the_lattice() -> None:
@@ -227,6 +229,7 @@ def test_wallpaper_groups_are_values() -> None:
     assert w != wallpaper("p4mm")
     assert w != Wallpaper("p4gm", 1.01 * lattice_of("p4gm"))
     assert w != "p4gm"
+    assert w != Wallpaper("p4", lattice_of("p4gm"))
     for again in (pickle.loads(pickle.dumps(w)), copy.deepcopy(w), wallpaper("p4gm")):
         assert again == w
         assert hash(again) == hash(w)
