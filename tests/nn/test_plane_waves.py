@@ -1,5 +1,7 @@
 """The place above a surface: plane waves in the irreps of the point group."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
@@ -12,7 +14,7 @@ from sikff.nn import PlaneWaves
 from sikff.surface import Wallpaper
 from symmetry_cases import randn
 from tolerances import TOLERANCES
-from wallpaper_cases import LARGER, NAMES, lattice_of, wallpaper
+from wallpaper_cases import LARGER, NAMES, lattice_of, moved_wallpaper, wallpaper
 
 EXACT = 1e-12
 TABLES = {
@@ -29,9 +31,12 @@ def moved(w: Wallpaper, index: int, r: Tensor) -> Tensor:
     return r @ torch.from_numpy(w.rotations[index]).T + torch.from_numpy(w.translations[index])
 
 
+@pytest.mark.parametrize("make", [wallpaper, moved_wallpaper])
 @pytest.mark.parametrize("name", NAMES)
-def test_plane_waves_are_equivariant_under_the_wallpaper_group(name: str) -> None:
-    w = wallpaper(name)
+def test_plane_waves_are_equivariant_under_the_wallpaper_group(
+    name: str, make: Callable[[str], Wallpaper]
+) -> None:
+    w = make(name)
     layer = PlaneWaves(w, 6).double()
     r = 4 * randn(30, 3, seed=0)
     values = layer(r)
