@@ -54,7 +54,7 @@ FLOORS_INSIDE = {
         "lattice operations",
         "names",
         "wallpaper",
-        "stars",
+        "slab stars",
     ),
     "sikff.nn": (
         "constants equivariance neighbour_table spline weight_cache",

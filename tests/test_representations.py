@@ -129,6 +129,14 @@ def test_functions_that_are_no_representation_raise() -> None:
         FieldType.from_representation(axial, wrong_elsewhere)
 
 
+@pytest.mark.parametrize("name", ["SO(2)", "C_inf_v", "SO(3)"])
+def test_high_frequencies_of_continuous_groups_are_found(name: str) -> None:
+    g = group(name)
+    t = FieldType(g, [(1, g.irreps(9)[-1]), (1, g.irreps(2)[-1])])
+    given = conjugate(t, orthogonal(t.size, 0))
+    assert FieldType.from_representation(g, given).canonical == t.canonical
+
+
 def test_the_empty_representation_is_the_empty_type() -> None:
     g = SymmetryGroup("C4v")
     assert FieldType.from_representation(g, np.zeros((2, 0, 0))) == FieldType(g, [])

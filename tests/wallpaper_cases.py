@@ -3,6 +3,7 @@
 import numpy as np
 
 from sikff.surface import Wallpaper
+from sikff.surface.operations import Operation
 from symmetry_cases import turn_about
 
 POINT_GROUPS = {
@@ -30,3 +31,12 @@ def lattice_of(name: str) -> np.ndarray:
 
 def wallpaper(name: str) -> Wallpaper:
     return Wallpaper(name, lattice_of(name))
+
+
+def moved_wallpaper(name: str) -> Wallpaper:
+    """The same group about another origin, so that phases are no multiples of pi."""
+    w, move = wallpaper(name), np.array([0.123, 0.456])
+    operations = [
+        Operation.of(o.matrix, np.array(o.shift) + move - o.matrix @ move) for o in w.operations
+    ]
+    return Wallpaper.from_generators(w.lattice, operations)

@@ -23,6 +23,9 @@ class PlaneWaves(ConstantModule):
     Phases are reduced to one period in the dtype of the positions. So with float64 positions a
     model in float32 loses nothing far from the origin.
 
+    With functions phi [N, K] of the heights, ``(chi[:, :, None] * phi[:, None, :]).flatten(1)`` is
+    of the type with K times as many copies of each irrep.
+
     Args:
         wallpaper: the wallpaper group.
         stars: number of stars of reciprocal vectors; those as long as the last come with it.

@@ -82,7 +82,7 @@ class Operation(NamedTuple):
             fraction = Fraction(shift).limit_denominator(24)
             if shift:
                 is_exact = abs(float(fraction) - shift) < _SNAP
-                terms.append(f"+{fraction}" if is_exact else f"+{shift:.6g}")
+                terms.append(f"+{fraction if is_exact else np.format_float_positional(shift)}")
             parts.append("".join(terms).removeprefix("+"))
         return ", ".join(parts)
 

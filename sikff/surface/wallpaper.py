@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 
 from sikff.groups import SymmetryGroup
-from sikff.groups.matrices import Matrices, as_matrices
+from sikff.groups.matrices import SAME, Matrices, as_matrices
 from sikff.surface import names
 from sikff.surface.lattice import as_lattice, describe, dual, normal, reduced, symmetrised
 from sikff.surface.operations import Operation, classify, close
@@ -45,9 +45,19 @@ class Wallpaper:
             any two vectors that span them.
         tolerance: Å; the lattice is made exact, and must not change by more.
 
+    Attributes:
+        name: Hermann-Mauguin name, found from the operations: ``"pg"``, ``"c2mm"``, ``"p4mm"``.
+        lattice: two vectors [2, 3] (Å) that span all translations, of centred groups too.
+        operations: one operation for each R, in lattice coordinates, the identity first. Their
+            texts and the lattice make the same group again (:meth:`from_generators`).
+
     Raises:
         ValueError: an unknown name, or a lattice that does not fit the group.
     """
+
+    name: str
+    lattice: Array
+    operations: tuple[Operation, ...]
 
     def __init__(self, name: str, lattice: Sequence | Array, tolerance: float = TOLERANCE) -> None:
         kind, generators = names.parse(name)
@@ -120,13 +130,6 @@ class Wallpaper:
     def __setattr__(self, name: str, value: object) -> None:
         raise AttributeError(f"a Wallpaper is immutable; build a new one instead of setting {name}")
 
-    lattice: Array
-    """Two vectors [2, 3] (Å) that span all translations (primitive for centred groups too)."""
-    operations: tuple[Operation, ...]
-    """One operation of each R in lattice coordinates, the identity first."""
-    name: str
-    """Hermann-Mauguin name, such as ``"p4mm"``, ``"pg"``, ``"c2mm"``."""
-
     @cached_property
     def normal(self) -> Array:
         """Unit normal [3] of the plane, along a x b."""
@@ -161,7 +164,7 @@ class Wallpaper:
         """
         g = as_matrices(matrices).reshape(-1, 1, 3, 3)
         distances = np.abs(g - self.rotations).max(axis=(2, 3))
-        if not (distances.min(axis=1) < 1e-6).all():
+        if not (distances.min(axis=1) < SAME).all():
             raise ValueError(
                 f"expected elements of the point group {self.point_group} of {self.name}; got a "
                 f"matrix {distances.min(axis=1).max():.1e} off its elements"
@@ -180,11 +183,16 @@ class Wallpaper:
     def __eq__(self, other: object) -> bool:
         if not isinstance(other, Wallpaper):
             return NotImplemented
-        same = set(self.operations) == set(other.operations)
-        return same and bool(np.abs(self.lattice - other.lattice).max() < 1e-9)
+        matrices = [o.matrix for o in self.operations]
+        if set(matrices) != {o.matrix for o in other.operations}:
+            return False
+        shifts = {o.matrix: t for o, t in zip(other.operations, other.translations, strict=True)}
+        apart = self.translations - [shifts[matrix] for matrix in matrices]
+        is_same_lattice = np.abs(self.lattice - other.lattice).max() < SAME
+        return bool(is_same_lattice and self.lattice_misfit(apart) < SAME)
 
     def __hash__(self) -> int:
-        return hash(("Wallpaper", frozenset(self.operations)))
+        return hash(("Wallpaper", frozenset(o.matrix for o in self.operations)))
 
     def __repr__(self) -> str:
         return f"Wallpaper({self.name}: {describe(self.lattice)})"

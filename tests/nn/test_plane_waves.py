@@ -1,18 +1,29 @@
 """The place above a surface: plane waves in the irreps of the point group."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
+from canonical_tables import digest
+from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import PlaneWaves
 from sikff.surface import Wallpaper
 from symmetry_cases import randn
 from tolerances import TOLERANCES
-from wallpaper_cases import LARGER, NAMES, lattice_of, wallpaper
+from wallpaper_cases import LARGER, NAMES, lattice_of, moved_wallpaper, wallpaper
 
 EXACT = 1e-12
+TABLES = {
+    "p1": 0.524298652, "p2": -1.414064231, "pm": 3.67868492, "pg": -8.220492985,
+    "cm": -5.379600582, "p2mm": 5.91667974, "p2mg": -1.25126583, "p2gg": -1.205181099,
+    "c2mm": 2.080540274, "p4": -3.675585856, "p4mm": 9.762366158, "p4gm": -2.125467387,
+    "p3": -1.007229184, "p3m1": -0.325103445, "p31m": -3.572444523, "p6": -0.66735803,
+    "p6mm": 9.107360978,
+}  # fmt: skip
 
 
 def moved(w: Wallpaper, index: int, r: Tensor) -> Tensor:
@@ -20,9 +31,12 @@ def moved(w: Wallpaper, index: int, r: Tensor) -> Tensor:
     return r @ torch.from_numpy(w.rotations[index]).T + torch.from_numpy(w.translations[index])
 
 
+@pytest.mark.parametrize("make", [wallpaper, moved_wallpaper])
 @pytest.mark.parametrize("name", NAMES)
-def test_plane_waves_are_equivariant_under_the_wallpaper_group(name: str) -> None:
-    w = wallpaper(name)
+def test_plane_waves_are_equivariant_under_the_wallpaper_group(
+    name: str, make: Callable[[str], Wallpaper]
+) -> None:
+    w = make(name)
     layer = PlaneWaves(w, 6).double()
     r = 4 * randn(30, 3, seed=0)
     values = layer(r)
@@ -55,6 +69,12 @@ def test_invariants_do_not_have_more_symmetry(name: str) -> None:
     ]
     assert max(changes) > 0.1
     assert sum(change < EXACT for change in changes) == len(w.operations)
+
+
+def test_tables_are_the_same_on_every_machine() -> None:
+    """What trained weights mean depends on these numbers: one digest of each basis."""
+    digests = {name: digest(PlaneWaves(wallpaper(name), 6).constants["basis"]) for name in TABLES}
+    assert digests == pytest.approx(TABLES, abs=1e-8)
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -153,6 +173,19 @@ def test_groups_that_the_surface_does_not_have_raise() -> None:
     with pytest.raises(ValueError, match="C3v is not a subgroup"):
         PlaneWaves(w, 2, SymmetryGroup("C3v"))  # its mirrors are turned by 30 degrees
     assert PlaneWaves(w, 2, SymmetryGroup("C3")).out_type.group.name == "C3"
+
+
+def test_functions_of_heights_multiply_the_copies() -> None:
+    w = wallpaper("p31m")
+    layer = PlaneWaves(w, 3).double()
+    larger = FieldType(w.point_group, [(4 * n, irrep) for n, irrep in layer.out_type.fields])
+    r, phi = 4 * randn(10, 3, seed=0), randn(10, 4, seed=1)
+
+    def places(x: Tensor) -> Tensor:
+        return (layer(x)[:, :, None] * phi[:, None, :]).flatten(1)
+
+    for index, rho in enumerate(larger.representation(w.rotations)):
+        assert float((places(moved(w, index, r)) - places(r) @ rho.T).abs().max()) < EXACT
 
 
 def test_no_stars_leave_the_constant() -> None:

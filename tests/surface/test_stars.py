@@ -1,11 +1,13 @@
 """Stars of reciprocal vectors, and how their plane waves transform."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 
 from sikff.field_types import FieldType
 from sikff.surface import Star, Wallpaper, first_stars, star_representation
-from wallpaper_cases import NAMES, lattice_of, wallpaper
+from wallpaper_cases import NAMES, lattice_of, moved_wallpaper, wallpaper
 
 EXACT = 1e-12
 
@@ -15,9 +17,12 @@ def waves(w: Wallpaper, star: Star, r: np.ndarray) -> np.ndarray:
     return np.concatenate([np.cos(phases), np.sin(phases)], axis=-1)
 
 
+@pytest.mark.parametrize("make", [wallpaper, moved_wallpaper])
 @pytest.mark.parametrize("name", NAMES)
-def test_plane_waves_of_a_star_transform_with_its_representation(name: str) -> None:
-    w = wallpaper(name)
+def test_plane_waves_of_a_star_transform_with_its_representation(
+    name: str, make: Callable[[str], Wallpaper]
+) -> None:
+    w = make(name)
     r = np.random.default_rng(0).normal(size=(5, 3)) * 4
     for star in first_stars(w, 6):
         d = star_representation(w, star, w.rotations)

@@ -11,7 +11,7 @@ from ase.spacegroup import Spacegroup
 from sikff.surface import Wallpaper
 from sikff.surface.lattice import reduced
 from sikff.surface.operations import Operation
-from wallpaper_cases import NAMES, POINT_GROUPS, TILT, lattice_of, wallpaper
+from wallpaper_cases import NAMES, POINT_GROUPS, TILT, lattice_of, moved_wallpaper, wallpaper
 
 EXACT = 1e-12
 # space groups that are a wallpaper group times a line, and the axes of its plane
@@ -193,10 +193,23 @@ def test_generators_that_do_not_fit_raise(generators: list[str], message: str) -
         Wallpaper.from_generators(lattice_of("pm"), generators)
 
 
-@pytest.mark.parametrize("text", ["x, y", "-x+1/2, y", "-y, x-y+1/3", "y+1/8, x+0.123"])
+@pytest.mark.parametrize(
+    "text", ["x, y", "-x+1/2, y", "-y, x-y+1/3", "y+1/8, x+0.123", "-x+0.00000012345678912345, y"]
+)
 def test_operations_print_as_they_are_read(text: str) -> None:
     assert str(Operation.parse(text)) == text
     assert Operation.parse(str(Operation.parse(text))) == Operation.parse(text)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lattice_and_texts_of_operations_make_the_same_group(name: str) -> None:
+    for one in (wallpaper(name), moved_wallpaper(name)):
+        again = Wallpaper.from_generators(one.lattice.tolist(), map(str, one.operations))
+        assert np.abs(again.lattice - one.lattice).max() == 0.0
+        assert np.abs(again.rotations - one.rotations).max() < 1e-14
+        assert one.lattice_misfit(again.translations - one.translations) < 1e-14
+        assert again == one
+        assert hash(again) == hash(one)
 
 
 def test_cells_are_compared_with_the_lattice() -> None:
@@ -213,6 +226,7 @@ def test_wallpaper_groups_are_values() -> None:
     assert w != wallpaper("p4mm")
     assert w != Wallpaper("p4gm", 1.01 * lattice_of("p4gm"))
     assert w != "p4gm"
+    assert w != Wallpaper("p4", lattice_of("p4gm"))
     for again in (pickle.loads(pickle.dumps(w)), copy.deepcopy(w), wallpaper("p4gm")):
         assert again == w
         assert hash(again) == hash(w)
