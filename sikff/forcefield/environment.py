@@ -16,6 +16,7 @@ from sikff.groups.matrices import unit_vector
 from sikff.nn.constants import ConstantModule
 
 HEIGHT_FUNCTIONS = 8
+MISFIT = 0.01  # Å, of cell vectors from translations of a surface
 ACROSS = 1e-3  # Å; smaller components of cell vectors are rounding
 
 
@@ -112,6 +113,22 @@ class Environment(ConstantModule):
             raise ValueError(
                 f"surface is {conditions.surface!r} but the model sees no plane; remove it, or "
                 "train a model with environment.plane_origin and environment.surfaces"
+            )
+
+    def check_cell(self, atoms: ase.Atoms, conditions: Conditions) -> None:
+        """Raises ValueError for a periodic structure that does not repeat as its surface does."""
+        if self.places is None or conditions.surface == VACUUM:
+            return
+        wallpaper = self.config.wallpapers[conditions.surface_index(self.config.surfaces)]
+        vectors = atoms.cell.array[atoms.pbc]
+        lateral = vectors - np.outer(vectors @ wallpaper.normal, wallpaper.normal)
+        misfit = wallpaper.lattice_misfit(lateral)
+        if misfit > MISFIT:
+            raise ValueError(
+                f"the periodic cell vectors {vectors.round(4).tolist()} are {misfit:.2g} Å off the "
+                f"translations of the surface, whose lattice is "
+                f"{wallpaper.lattice.round(4).tolist()}; expected whole multiples of the lattice "
+                "vectors along the surface, or no periodic directions"
             )
 
     def _check_field(self, field: np.ndarray) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
+import ase
 import numpy as np
 import torch
 from torch import Tensor
@@ -214,6 +215,10 @@ class ForceField(EnergyModel):
     def check_conditions(self, conditions: Conditions) -> None:
         """Raises ValueError for a field, surface or charge that the model does not support."""
         self.environment.check(conditions)
+
+    def check_cell(self, atoms: ase.Atoms, conditions: Conditions) -> None:
+        """Raises ValueError for a periodic structure that does not repeat as its surface does."""
+        self.environment.check_cell(atoms, conditions)
 
     def extrapolation_warnings(self, graph: AtomicGraph) -> dict[str, str]:
         """Extrapolation warnings: what is outside the range of the training data, by kind."""
