@@ -1,0 +1,126 @@
+"""Checks that a file was read as a whole, and that every site holds one atom."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+
+import ase
+import numpy as np
+from ase.io.cif import parse_cif
+from ase.io.formats import open_with_compression
+
+# Lines with which structures begin, in formats whose readers may skip some or stop early.
+STARTS = {
+    "lammps-dump-text": re.compile(rb"ITEM: TIMESTEP"),
+    "vasp-xdatcar": re.compile(rb"\s*Direct configuration="),
+    "vasp-out": re.compile(rb"\s*POSITION\s+TOTAL-FORCE"),
+    "vasp-xml": re.compile(rb"\s*<calculation>"),
+    "sdf": re.compile(rb"\$\$\$\$"),
+}
+PDB_ATOM = re.compile(rb"ATOM  |HETATM")
+FULL = 0.999  # occupancy; files hold three digits
+
+
+def read_cif(path: Path) -> list[ase.Atoms]:
+    """Reads all structures of a CIF file.
+
+    Raises:
+        ValueError: for a block whose sites cannot be read, or with several elements on one site.
+    """
+    structures = []
+    with open_with_compression(str(path), "rb") as file:
+        blocks = list(parse_cif(file))
+    for block in blocks:
+        if not block.has_structure():
+            if any(tag.startswith("_atom_site_") for tag in block):
+                raise ValueError(f"block {block.name!r} has sites without positions or elements")
+            continue
+        atoms, sites = block.get_atoms(), block.get_unsymmetrized_structure()
+        if len(atoms) and "spacegroup_kinds" in atoms.arrays:
+            _check_kinds(atoms, sites)
+        structures.append(atoms)
+    return structures
+
+
+def _check_kinds(atoms: ase.Atoms, sites: ase.Atoms) -> None:
+    """Raises ValueError if sites of different elements coincide: ASE keeps one of them."""
+    lost = set(range(len(sites))) - set(atoms.arrays["spacegroup_kinds"].tolist())
+    for index in lost:
+        offsets = atoms.get_scaled_positions() - sites.get_scaled_positions()[index]
+        same = np.flatnonzero(abs(offsets - offsets.round()).max(axis=1) < 0.01)
+        symbols = {sites.symbols[index], *atoms.symbols[same]}
+        if len(symbols) > 1:
+            raise ValueError(f"one site holds {' and '.join(sorted(symbols))}; {SUPERCELL}")
+
+
+SUPERCELL = "a force field needs one whole atom on each site: choose an ordered structure"
+
+
+def check_occupancy(atoms: ase.Atoms) -> None:
+    """Checks that no site is occupied in part or by several elements.
+
+    Occupancies are where ASE puts them: of CIF files in ``info["occupancy"]``, of PDB files in an
+    array, where zeros throughout say nothing.
+
+    Raises:
+        ValueError: naming the site.
+    """
+    sites = atoms.info.get("occupancy")
+    if isinstance(sites, dict):
+        for site in sites.values():
+            shares = site if isinstance(site, dict) else {"": site}
+            known = [share for share in shares.values() if isinstance(share, int | float)]
+            if len(shares) > 1 or not all(share >= FULL for share in known):
+                words = " and ".join(f"{share} {symbol}" for symbol, share in shares.items())
+                raise ValueError(f"a site is occupied by {words}; {SUPERCELL}")
+    column = np.asarray(atoms.arrays.get("occupancy", ()))
+    if column.dtype.kind in "if" and column.any():
+        partial = np.flatnonzero(~(column >= FULL))
+        if len(partial):
+            name = f"atom {partial[0]} ({atoms.symbols[partial[0]]})"
+            raise ValueError(f"{name} has occupancy {column[partial[0]]:g}; {SUPERCELL}")
+
+
+def check_complete(path: Path, file_format: str, structures: Sequence[ase.Atoms]) -> None:
+    """Checks that structures are all that a file holds, counted by lines with which they begin.
+
+    Raises:
+        ValueError: if a reader left out structures or atoms, or the cell of some.
+    """
+    if file_format in STARTS:
+        expected = _count_lines(path, STARTS[file_format])
+        if len(structures) < expected:
+            raise ValueError(
+                f"it holds {expected} structures, of which ASE reads {len(structures)}; is it cut "
+                "off?"
+            )
+    if file_format == "proteindatabank":
+        total, periodic = sum(map(len, structures)), {each.pbc.any() for each in structures}
+        expected = _count_lines(path, PDB_ATOM)
+        if total != expected or len(periodic) > 1:
+            what = "a cell" if total == expected else f"{expected} atoms"
+            raise ValueError(
+                f"it holds {what}, which ASE reads in part; expected CRYST1 and END for each "
+                "structure"
+            )
+    if file_format == "vasp":
+        _check_poscar(path, len(structures[-1]))
+
+
+def _count_lines(path: Path, start: re.Pattern[bytes]) -> int:
+    with open_with_compression(str(path), "rb") as file:
+        return sum(1 for line in file if start.match(line))
+
+
+def _check_poscar(path: Path, n_atoms: int) -> None:
+    """Raises ValueError if more lines of coordinates follow than there are atoms."""
+    with open_with_compression(str(path), "rt") as file:
+        lines = file.read().splitlines()
+    starts = (i for i, line in enumerate(lines) if i > 5 and line.strip()[:1] in tuple("cCkKdD"))
+    body = lines[next(starts, 0) + 1 :]
+    if len(body) > n_atoms and re.match(r"\s*[-+.\d]", body[n_atoms]):
+        raise ValueError(
+            f"more than {n_atoms} lines of coordinates, the sum of the numbers of atoms"
+        )
