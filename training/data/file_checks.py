@@ -37,6 +37,11 @@ def read_cif(path: Path) -> list[ase.Atoms]:
             if any(tag.startswith("_atom_site_") for tag in block):
                 raise ValueError(f"block {block.name!r} has sites without positions or elements")
             continue
+        cell = block.get_cell()
+        if cell.rank < 3 and (cell.any() or "_atom_site_fract_x" in block):
+            raise ValueError(
+                f"block {block.name!r} has no whole cell; expected _cell_length_a, ..."
+            )
         atoms, sites = block.get_atoms(), block.get_unsymmetrized_structure()
         if len(atoms) and "spacegroup_kinds" in atoms.arrays:
             _check_kinds(atoms, sites)
@@ -97,13 +102,12 @@ def check_complete(path: Path, file_format: str, structures: Sequence[ase.Atoms]
                 "off?"
             )
     if file_format == "proteindatabank":
-        total, periodic = sum(map(len, structures)), {each.pbc.any() for each in structures}
+        total, periodic = sum(map(len, structures)), {bool(each.pbc.any()) for each in structures}
         expected = _count_lines(path, PDB_ATOM)
         if total != expected or len(periodic) > 1:
-            what = "a cell" if total == expected else f"{expected} atoms"
+            what = "the cell" if total == expected else f"all of the {expected} atoms"
             raise ValueError(
-                f"it holds {what}, which ASE reads in part; expected CRYST1 and END for each "
-                "structure"
+                f"ASE does not read {what}; expected CRYST1 before and END after each structure"
             )
     if file_format == "vasp":
         _check_poscar(path, len(structures[-1]))

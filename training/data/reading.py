@@ -14,11 +14,12 @@ from ase.data import atomic_numbers
 from ase.io.formats import UnknownFileTypeError, filetype, get_compression
 
 from .extended_xyz import name_problem, read_extended_xyz
-from .file_checks import STARTS, check_complete, check_occupancy, read_cif
+from .file_checks import check_complete, check_occupancy, read_cif
 from .structures import Structures
 
 DATABASES = (".db", ".json")
 XYZ = (".xyz", ".extxyz")
+SEEKABLE = ("traj", "bundletrajectory", "netcdftrajectory")  # the last structure alone is read
 PATIENCE = 2.0  # s, for a database that another process is writing to
 
 
@@ -51,11 +52,13 @@ def read_atoms(path: Path, last: bool = False) -> list[ase.Atoms]:
         raise ValueError(f"{str(path)!r} is empty; expected structures")
     try:
         structures = _read(path.absolute(), last)  # a name such as postgres.traj is no address
+        structures = structures[-1:] if last else structures
         for number, atoms in enumerate(structures):
             try:
                 check_occupancy(atoms)
             except ValueError as error:
-                raise ValueError(f"structure {number}: {error}") from error
+                which = "the last structure" if last else f"structure {number}"
+                raise ValueError(f"{which}: {error}") from error
     except Exception as error:  # readers of ASE raise anything
         short = " ".join(_explain(error, path).split())[:400]
         raise ValueError(f"cannot read {str(path)!r}: {short}") from error
@@ -78,9 +81,11 @@ def _read(path: Path, last: bool) -> list[ase.Atoms]:
         return read_extended_xyz(path, last)
     if file_format == "cif":
         return read_cif(path)
-    index = "-1:" if last and file_format not in STARTS else ":"
+    index = "-1:" if last and file_format in SEEKABLE else ":"
     options = {"format": file_format, "do_not_split_by_at_sign": True}
     structures = list(ase.io.iread(path, index=index, **options))
+    if file_format == "proteindatabank":  # ASE makes a structure of every END
+        structures = [atoms for atoms in structures if len(atoms)]
     check_complete(path, file_format, structures)
     return structures
 
@@ -94,7 +99,9 @@ def _explain(error: Exception, path: Path) -> str:
         return f"{f'line {found}: ' * (found is not None)}{name_problem(word)}"
     if isinstance(error, UnknownFileTypeError):
         return f"{error}; expected a format that ASE knows, such as extxyz"
-    return str(error) if type(error) is ValueError else f"{type(error).__name__}: {error}"
+    if type(error) is ValueError:
+        return str(error)
+    return f"{type(error).__name__}: {error}; expected a whole file in a format that ASE knows"
 
 
 def _read_database(path: Path) -> list[ase.Atoms]:
