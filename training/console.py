@@ -28,7 +28,7 @@ def plain_warnings() -> Iterator[None]:
     """Prints warnings on one line each, without the line of code."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        print(f"sikff: warning: {message}", file=sys.stderr)
+        print(f"sikff: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show

@@ -11,7 +11,7 @@ import ase
 import ase.db
 import ase.io
 from ase.data import atomic_numbers
-from ase.io.formats import UnknownFileTypeError, filetype, get_compression
+from ase.io.formats import filetype, get_compression
 
 from .extended_xyz import name_problem, read_extended_xyz
 from .file_checks import check_complete, check_occupancy, read_cif
@@ -92,16 +92,16 @@ def _read(path: Path, last: bool) -> list[ase.Atoms]:
 
 def _explain(error: Exception, path: Path) -> str:
     """What is wrong with a file, in words."""
-    word = error.args[0] if isinstance(error, KeyError) and error.args else None
-    if isinstance(word, str) and word and word not in atomic_numbers:
+    if isinstance(error, KeyError) and path.suffix not in DATABASES:  # perhaps a symbol
+        word = str(error.args[0])
         lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
         found = next((n for n, line in enumerate(lines, 1) if word in line.split()), None)
-        return f"{f'line {found}: ' * (found is not None)}{name_problem(word)}"
-    if isinstance(error, UnknownFileTypeError):
-        return f"{error}; expected a format that ASE knows, such as extxyz"
+        if found is not None and word not in atomic_numbers:
+            return f"line {found}: {name_problem(word)}"
     if type(error) is ValueError:
         return str(error)
-    return f"{type(error).__name__}: {error}; expected a whole file in a format that ASE knows"
+    reason = f"{type(error).__name__}: {error}".rstrip(": ")
+    return f"{reason}; expected a whole file in a format that ASE knows"
 
 
 def _read_database(path: Path) -> list[ase.Atoms]:
