@@ -65,6 +65,7 @@ def read_extended_xyz(path: Path, last: bool = False) -> list[ase.Atoms]:
     Raises:
         ValueError: naming the line, for anything that is not a whole frame.
     """
+    file: Any  # of whichever compression
     with open_with_compression(str(path), "rb") as file:
         marks = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
         encoding = "utf-16" if file.peek(2)[:2] in marks else "utf-8-sig"

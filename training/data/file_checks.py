@@ -1,4 +1,4 @@
-"""Checks that a file was read as a whole, and that every site holds one atom."""
+"""Checks that a file was read as a whole."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import numpy as np
 from ase.io.cif import parse_cif
 from ase.io.formats import open_with_compression
 
+from sikff.graph.occupancy import ORDERED
+
 # Lines with which structures begin, in formats whose readers may skip some or stop early.
 STARTS = {
     "lammps-dump-text": re.compile(rb"ITEM: TIMESTEP"),
@@ -20,7 +22,6 @@ STARTS = {
     "sdf": re.compile(rb"\$\$\$\$"),
 }
 PDB_ATOM = re.compile(rb"ATOM  |HETATM")
-FULL = 0.999  # occupancy; files hold three digits
 
 
 def read_cif(path: Path) -> list[ase.Atoms]:
@@ -38,7 +39,7 @@ def read_cif(path: Path) -> list[ase.Atoms]:
                 raise ValueError(f"block {block.name!r} has sites without positions or elements")
             continue
         cell = block.get_cell()
-        if cell.rank < 3 and (cell.any() or "_atom_site_fract_x" in block):
+        if cell.rank < 3 and (cell.array.any() or "_atom_site_fract_x" in block):
             raise ValueError(
                 f"block {block.name!r} has no whole cell; expected _cell_length_a, ..."
             )
@@ -57,35 +58,7 @@ def _check_kinds(atoms: ase.Atoms, sites: ase.Atoms) -> None:
         same = np.flatnonzero(abs(offsets - offsets.round()).max(axis=1) < 0.01)
         symbols = {sites.symbols[index], *atoms.symbols[same]}
         if len(symbols) > 1:
-            raise ValueError(f"one site holds {' and '.join(sorted(symbols))}; {SUPERCELL}")
-
-
-SUPERCELL = "a force field needs one whole atom on each site: choose an ordered structure"
-
-
-def check_occupancy(atoms: ase.Atoms) -> None:
-    """Checks that no site is occupied in part or by several elements.
-
-    Occupancies are where ASE puts them: of CIF files in ``info["occupancy"]``, of PDB files in an
-    array, where zeros throughout say nothing.
-
-    Raises:
-        ValueError: naming the site.
-    """
-    sites = atoms.info.get("occupancy")
-    if isinstance(sites, dict):
-        for site in sites.values():
-            shares = site if isinstance(site, dict) else {"": site}
-            known = [share for share in shares.values() if isinstance(share, int | float)]
-            if len(shares) > 1 or not all(share >= FULL for share in known):
-                words = " and ".join(f"{share} {symbol}" for symbol, share in shares.items())
-                raise ValueError(f"a site is occupied by {words}; {SUPERCELL}")
-    column = np.asarray(atoms.arrays.get("occupancy", ()))
-    if column.dtype.kind in "if" and column.any():
-        partial = np.flatnonzero(~(column >= FULL))
-        if len(partial):
-            name = f"atom {partial[0]} ({atoms.symbols[partial[0]]})"
-            raise ValueError(f"{name} has occupancy {column[partial[0]]:g}; {SUPERCELL}")
+            raise ValueError(f"one site holds {' and '.join(sorted(symbols))}; {ORDERED}")
 
 
 def check_complete(path: Path, file_format: str, structures: Sequence[ase.Atoms]) -> None:

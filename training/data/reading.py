@@ -13,8 +13,10 @@ import ase.io
 from ase.data import atomic_numbers
 from ase.io.formats import filetype, get_compression
 
+from sikff.graph.occupancy import check_occupancy
+
 from .extended_xyz import name_problem, read_extended_xyz
-from .file_checks import check_complete, check_occupancy, read_cif
+from .file_checks import check_complete, read_cif
 from .structures import Structures
 
 DATABASES = (".db", ".json")
@@ -82,8 +84,9 @@ def _read(path: Path, last: bool) -> list[ase.Atoms]:
     if file_format == "cif":
         return read_cif(path)
     index = "-1:" if last and file_format in SEEKABLE else ":"
-    options = {"format": file_format, "do_not_split_by_at_sign": True}
-    structures = list(ase.io.iread(path, index=index, **options))
+    structures = list(
+        ase.io.iread(path, index=index, format=file_format, do_not_split_by_at_sign=True)
+    )
     if file_format == "proteindatabank":  # ASE makes a structure of every END
         structures = [atoms for atoms in structures if len(atoms)]
     check_complete(path, file_format, structures)

@@ -10,7 +10,8 @@ import ase.io
 import pytest
 from ase.build import bulk
 
-from sikff.training.data.file_checks import check_occupancy
+from sikff.graph import AtomicGraph
+from sikff.graph.occupancy import check_occupancy
 from sikff.training.data.reading import read_atoms, read_structures
 from sikff.training.simulation.structure_files import read_structure
 
@@ -68,6 +69,8 @@ def test_full_occupancies_are_read(tmp_path: Path, occupancy: str) -> None:
 def test_partial_occupancies_survive_no_other_format(tmp_path: Path) -> None:
     (tmp_path / "a.cif").write_text(CIF.format(name="a", group="P 1", sites="Cu1 Cu 0 0 0 0.5"))
     atoms = ase.io.read(tmp_path / "a.cif")
+    with pytest.raises(ValueError, match=r"a site is occupied by 0\.5 Cu"):  # as in a calculator
+        AtomicGraph.from_atoms(atoms, 3.0, ["Cu"])
     del atoms.info["spacegroup"]
     for name in ("a.xyz", "a.traj"):
         ase.io.write(tmp_path / name, atoms)
