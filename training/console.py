@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sikff.atomic_write import check_writable
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
@@ -26,7 +28,7 @@ def plain_warnings() -> Iterator[None]:
     """Prints warnings on one line each, without the line of code."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        print(f"sikff: warning: {message}", file=sys.stderr)
+        print(f"sikff: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -36,11 +38,12 @@ def plain_warnings() -> Iterator[None]:
 def check_output_paths(
     outputs: Sequence[Path], overwrite: bool, inputs: Sequence[Path] = ()
 ) -> None:
-    """Checks that files can be written without replacing others.
+    """Checks that files can be written, without replacing others.
 
     Raises:
         ValueError: if an output is a folder, lies below a file or is one of the inputs; without
             `overwrite` also if it exists.
+        OSError: if its folder cannot be written to.
     """
     read = {path.resolve() for path in inputs}
     for path in outputs:
@@ -56,6 +59,8 @@ def check_output_paths(
     existing = [str(path) for path in outputs if path.exists()]
     if existing and not overwrite:
         raise ValueError(f"{', '.join(existing)} exists; choose another name or add --overwrite")
+    for path in outputs:
+        check_writable(path)
 
 
 def print_table(values: Mapping[str, object]) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -46,6 +48,17 @@ def save_figure(figure: Figure, path: str | Path) -> None:
     """Writes a figure; the format follows the suffix."""
     with complete(path) as temporary:
         figure.savefig(temporary, dpi=150)
+
+
+@contextmanager
+def picture_may_fail(path: str | Path) -> Iterator[None]:
+    """Turns errors raised inside, where a picture is drawn and written, into a warning: the results
+    beside it are worth more."""
+    try:
+        yield
+    except Exception as error:  # matplotlib raises anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        warnings.warn(f"no picture {str(path)!r} ({reason})", stacklevel=3)
 
 
 def parity(evaluation: Evaluation, title: str = "") -> Figure:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,10 @@ def write_checkpoint(folder: Path, loop: dict[str, Any], data: str) -> None:
         loop: the state of its loop.
         data: fingerprint of its data.
     """
+    state = io.BytesIO()  # on a full disk torch raises a RuntimeError that says nothing of it
+    torch.save({"format": FORMAT, "data": data, "loop": loop}, state)
     with complete(folder / NAME) as path:
-        torch.save({"format": FORMAT, "data": data, "loop": loop}, path)
+        path.write_bytes(state.getbuffer())
 
 
 def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

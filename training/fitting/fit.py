@@ -18,7 +18,13 @@ from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset, load_dataset
 from ..data.model_settings import copy_start_model
 from ..evaluation.evaluate import evaluate_samples
-from ..evaluation.plots import learning_curves, parity, read_log, save_figure
+from ..evaluation.plots import (
+    learning_curves,
+    parity,
+    picture_may_fail,
+    read_log,
+    save_figure,
+)
 from .checkpoint import NAME, read_checkpoint
 from .finetune import errors_at_start, initial_model, set_charging_energies
 from .processes import run_processes
@@ -186,11 +192,13 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:
 
 def _draw(config: TrainConfig, dataset: Dataset) -> None:
     """Learning curves, and the best model's parity plot of the structures for validation."""
-    curves = learning_curves(read_log(config.output / "log.csv"))
-    save_figure(curves, config.output / DRAWN[0])
+    with picture_may_fail(config.output / DRAWN[0]):
+        curves = learning_curves(read_log(config.output / "log.csv"))
+        save_figure(curves, config.output / DRAWN[0])
     model = load(config.output / "model.sikff")
     evaluation = evaluate_samples([model], [dataset.valid], config.batch_size)
-    save_figure(parity(evaluation, "validation"), config.output / DRAWN[1])
+    with picture_may_fail(config.output / DRAWN[1]):
+        save_figure(parity(evaluation, "validation"), config.output / DRAWN[1])
 
 
 def _write_config(config: TrainConfig) -> None:
