@@ -14,13 +14,24 @@ from sikff.atomic_write import check_writable
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+DELAY = 1e-3  # s until a bar may appear, at an update; with 0 it appears before the first
+
 
 def progress_bar(*iterable: Any, **shown: Any) -> tqdm:
-    """A tqdm bar that writes at most every 30 s if stderr is no terminal, as in a queue's log."""
+    """A tqdm bar that writes at most every 30 s if stderr is no terminal, as in a queue's log.
+
+    It appears with its first progress, not before an error of the start.
+    """
     from tqdm import tqdm  # commands start without it
 
+    class Bar(tqdm):
+        def close(self) -> None:
+            if not self.disable and self.n > self.initial:
+                self.delay = 0.0  # the end is shown, however soon it comes
+            super().close()
+
     intervals = {} if sys.stderr.isatty() else {"mininterval": 30.0, "maxinterval": 60.0}
-    return tqdm(*iterable, **{**intervals, **shown})
+    return Bar(*iterable, **{"delay": DELAY, **intervals, **shown})
 
 
 @contextmanager
@@ -61,6 +72,11 @@ def check_output_paths(
         raise ValueError(f"{', '.join(existing)} exists; choose another name or add --overwrite")
     for path in outputs:
         check_writable(path)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 structure", "2 structures"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def print_table(values: Mapping[str, object]) -> None:

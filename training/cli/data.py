@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..console import counted
 from .shared_settings import LabelledData
 
 
@@ -17,7 +18,7 @@ def run(settings: LabelledData) -> None:
     keys = settings.label_keys()
     structures, isolated = split_isolated(read_structures(settings.data))
     structures = structures.with_labels(keys)
-    print(f"{len(structures)} structures, {len(isolated)} isolated atoms")
+    print(f"{counted(len(structures), 'structure')}, {counted(len(isolated), 'isolated atom')}")
     print(*describe(structures), sep="\n")
     structures.check_labels_complete(structures.label_names, partial=structures.label_names)
     if len(structures.having("energy")) < len(structures):

@@ -16,6 +16,7 @@ from torch import Tensor
 from sikff.atomic_write import complete
 from sikff.forcefield import ForceField
 from sikff.forcefield.committee import mean_prediction, standard_deviation
+from sikff.plain_torch import plain_torch
 
 from ..data.batches import Sample, collate, labelled
 from ..data.check_labels import check_fields
@@ -59,6 +60,7 @@ def _text(value: Any) -> str:
     return format(value, ".4g") if isinstance(value, float) else str(value)
 
 
+@plain_torch()
 def evaluate(
     model: ForceField | Sequence[ForceField],
     structures: Structures | Sequence[ase.Atoms],
@@ -93,6 +95,7 @@ def evaluate(
     return evaluate_samples(models, samples, batch_size)
 
 
+@plain_torch()
 def evaluate_samples(
     models: Sequence[ForceField], samples: Sequence[Sequence[Sample]], batch_size: int = 16
 ) -> Evaluation:

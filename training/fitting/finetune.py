@@ -13,6 +13,7 @@ from torch import Tensor
 from sikff.forcefield import ForceField, ForceFieldConfig
 from sikff.forcefield.force_field import build_corrected, build_restricted
 from sikff.graph import AtomicGraph
+from sikff.plain_torch import default_dtype
 
 from ..config import TrainConfig
 from ..data.batches import Sample, collate
@@ -38,7 +39,7 @@ def initial_model(
     Raises:
         ValueError: if the vacuum network is to be frozen but there is none.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), default_dtype(torch.float32):  # draws depend on it
         torch.manual_seed(config.seed)
         if config.start is None:
             made = ForceField(model)

@@ -13,6 +13,7 @@ from sikff.atomic_write import clear_unfinished, complete
 from sikff.engines import Capacity
 from sikff.forcefield import ForceField, load
 from sikff.forcefield.chunks import fits_in_one_chunk
+from sikff.plain_torch import plain_torch
 
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset, load_dataset
@@ -41,6 +42,7 @@ WRITTEN = ("model.sikff", "start.sikff", NAME, "log.csv", "config.yaml")
 DRAWN = ("learning_curves.png", "parity.png")
 
 
+@plain_torch()
 def fit(
     config: TrainConfig,
     *,
