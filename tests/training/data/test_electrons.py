@@ -162,6 +162,10 @@ def test_a_blind_run_on_ions_is_refused_or_reported(charged: TrainConfig) -> Non
     assert "structures have charge; the model ignores it (model.environment.charge)" in report
     assert "structures have spin; the model ignores it (model.environment.spin)" in report
     ase.io.write(charged.data.train, ions(24)[::2])
+    other = charged.data.train.with_name("valid.xyz")
+    ase.io.write(other, ions(4))
+    with pytest.raises(ValueError, match=r"valid\.xyz: CO with total charges -1, 0"):
+        load_dataset(changed(charged, data={"train": charged.data.train, "valid": other}))
     neutral = load_dataset(changed(charged, data={"train": charged.data.train, "valid": 3})).report
     assert not any("ignores" in line for line in neutral)
 
