@@ -70,6 +70,7 @@ class StructureEvaluator:
         """The graph that each model reads."""
         for model in self.models:
             model.check_conditions(conditions)
+            model.check_cell(atoms, conditions)
         shared = {
             settings: neighbours.graph(atoms, conditions)
             for settings, neighbours in self.neighbour_lists.items()

@@ -12,7 +12,8 @@ import torch
 from sikff.e3nn import parse_irreps
 from sikff.groups import Irrep, SymmetryGroup
 from sikff.groups.couplings import branching, clebsch_gordan, restriction
-from sikff.groups.matrices import Matrices, as_matrices
+from sikff.groups.decomposition import Representation, decompose
+from sikff.groups.matrices import Matrices, as_matrices, nearest_orthogonal
 
 Array = np.ndarray
 
@@ -103,6 +104,29 @@ class FieldType:
         for n, l, parity in parse_irreps(irreps):
             fields += [(n, irrep) for irrep, _ in restriction(group, l, parity)]
         return cls(group, fields).canonical
+
+    @classmethod
+    def from_representation(cls, group: SymmetryGroup, matrices: Representation) -> FieldType:
+        """The type of features [d] that transform with given orthogonal matrices: rho = D.
+
+        Its ``canonical`` type holds the irreps in D; ``change_of_basis`` Q leads from there to the
+        given components, D(g) = Q rho_canonical(g) Q^T. Both depend on D alone, not on the machine.
+
+        Args:
+            group: the symmetry group G.
+            matrices: D of ``group.generators`` in their order, [k, d, d], right to 1e-6 (made
+                exact); or a function from elements [3, 3] (float64 arrays) to D(g) [d, d].
+
+        Raises:
+            ValueError: another number or shape of matrices, matrices that are not orthogonal, or
+                that are no representation of G.
+        """
+        parts = decompose(group, matrices)
+        size = sum(irrep.dim for irrep, _ in parts)
+        basis = nearest_orthogonal(_columns(size, ((i, t[:, :, None]) for i, t in parts)))
+        one = cls(group, [(1, irrep) for irrep, _ in parts]).canonical
+        one._freeze(group, one.fields, basis)
+        return one
 
     # -- content ------------------------------------------------------------------------------
 
@@ -212,16 +236,13 @@ class FieldType:
         """Orthogonal matrix [d, d] that takes features of ``restrict(subgroup)`` to this type."""
         if subgroup == self.group:
             return np.eye(self.size)
-        columns: dict[Irrep, list[Array]] = {}
+        parts = []
         for irrep, n, start, stop in self.canonical.blocks:
             for smaller, t in branching(irrep, subgroup):
                 copies = np.zeros((self.size, smaller.dim * n))
                 copies[start:stop] = np.kron(t, np.eye(n))
-                columns.setdefault(smaller, []).append(copies.reshape(self.size, smaller.dim, n))
-        irreps = sorted(columns, key=lambda irrep: irrep.index)
-        # copies are joined along their own axis, since a block is [dim, copies]
-        blocks = [np.concatenate(columns[i], axis=2).reshape(self.size, -1) for i in irreps]
-        return self.change_of_basis @ np.concatenate([np.zeros((self.size, 0)), *blocks], axis=1)
+                parts.append((smaller, copies.reshape(self.size, smaller.dim, n)))
+        return self.change_of_basis @ _columns(self.size, parts)
 
     def tensor_product(self, other: FieldType) -> FieldType:
         """The canonical type of the tensor product self (x) other."""
@@ -264,4 +285,15 @@ class FieldType:
 
     def __repr__(self) -> str:
         terms = " + ".join(f"{n}x{irrep}" for n, irrep in self.fields) or "0"
-        return f"FieldType({self.group}: {terms}{'' if self._basis is None else ' [Cartesian]'})"
+        return f"FieldType({self.group}: {terms}{'' if self._basis is None else ' [own basis]'})"
+
+
+def _columns(size: int, parts: Iterable[tuple[Irrep, Array]]) -> Array:
+    """Basis [size, k] of a canonical type from copies [size, dim, n] of irreps in any order."""
+    columns: dict[Irrep, list[Array]] = {}
+    for irrep, copies in parts:
+        columns.setdefault(irrep, []).append(copies)
+    irreps = sorted(columns, key=lambda irrep: irrep.index)
+    # copies are joined along their own axis, since a block is [dim, copies]
+    blocks = [np.concatenate(columns[i], axis=2).reshape(size, -1) for i in irreps]
+    return np.concatenate([np.zeros((size, 0)), *blocks], axis=1)

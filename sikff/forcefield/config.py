@@ -13,6 +13,7 @@ from sikff.groups import SymmetryGroup
 from sikff.groups.aliasing import continuous_equivalent
 from sikff.groups.group import named_group
 from sikff.groups.matrices import unit_vector
+from sikff.groups.names import generators, parse
 
 Count = Annotated[int, Field(ge=1)]
 
@@ -22,8 +23,9 @@ class ForceFieldConfig(BaseModel):
 
     Attributes:
         elements: chemical symbols of the atoms it takes, or their atomic numbers.
-        group: symmetry group by name; axis: direction of its principal axis, which is also the
-            direction of heights and of the field an axial model reads.
+        group: symmetry group by name (default: O(3), above crystal surfaces their point group);
+            axis: direction of its principal axis, which is also the direction of heights and of the
+            field an axial model reads.
         type_group: a larger group; features are of its irreps up to max_frequency, restricted to
             ``group``, so that an irrep of ``group`` has as many copies as these contain. Set in
             models that :meth:`ForceField.restrict` made. None: the group itself.
@@ -77,6 +79,17 @@ class ForceFieldConfig(BaseModel):
     average_neighbours: Positive = 1.0
     zbl: bool = False
 
+    @model_validator(mode="before")
+    @classmethod
+    def _point_group_by_default(cls, values: Any) -> Any:
+        given = values.get("environment") if isinstance(values, dict) else None
+        if given is None or values.get("group") is not None:
+            return values
+        environment = EnvironmentConfig.model_validate(given)
+        if not environment.wallpapers:
+            return values
+        return {**values, "group": environment.wallpapers[0].point_group.name}
+
     @field_validator("elements", mode="before")
     @classmethod
     def _elements_to_symbols(cls, elements: Any) -> Any:
@@ -111,6 +124,8 @@ class ForceFieldConfig(BaseModel):
             raise ValueError(
                 f"atomic_energies name {', '.join(foreign)}, which elements do not list"
             )
+        if self.environment.wallpapers:
+            _check_places(self)
         _check_group(self)
         if self.environment.plane_origin is not None:
             _check_plane(self)
@@ -120,13 +135,22 @@ class ForceFieldConfig(BaseModel):
 
     @property
     def symmetry_group(self) -> SymmetryGroup:
-        """The symmetry group G."""
-        return named_group(self.group, self.axis)
+        """The symmetry group G; above a crystal surface its mirrors are oriented as the lattice."""
+        wallpapers = self.environment.wallpapers
+        if not wallpapers:
+            return named_group(self.group, self.axis)
+        point_group = wallpapers[0].point_group
+        if self.group == point_group.name:
+            return point_group
+        q = point_group.orientation
+        return SymmetryGroup.from_generators(q @ generators(self.group) @ q.T)
 
     @property
     def symmetry_group_of_types(self) -> SymmetryGroup:
         """The group whose irreps the features are made of: G itself, or a larger one."""
-        return named_group(self.type_group or self.group, self.axis)
+        if self.type_group is None:
+            return self.symmetry_group
+        return named_group(self.type_group, self.axis)
 
 
 def _check_group(config: ForceFieldConfig) -> None:
@@ -138,11 +162,30 @@ def _check_group(config: ForceFieldConfig) -> None:
             "group"
         )
     continuous = continuous_equivalent(group, config.max_frequency)
-    if continuous is not None:
+    if continuous is not None and config.environment.lattice is None:
         raise ValueError(
             f"a network of {group} with max_frequency {config.max_frequency} is one of "
             f"{continuous}: products of such low frequencies do not tell them apart. Take "
             f"{continuous.name}, or raise max_frequency"
+        )
+
+
+def _check_places(config: ForceFieldConfig) -> None:
+    """Raise ValueError unless the group is a subgroup of the surface's point group."""
+    environment = config.environment
+    wallpaper = environment.wallpapers[0]
+    point_group, normal = wallpaper.point_group, unit_vector(config.axis)
+    if any(abs(abs(w.normal @ normal) - 1) > 1e-8 for w in environment.wallpapers):
+        raise ValueError(
+            f"the lattice vectors {wallpaper.lattice.tolist()} are not perpendicular to the axis "
+            f"{list(config.axis)}; expected vectors in the plane of the surface"
+        )
+    is_finite = parse(config.group)[0] == 0
+    if not is_finite or not config.symmetry_group <= point_group:
+        raise ValueError(
+            f"group is {config.group}, but {wallpaper.name} has the point group "
+            f"{point_group.name}: a larger group would have symmetries that the surface does not "
+            f"have. Leave group out, or name a subgroup of {point_group.name}"
         )
 
 

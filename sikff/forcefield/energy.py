@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple, Self
 
+import ase
 import numpy as np
 import torch
 from torch import Tensor
@@ -77,6 +78,9 @@ class EnergyModel(torch.nn.Module):
 
     def check_conditions(self, conditions: Conditions) -> None:
         """Raises ValueError for a field or surface that the model does not support."""
+
+    def check_cell(self, atoms: ase.Atoms, conditions: Conditions) -> None:
+        """Raises ValueError for a cell that the model's surfaces do not have."""
 
     def extrapolation_warnings(self, graph: AtomicGraph) -> dict[str, str]:
         """Extrapolation warnings: what is outside the range of the training data, by kind."""

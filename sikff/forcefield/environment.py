@@ -9,12 +9,14 @@ from torch import Tensor
 
 from sikff.field_types import FieldType
 from sikff.forcefield.config import ForceFieldConfig
+from sikff.forcefield.places import Places
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import CHARGE, SPIN, VACUUM, Conditions
 from sikff.groups.matrices import unit_vector
 from sikff.nn.constants import ConstantModule
 
 HEIGHT_FUNCTIONS = 8
+MISFIT = 0.01  # Å, of cell vectors from translations of a surface
 ACROSS = 1e-3  # Å; smaller components of cell vectors are rounding
 
 
@@ -38,9 +40,12 @@ class Environment(ConstantModule):
     axis, for axial groups); if there are none (O(3), SO(3), ...) as a covariant vector. Either way
     field = 0 gives attribute 0.
 
+    Above a crystal surface the place of an atom is a steerable attribute, see :class:`Places`.
+
     Attributes:
         n_scalars: number of invariant attributes of an atom.
-        vector_type: type of the covariant attribute, or None.
+        steerable_type: type of the steerable attribute, a place or the covariant field, or None.
+        n_place_invariants: its first components, invariants that are zero without a surface.
     """
 
     directions: Tensor
@@ -58,21 +63,27 @@ class Environment(ConstantModule):
         if invariant.shape[1] == 1:  # the sign of a field is that along the axis as configured
             invariant = invariant * np.sign(invariant[:, 0] @ axis or 1.0)
         self.register_constant("directions", invariant if environment.field else invariant[:, :0])
-        self.vector_type = None
+        self.steerable_type = None
         if environment.field and invariant.shape[1] == 0:
-            self.vector_type = FieldType.vector(group)
+            self.steerable_type = FieldType.vector(group)
         self.register_constant("normal", axis)
         self.register_constant("origin", np.asarray(environment.plane_origin or (0, 0, 0)))
         self.register_constant("centres", np.linspace(0, 0.75 * self.range, HEIGHT_FUNCTIONS))
         self.reverses_axis = bool(np.linalg.norm(axis @ invariant) < 0.5)  # some element of G does
         planes = 1 if environment.slit_width is None or self.reverses_axis else 2
-        n_heights = HEIGHT_FUNCTIONS * planes * max(len(environment.surfaces), 1)
-        self.n_scalars = self.directions.shape[1] + (n_heights if self.has_plane else 0)
+        n_heights, n_surfaces = HEIGHT_FUNCTIONS * planes, max(len(environment.surfaces), 1)
+        self.n_scalars = self.directions.shape[1] + self.has_plane * n_heights * n_surfaces
+        self.places = None
+        if environment.lattice is not None:
+            wallpapers = environment.wallpapers
+            self.places = Places(wallpapers, environment.stars, n_heights, group)
+            self.steerable_type = self.places.out_type
+        self.n_place_invariants = 0 if self.places is None else self.places.out_type.n_invariants
 
     @property
     def field_directions(self) -> np.ndarray:
         """Orthonormal directions [k, 3] along which the model reads the field; k = 0: none."""
-        return np.eye(3) if self.vector_type is not None else self.constants["directions"].T
+        return np.eye(3) if self.steerable_type is not None else self.constants["directions"].T
 
     def check(self, conditions: Conditions) -> None:
         """Raise ValueError if predictions under these conditions would be wrong.
@@ -104,9 +115,25 @@ class Environment(ConstantModule):
                 "train a model with environment.plane_origin and environment.surfaces"
             )
 
+    def check_cell(self, atoms: ase.Atoms, conditions: Conditions) -> None:
+        """Raises ValueError for a periodic structure that does not repeat as its surface does."""
+        if self.places is None or conditions.surface == VACUUM:
+            return
+        wallpaper = self.config.wallpapers[conditions.surface_index(self.config.surfaces)]
+        vectors = atoms.cell.array[atoms.pbc]
+        lateral = vectors - np.outer(vectors @ wallpaper.normal, wallpaper.normal)
+        misfit = wallpaper.lattice_misfit(lateral)
+        if misfit > MISFIT:
+            raise ValueError(
+                f"the periodic cell vectors {vectors.round(4).tolist()} are {misfit:.2g} Å off the "
+                f"translations of the surface, whose lattice is "
+                f"{wallpaper.lattice.round(4).tolist()}; expected whole multiples of the lattice "
+                "vectors along the surface, or no periodic directions"
+            )
+
     def _check_field(self, field: np.ndarray) -> None:
         magnitude = float(np.linalg.norm(field))
-        if magnitude == 0 or self.vector_type is not None:
+        if magnitude == 0 or self.steerable_type is not None:
             return
         if not self.config.field:
             raise ValueError(
@@ -180,10 +207,11 @@ class Environment(ConstantModule):
         dtype = self.directions.dtype
         parts = [(graph.field.to(dtype) @ self.directions)[graph.batch]]
         if self.has_plane:
-            parts.append(self._height_functions(graph))
+            parts.append(self._height_functions(graph).flatten(1))
         return torch.cat(parts, dim=-1)
 
     def _height_functions(self, graph: AtomicGraph) -> Tensor:
+        """Functions of the heights above each surface, [N, surfaces, functions]."""
         height = self._heights(graph).to(self.centres.dtype).unsqueeze(-1)
         width = self.range / HEIGHT_FUNCTIONS
         x = (height / self.range).clamp(0, 1)
@@ -192,7 +220,7 @@ class Environment(ConstantModule):
         functions = functions.sum(dim=1) if self.reverses_axis else functions.flatten(1)
         surfaces = torch.arange(max(len(self.config.surfaces), 1), device=graph.surface.device)
         is_at = (graph.surface[:, None] == surfaces).to(functions.dtype)[graph.batch]
-        return (is_at[:, :, None] * functions[:, None, :]).flatten(1)
+        return is_at[:, :, None] * functions[:, None, :]
 
     def origins(self, graph: AtomicGraph) -> Tensor:
         """A point of the plane for each structure, [B, 3]: the structure's, or the model's."""
@@ -206,9 +234,12 @@ class Environment(ConstantModule):
         slit = self.config.slit_width
         return torch.stack([height] if slit is None else [height, slit - height], dim=-1)
 
-    def vectors(self, graph: AtomicGraph) -> Tensor:
-        """The covariant attribute [N, 3]: the field of each atom's structure."""
-        return graph.field.to(self.directions.dtype)[graph.batch]
+    def steerable(self, graph: AtomicGraph) -> Tensor:
+        """The steerable attribute [N, d]: the place, or the field of each atom's structure."""
+        if self.places is None:
+            return graph.field.to(self.directions.dtype)[graph.batch]
+        positions = graph.positions - self.origins(graph)[graph.batch]
+        return self.places(positions, self._height_functions(graph))
 
 
 def is_periodic_along(atoms: ase.Atoms, axis: Sequence[float] | np.ndarray) -> bool:

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
-from typing import Annotated
+from functools import lru_cache
+from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
 
 from sikff.graph.conditions import NO_FIELD, VACUUM, Conditions
+from sikff.surface import Wallpaper
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 Vector = tuple[FiniteFloat, FiniteFloat, FiniteFloat]
+PlaneVector = Vector | tuple[FiniteFloat, FiniteFloat]  # of two components: z = 0
+Lattice = tuple[PlaneVector, PlaneVector]
+Group = str | tuple[str, ...]  # its name, or operations that generate it
 # What training finds in its data.
 LIMITS = (
     "field_min",
@@ -43,7 +48,16 @@ class EnvironmentConfig(BaseModel):
             The group may then reverse the axis, such as D_inf_h: two walls of one kind.
         surfaces: names of the surfaces that the plane may stand for. Empty: one, without a name,
             or in training those that the structures name.
+        lattice: two vectors (Å) in the plane, by which a crystal surface repeats, with its origin
+            at the plane's. The place of an atom in the cell becomes an attribute. By name of the
+            surface, if there are several. None: flat surfaces.
+        wallpaper: wallpaper group of the lattice by name, such as p4mm or pg, or operations that
+            generate it, such as ["-x, -y", "-x+1/2, y"]; see :class:`~sikff.surface.Wallpaper`. By
+            name of the surface, where the lattice is.
+        stars: number of stars of reciprocal vectors, whose plane waves describe the place.
         field: whether the model reads the uniform electric field of each structure (V/Å).
+        kernels_read_field: whether a field that the group turns is an attribute of edges, as in
+            older models, instead of atoms, which is faster and more accurate.
         field_min, field_max: least and largest field (V/Å) in the training data, set by
             training: components along the direction that the model reads, or magnitudes if it
             reads several. None: not known; field_max alone holds for both signs.
@@ -60,7 +74,11 @@ class EnvironmentConfig(BaseModel):
     plane_range: Positive = 10.0
     slit_width: Positive | None = None
     surfaces: tuple[str, ...] = ()
+    lattice: Lattice | dict[str, Lattice] | None = None
+    wallpaper: Group | dict[str, Group] | None = None
+    stars: Annotated[int, Field(ge=1, le=20)] = 2
     field: bool = False
+    kernels_read_field: bool = False
     field_min: Annotated[float, Field(allow_inf_nan=False)] | None = None
     field_max: Annotated[float, Field(allow_inf_nan=False)] | None = None
     height_min: Annotated[float, Field(allow_inf_nan=False)] | None = None
@@ -81,11 +99,20 @@ class EnvironmentConfig(BaseModel):
             )
         return surfaces
 
+    @model_validator(mode="before")
+    @classmethod
+    def _named_surfaces(cls, values: Any) -> Any:
+        lattice = values.get("lattice") if isinstance(values, dict) else None
+        if isinstance(lattice, dict) and not values.get("surfaces"):
+            return {**values, "surfaces": tuple(lattice)}
+        return values
+
     @model_validator(mode="after")
     def _check_consistency(self) -> EnvironmentConfig:
-        of_plane = ("plane_range", "slit_width", "surfaces", "height_min")
+        of_plane = ("plane_range", "slit_width", "surfaces", "lattice", "height_min")
         for needed, names in (
             ("plane_origin", of_plane),
+            ("lattice", ("wallpaper", "stars")),
             ("field", ("field_min", "field_max")),
             ("charge", ("charge_min", "charge_max")),
             ("spin", ("spin_min", "spin_max")),
@@ -95,6 +122,7 @@ class EnvironmentConfig(BaseModel):
                 raise ValueError(
                     f"got {', '.join(given)} without {needed}; set {needed}, or leave out the rest"
                 )
+        self._check_lattice()
         if self.field_max is not None and self.field_max < self.least_field:
             raise ValueError(
                 f"field_max is {self.field_max}, less than field_min ({self.least_field}); "
@@ -105,6 +133,44 @@ class EnvironmentConfig(BaseModel):
             if low is not None and high is not None and low > high:
                 raise ValueError(f"{smallest} is {low}, more than {largest} ({high})")
         return self
+
+    def _check_lattice(self) -> None:
+        if self.lattice is None:
+            return
+        if self.wallpaper is None:
+            raise ValueError(
+                "got lattice without wallpaper; expected the wallpaper group of the surface, such "
+                "as p4mm for NaCl(001) or p6mm for graphene (p1: translations alone)"
+            )
+        for key, given in (("lattice", self.lattice), ("wallpaper", self.wallpaper)):
+            if isinstance(given, dict) and set(given) != set(self.surfaces):
+                raise ValueError(
+                    f"{key} is given for {', '.join(given)}, surfaces are "
+                    f"{', '.join(self.surfaces) or 'not named'}; expected one for each surface"
+                )
+        first, *others = self.wallpapers  # raises ValueError for a lattice that does not fit
+        for name, other in zip(self.surfaces[1:], others, strict=True):
+            if other.point_group != first.point_group:
+                raise ValueError(
+                    f"the wallpaper groups of the surfaces {self.surfaces[0]} and {name} have the "
+                    f"point groups {first.point_group} and {other.point_group}, or their mirrors "
+                    "differ in direction; expected the same: give the common subgroup of both, "
+                    "turn a lattice, or train a model for each surface"
+                )
+
+    @property
+    def wallpapers(self) -> tuple[Wallpaper, ...]:
+        """The wallpaper group of each surface; none if they are flat."""
+        if self.lattice is None or self.wallpaper is None:
+            return ()
+        lattice, group = self.lattice, self.wallpaper
+        return tuple(
+            _wallpaper(
+                group[name] if isinstance(group, dict) else group,
+                lattice[name] if isinstance(lattice, dict) else lattice,
+            )
+            for name in self.surfaces or ("",)
+        )
 
     @property
     def least_field(self) -> float:
@@ -133,3 +199,10 @@ class EnvironmentConfig(BaseModel):
         if self.plane_origin is None:
             conditions = conditions._replace(origin=None, surface=None)
         return conditions
+
+
+@lru_cache(maxsize=64)
+def _wallpaper(group: Group, lattice: Lattice) -> Wallpaper:
+    if isinstance(group, str):
+        return Wallpaper(group, lattice)
+    return Wallpaper.from_generators(lattice, group)

@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
+import ase
 import numpy as np
 import torch
 from torch import Tensor
@@ -20,7 +21,7 @@ from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.environment import Environment
 from sikff.forcefield.environment_config import EnvironmentConfig
 from sikff.forcefield.model_file import chosen_dtype
-from sikff.forcefield.network import Network, one_hot
+from sikff.forcefield.network import Attributes, Network, joined, one_hot
 from sikff.forcefield.restrict_model import (
     attribute_map,
     check_correction,
@@ -29,6 +30,7 @@ from sikff.forcefield.restrict_model import (
     with_species,
     zero_output,
 )
+from sikff.forcefield.steerable_attributes import SteerableAttributes
 from sikff.forcefield.zbl import ZBL
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
@@ -86,6 +88,16 @@ class ForceField(EnergyModel):
             self.shares = ElectronShares(config.environment, len(self.elements))
             n_shares = self.shares.n_attributes
             self.share_energy = torch.nn.Parameter(torch.zeros(n_shares))
+        self.steerable = edge_type = covariant_type = None
+        n_node, n_factors, n_invariants = len(self.elements) + n_scalars, n_scalars, 0
+        if config.environment.kernels_read_field:
+            edge_type = self.environment.steerable_type
+        elif self.environment.steerable_type is not None:
+            attribute_type = self.environment.steerable_type
+            self.steerable = SteerableAttributes(config, attribute_type, n_node)
+            n_invariants = self.steerable.n_invariants
+            covariant_type = self.steerable.covariant_type
+            n_factors += self.environment.n_place_invariants
         self.vacuum = None
         if config.vacuum_group is not None:
             larger = SymmetryGroup(config.vacuum_group, config.axis)
@@ -94,14 +106,17 @@ class ForceField(EnergyModel):
             config,
             config.symmetry_group,
             config.symmetry_group_of_types,
-            n_scalars,
-            self.environment.vector_type,
             n_out=1 if self.vacuum is None else n_scalars,
+            n_scalars=n_scalars,
+            n_invariants=n_invariants,
             n_shares=n_shares,
+            edge_type=edge_type,
+            covariant_type=covariant_type,
         )
         self.one_body = None
         if n_scalars:
-            self.one_body = MLP([len(self.elements) + n_scalars, config.readout_width, n_scalars])
+            n_inputs = len(self.elements) + n_factors + n_invariants
+            self.one_body = MLP([n_inputs, config.readout_width, n_factors])
         self.zbl = ZBL(self.elements, config.cutoff) if config.zbl else None
         self._widest = max(n.widest for n in (self.vacuum, self.network) if n is not None)
         self.free_atoms = FreeAtoms([config.atomic_energies.get(e, 0.0) for e in self.elements])
@@ -150,28 +165,47 @@ class ForceField(EnergyModel):
         else:
             chunks = chunked(layout, self.sender_bytes, vectors.device)
         inputs = (species, vectors.to(dtype), graph.edge_index, layout, chunks)
-        scalars = self.environment.scalars(graph) if self.environment.n_scalars else None
-        covariant = (
-            None if self.environment.vector_type is None else self.environment.vectors(graph)
-        )
-        shares = None if self.shares is None else self.shares(graph)
+        attributes, factors = self._attributes(graph)
+        shares = attributes.shares
 
-        e = self.network(*inputs, scalars, covariant, shares)
-        if self.one_body is not None and scalars is not None:
-            node = torch.cat([one_hot(species, len(self.elements), dtype), scalars], dim=-1)
-            in_environment = self.one_body(node)
+        e = self.network(*inputs, attributes)
+        if self.one_body is not None and factors is not None:
+            node = joined(
+                one_hot(species, len(self.elements), dtype), factors, attributes.invariants
+            )
+            in_environment = (self.one_body(node) * factors).sum(-1, keepdim=True)
             if self.vacuum is None:
-                e = e + (in_environment * scalars).sum(-1, keepdim=True)
+                e = e + in_environment
             else:
-                in_vacuum = self.vacuum(*inputs, shares=shares)
-                e = ((e + in_environment) * scalars).sum(-1, keepdim=True) + in_vacuum
-        if shares is not None:
+                in_vacuum = self.vacuum(*inputs, Attributes(shares=shares))
+                e = (e * attributes.scalars).sum(-1, keepdim=True) + in_environment + in_vacuum
+        if shares is not None and self.share_energy is not None:
             e = e + (shares @ self.share_energy).unsqueeze(-1)
 
         total = self.free_atoms.energies[species] + self.config.energy_scale * e[:, 0].double()
         if self.zbl is not None:
             total = total + self.zbl(vectors.norm(dim=-1), graph)
         return total
+
+    def _attributes(self, graph: AtomicGraph) -> tuple[Attributes, Tensor | None]:
+        """The attributes of atoms, and the invariants [N, n] that multiply one-body energies: all
+        that are zero without an environment."""
+        environment, shares = self.environment, None if self.shares is None else self.shares(graph)
+        scalars = environment.scalars(graph) if environment.n_scalars else None
+        if environment.steerable_type is None:
+            return Attributes(scalars, shares=shares), scalars
+        steerable = environment.steerable(graph)
+        if self.steerable is None:
+            return Attributes(scalars, edges=steerable, shares=shares), scalars
+        node = joined(one_hot(graph.species, len(self.elements), self.dtype), scalars)
+        invariants, covariants = self.steerable(steerable, node)
+        factors = scalars
+        if environment.n_place_invariants:
+            factors = joined(cast(Tensor, scalars), steerable[:, : environment.n_place_invariants])
+        attributes = Attributes(
+            scalars, invariants=invariants, covariants=covariants, shares=shares
+        )
+        return attributes, factors
 
     @property
     def field_directions(self) -> np.ndarray:
@@ -182,13 +216,17 @@ class ForceField(EnergyModel):
         """Raises ValueError for a field, surface or charge that the model does not support."""
         self.environment.check(conditions)
 
+    def check_cell(self, atoms: ase.Atoms, conditions: Conditions) -> None:
+        """Raises ValueError for a periodic structure that does not repeat as its surface does."""
+        self.environment.check_cell(atoms, conditions)
+
     def extrapolation_warnings(self, graph: AtomicGraph) -> dict[str, str]:
         """Extrapolation warnings: what is outside the range of the training data, by kind."""
         return self.environment.extrapolation_warnings(graph)
 
     def restrict(
         self,
-        group: str,
+        group: str | None = None,
         axis: Sequence[float] | None = None,
         environment: EnvironmentConfig | None = None,
     ) -> ForceField:
@@ -200,11 +238,12 @@ class ForceField(EnergyModel):
         ``vacuum_group`` the network in the environment is restricted.
 
         Args:
-            group: name of H.
+            group: name of H (default: the model's group; where the environment adds a lattice, its
+                point group).
             axis: of H, if this model is one of O(3) or SO(3) (default: the axis of this model).
-            environment: for a model without one, or that of the model with charge, spin or both
-                added. Energies do not depend on what is new until it is trained (default: the
-                environment of this model).
+            environment: that of the model and more: a plane, further surfaces, a lattice, a field,
+                charge, spin. Energies do not depend on what is new until it is trained (default:
+                the environment of this model).
 
         Raises:
             ValueError: H is unknown or no subgroup, or the axis or environment cannot change so.
@@ -262,6 +301,7 @@ def build_restricted(model: ForceField, config: ForceFieldConfig) -> ForceField:
     with torch.random.fork_rng(devices=[]):
         new = ForceField(config).double()
     same = config.symmetry_group == old.config.symmetry_group
+    same &= (new.steerable is None) == (old.steerable is None)
     if same and new.environment.n_scalars == old.environment.n_scalars:
         new.load_state_dict(new.state_dict() | widened(old.state_dict(), old.shares, new.shares))
         new.provenance = model.provenance
@@ -310,8 +350,10 @@ def _set_weights(old: ForceField, new: ForceField) -> None:
     )
     restrict_network(old.network, new.network, attributes, old.vacuum is not None, selection)
     if old.one_body is not None and new.one_body is not None:
-        inputs = with_species(len(old.elements), attributes)
-        restrict_mlp(old.one_body, new.one_body, inputs, attributes.T)
+        n_inputs, n_factors = len(new.one_body.weights[0]), new.one_body.weights[-1].shape[1]
+        inputs = with_species(len(old.elements), attributes, n_inputs)
+        outputs = with_species(0, attributes, n_factors).T
+        restrict_mlp(old.one_body, new.one_body, inputs, outputs)
     elif new.one_body is not None:
         zero_output(new.one_body)
 

@@ -27,7 +27,8 @@ class Interaction(nn.Module):
         f_i <- L0 f_i + B_i
 
     with A multiplied by gates of the receiver's species, environment and shares of charge and spin,
-    and A', A'' linear maps of A. Without neighbours A = B = 0.
+    and A', A'' linear maps of A. Where receivers have covariant attributes p, A + A * p stands for
+    A. Without neighbours A = B = 0.
 
     Args:
         in_type, hidden_type, out_type: types of f_j, A_i and the new f_i, of the group of the
@@ -36,6 +37,7 @@ class Interaction(nn.Module):
         n_gates: number of node attributes that gate A.
         keep: whether the result contains L0 f_i.
         n_shares: number of further node attributes that gate A: shares of charge and spin.
+        covariant_type: type of the covariant attributes; multiplicities are those of hidden_type.
     """
 
     component: Tensor  # irreducible field of each component of A
@@ -50,6 +52,7 @@ class Interaction(nn.Module):
         n_gates: int,
         keep: bool,
         n_shares: int = 0,
+        covariant_type: FieldType | None = None,
     ) -> None:
         super().__init__()
         group, degree = attr_type.group, max(config.max_frequency, 1)
@@ -78,6 +81,11 @@ class Interaction(nn.Module):
         self.share_gate = None
         if n_shares:
             self.share_gate = nn.Parameter(torch.zeros(n_shares, n_fields, self.channels))
+        self.steer = None
+        if covariant_type is not None and covariant_type.size:
+            types = (hidden_type, covariant_type, hidden_type)
+            self.steer = ChannelProduct(*types, channels=self.channels)
+            self.steer.weight.data.zero_()
         dims = [block.irrep.dim for block in hidden_type.blocks]
         copies = [block.copies // self.channels for block in hidden_type.blocks]
         fields = torch.arange(n_fields).split(copies)
@@ -107,17 +115,21 @@ class Interaction(nn.Module):
 
         Args:
             f: features of the senders [N, d_in].
-            own, gates: features [M, d_in] and node attributes [M, n_gates + n_shares] of the
-                receivers.
+            own, gates: features [M, d_in] and node attributes of the receivers
+                [M, n_gates + n_shares + d_covariant].
             edges: in the layout's slots [P, ...].
             layout: of the edges.
         """
-        a = self._channels_of(self.conv.gather(f, edges, layout))
-        n_gates = len(self.gate)
+        summed = self._channels_of(self.conv.gather(f, edges, layout))
+        n_gates, n_shares = len(self.gate), 0
         gate = cached(self, self._gate) @ gates[:, :n_gates].T
         if self.share_gate is not None:  # a sum of its own, to which zeros add exactly nothing
-            gate = gate + cached(self, self._share_gate) @ gates[:, n_gates:].T
-        a = (1 + gate).view_as(a) * a
+            n_shares = len(self.share_gate)
+            shares = gates[:, n_gates : n_gates + n_shares]
+            gate = gate + cached(self, self._share_gate) @ shares.T
+        a = (1 + gate).view_as(summed) * summed
+        if self.steer is not None:
+            a = a + self.steer(summed, self._channels_of(gates[:, n_gates + n_shares :]))
         first, *others = self.linear
         result, power = first(a), a
         for mix, product, linear in zip(self.mix, self.product, others, strict=True):

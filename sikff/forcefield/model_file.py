@@ -37,15 +37,17 @@ def _rename_frame(header: JSON, tensors: Tensors) -> tuple[JSON, Tensors]:
     return header | {"config": config}, tensors
 
 
-def _rename_limits(header: JSON, tensors: Tensors) -> tuple[JSON, Tensors]:
-    """2 to 3: limits of the environment have the names of what they are."""
+def _rename_limits_and_keep_kernels(header: JSON, tensors: Tensors) -> tuple[JSON, Tensors]:
+    """2 to 3: limits of the environment have the names of what they are, and a covariant field is
+    an attribute of atoms."""
     environment = {RENAMED_LIMITS.get(k, k): v for k, v in header["config"]["environment"].items()}
+    environment["kernels_read_field"] = bool(environment.get("field"))
     return header | {"config": header["config"] | {"environment": environment}}, tensors
 
 
 UPGRADES: dict[int, Callable[[JSON, Tensors], tuple[JSON, Tensors]]] = {
     1: _rename_frame,
-    2: _rename_limits,
+    2: _rename_limits_and_keep_kernels,
 }
 """By format version: converts the header and tensors of that version to those of the next one.
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 import torch
 from torch import Tensor, nn
@@ -20,6 +20,19 @@ from sikff.nn import (
 )
 
 
+class Attributes(NamedTuple):
+    """What a network reads of each of N atoms besides its species and neighbours; None: nothing."""
+
+    scalars: Tensor | None = None  # [N, n_scalars], invariant
+    edges: Tensor | None = None  # [N, d], steerable, read by kernels
+    invariants: Tensor | None = None  # [N, n_invariants], read by nodes alone
+    covariants: Tensor | None = None  # [N, d_covariant], likewise
+    shares: Tensor | None = None  # [N, n_shares], of charge and spin
+
+
+NONE = Attributes()
+
+
 class Network(nn.Module):
     """Embedding, interaction layers, and a readout after each: ``n_out`` numbers for every atom.
 
@@ -29,11 +42,10 @@ class Network(nn.Module):
         config: sizes.
         group: symmetry group of the network.
         type_group: the group itself, or a larger one whose types are restricted to it.
-        n_scalars: number of invariant attributes of an atom (environment).
-        vector_type: type of its covariant attribute, or None.
         n_out: numbers read out.
-        n_shares: number of attributes of an atom that :class:`ElectronShares` makes. Where they are
-            zero they change nothing, to the last bit.
+        n_scalars, n_invariants, n_shares: numbers of :class:`Attributes` of an atom. Where shares
+            are zero they change nothing, to the last bit.
+        edge_type, covariant_type: types of others; None: none.
     """
 
     def __init__(
@@ -41,19 +53,21 @@ class Network(nn.Module):
         config: ForceFieldConfig,
         group: SymmetryGroup,
         type_group: SymmetryGroup,
-        n_scalars: int = 0,
-        vector_type: FieldType | None = None,
         n_out: int = 1,
+        n_scalars: int = 0,
+        n_invariants: int = 0,
         n_shares: int = 0,
+        edge_type: FieldType | None = None,
+        covariant_type: FieldType | None = None,
     ) -> None:
         super().__init__()
         self.group, self.channels, self.n_out = group, config.channels, n_out
         n_species, s = len(config.elements), config.species_channels
         self.embedding = nn.Parameter(torch.randn(n_species, s))
-        n_node = n_species + n_scalars
+        n_node = n_species + n_scalars + n_invariants
         attr_type = FieldType.scalar(group, 2 * s + n_scalars)
-        if vector_type is not None:
-            attr_type = attr_type + vector_type
+        if edge_type is not None:
+            attr_type = attr_type + edge_type
         hidden_type = FieldType.harmonic(type_group, config.max_frequency, self.channels)
         in_type = FieldType.scalar(type_group, min(n_species, self.channels))
         self.start = MLP([n_node, in_type.size])
@@ -66,7 +80,7 @@ class Network(nn.Module):
             frequency = 0 if last else min(config.feature_frequency, config.max_frequency)
             out_type = FieldType.harmonic(type_group, frequency, self.channels)
             types = (in_type, hidden_type, out_type, attr_type)
-            interaction = Interaction(*types, config, n_node, keep=k > 0, n_shares=n_shares)
+            interaction = Interaction(*types, config, n_node, k > 0, n_shares, covariant_type)
             sizes = [interaction.out_type.n_invariants, config.readout_width, n_out]
             self.interactions.append(interaction)
             self.readouts.append(MLP(sizes, bias=False))
@@ -79,19 +93,16 @@ class Network(nn.Module):
         edge_index: Tensor,
         layout: NeighbourLayout,
         chunks: SingleChunk | Chunks,
-        scalars: Tensor | None = None,
-        covariant: Tensor | None = None,
-        shares: Tensor | None = None,
+        attributes: Attributes = NONE,
     ) -> Tensor:
-        """species [N], vectors [E, 3], scalars [N, n_scalars], covariant [N, 3],
-        shares [N, n_shares] -> [N, n_out].
+        """species [N], vectors [E, 3] -> [N, n_out].
 
         ``chunks``: of the layout, by which interactions are evaluated.
         """
-        node = one_hot(species, len(self.embedding), vectors.dtype)
-        if scalars is not None:
-            node = torch.cat([node, scalars], dim=-1)
-        of_atoms = [x for x in (scalars, covariant) if x is not None]
+        scalars, on_edges, invariants, covariants, shares = attributes
+        species_of = one_hot(species, len(self.embedding), vectors.dtype)
+        node = joined(species_of, scalars, invariants)
+        of_atoms = [x for x in (scalars, on_edges) if x is not None]
         edges = edge_basis(
             self._kernels[0],
             self.embedding,
@@ -105,7 +116,7 @@ class Network(nn.Module):
         f, total = self.start(node), torch.zeros((), dtype=vectors.dtype, device=vectors.device)
         if self.share_start is not None and shares is not None:
             f = f + shares @ self.share_start
-            node = torch.cat([node, shares], dim=-1)
+        node = joined(node, shares, covariants)
         *before, _ = self.interactions
         for interaction, readout in zip(before, self.readouts, strict=False):
             f = chunks.evaluate(interaction, f, node, edges)
@@ -136,6 +147,12 @@ class Network(nn.Module):
 def _read(readout: nn.Module, f: Tensor) -> Tensor:
     """The readout of the invariants of features [N, d]."""
     return readout(f[:, : len(cast(MLP, readout).weights[0])])
+
+
+def joined(first: Tensor, *others: Tensor | None) -> Tensor:
+    """Attributes of the same atoms side by side, without those that are None."""
+    present = [x for x in others if x is not None]
+    return torch.cat([first, *present], dim=-1) if present else first
 
 
 def one_hot(species: Tensor, n: int, dtype: torch.dtype) -> Tensor:

@@ -30,7 +30,7 @@ CORRECTED = {"group", "axis", "environment", "vacuum_group", "type_group", "atom
 
 def restricted_config(
     config: ForceFieldConfig,
-    group: str,
+    group: str | None = None,
     axis: Sequence[float] | None = None,
     environment: EnvironmentConfig | None = None,
 ) -> ForceFieldConfig:
@@ -49,35 +49,66 @@ def restricted_config(
             f"axis is {direction}, but the model is one of {larger}; an axis can be chosen for "
             "models of O(3) and SO(3) only. Leave it out, or restrict such a model"
         )
-    smaller = SymmetryGroup(group, direction)
+    environment = config.environment if environment is None else environment
+    problem = _lost(config.environment, environment)
+    if problem:
+        raise ValueError(
+            f"the model has the environment ({config.environment}), which cannot become "
+            f"({environment}): {problem}. Leave the environment as it is, or add to it"
+        )
+    settings = dict(config) | {"axis": direction, "environment": environment, "type_group": None}
+    adds_lattice = environment.lattice is not None and config.environment.lattice is None
+    settings["group"] = group if group or adds_lattice else config.group
+    changed = ForceFieldConfig.model_validate(settings)
+    smaller = changed.symmetry_group
     if not smaller <= larger:
         raise ValueError(
             f"{smaller} is not a subgroup of the model's group {larger}; expected a smaller group, "
             "about the same axis, such as C_inf_v, C6v or C1 for a model of O(3)"
         )
-    environment = config.environment if environment is None else environment
-    before = config.environment.without_electrons()
-    same_environment = environment.without_electrons() == before
-    reads_less = environment.charge < config.environment.charge
-    reads_less |= environment.spin < config.environment.spin
-    if reads_less or not (same_environment or before == EnvironmentConfig()):
+    if smaller == larger:
+        return ForceFieldConfig.model_validate(settings | {"type_group": config.type_group})
+    _check_attributes_are_invariant(config, changed)
+    return ForceFieldConfig.model_validate(
+        settings | {"group": changed.group, "type_group": config.type_group or config.group}
+    )
+
+
+def _lost(old: EnvironmentConfig, new: EnvironmentConfig) -> str:
+    """What a model would read no more, or otherwise, in another environment; "" if nothing."""
+    lost = [name for name in ("field", "charge", "spin") if getattr(old, name) > getattr(new, name)]
+    if lost:
+        return f"it would not read {' and '.join(lost)} any more"
+    if new.field and new.kernels_read_field > old.kernels_read_field:
+        return "kernels_read_field cannot be added"
+    kept: tuple[str, ...] = ()
+    if old.plane_origin is not None:
+        kept += ("plane_origin", "plane_range", "slit_width")
+        if not old.surfaces or new.surfaces[: len(old.surfaces)] != old.surfaces:
+            kept += ("surfaces",)
+    if old.lattice is not None:
+        kept += ("surfaces", "lattice", "wallpaper", "stars", "field")
+    if old.field:
+        kept += ("kernels_read_field",)
+    different = [name for name in dict.fromkeys(kept) if getattr(old, name) != getattr(new, name)]
+    return f"{', '.join(different)} would change" if different else ""
+
+
+def _check_attributes_are_invariant(config: ForceFieldConfig, changed: ForceFieldConfig) -> None:
+    """Raises ValueError for a model that reads a steerable attribute: its group cannot change."""
+    if config.environment.lattice is not None:
         raise ValueError(
-            f"the model has the environment ({config.environment}), which cannot become "
-            f"({environment}); leave the environment as it is or add charge or spin, or restrict a "
-            "model without one"
+            f"a model with places of {config.group} cannot become one of {changed.group}; restrict "
+            "the model of a flat surface, or of O(3), to that group"
         )
-    new = {"group": group, "axis": direction, "environment": environment}
-    if smaller != larger:
-        new["type_group"] = config.type_group or config.group
-    changed = ForceFieldConfig.model_validate(dict(config) | new)
-    reads_vector = any(Environment(c).vector_type for c in (config, changed))
-    if reads_vector and not (smaller == larger and same_environment):
+    if any(
+        c.environment.lattice is None and Environment(c).steerable_type for c in (config, changed)
+    ):
         raise ValueError(
-            f"a model of {larger} cannot become one of {smaller} where either reads a field that "
-            "the group turns; restrict a model without environment.field to a group that keeps the "
-            "field's direction, such as C_inf_v"
+            f"a model of {config.symmetry_group} cannot become one of {changed.symmetry_group} "
+            "where either reads a field that the group turns; restrict a model without "
+            "environment.field to a group that keeps the field's direction, such as C_inf_v"
         )
-    return changed
 
 
 def check_correction(vacuum: ForceFieldConfig, config: ForceFieldConfig) -> None:
@@ -125,22 +156,32 @@ def zero_output(mlp: MLP) -> None:
 
 def attribute_map(old: Environment, new: Environment) -> Tensor:
     """Matrix [n_new, n_old] from new invariant attributes of atoms (rows) to old ones."""
-    if not old.n_scalars:
-        return torch.zeros(new.n_scalars, 0, dtype=torch.float64)
     of_new, of_old = (
         torch.from_numpy(environment.constants["directions"]) for environment in (new, old)
     )
-    n_new, n_old = new.n_scalars - of_new.shape[1], old.n_scalars - of_old.shape[1]
-    heights = torch.eye(n_old, dtype=torch.float64).unflatten(0, (-1, 1, HEIGHT_FUNCTIONS))
-    planes = n_new // max(n_old, 1)  # a group that exchanges two planes sees only their sum
-    return torch.block_diag(
-        of_new.T @ of_old, heights.expand(-1, planes, -1, -1).reshape(n_new, n_old)
+    fields, n_heights = of_new.T @ of_old, new.n_scalars - of_new.shape[1]
+    if not old.has_plane:
+        return torch.block_diag(fields, torch.zeros(n_heights, 0, dtype=torch.float64))
+    names_new, names_old = (each.config.surfaces or ("",) for each in (new, old))
+    surfaces = torch.tensor([[float(a == b) for b in names_old] for a in names_new]).double()
+    n_new, n_old = (
+        n // HEIGHT_FUNCTIONS // len(names)
+        for n, names in (
+            (n_heights, names_new),
+            (old.n_scalars - of_old.shape[1], names_old),
+        )
     )
+    # a group that exchanges two planes sees only the sum of their functions
+    planes = torch.eye(n_new).double() if n_new == n_old else torch.ones(n_new, n_old).double()
+    functions = torch.eye(HEIGHT_FUNCTIONS).double()
+    return torch.block_diag(fields, torch.kron(surfaces, torch.kron(planes, functions)))
 
 
-def with_species(n_species: int, attributes: Tensor) -> Tensor:
-    """The same matrix for attributes that follow n_species numbers of the species."""
-    return torch.block_diag(torch.eye(n_species, dtype=torch.float64), attributes)
+def with_species(n_species: int, attributes: Tensor, n_new: int) -> Tensor:
+    """The same matrix for attributes that follow n_species numbers of the species, and in the new
+    model are followed by further ones, to n_new in all, which change nothing."""
+    matrix = torch.block_diag(torch.eye(n_species, dtype=torch.float64), attributes)
+    return torch.nn.functional.pad(matrix, (0, 0, 0, n_new - len(matrix)))
 
 
 def restrict_network(
@@ -158,13 +199,13 @@ def restrict_network(
         shares: matrix from the shares that ``new`` reads (rows) to those of ``old``, if any.
     """
     n_species, s = old.embedding.shape
-    node = with_species(n_species, attributes)
+    node = with_species(n_species, attributes, len(new.start.weights[0]))
     new.embedding.data.copy_(old.embedding)
     restrict_mlp(old.start, new.start, node)
     if shares is not None:
         cast(Tensor, new.share_start).data.copy_(shares @ cast(Tensor, old.share_start))
     for before, after in zip(old.interactions, new.interactions, strict=True):
-        edge = with_species(2 * s, attributes)
+        edge = with_species(2 * s, attributes, 2 * s + len(attributes))
         pair = cast(Interaction, before), cast(Interaction, after)
         _restrict_interaction(*pair, node, edge, shares)
     layers = zip(old.interactions, old.readouts, new.readouts, strict=True)

@@ -82,7 +82,7 @@ def minimal_rotation(n: Array) -> Array:
 
 
 def nearest_orthogonal(matrix: Array) -> Array:
-    """The orthogonal matrix nearest to a 3x3 matrix (its polar factor)."""
+    """The orthogonal matrix nearest to a square matrix (its polar factor)."""
     u, _, v = np.linalg.svd(matrix)
     return u @ v
 

@@ -11,6 +11,7 @@ from sikff.nn.linear import ChannelLinear, Linear
 from sikff.nn.mlp import MLP
 from sikff.nn.neighbour_table import NeighbourLayout, neighbour_layout
 from sikff.nn.nonlinearity import Gate, Gated, RMSNorm, Sampled, SquaredNorms
+from sikff.nn.plane_waves import PlaneWaves
 from sikff.nn.point_conv import PointConv
 from sikff.nn.radial import BesselBasis, GaussianBasis, GaussianShell, PolynomialEnvelope
 from sikff.nn.spline import SplineTable
@@ -32,6 +33,7 @@ __all__ = [
     "ImplicitKernel",
     "Linear",
     "NeighbourLayout",
+    "PlaneWaves",
     "PointConv",
     "PolynomialEnvelope",
     "RMSNorm",

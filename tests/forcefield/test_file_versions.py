@@ -49,12 +49,31 @@ def test_limits_of_the_environment_keep_their_values_under_their_new_names(tmp_p
     environment["field_least"] = environment.pop("field_min")
     environment["field_limit"] = environment.pop("field_max")
     environment["height_limit"] = environment.pop("height_min")
-    for name in ("charge", "spin", "charge_min", "charge_max", "spin_min", "spin_max"):
+    new = ("charge", "spin", "charge_min", "charge_max", "spin_min", "spin_max")
+    for name in (*new, "lattice", "wallpaper", "stars", "kernels_read_field"):
         del environment[name]
     header["format_version"] = 2
     tensors = load_file(tmp_path / "now.sikff")
     save_file(tensors, tmp_path / "old.sikff", {"sikff": json.dumps(header)})
-    assert load(tmp_path / "old.sikff").config == load(tmp_path / "now.sikff").config
+    old, now = (load(tmp_path / f"{name}.sikff").config for name in ("old", "now"))
+    assert old.environment.kernels_read_field  # as all models did that read a field
+    environment = old.environment.model_copy(update={"kernels_read_field": False})
+    assert old.model_copy(update={"environment": environment}) == now
+
+
+def test_a_covariant_field_stays_an_attribute_of_edges_in_old_models(tmp_path: Path) -> None:
+    environment = {"field": True, "kernels_read_field": True}
+    model = force_field(environment=environment)
+    model.save(tmp_path / "now.sikff")
+    header = files.read_header(tmp_path / "now.sikff")
+    for name in ("lattice", "wallpaper", "stars", "kernels_read_field"):
+        del header["config"]["environment"][name]
+    header["format_version"] = 2
+    tensors = load_file(tmp_path / "now.sikff")
+    save_file(tensors, tmp_path / "old.sikff", {"sikff": json.dumps(header)})
+    given = {"field": (0.1, -0.2, 0.3)}
+    old, now = (predict(m, ethanol(), **given) for m in (load(tmp_path / "old.sikff"), model))
+    assert torch.equal(old.forces, now.forces)
 
 
 def old_file(path: Path, version: int) -> None:

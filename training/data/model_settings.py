@@ -84,10 +84,12 @@ def _target(trained: ForceFieldConfig, changes: Mapping[str, Any]) -> ForceField
     energies = trained.atomic_energies | changes.get("atomic_energies", {})
     environment = changes.get("environment", trained.environment.without_limits())
     if changes.get("vacuum_group", trained.vacuum_group) == trained.vacuum_group:
-        group = changes.get("group", trained.group)
-        target = restricted_config(trained, group, changes.get("axis"), environment)
+        given = (changes.get("group"), changes.get("axis"), environment)
+        target = restricted_config(trained, *given)
         return target.model_copy(update={"atomic_energies": energies})
     new = {**dict(trained), **changes, "environment": environment, "atomic_energies": energies}
+    if environment.lattice is not None:
+        new["group"] = changes.get("group")  # by default the point group of the lattice
     target = ForceFieldConfig(**new)
     check_correction(trained, target)
     return target

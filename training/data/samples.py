@@ -55,6 +55,7 @@ def make_graph(
     """
     conditions = model.environment.seen(structure.conditions)
     environment.check(conditions)
+    environment.check_cell(structure.atoms, conditions)
     return AtomicGraph.from_atoms(
         structure.atoms,
         model.cutoff,

@@ -65,6 +65,7 @@ def predict(
         for index, structure in enumerate(structures):
             with structures.naming(index):
                 each.check_conditions(structure.conditions)
+                each.check_cell(structure.atoms, structure.conditions)
     samples, stress = samples_for(models, structures), any(map(_has_stress, copies))
     predictions, _ = predict_samples(models, samples, batch_size, stress=stress, on_batch=on_batch)
     _attach_results(copies, predictions)

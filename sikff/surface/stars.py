@@ -1,0 +1,97 @@
+"""Stars of reciprocal vectors: plane waves as representations of the point group.
+
+For a reciprocal vector G let chi_G(r) = exp(i G.r). Under an operation {R|t} of the wallpaper group
+chi_G(R r + t) = exp(i G.t) chi_{R^T G}(r), so that the cosines and sines of a star, the orbit of
+G under the point group with -G, transform among themselves; glides become phases.
+"""
+
+from typing import NamedTuple
+
+import numpy as np
+
+from sikff.groups.matrices import Matrices
+from sikff.surface.wallpaper import Wallpaper
+
+Array = np.ndarray
+
+SAME_LENGTH = 1e-6  # relative
+
+
+class Star(NamedTuple):
+    """The orbit of a reciprocal vector under the point group, with -G.
+
+    Attributes:
+        length: |G| (1/Å).
+        indices: whole numbers m [k, 2] of one of each pair G, -G: G = 2 pi m @ wallpaper.dual.
+    """
+
+    length: float
+    indices: Array
+
+
+def first_stars(wallpaper: Wallpaper, count: int) -> tuple[Star, ...]:
+    """The stars with the shortest G, without G = 0: ``count``, and those as long as the last.
+
+    Stars of one length stay together, so that a subgroup of the wallpaper group can have the same
+    functions (in more stars).
+
+    Raises:
+        ValueError: count is not a whole number >= 0.
+    """
+    if int(count) != count or count < 0:
+        raise ValueError(f"the number of stars is a whole number >= 0; got {count!r}")
+    if count == 0:
+        return ()
+    reach = 2.1 * np.pi * np.linalg.norm(wallpaper.dual, axis=1).max()
+    stars = _stars_within(wallpaper, reach)
+    # until a star is known that is longer than those wanted
+    while len(stars) <= count or stars[-1].length < stars[count - 1].length * (1 + SAME_LENGTH):
+        reach *= 1.5
+        stars = _stars_within(wallpaper, reach)
+    longest = stars[count - 1].length * (1 + SAME_LENGTH)
+    return tuple(star for star in stars if star.length < longest)
+
+
+def _stars_within(wallpaper: Wallpaper, reach: float) -> list[Star]:
+    """All stars with 0 < |G| <= reach (1/Å), by length."""
+    most = np.ceil(reach * np.linalg.norm(wallpaper.lattice, axis=1) / (2 * np.pi)).astype(int)
+    first, second = (np.arange(-n, n + 1) for n in most)
+    candidates = np.stack(np.meshgrid(first, second, indexing="ij"), axis=-1).reshape(-1, 2)
+    lengths = 2 * np.pi * np.linalg.norm(candidates @ wallpaper.dual, axis=1)
+    matrices = np.array([o.matrix for o in wallpaper.operations])
+    stars: dict[tuple, float] = {}
+    for m, length in zip(candidates, lengths, strict=True):
+        if 0 < length <= reach:
+            orbit = {max(tuple(g), tuple(-g)) for g in m @ matrices}  # G.(R r) = (m W).x
+            stars[tuple(sorted(orbit, reverse=True))] = float(length)
+    shortest = min(stars.values())
+
+    def order(star: tuple) -> tuple:
+        """By length; equal ones, which rounding must not order, by their numbers."""
+        whole = round(stars[star] / shortest / SAME_LENGTH)
+        return (whole, *(-number for m in star for number in m))
+
+    return [Star(stars[star], np.array(star)) for star in sorted(stars, key=order)]
+
+
+def star_representation(wallpaper: Wallpaper, star: Star, matrices: Matrices) -> Array:
+    """D_s [n, 2k, 2k] at elements [n, 3, 3] of the point group: f(R r + t) = D_s(R) f(r).
+
+    The components of f are the cosines of the star's k vectors, then their sines.
+
+    Raises:
+        ValueError: a matrix that is no element of the point group.
+    """
+    k = len(star.indices)
+    place = {tuple(sign * m): (j, sign) for j, m in enumerate(star.indices) for sign in (1, -1)}
+    result = []
+    for index in wallpaper.operation_indices(matrices):
+        operation = wallpaper.operations[index]
+        d = np.zeros((2 * k, 2 * k))
+        for i, m in enumerate(star.indices):
+            j, sign = place[tuple(m @ operation.matrix)]
+            phase = 2 * np.pi * (m @ operation.shift)
+            d[i, j], d[i, k + j] = np.cos(phase), -sign * np.sin(phase)
+            d[k + i, j], d[k + i, k + j] = np.sin(phase), sign * np.cos(phase)
+        result.append(d)
+    return np.array(result)
