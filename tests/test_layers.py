@@ -66,7 +66,7 @@ FLOORS_INSIDE = {
         "dense_conv point_conv restrict_layers",
     ),
     "sikff.forcefield": (
-        "chunks energy environment_config zbl",
+        "chunks energy environment_config free_atoms zbl",
         "config edge_features field_response places",
         "environment interaction model_file steerable_attributes",
         "network",

@@ -75,6 +75,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
     for structures in (train, valid):
         check_fields(structures, bare)
     electron_notes = check_electrons(train, bare)
+    check_electrons(valid, bare)
     samples, valid_samples = (
         make_samples(structures.with_weights(config.loss.config_types), bare, config.loss.labels)
         for structures in (train, valid)
