@@ -13,6 +13,7 @@ from sikff.atomic_write import clear_unfinished, complete
 from sikff.engines import Capacity
 from sikff.forcefield import ForceField, load
 from sikff.forcefield.chunks import fits_in_one_chunk
+from sikff.lock import lock
 
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset, load_dataset
@@ -61,10 +62,17 @@ def fit(
 
     Raises:
         FileNotFoundError, ValueError: for data, a device or a folder that the run cannot use.
+        BlockingIOError: if another run writes to the folder.
         FloatingPointError: if the loss is no longer finite.
     """
     with nullcontext() if config.threads is None else _threads(config.threads):
-        return _fit(config, resume, progress, report)
+        _check_devices(config)
+        config.output.mkdir(parents=True, exist_ok=True)
+        advice = "wait until it has ended, end it, or choose another output"
+        with lock(config.output, advice) as note:
+            if note:
+                report(note)
+            return _fit(config, resume, progress, report)
 
 
 @contextmanager
@@ -79,7 +87,6 @@ def _threads(count: int) -> Iterator[None]:
 
 
 def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[str], None]) -> Path:
-    _check_devices(config)
     data = _prepare_folder(config, resume)
     resumed = data is not None
     if resume and not resumed:
@@ -150,7 +157,7 @@ def _capacity(
 
 
 def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:
-    """Makes the folder of the run.
+    """Checks that the folder is free for the run, and clears what a killed one left unfinished.
 
     Returns:
         The fingerprint of the data of the run that continues; None: a run begins.
@@ -161,7 +168,6 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:
             f"{str(config.output)!r} already holds a run; resume it (--resume) or choose another "
             "output"
         )
-    config.output.mkdir(parents=True, exist_ok=True)
     for name in (*WRITTEN, *DRAWN):
         clear_unfinished(config.output / name)
     if not (resume and checkpoint.is_file()):

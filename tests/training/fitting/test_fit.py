@@ -276,6 +276,23 @@ def test_too_many_devices_are_an_error(config: TrainConfig) -> None:
         fit(changed(config, device="cuda"))
 
 
+def test_a_second_run_in_the_folder_of_one_that_runs_is_refused(config: TrainConfig) -> None:
+    """Whether it begins or resumes; the first one is not disturbed, and its model can be read."""
+    refused = []
+
+    def start_another(line: str) -> None:
+        for resume in (False, True):
+            with pytest.raises(BlockingIOError, match=r"is in use by process .* another output$"):
+                fit(config, resume=resume)
+            refused.append(line)
+
+    whole = weights(fit(changed(config, output=config.output.with_name("alone"))))
+    found = weights(fit(config, report=start_another))
+    assert refused
+    assert all(torch.equal(whole[key], found[key]) for key in whole)
+    assert not (config.output / ".lock").exists()
+
+
 def test_progress_shows_epoch_and_errors(
     config: TrainConfig, capsys: pytest.CaptureFixture[str]
 ) -> None:
