@@ -41,6 +41,7 @@ MEETING = ".meeting-"  # begins the name of the file that tells where the first 
 PATIENCE = (
     300.0  # s until processes that do not find the first one give up; queues start them apart
 )
+LATEST = 60.0  # s that the first process, after its end, waits for others to notice
 POLL = 0.1  # s
 
 
@@ -123,11 +124,11 @@ def lead(folder: Path, launch: Launch) -> Iterator[Leader]:
             temporary.write_text(json.dumps([socket.gethostname(), store.port]))
         yield Leader(launch, store)
         store.set("end", "")
-        end = time.monotonic() + PATIENCE
-        while store.add("left", 0) < launch.size - 1 and time.monotonic() < end:
-            time.sleep(POLL)
-    except BaseException:
+        _wait_for_all(store, "left", launch)
+    except BaseException as error:
         store.set("failed", "")
+        if isinstance(error, Exception):  # no interrupt: the others have to be told
+            _wait_for_all(store, "arrived", launch)
         raise
     finally:
         file.unlink(missing_ok=True)
@@ -147,9 +148,17 @@ def follow(folder: Path, launch: Launch) -> Iterator[tuple[dist.Store, Any]]:
             f"two processes with rank {launch.rank} were started for {str(folder)!r}; start one "
             "run at a time, or give each its output"
         )
+    store.add("arrived", 1)
     yield store, pickle.loads(_wait_for(store, "arguments"))
     _wait_for(store, "end")
     store.add("left", 1)
+
+
+def _wait_for_all(store: dist.Store, counter: str, launch: Launch) -> None:
+    """Waits until all others have counted themselves, or have had their time."""
+    end = time.monotonic() + LATEST
+    while store.add(counter, 0) < launch.size - 1 and time.monotonic() < end:
+        time.sleep(POLL)
 
 
 def clear_meetings(folder: Path, launch: Launch | None) -> None:

@@ -73,7 +73,7 @@ def _noticing_lost_processes() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:  # of gloo and NCCL
-        raise ConnectionError(f"{LOST} ({error})") from error
+        raise ConnectionError(LOST) from error
 
 
 ALONE = Processes()
