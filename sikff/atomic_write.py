@@ -85,6 +85,11 @@ def _may_be_in_progress(name: str, process: int) -> bool:
     """Whether a process with this id may still be writing the temporary of this name."""
     if process == os.getpid():  # ids repeat, in containers nearly always
         return name in _in_progress
+    return may_be_alive(process)
+
+
+def may_be_alive(process: int) -> bool:
+    """Whether a process of this host has this id, or may have."""
     if os.name != "posix":  # elsewhere the signal 0 would end the process
         return True
     try:

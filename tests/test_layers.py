@@ -18,6 +18,7 @@ FOLDERS = {"sikff": "sikff", "sikff.calculators": "calculators", "sikff.training
 FLOORS = {
     "sikff.atomic_write": 0,
     "sikff.plain_torch": 0,
+    "sikff.lock": 1,
     "sikff.groups": 1,
     "sikff.e3nn": 2,
     "sikff.surface": 2,

@@ -21,11 +21,14 @@ def write_checkpoint(folder: Path, loop: dict[str, Any], data: str) -> None:
         folder: of the run.
         loop: the state of its loop.
         data: fingerprint of its data.
+
+    Raises:
+        OSError: if it cannot be written; the earlier one stays.
     """
-    state = io.BytesIO()  # on a full disk torch raises a RuntimeError that says nothing of it
-    torch.save({"format": FORMAT, "data": data, "loop": loop}, state)
+    content = io.BytesIO()  # a full disk is an OSError then, which torch hides where it writes
+    torch.save({"format": FORMAT, "data": data, "loop": loop}, content)
     with complete(folder / NAME) as path:
-        path.write_bytes(state.getbuffer())
+        path.write_bytes(content.getbuffer())
 
 
 def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any]:
