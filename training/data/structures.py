@@ -137,9 +137,10 @@ class Structures:
         by_size = sorted(groups.values(), key=len, reverse=True)
         return [replace(self, records=records) for records in by_size]
 
-    def having(self, label: str) -> Structures:
-        """The structures that have a label ("energy", "forces" or "stress")."""
-        return self.select(p for p, each in enumerate(self.records) if label in each.labels)
+    def having(self, *names: str) -> Structures:
+        """The structures that have all these labels ("energy", "forces", "stress")."""
+        pairs = enumerate(self.records)
+        return self.select(p for p, each in pairs if each.labels.keys() >= {*names})
 
     def names(self, indices: Sequence[int]) -> str:
         """The numbers of the structures at these indices, in words."""
