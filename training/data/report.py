@@ -9,11 +9,14 @@ import numpy as np
 
 from .batches import Sample
 from .data_statistics import atomic_energies, compositions
+from .label_weights import FROZEN, LeftOut
+from .labels import NAMES, STILL
 from .structures import Structure, Structures
 
 UNITS = {"energy": "eV per atom", "forces": "eV/Å", "stress": "eV/Å^3"}
 SAME = {"energy": 1e-3, "forces": 1e-2, "stress": 1e-3}  # how far labels of one structure agree
 FAR_OUT = 10.0  # standard deviations, estimated from the median deviation
+FEWEST = 3  # structures of a system in which atoms without forces are noticed
 MOST_OUT = 0.05  # of the structures; more of them are no outliers
 
 
@@ -41,13 +44,49 @@ def describe(
         if name != "stress":
             sizes = np.concatenate(components) if name == "energy" else np.array(largest)
             outliers += _outliers(labelled, name, sizes)
-    notes = (*_single(structures), *_overruling(structures), *_repeated(structures, valid))
+    notes = (
+        *_single(structures),
+        *_overruling(structures),
+        *_repeated(structures, valid),
+        *_zeros(structures),
+    )
     return [
         _contents(structures),
         *labels,
         *_shortest(structures, samples),
         *(f"note: {note}" for note in (*notes, *outliers)),
     ]
+
+
+def describe_left_out(structures: Structures) -> list[str]:
+    """Describes the labels that do not count, and why, and those that only some structures have."""
+    total, lines = len(structures), []
+    by_reason: dict[str, list[list[LeftOut]]] = {}  # of each structure
+    for structure in structures:
+        for why in dict.fromkeys(each.why for each in structure.left_out):
+            by_reason.setdefault(why, []).append([o for o in structure.left_out if o.why == why])
+    for why, cases in by_reason.items():
+        every = [left_out for case in cases for left_out in case]
+        components = sum(left_out.components or 0 for left_out in every)
+        names = [name for name in NAMES if any(name == left_out.label for left_out in every)]
+        what = f"{components} force components" if components else " and ".join(names)
+        reason = f"of weight 0 ({why})"
+        if why == FROZEN:
+            reason = "that are zero on atoms held by constraints"
+        lines.append(f"{what} {reason} in {len(cases)} of {total} structures: left out")
+    for name in ("energy", "forces"):
+        lacking = [
+            index
+            for index, each in enumerate(structures)
+            if name not in each.labels and all(name != out.label for out in each.left_out)
+        ]
+        if 0 < len(lacking) < total:
+            where = structures.names(lacking)
+            lines.append(f"no {name} in {len(lacking)} of {total} structures ({where}): left out")
+    unused = [index for index, structure in enumerate(structures) if not structure.labels]
+    if unused:
+        lines.append(f"without any label that counts, so not used: {structures.names(unused)}")
+    return lines
 
 
 def _contents(structures: Structures) -> str:
@@ -69,7 +108,7 @@ def _components(labelled: Structures, name: str) -> list[np.ndarray]:
     """The components of a label of each structure; of energies, the residual per atom (eV)."""
     values = labelled.values(name)
     if name != "energy":
-        return [value.ravel() for value in values]
+        return [value[~np.isnan(value)] for value in values]
     elements = labelled.elements
     counts = compositions(labelled, elements)
     fitted, _ = atomic_energies(counts, values, elements, {})
@@ -149,9 +188,26 @@ def _contradict(one: Structure, other: Structure) -> bool:
     """Whether labels that both have differ."""
     for name in one.labels.keys() & other.labels.keys():
         limit = SAME[name] * (len(one.atoms) if name == "energy" else 1)
-        if abs(one.value(name) - other.value(name)).max() > limit:
+        if (abs(one.value(name) - other.value(name)) > limit).any():  # not if one is NaN
             return True
     return False
+
+
+def _zeros(structures: Structures) -> Iterator[str]:
+    """Atoms without any force that do not move, as if frozen, though no constraint says so."""
+    for system in structures.having("forces").groups(lambda structure: structure.system_key):
+        if len(system) < FEWEST:
+            return  # the next are smaller
+        forces = np.array(system.values("forces"))
+        positions = np.array([atoms.positions for atoms in system.atoms])
+        still = (np.ptp(positions, axis=0) < STILL).all(axis=1)
+        zero = (forces == 0).all(axis=(0, 2))
+        if (zero & still).any() and not still.all():
+            yield (
+                f"forces on {(zero & still).sum()} of {len(zero)} atoms are exactly 0 in all of "
+                f"{system.names(range(len(system)))}, and these atoms do not move: if they were "
+                "frozen, these are no labels (keep the constraint in the file, or give forces_mask)"
+            )
 
 
 def _outliers(labelled: Structures, name: str, sizes: np.ndarray) -> Iterator[str]:

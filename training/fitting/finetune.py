@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import cast
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from sikff.forcefield import ForceField, ForceFieldConfig
 from sikff.forcefield.force_field import build_corrected, build_restricted
@@ -62,8 +64,11 @@ def errors_at_start(model: ForceField, samples: Sequence[Sample]) -> list[str]:
     """Reports the energy error of a trained model before fine-tuning, and E0s that lower it.
 
     Args:
-        samples: training structures, of which some are evaluated.
+        samples: training structures, of which some with an energy are evaluated.
     """
+    samples = [each for each in samples if not cast(Tensor, each.targets.energy).isnan()]
+    if not samples:
+        return []
     graph, targets = collate(samples[:: -(-len(samples) // SAMPLED)])
     training = model.training
     off = (targets.energy - model.eval()(graph, forces=False).energy.cpu()).numpy()
