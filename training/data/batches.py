@@ -134,7 +134,7 @@ def count_labels(samples: Sequence[Sample]) -> Sizes:
     for sample in samples:
         for name, target in sample.targets._asdict().items():
             if target is not None:
-                sizes[name] += float(target.numel() - target.isnan().sum())
+                sizes[name] += target.numel() - np.count_nonzero(np.isnan(target.numpy()))
     return Sizes(**sizes)
 
 

@@ -14,7 +14,7 @@ from .labels import WEIGHT_KEYS, WEIGHT_KEYS_OF_ATOMS, Label
 OF_STRUCTURE = "config_weight"  # in atoms.info
 # True means that an atom counts to some, and that it is left out to others, such as GAP.
 AMBIGUOUS = ("force_mask", "mask", "masks")
-FROZEN = "frozen"
+FROZEN = "constraints"
 
 _BY_COMPONENT = (FixAtoms, FixCartesian, FixScaled, FixedPlane, FixedLine)
 _PROBE = np.array([1.0, 1.7, 2.3])  # a force that no usual constraint makes zero by chance
@@ -103,8 +103,10 @@ def _weights_of_atoms(atoms: ase.Atoms, key: str | None) -> tuple[np.ndarray | N
     for each in WEIGHT_KEYS_OF_ATOMS if key is None else (key,):
         if has_weights_of_atoms(atoms, each):
             holder = atoms.arrays if each in atoms.arrays else atoms.info
-            factor = _checked(holder, each, ((n_atoms,), (n_atoms, 1), (n_atoms, 3)))
-            weights = weights * factor.reshape(n_atoms, -1)
+            factor = _checked(holder, each, ((n_atoms,), (n_atoms, 1), (n_atoms, 3), ()))
+            if each == "forces_mask" and not np.isin(factor, (0.0, 1.0)).all():
+                raise ValueError("forces_mask holds numbers; expected true (counts) or false")
+            weights = weights * (factor.reshape(n_atoms, -1) if factor.ndim else factor)
             found.append(each)
     if key is None:
         _refuse_ambiguous(atoms)
@@ -112,8 +114,8 @@ def _weights_of_atoms(atoms: ase.Atoms, key: str | None) -> tuple[np.ndarray | N
 
 
 def _refuse_ambiguous(atoms: ase.Atoms) -> None:
-    for key in AMBIGUOUS:
-        mask = np.asarray(atoms.arrays.get(key, True))
+    for key in (key for key in AMBIGUOUS if key in atoms.arrays):
+        mask = np.asarray(atoms.arrays[key])
         if np.isin(mask, (False, True)).all() and not mask.all():
             raise ValueError(
                 f"{key}: some programs leave out the forces where it is true (GAP), others those "

@@ -36,9 +36,12 @@ KEYS = {
 }
 # Weights of labels: in atoms.info, in the order in which they are tried, and in atoms.arrays.
 WEIGHT_KEYS = {
-    "energy": ("config_energy_weight",),
+    "energy": ("config_energy_weight", "energy_weight"),
     "forces": ("config_forces_weight", "config_force_weight"),
-    "stress": ("config_stress_weight", "config_virials_weight", "config_virial_weight"),
+    "stress": (
+        *("config_stress_weight", "config_virials_weight", "config_virial_weight"),
+        *("stress_weight", "virials_weight", "virial_weight"),
+    ),
 }
 WEIGHT_KEYS_OF_ATOMS = (
     *("forces_weight", "forces_weights", "force_weight", "force_weights"),

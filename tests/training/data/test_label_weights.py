@@ -74,6 +74,14 @@ def test_a_label_of_weight_zero_is_none(key: str, lost: set[str]) -> None:
     assert np.isnan(structure.value(min(lost))).all()
 
 
+def test_plain_names_of_weights() -> None:
+    given = {"energy_weight": 2.0, "forces_weight": 3.0, "virial_weight": 4.0}
+    assert weights(read(molecule(**given))) == {"energy": 2.0, "forces": 3.0, "stress": 4.0}
+    assert "forces" not in read(molecule(forces_weight=0)).labels
+    with pytest.raises(ValueError, match="forces_mask holds numbers; expected true"):
+        read(molecule(forces_mask=[1, 0, 2]))
+
+
 def test_a_virial_has_its_own_weight() -> None:
     both = {"config_virials_weight": 3.0, "config_stress_weight": 0.0}
     assert "stress" not in read(molecule(**both)).labels
@@ -147,7 +155,9 @@ def test_a_mask_of_uncertain_meaning_raises_until_it_is_named(key: str) -> None:
         structures.check_weight_key()
 
 
-@pytest.mark.parametrize("value", [[1.0, -1.0, 1.0], [1.0, NAN, 1.0], [1.0, 1.0], ["a", "b", "c"]])
+@pytest.mark.parametrize(
+    "value", [[1.0, -1.0, 1.0], [1.0, NAN, 1.0], [1.0, 1.0], ["a", "b", "c"], "a"]
+)
 def test_wrong_weights_of_atoms_name_their_structure(value: list[object]) -> None:
     atoms = molecule()
     atoms.info["forces_weight"] = value  # where a database puts them
