@@ -10,13 +10,12 @@ import numpy as np
 from .batches import Sample
 from .data_statistics import atomic_energies, compositions
 from .label_weights import FROZEN, LeftOut
-from .labels import NAMES, STILL
+from .labels import NAMES
 from .structures import Structure, Structures
 
 UNITS = {"energy": "eV per atom", "forces": "eV/Å", "stress": "eV/Å^3"}
 SAME = {"energy": 1e-3, "forces": 1e-2, "stress": 1e-3}  # how far labels of one structure agree
 FAR_OUT = 10.0  # standard deviations, estimated from the median deviation
-FEWEST = 3  # structures of a system in which atoms without forces are noticed
 MOST_OUT = 0.05  # of the structures; more of them are no outliers
 
 
@@ -44,12 +43,7 @@ def describe(
         if name != "stress":
             sizes = np.concatenate(components) if name == "energy" else np.array(largest)
             outliers += _outliers(labelled, name, sizes)
-    notes = (
-        *_single(structures),
-        *_overruling(structures),
-        *_repeated(structures, valid),
-        *_zeros(structures),
-    )
+    notes = (*_single(structures), *_overruling(structures), *_repeated(structures, valid))
     return [
         _contents(structures),
         *labels,
@@ -191,23 +185,6 @@ def _contradict(one: Structure, other: Structure) -> bool:
         if (abs(one.value(name) - other.value(name)) > limit).any():  # not if one is NaN
             return True
     return False
-
-
-def _zeros(structures: Structures) -> Iterator[str]:
-    """Atoms without any force that do not move, as if frozen, though no constraint says so."""
-    for system in structures.having("forces").groups(lambda structure: structure.system_key):
-        if len(system) < FEWEST:
-            return  # the next are smaller
-        forces = np.array(system.values("forces"))
-        positions = np.array([atoms.positions for atoms in system.atoms])
-        still = (np.ptp(positions, axis=0) < STILL).all(axis=1)
-        zero = (forces == 0).all(axis=(0, 2))
-        if (zero & still).any() and not still.all():
-            yield (
-                f"forces on {(zero & still).sum()} of {len(zero)} atoms are exactly 0 in all of "
-                f"{system.names(range(len(system)))}, and these atoms do not move: if they were "
-                "frozen, these are no labels (keep the constraint in the file, or give forces_mask)"
-            )
 
 
 def _outliers(labelled: Structures, name: str, sizes: np.ndarray) -> Iterator[str]:

@@ -6,7 +6,6 @@ import ase
 import ase.io
 import numpy as np
 import pytest
-from ase.build import fcc111
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import (
     FixAtoms,
@@ -21,7 +20,7 @@ from ase.constraints import (
 from sikff.training.data.label_weights import FROZEN, LeftOut
 from sikff.training.data.labels import LabelKeys
 from sikff.training.data.reading import read_structures
-from sikff.training.data.report import describe, describe_left_out
+from sikff.training.data.report import describe_left_out
 from sikff.training.data.structures import Structure, Structures
 
 NAN = np.nan
@@ -247,31 +246,3 @@ def test_constraints_weights_and_masks_survive_files(tmp_path: Path, suffix: str
         "energy of weight 0 (config_energy_weight) in 1 of 3 structures: left out",
         "3 force components of weight 0 (forces_mask) in 1 of 3 structures: left out",
     ]
-
-
-def test_constraints_that_were_lost_are_noticed() -> None:
-    rng = np.random.default_rng(0)
-    frames = []
-    for _ in range(4):
-        atoms = fcc111("Cu", (2, 2, 3), a=3.6, vacuum=6)
-        free = atoms.get_tags() == 1
-        atoms.positions[free] += rng.normal(0, 0.1, (free.sum(), 3))
-        atoms.arrays["forces"] = rng.normal(0, 1, (len(atoms), 3)) * free[:, None]
-        frames.append(atoms)
-
-    def notes() -> list[str]:
-        lines = describe(Structures.of(frames).with_labels(LabelKeys()))
-        return [line for line in lines if "do not move" in line]
-
-    (note,) = notes()
-    assert note.startswith("note: forces on 8 of 12 atoms are exactly 0 in all of structures 0, 1,")
-    frames[2].arrays["forces"][0, 0] = 0.1
-    frames[1].positions[1] += 0.1
-    (note,) = notes()
-    assert "on 6 of 12 atoms" in note
-    frames[1].positions[2:8] += 0.1
-    assert not notes()
-    frames[1].positions[1:8] -= 0.1
-    for atoms in frames:
-        atoms.set_constraint(FixAtoms(range(8)))
-    assert not notes()
