@@ -12,17 +12,17 @@ def run(settings: LabelledData) -> None:
     from ..data.check_units import check_units
     from ..data.data_statistics import isolated_energies
     from ..data.reading import read_structures
-    from ..data.report import describe
+    from ..data.report import describe, describe_left_out
     from ..data.structures import split_isolated
 
     keys = settings.label_keys()
     structures, isolated = split_isolated(read_structures(settings.data))
     structures = structures.with_labels(keys)
     print(f"{counted(len(structures), 'structure')}, {counted(len(isolated), 'isolated atom')}")
-    print(*describe(structures), sep="\n")
+    structures.check_weight_key()
+    print(*describe(structures), *describe_left_out(structures), sep="\n")
     structures.check_labels_complete(structures.label_names, partial=structures.label_names)
-    if len(structures.having("energy")) < len(structures):
-        print("units and labels are not checked: that takes energies of all structures")
-        return
+    if "energy" not in structures.label_names:
+        print("units of labels are not checked: that takes energies")
     check_labels(structures)
     check_units(structures, isolated_energies([isolated], keys))

@@ -20,10 +20,11 @@ def check_labels(structures: Structures) -> None:
         ValueError: if most structures have one energy although they differ, or all forces are zero
             although the energy changes with the positions.
     """
-    energies = np.array(structures.values("energy"))
+    with_energy = structures.having("energy")
+    energies = np.array(with_energy.values("energy"))
     values, counts = np.unique(energies, return_counts=True)
-    most = values[counts.argmax()]
-    same = [each for each, energy in zip(structures, energies, strict=True) if energy == most]
+    most = values[counts.argmax()] if len(values) else np.nan
+    same = [each for each, energy in zip(with_energy, energies, strict=True) if energy == most]
     if 2 * len(same) > len(energies) and len({structure.key for structure in same}) > 2:
         raise ValueError(
             f"{structures.source}: {len(same)} of {len(energies)} energies are {most:g} eV, though "
@@ -31,8 +32,8 @@ def check_labels(structures: Structures) -> None:
             "was the label carried along from another structure?)"
         )
     labelled = structures.having("forces")
-    if len(labelled) and not any(forces.any() for forces in labelled.values("forces")):
-        systems = labelled.groups(lambda structure: structure.system_key)
+    if len(labelled) and not any(np.nan_to_num(f).any() for f in labelled.values("forces")):
+        systems = labelled.having("energy").groups(lambda structure: structure.system_key)
         if any(np.ptp(system.values("energy")) > 1e-6 for system in systems):
             raise ValueError(
                 f"{structures.source}: all forces are zero, though the energy changes with the "

@@ -29,6 +29,7 @@ MOST_STRUCTURES = 2000  # compared with each other, of all systems together
 MOST_OF_SYSTEM = 400
 MOST_NUMBERS = 2_000_000  # coordinates of the structures of one system
 MOST_PAIRS = 100
+STILL = 1e-6  # Å
 LARGEST_MOVE = 0.3  # Å, root mean square over the atoms
 
 MOST_STRESS = 10.0  # eV/Å^3, or 1602 GPa
@@ -43,7 +44,7 @@ def wrong_work(structures: Structures) -> str | None:
     The rule is exact in a harmonic basin, so that for structures that lie close together the ratio
     is 1, or that of the units. Returns what fits, in words; None unless both are proportional.
     """
-    pairs = np.hstack([np.empty((4, 0)), *_close_pairs(structures.having("forces"))])
+    pairs = np.hstack([np.empty((4, 0)), *_close_pairs(structures.having("energy", "forces"))])
     moves, work, change, atoms = pairs[:, np.argsort(pairs[0])[:MOST_PAIRS]]
     near = (moves < LARGEST_MOVE) & (work != 0)
     work, change, atoms = work[near], change[near], atoms[near]
@@ -91,18 +92,24 @@ def _close_pairs(structures: Structures) -> Iterator[np.ndarray]:
         order = order[moves[order] > 1e-3][:MOST_PAIRS]
         i, j, moves = i[order], j[order], moves[order]
         step, force = positions[j] - positions[i], forces[j] + forces[i]
-        work = -0.5 * np.einsum("pna,pna->p", force, step)
-        yield np.stack([moves, work, energies[j] - energies[i], np.full(len(order), len(first))])
+        unknown = np.isnan(force)  # these must not have moved: then they did no work
+        known = ~(unknown & (abs(step) > STILL)).any(axis=(1, 2))
+        work = -0.5 * np.einsum("pna,pna->p", np.where(unknown, 0.0, force), step)
+        change, size = energies[j] - energies[i], np.full(len(order), len(first))
+        yield np.stack([moves, work, change, size])[:, known]
 
 
 def _superposed(
     positions: np.ndarray, forces: np.ndarray, first: ase.Atoms
 ) -> tuple[np.ndarray, np.ndarray]:
     """Moves structures [P, N, 3] of one system as near to the first as the energy allows."""
+    held = np.isnan(forces).any()  # forces that are not known, such as those on frozen atoms
     if first.pbc.any():
         steps = (positions - positions[0]).reshape(-1, 3)
         steps = find_mic(steps, first.cell, first.pbc)[0].reshape(positions.shape)
-        return steps - steps.mean(1, keepdims=True), forces
+        return steps if held else steps - steps.mean(1, keepdims=True), forces
+    if held:
+        return positions, forces
     centred = positions - positions.mean(1, keepdims=True)
     sizes = np.linalg.norm(forces, axis=2)
     net = np.linalg.norm(forces.sum(1), axis=1).sum()
@@ -150,7 +157,7 @@ def wrong_strain_work(structures: Structures) -> str | None:
     the stress that fits the changes best tells its sign and its unit. Returns these in words; None
     unless the fit is good and most of the change is not that of the forces.
     """
-    pairs = np.hstack([np.empty((4, 0)), *_strained_pairs(structures.having("stress"))])
+    pairs = np.hstack([np.empty((4, 0)), *_strained_pairs(structures.having("energy", "stress"))])
     work, by_forces, change, volumes = pairs
     if len(change) < 10:
         return None
@@ -208,8 +215,8 @@ def _strained_pairs(structures: Structures) -> Iterator[np.ndarray]:
 def _work_against_forces(
     crystals: Structures, cells: np.ndarray, i: np.ndarray, j: np.ndarray
 ) -> np.ndarray:
-    """[P] from crystals i to j, of steps that are no strain; zero unless all have forces."""
-    if len(crystals.having("forces")) < len(crystals):
+    """[P] from crystals i to j, of steps that are no strain; zero unless all forces are known."""
+    if np.isnan(np.concatenate(crystals.values("forces"))).any():
         return np.zeros(len(i))
     scaled = np.array([atoms.get_scaled_positions(wrap=False) for atoms in crystals.atoms])
     steps = scaled[j] - scaled[i]

@@ -66,14 +66,15 @@ def parity(evaluation: Evaluation, title: str = "") -> Figure:
     figure, axes = new_figure(len(evaluation.pairs))
     for ax, (name, (label, predicted)) in zip(axes, evaluation.pairs.items(), strict=True):
         quantity, unit, small = _LABELS[name]
+        kinds = np.repeat(evaluation.symbols, 3) if name == "forces" else np.full(label.size, "")
+        counted = ~np.isnan(label.ravel())
+        label, predicted, kinds = (each.ravel()[counted] for each in (label, predicted, kinds))
         mae = 1000 * np.abs(predicted - label).mean()
         if name == "energy":
             label, predicted = label - label.mean(), predicted - label.mean()
-        kinds = np.repeat(evaluation.symbols, 3) if name == "forces" else np.full(label.size, "")
         for kind in np.unique(kinds):
             here = kinds == kind
-            points = label.ravel()[here], predicted.ravel()[here]
-            ax.plot(*points, ".", ms=4, alpha=0.5, mew=0, label=kind)
+            ax.plot(label[here], predicted[here], ".", ms=4, alpha=0.5, mew=0, label=kind)
         ends = [min(label.min(), predicted.min()), max(label.max(), predicted.max())]
         ax.plot(ends, ends, color=GREY, linewidth=1, zorder=0)
         ax.set(xlabel=f"reference {quantity} ({unit})", ylabel=f"predicted {quantity} ({unit})")

@@ -82,8 +82,11 @@ def errors_at_start(model: ForceField, samples: Sequence[Sample]) -> list[str]:
     """Reports the energy error of a trained model before fine-tuning, and E0s that lower it.
 
     Args:
-        samples: training structures, of which some are evaluated.
+        samples: training structures, of which some with an energy are evaluated.
     """
+    samples = [each for each in samples if not cast(Tensor, each.targets.energy).isnan()]
+    if not samples:
+        return []
     graph, targets = collate(samples[:: -(-len(samples) // SAMPLED)])
     training = model.training
     off = (targets.energy - model.eval()(graph, forces=False).energy.cpu()).numpy()

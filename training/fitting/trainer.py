@@ -19,7 +19,7 @@ from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import keep_freed_memory
 
 from ..config import TrainConfig
-from ..data.batches import Batch, Batches, Sample, Targets
+from ..data.batches import Batch, Batches, Sample, Targets, Weights, count_labels
 from ..data.dataset import Dataset, load_dataset
 from ..evaluation.metrics import Errors, Metrics, errors
 from .checkpoint import read_checkpoint, write_checkpoint
@@ -70,8 +70,7 @@ class Run:
         self._log = RunLog(config.output, config.tensorboard)
         self._train_batches = self._batches(dataset.train, config.seed)
         self._valid_batches = self._batches(dataset.valid)
-        atoms = sum(sample.graph.n_atoms for sample in dataset.valid)
-        self._validated = float(len(dataset.valid)), float(atoms)
+        self._validated = count_labels(dataset.valid)
         self.loop = Loop(
             self.model,
             make_optimiser(config, self.model),
@@ -150,8 +149,7 @@ class Run:
     def _loss(self, batch: Batch) -> Tensor:
         batch = _moved(batch, self.device)
         found = _errors(self._predict, batch)
-        sizes = batch.structures, batch.atoms
-        return loss(found, self.config.loss, *sizes, batch.weights, batch.graph.batch)
+        return loss(found, self.config.loss, batch.sizes, batch.weights)
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, dict[str, float]]:
@@ -163,8 +161,7 @@ class Run:
                 continue
             batch = _moved(part, self.device)
             found = _errors(self.loop.averaged, batch)
-            weights, of_atoms = batch.weights, batch.graph.batch
-            total += loss(found, self.config.loss, *self._validated, weights, of_atoms)
+            total += loss(found, self.config.loss, self._validated, batch.weights)
             metrics.update(found, batch.targets, batch.graph)
         losses, sums = zip(*self.processes.gather((float(total), metrics.sums.cpu())), strict=True)
         value, metrics.sums = sum(losses), torch.stack(sums).sum(0)
@@ -219,8 +216,9 @@ def _errors(model: Evaluator, batch: Batch) -> Errors:
 def _moved(batch: Batch, device: torch.device | str) -> Batch:
     """The batch on a device."""
     targets = (None if label is None else label.to(device) for label in batch.targets)
+    weights = batch.weights
     return batch._replace(
         graph=batch.graph.to(device),
         targets=Targets(*targets),
-        weights=None if batch.weights is None else batch.weights.to(device),
+        weights=None if weights is None else Weights(*(each.to(device) for each in weights)),
     )

@@ -53,6 +53,8 @@ def find_symmetry_of_labels(
     _check_have_forces(structures)
     structures.check_labels_complete(["forces"])
     forces = structures.values("forces")
+    partly = [index for index, force in enumerate(forces) if np.isnan(force).any()]
+    structures.raise_for(partly, "some forces do not count (weights, constraints)")
     source = f"{structures.source}: {len(structures)} structures with forces"
     fields = np.array([structure.conditions.field for structure in structures])
     directions = find_field_directions(fields)
