@@ -7,7 +7,7 @@ from .shared_settings import LabelledData
 
 def run(settings: LabelledData) -> None:
     """Prints what the structures and their labels are, and checks them."""
-    from ..data.check_labels import check_labels
+    from ..data.check_labels import check_labels, check_names
     from ..data.check_units import check_units
     from ..data.data_statistics import isolated_energies
     from ..data.reading import read_structures
@@ -19,9 +19,10 @@ def run(settings: LabelledData) -> None:
     structures = structures.with_labels(keys)
     print(f"{len(structures)} structures, {len(isolated)} isolated atoms")
     print(*describe(structures), sep="\n")
+    check_names([structures])
     structures.check_labels_complete(structures.label_names, partial=structures.label_names)
     if len(structures.having("energy")) < len(structures):
         print("units and labels are not checked: that takes energies of all structures")
         return
     check_labels(structures)
-    check_units(structures, isolated_energies([isolated], keys))
+    check_units(structures, isolated_energies([isolated], keys, beside=[structures]))

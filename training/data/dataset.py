@@ -12,7 +12,7 @@ from sikff.graph.conditions import FIELD
 
 from ..config import TrainConfig
 from .batches import Sample
-from .check_labels import check_fields, check_labels
+from .check_labels import check_fields, check_labels, check_names
 from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
 from .labels import NAMES, LabelKeys, has_label
@@ -107,6 +107,7 @@ def _read_labelled(config: TrainConfig) -> tuple[Structures, Structures, dict[st
     else:
         valid, _ = split_isolated(read_structures(data.valid))
     train, valid = (structures.with_labels(keys, needed) for structures in (train, valid))
+    check_names([train, valid])
     train.check_labels_complete(needed, PARTIAL)
     if "stress" in _trained(config) and "stress" not in train.label_names:
         train.check_labels_complete(["stress"])  # raises, with what to do
@@ -114,7 +115,8 @@ def _read_labelled(config: TrainConfig) -> tuple[Structures, Structures, dict[st
     sources = [isolated]
     if data.isolated_atoms is not None:
         sources.append(read_structures(data.isolated_atoms))
-    return train, valid, isolated_energies(sources, keys, config.model.get("atomic_energies", {}))
+    given = config.model.get("atomic_energies", {})
+    return train, valid, isolated_energies(sources, keys, given, beside=[train, valid])
 
 
 def _trained(config: TrainConfig) -> list[str]:
