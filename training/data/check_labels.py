@@ -24,6 +24,8 @@ from .check_placeholders import (
 from .labels import NAMES, has_label
 from .structures import Structure, Structures
 
+MOST_VALUES = 5  # energies that occur most often
+MOST_SHAPES = 50  # structures of one energy that are compared
 SAME_METHOD = 1e-3  # eV per atom; energies further apart are not those of the same forces
 
 
@@ -44,24 +46,28 @@ def check_labels(structures: Structures) -> None:
 def check_energies(structures: Structures) -> None:
     """Raises ValueError if structures that differ have one energy: most of them, or several while
     no other energy occurs nearly as often."""
-    energies = np.array(structures.values("energy"))
-    values, counts = np.unique(energies[np.isfinite(energies)], return_counts=True)
-    if not len(values):
-        return
-    often, *rest = counts.argsort()[::-1]
-    same = structures.select(np.flatnonzero(energies == values[often]))
-    mend = ""
-    if not (2 * len(same) > len(energies) and len({each.key for each in same}) > 2):
-        if len(same) < MANY * max([1, *counts[rest]]):
-            return
-        if len({shape_of(each.atoms) for each in same} - {()}) < MANY:
-            return  # the same ones, turned round or taken apart
-        mend = MEND.format("energy")
+    by_energy = structures.groups(lambda structure: float(structure.value("energy")))
+    for same in by_energy[:1]:
+        if 2 * len(same) > len(structures) and len({each.key for each in same}) > 2:
+            _raise_for_one_energy(structures, same, "")
+    found = []  # values, and how many shapes have each
+    for same in by_energy[:MOST_VALUES]:
+        if len(same) >= MANY:
+            shapes = {shape_of(atoms) for atoms in same.atoms[:MOST_SHAPES]} - {()}
+            found.append((len(shapes), same))
+    found.sort(key=lambda each: -each[0])
+    for count, same in found[:1]:
+        if count >= MANY * max([1, *(others for others, _ in found[1:])]):
+            _raise_for_one_energy(structures, same, MEND.format("energy"))
+
+
+def _raise_for_one_energy(structures: Structures, same: Structures, mend: str) -> None:
     raise ValueError(
-        f"{structures.source}: {len(same)} of {len(energies)} energies are {values[often]:g} eV, "
-        f"though structures differ ({same.names(range(len(same)))}); expected the energy of each "
-        "(is data.energy_key the right one, was the label carried along from another structure, or "
-        f"is it a placeholder?){mend}"
+        f"{structures.source}: {len(same)} of {len(structures)} energies are "
+        f"{same[0].value('energy'):g} eV, though structures differ "
+        f"({same.names(range(len(same)))}); expected the energy of each (is data.energy_key the "
+        f"right one, was the label carried along from another structure, or is it a placeholder?)"
+        f"{mend}"
     )
 
 
