@@ -98,9 +98,9 @@ def check_names(sources: Sequence[Structures]) -> None:
     for name in NAMES:
         places: dict[str, list[str]] = {}
         for structures in sources:
-            labels = [each.labels.get(name) for each in structures]
-            for key in dict.fromkeys(label.key for label in labels if label is not None):
-                here = [p for p, label in enumerate(labels) if label and label.key == key]
+            keys = [each.labels[name].key if name in each.labels else None for each in structures]
+            for key in dict.fromkeys(filter(None, keys)):
+                here = [index for index, each in enumerate(keys) if each == key]
                 places.setdefault(key, []).append(
                     f"{structures.names(here)} of {structures.source}"
                 )
@@ -159,14 +159,13 @@ def free_energy_beside(structure: Structure) -> float:
     """
     atoms, label = structure.atoms, structure.labels["energy"]
     results = {} if atoms.calc is None else atoms.calc.results
-    holder, key = atoms.info | results, label.key
+    key = label.key
     if key.startswith("REF_") and "energy" in results and not label.differs_from_calculator:
         key = "energy"
-    if "free_energy" in key:
-        return 0.0
-    value = np.asarray(holder.get(key.replace("energy", "free_energy"), np.nan))
-    if key not in holder or value.size != 1 or value.dtype.kind not in "iuf":
-        return 0.0
+    beside = key.replace("energy", "free_energy")
+    value = np.asarray(results.get(beside, atoms.info.get(beside)))
+    if "free_energy" in key or value.size != 1 or value.dtype.kind not in "iuf":
+        return 0.0  # none, or no number
     return float(np.nan_to_num(value.item() - label.value)) / len(atoms)
 
 
