@@ -91,15 +91,16 @@ def wrong_strain_work(structures: Structures) -> str | None:
         return None
     error = float(fits[order].errors[0]) / abs(by_stress)
     reasons = [_wrong_unit(by_stress, max(FIT, 2.5 * error), pairs.volumes)]
+    expected = "eV/Å^3 (1 eV/Å^3 = 160.218 GPa)"
     if order:
         shears = ", ".join(SHEARS[k] for k in np.argsort(ORDERS[order]))
         reasons.append(f"its components are in the order xx, yy, zz, {shears}")
+        expected += ", xx, yy, zz, yz, xz, xy"
     if not any(reasons):
         return None
     return (
         f"energies change by {fits[0].factors[0]:.3g} times the work of the stress, so "
-        f"{' and '.join(filter(None, reasons))}; expected eV/Å^3 (1 eV/Å^3 = 160.218 GPa), in the "
-        "order xx, yy, zz, yz, xz, xy"
+        f"{' and '.join(filter(None, reasons))}; expected {expected}"
     )
 
 
