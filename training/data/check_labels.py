@@ -15,7 +15,9 @@ from sikff.graph.conditions import FIELDS
 from .check_placeholders import (
     MANY,
     MEND,
+    MOST_SHAPES,
     check_filled,
+    check_repeated,
     check_zero_forces,
     check_zero_stresses,
     shape_of,
@@ -25,7 +27,6 @@ from .labels import NAMES, has_label
 from .structures import Structure, Structures
 
 MOST_VALUES = 5  # energies that occur most often
-MOST_SHAPES = 50  # structures of one energy that are compared
 SAME_METHOD = 1e-3  # eV per atom; energies further apart are not those of the same forces
 
 
@@ -33,12 +34,13 @@ def check_labels(structures: Structures) -> None:
     """Checks that labels differ between structures and are no placeholders.
 
     Raises:
-        ValueError: if many structures have one energy although they differ, if one number fills all
+        ValueError: if many structures have one label although they differ, if one number fills all
             components of forces or stresses, or if these are zero where they cannot be.
     """
     check_energies(structures.having("energy"))
     for name in ("forces", "stress"):
         check_filled(structures.having(name), name)
+        check_repeated(structures.having(name), name)
     check_zero_forces(structures)
     check_zero_stresses(structures.having("stress"))
 

@@ -16,6 +16,7 @@ from .check_work import LARGEST_MOVE, close_pairs
 from .structures import Structure, Structures
 
 MANY = 3  # structures in which a value is no accident
+MOST_SHAPES = 50  # structures with one label that are compared
 SHARE = 0.01  # of all atoms
 MEND = (
     "; compute it, remove it, or give these structures no weight in its loss "
@@ -57,6 +58,21 @@ def check_filled(structures: Structures, name: str) -> None:
         if len({*indices}) >= MANY and len(indices) >= SHARE * total:
             what = f"forces of {number:g} in every component on {len(indices)} atoms"
             structures.raise_for([*dict.fromkeys(indices)], what, mend)
+
+
+def check_repeated(structures: Structures, name: str) -> None:
+    """Raises ValueError if several structures that differ have the same forces or stress."""
+    for same in structures.groups(lambda structure: structure.value(name).tobytes()):
+        if len(same) < MANY:
+            return
+        shapes = {shape_of(atoms) for atoms in same.atoms[:MOST_SHAPES]} - {()}
+        if len(shapes) >= MANY and np.nan_to_num(same[0].value(name)).any():
+            same.raise_for(
+                range(len(same)),
+                f"the same {name}",
+                ", though these differ: carried along from another structure, or a "
+                f"placeholder{MEND.format(name)}",
+            )
 
 
 def _with_rows(

@@ -105,6 +105,23 @@ def test_one_energy_of_some_different_structures_is_refused(
         check_labels(with_labels(frames, **labels))
 
 
+@pytest.mark.parametrize("name", ["forces", "stress"])
+def test_labels_carried_along_from_another_structure_are_refused(name: str) -> None:
+    frames, labels = rattled("copper", 60)
+    for k in range(0, 60, 4):  # as in trajectories with the labels of every fourth step
+        labels[name][k : k + 4] = [labels[name][k]] * 4
+    with pytest.raises(ValueError, match=rf"the same {name} in structures 0, 1, 2, 3, though"):
+        check_labels(with_labels(frames, **labels))
+    check_labels(with_labels([frames[0]] * 5, **{name: [labels[name][0]] * 5}))
+
+
+def test_a_hydrostatic_placeholder_is_refused() -> None:
+    frames, labels = rattled("strained", 30)
+    labels["stress"][::5] = [np.diag([-1.0] * 3)] * 6
+    with pytest.raises(ValueError, match=r"the same stress in structures 0, 5, 10, 15, 20, 25, "):
+        check_labels(with_labels(frames, **labels))
+
+
 def test_a_number_in_the_forces_on_some_atoms_is_refused() -> None:
     frames, labels = rattled("copper", 12)
     for forces in labels["forces"][::3]:
