@@ -16,6 +16,7 @@ from .check_placeholders import (
     MANY,
     MEND,
     MOST_SHAPES,
+    MOST_VALUES,
     check_filled,
     check_repeated,
     check_zero_forces,
@@ -26,7 +27,6 @@ from .check_placeholders import (
 from .labels import NAMES, has_label
 from .structures import Structure, Structures
 
-MOST_VALUES = 5  # energies that occur most often
 SAME_METHOD = 1e-3  # eV per atom; energies further apart are not those of the same forces
 
 

@@ -16,6 +16,7 @@ from .check_work import LARGEST_MOVE, close_pairs
 from .structures import Structure, Structures
 
 MANY = 3  # structures in which a value is no accident
+MOST_VALUES = 20  # of a label, those that occur most often
 MOST_SHAPES = 50  # structures with one label that are compared
 SHARE = 0.01  # of all atoms
 MEND = (
@@ -62,7 +63,8 @@ def check_filled(structures: Structures, name: str) -> None:
 
 def check_repeated(structures: Structures, name: str) -> None:
     """Raises ValueError if several structures that differ have the same forces or stress."""
-    for same in structures.groups(lambda structure: structure.value(name).tobytes()):
+    by_value = structures.groups(lambda structure: structure.value(name).tobytes())
+    for same in by_value[:MOST_VALUES]:
         if len(same) < MANY:
             return
         shapes = {shape_of(atoms) for atoms in same.atoms[:MOST_SHAPES]} - {()}
