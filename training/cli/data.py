@@ -7,7 +7,7 @@ from .shared_settings import LabelledData
 
 def run(settings: LabelledData) -> None:
     """Prints what the structures and their labels are, and checks them."""
-    from ..data.check_labels import check_labels
+    from ..data.check_labels import check_labels, check_names
     from ..data.check_units import check_units
     from ..data.data_statistics import isolated_energies
     from ..data.reading import read_structures
@@ -20,8 +20,9 @@ def run(settings: LabelledData) -> None:
     print(f"{len(structures)} structures, {len(isolated)} isolated atoms")
     structures.check_weight_key()
     print(*describe(structures), *describe_left_out(structures), sep="\n")
+    check_names([structures])
     structures.check_labels_complete(structures.label_names, partial=structures.label_names)
     if "energy" not in structures.label_names:
         print("units of labels are not checked: that takes energies")
     check_labels(structures)
-    check_units(structures, isolated_energies([isolated], keys))
+    check_units(structures, isolated_energies([isolated], keys, beside=[structures]))

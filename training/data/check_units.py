@@ -14,7 +14,8 @@ from ase.units import Hartree
 
 from sikff.graph import find_edges
 
-from .check_work import ENERGIES, LENGTHS, wrong_strain_work, wrong_stress, wrong_work
+from .check_strain import wrong_strain_work, wrong_stress
+from .check_work import ENERGIES, LENGTHS, wrong_work
 from .data_statistics import atomic_energies, compositions
 from .structures import Structures
 

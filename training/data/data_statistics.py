@@ -16,6 +16,7 @@ from sikff.graph.conditions import VACUUM
 from sikff.nn import PolynomialEnvelope
 
 from .batches import Sample
+from .check_labels import check_isolated_names
 from .labels import LabelKeys
 from .structures import Structures
 
@@ -117,24 +118,32 @@ def environment_range(
 
 
 def isolated_energies(
-    sources: Sequence[Structures], keys: LabelKeys, given: Collection[str] = ()
+    sources: Sequence[Structures],
+    keys: LabelKeys,
+    given: Collection[str] = (),
+    beside: Sequence[Structures] = (),
 ) -> dict[str, float]:
     """E0s (eV) of the elements, from single atoms in the weakest field that occurs.
 
     Args:
         given: elements whose E0 is given, so that those in the sources are not checked.
+        beside: the structures of the same data, with labels.
 
     Raises:
         ValueError: naming structures that are not single atoms, have no energy, or have an energy
-            that contradicts an earlier structure of the element.
+            that contradicts an earlier structure of the element, or is of another name.
     """
     energies: dict[str, float] = {}
     weakest: dict[str, float] = {}
+    labelled = []
     for structures in sources:
         several = [index for index, each in enumerate(structures) if len(each.atoms) != 1]
         structures.raise_for(several, "not one atom, though said to be isolated,")
         structures = structures.with_labels(keys, ["energy"], weighted=False)
         structures.check_labels_complete(["energy"])
+        labelled.append(structures)
+    check_isolated_names(labelled, beside)
+    for structures in labelled:
         for index, structure in enumerate(structures):
             element, energy = structure.atoms.symbols[0], float(structure.value("energy"))
             field = float(np.linalg.norm(structure.conditions.field))

@@ -12,7 +12,7 @@ from sikff.graph.conditions import FIELD
 
 from ..config import TrainConfig
 from .batches import Sample
-from .check_labels import check_fields, check_labels
+from .check_labels import check_fields, check_labels, check_names
 from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
 from .labels import NAMES, LabelKeys, has_label
@@ -116,6 +116,7 @@ def _read_labelled(
         valid, _ = split_isolated(read_structures(data.valid))
         valid, more = _labelled(valid, keys, config)
         left_out += [f"validation: {line}" for line in more]
+    check_names([train, valid])
     for name in _trained(config):
         if name not in train.label_names:
             train.check_labels_complete([name])  # raises, with what to do
@@ -127,7 +128,8 @@ def _read_labelled(
     sources = [isolated]
     if data.isolated_atoms is not None:
         sources.append(read_structures(data.isolated_atoms))
-    free = isolated_energies(sources, keys, config.model.get("atomic_energies", {}))
+    given = config.model.get("atomic_energies", {})
+    free = isolated_energies(sources, keys, given, beside=[train, valid])
     return train, valid, free, left_out
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 
 from .batches import Sample
+from .check_labels import doubts
 from .data_statistics import atomic_energies, compositions
 from .label_weights import FROZEN, LeftOut
 from .labels import NAMES
@@ -43,7 +44,8 @@ def describe(
         if name != "stress":
             sizes = np.concatenate(components) if name == "energy" else np.array(largest)
             outliers += _outliers(labelled, name, sizes)
-    notes = (*_single(structures), *_overruling(structures), *_repeated(structures, valid))
+    notes = (*_single(structures), *_overruling(structures), *doubts(structures))
+    notes = (*notes, *_repeated(structures, valid))
     return [
         _contents(structures),
         *labels,

@@ -18,7 +18,7 @@ from sikff.forcefield import ForceField
 from sikff.forcefield.committee import mean_prediction, standard_deviation
 
 from ..data.batches import Sample, collate, labelled
-from ..data.check_labels import check_fields
+from ..data.check_labels import check_fields, check_names
 from ..data.labels import NAMES, USUAL_KEYS, LabelKeys
 from ..data.report import describe_left_out
 from ..data.structures import Structures, split_isolated
@@ -91,6 +91,7 @@ def evaluate(
             f"{structures.source} has no labels; expected REF_energy, REF_forces or REF_stress, or "
             "results of a calculator"
         )
+    check_names([structures])
     structures.check_labels_complete(structures.label_names, partial=NAMES)
     for each in models:
         check_fields(structures, each.config)

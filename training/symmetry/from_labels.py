@@ -14,6 +14,7 @@ import numpy as np
 
 from sikff.groups import SymmetryGroup
 
+from ..data.check_labels import check_names
 from ..data.labels import USUAL_KEYS, LabelKeys
 from ..data.structures import Structures
 from .candidates import (
@@ -50,6 +51,7 @@ def find_symmetry_of_labels(
     """
     labels = ["energy", "forces"] if search.minutes else ["forces"]
     structures = structures.with_labels(keys, labels)
+    check_names([structures])
     structures.check_labels_complete(["forces"])
     forces = structures.values("forces")
     partly = [index for index, force in enumerate(forces) if np.isnan(force).any()]

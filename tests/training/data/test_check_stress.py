@@ -8,8 +8,8 @@ from ase.calculators.emt import EMT
 from ase.units import GPa
 
 from made_labels import scaled, with_labels
+from sikff.training.data.check_strain import wrong_strain_work
 from sikff.training.data.check_units import check_units
-from sikff.training.data.check_work import wrong_strain_work
 from sikff.training.data.labels import NAMES
 from sikff.training.data.structures import Structures
 
