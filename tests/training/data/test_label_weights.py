@@ -18,7 +18,7 @@ from ase.constraints import (
 )
 
 from sikff.training.data.label_weights import FROZEN, LeftOut
-from sikff.training.data.labels import LabelKeys
+from sikff.training.data.labels import LabelKeys, without_labels
 from sikff.training.data.reading import read_structures
 from sikff.training.data.report import describe_left_out
 from sikff.training.data.structures import Structure, Structures
@@ -246,3 +246,11 @@ def test_constraints_weights_and_masks_survive_files(tmp_path: Path, suffix: str
         "energy of weight 0 (config_energy_weight) in 1 of 3 structures: left out",
         "3 force components of weight 0 (forces_mask) in 1 of 3 structures: left out",
     ]
+
+
+def test_weights_of_labels_go_with_the_labels() -> None:
+    atoms = molecule(config_weight=2.0, config_energy_weight=0.0, config_type="a")
+    atoms.arrays["forces_mask"] = np.array([True, False, True])
+    bare = without_labels(atoms)
+    assert bare.info == {"config_weight": 2.0, "config_type": "a"}
+    assert set(bare.arrays) == {"numbers", "positions"}

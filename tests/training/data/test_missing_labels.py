@@ -145,6 +145,21 @@ def test_the_fit_of_atomic_energies_honours_weights(run: Callable) -> None:
     assert lines(weighted, "so not used: structures 2, 5, 8, 11")
 
 
+def test_scales_and_sizes_are_those_of_what_counts(run: Callable) -> None:
+    def mask(number: int, atoms: ase.Atoms) -> None:
+        atoms.calc.results["forces"][0, 1] = 1e6
+        atoms.arrays["forces_mask"] = np.ones((len(atoms), 3), bool)
+        atoms.arrays["forces_mask"][0, 1] = False
+
+    masked = run(mask)
+    dataset = load_dataset(masked)
+    forces = np.concatenate([sample.targets.forces for sample in dataset.train])
+    assert dataset.model.energy_scale == pytest.approx(np.sqrt(np.nanmean(forces**2)))
+    (line,) = lines(masked, "forces: forces, 9 of 9; rms ")
+    rms, largest = np.sqrt(np.nanmean(forces**2)), np.nanmax(abs(forces))
+    assert f"rms {rms:.3g}, largest {largest:.3g} eV/Å" in line
+
+
 def test_free_atoms_give_their_energy_whatever_their_weight(config: TrainConfig) -> None:
     atoms = read_structures(config.data.train).atoms
     for each in atoms[12:]:

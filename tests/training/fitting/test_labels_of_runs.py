@@ -1,5 +1,6 @@
 """Runs on labels that are weighted, masked or missing: what does not count changes nothing."""
 
+import copy
 from collections.abc import Callable, Sequence
 
 import ase
@@ -147,7 +148,8 @@ def test_evaluation_counts_what_counts(model: ForceField, frames: list[ase.Atoms
         atoms.calc.results["forces"][0, 1] = 1e6
     frames[3].info["config_energy_weight"] = 0.0
     frames[5].info["config_forces_weight"] = 0.0
-    found = evaluate([model, model], frames, LabelKeys(forces_weight="my_mask"))
+    keys = LabelKeys(forces_weight="my_mask")
+    found = evaluate(model, frames, keys)
     error = predicted - label
     error[first, 1] = np.nan
     kept = np.ones(len(error), bool)
@@ -161,18 +163,24 @@ def test_evaluation_counts_what_counts(model: ForceField, frames: list[ase.Atoms
     nickel = kept & (symbols == "Ni")
     expected = 1000 * np.nanmean(abs(error[nickel]))
     assert found.metrics["force_mae_by_element"]["Ni"] == pytest.approx(expected)
-    assert found.metrics["force_std_mev_per_a"] == 0.0
+    other = copy.deepcopy(model)
+    next(other.parameters()).data.mul_(2.0)
+    spread = evaluate(other, frames, keys).pairs["forces"][1] - found.pairs["forces"][1]
+    variance = np.nanmean(spread[np.isfinite(found.pairs["forces"][0])] ** 2) / 2  # of two models
+    std = evaluate([model, other], frames, keys).metrics["force_std_mev_per_a"]
+    assert std == pytest.approx(1000 * variance**0.5) and std > 1e-3
     text = "\n".join(found.lines)
     assert "11 force components of weight 0 (my_mask) in 11 of 12 structures: left out" in text
 
 
 def test_parity_plots_show_what_counts(model: ForceField, frames: list[ase.Atoms]) -> None:
     for atoms in frames:
-        atoms.calc.results["forces"][0] = 1e6
-        atoms.arrays["forces_mask"] = np.arange(len(atoms)) > 0
+        atoms.calc.results["forces"][0, 1] = 1e6
+        atoms.arrays["forces_mask"] = np.ones((len(atoms), 3), bool)
+        atoms.arrays["forces_mask"][0, 1] = False
     figure = parity(evaluate(model, frames))
     limits = figure.axes[1].dataLim
     assert limits.width < 1e3 and np.isfinite([limits.x0, limits.y0, limits.height]).all()
     shown = sum(len(line.get_xdata()) for line in figure.axes[1].lines[:-1])
-    assert shown == 3 * sum(len(atoms) - 1 for atoms in frames)
+    assert shown == sum(3 * len(atoms) - 1 for atoms in frames)
     assert "nan" not in figure.axes[1].get_title()
