@@ -15,7 +15,10 @@ from sikff.graph.conditions import FIELDS
 from .check_placeholders import (
     MANY,
     MEND,
+    MOST_SHAPES,
+    MOST_VALUES,
     check_filled,
+    check_repeated,
     check_zero_forces,
     check_zero_stresses,
     shape_of,
@@ -31,12 +34,13 @@ def check_labels(structures: Structures) -> None:
     """Checks that labels differ between structures and are no placeholders.
 
     Raises:
-        ValueError: if many structures have one energy although they differ, if one number fills all
+        ValueError: if many structures have one label although they differ, if one number fills all
             components of forces or stresses, or if these are zero where they cannot be.
     """
     check_energies(structures.having("energy"))
     for name in ("forces", "stress"):
         check_filled(structures.having(name), name)
+        check_repeated(structures.having(name), name)
     check_zero_forces(structures)
     check_zero_stresses(structures.having("stress"))
 
@@ -44,24 +48,28 @@ def check_labels(structures: Structures) -> None:
 def check_energies(structures: Structures) -> None:
     """Raises ValueError if structures that differ have one energy: most of them, or several while
     no other energy occurs nearly as often."""
-    energies = np.array(structures.values("energy"))
-    values, counts = np.unique(energies[np.isfinite(energies)], return_counts=True)
-    if not len(values):
-        return
-    often, *rest = counts.argsort()[::-1]
-    same = structures.select(np.flatnonzero(energies == values[often]))
-    mend = ""
-    if not (2 * len(same) > len(energies) and len({each.key for each in same}) > 2):
-        if len(same) < MANY * max([1, *counts[rest]]):
-            return
-        if len({shape_of(each.atoms) for each in same} - {()}) < MANY:
-            return  # the same ones, turned round or taken apart
-        mend = MEND.format("energy")
+    by_energy = structures.groups(lambda structure: float(structure.value("energy")))
+    for same in by_energy[:1]:
+        if 2 * len(same) > len(structures) and len({each.key for each in same}) > 2:
+            _raise_for_one_energy(structures, same, "")
+    found = []  # values, and how many shapes have each
+    for same in by_energy[:MOST_VALUES]:
+        if len(same) >= MANY:
+            shapes = {shape_of(atoms) for atoms in same.atoms[:MOST_SHAPES]} - {()}
+            found.append((len(shapes), same))
+    found.sort(key=lambda each: -each[0])
+    for count, same in found[:1]:
+        if count >= MANY * max([1, *(others for others, _ in found[1:])]):
+            _raise_for_one_energy(structures, same, MEND.format("energy"))
+
+
+def _raise_for_one_energy(structures: Structures, same: Structures, mend: str) -> None:
     raise ValueError(
-        f"{structures.source}: {len(same)} of {len(energies)} energies are {values[often]:g} eV, "
-        f"though structures differ ({same.names(range(len(same)))}); expected the energy of each "
-        "(is data.energy_key the right one, was the label carried along from another structure, or "
-        f"is it a placeholder?){mend}"
+        f"{structures.source}: {len(same)} of {len(structures)} energies are "
+        f"{same[0].value('energy'):g} eV, though structures differ "
+        f"({same.names(range(len(same)))}); expected the energy of each (is data.energy_key the "
+        f"right one, was the label carried along from another structure, or is it a placeholder?)"
+        f"{mend}"
     )
 
 
@@ -92,9 +100,9 @@ def check_names(sources: Sequence[Structures]) -> None:
     for name in NAMES:
         places: dict[str, list[str]] = {}
         for structures in sources:
-            labels = [each.labels.get(name) for each in structures]
-            for key in dict.fromkeys(label.key for label in labels if label is not None):
-                here = [p for p, label in enumerate(labels) if label and label.key == key]
+            keys = [each.labels[name].key if name in each.labels else None for each in structures]
+            for key in dict.fromkeys(filter(None, keys)):
+                here = [index for index, each in enumerate(keys) if each == key]
                 places.setdefault(key, []).append(
                     f"{structures.names(here)} of {structures.source}"
                 )
@@ -153,14 +161,13 @@ def free_energy_beside(structure: Structure) -> float:
     """
     atoms, label = structure.atoms, structure.labels["energy"]
     results = {} if atoms.calc is None else atoms.calc.results
-    holder, key = atoms.info | results, label.key
+    key = label.key
     if key.startswith("REF_") and "energy" in results and not label.differs_from_calculator:
         key = "energy"
-    if "free_energy" in key:
-        return 0.0
-    value = np.asarray(holder.get(key.replace("energy", "free_energy"), np.nan))
-    if key not in holder or value.size != 1 or value.dtype.kind not in "iuf":
-        return 0.0
+    beside = key.replace("energy", "free_energy")
+    value = np.asarray(results.get(beside, atoms.info.get(beside)))
+    if "free_energy" in key or value.size != 1 or value.dtype.kind not in "iuf":
+        return 0.0  # none, or no number
     return float(np.nan_to_num(value.item() - label.value)) / len(atoms)
 
 

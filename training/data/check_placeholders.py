@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Collection, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 import ase
 import numpy as np
@@ -16,6 +16,8 @@ from .check_work import LARGEST_MOVE, close_pairs
 from .structures import Structure, Structures
 
 MANY = 3  # structures in which a value is no accident
+MOST_VALUES = 20  # of a label, those that occur most often
+MOST_SHAPES = 50  # structures with one label that are compared
 SHARE = 0.01  # of all atoms
 MEND = (
     "; compute it, remove it, or give these structures no weight in its loss "
@@ -37,12 +39,13 @@ def check_filled(structures: Structures, name: str) -> None:
     """
     filled: dict[int, float] = {}
     rows: dict[float, list[int]] = defaultdict(list)
-    for index, structure in enumerate(structures):
+    for index in _with_rows(structures, name, lambda x: (x[:, :1] == x).all(1) & (x[:, 0] != 0)):
+        structure = structures[index]
+        if len(structure.atoms) == 1 and structure.conditions != Conditions():
+            continue  # an environment may pull an atom in any direction
         value = structure.value(name)
         value = value[np.isfinite(value).all(axis=1)]
         same = value[(value[:, :1] == value).all(axis=1) & (value[:, 0] != 0), 0]
-        if not len(same) or (len(structure.atoms) == 1 and structure.conditions != Conditions()):
-            continue  # an environment may pull an atom in any direction
         if len(same) == len(value) and np.ptp(same) == 0:
             filled[index] = float(same[0])
         elif name == "forces":
@@ -56,6 +59,33 @@ def check_filled(structures: Structures, name: str) -> None:
         if len({*indices}) >= MANY and len(indices) >= SHARE * total:
             what = f"forces of {number:g} in every component on {len(indices)} atoms"
             structures.raise_for([*dict.fromkeys(indices)], what, mend)
+
+
+def check_repeated(structures: Structures, name: str) -> None:
+    """Raises ValueError if several structures that differ have the same forces or stress."""
+    by_value = structures.groups(lambda structure: structure.value(name).tobytes())
+    for same in by_value[:MOST_VALUES]:
+        if len(same) < MANY:
+            return
+        shapes = {shape_of(atoms) for atoms in same.atoms[:MOST_SHAPES]} - {()}
+        if len(shapes) >= MANY and np.nan_to_num(same[0].value(name)).any():
+            same.raise_for(
+                range(len(same)),
+                f"the same {name}",
+                ", though these differ: carried along from another structure, or a "
+                f"placeholder{MEND.format(name)}",
+            )
+
+
+def _with_rows(
+    structures: Structures, name: str, chosen: Callable[[np.ndarray], np.ndarray]
+) -> list[int]:
+    """Indices of structures with a row of forces or stress [rows, 3] that is chosen."""
+    values = structures.values(name)
+    if not values:
+        return []
+    owners = np.repeat(np.arange(len(values)), [len(value) for value in values])
+    return list(dict.fromkeys(owners[chosen(np.concatenate(values))].tolist()))
 
 
 def check_zero_forces(structures: Structures) -> None:
@@ -104,16 +134,19 @@ def zero_forces(structures: Structures) -> tuple[list[int], dict[int, int]]:
     """Indices of structures whose forces are all zero, and the numbers of atoms without a force in
     structures that have some, by index; those that symmetry makes zero do not count."""
     zero, partly = [], {}
-    for index, structure in enumerate(structures):
-        still = ~structure.value("forces").any(axis=1)  # NaN, where unknown, is true
-        if not still.any():
-            continue
-        still &= unbalanced(structure.atoms)
+    for index in _with_rows(structures, "forces", _is_zero):
+        structure = structures[index]
+        still = _is_zero(structure.value("forces")) & unbalanced(structure.atoms)
         if still.any() and _known(structure).any():
             partly[index] = int(still.sum())
         elif still.any():
             zero.append(index)
     return zero, partly
+
+
+def _is_zero(forces: np.ndarray) -> np.ndarray:
+    """[N] of forces [N, 3]; NaN, where they are unknown, is not zero."""
+    return (forces == 0).all(axis=1)
 
 
 def _known(structure: Structure) -> np.ndarray:

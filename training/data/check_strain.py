@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 from ase.units import GPa
 
-from .check_work import LARGEST_MOVE, RIGHT, explain_ratio, explain_work
+from .check_work import ENERGIES, FIT, LARGEST_MOVE, RIGHT, explain_ratio, explain_work
 from .structures import Structure, Structures
 
 STRESSES = {"GPa": GPa, "kbar": GPa / 10}  # eV/Å^3
@@ -19,7 +19,7 @@ NO_MOVE = 0.003  # Å, root mean square over the atoms: no forces are needed
 MOST_CRYSTALS = 200  # of the same atoms, compared with each other
 MOST_STRAINED_PAIRS = 2000
 FEWEST_PAIRS = 10
-LARGEST_ERROR = 0.2  # of a factor that counts, relative: one standard deviation
+LARGEST_ERROR = 0.25  # of a factor that counts, relative: one standard deviation
 CLEAR = 2.5  # a factor of the work of the forces nearer to 1 may be that of large moves
 LEAST_CHANGE = 1e-3  # eV; smaller ones may be rounding
 SMOOTH = 0.03  # Å; moves much smaller than this are equally good
@@ -89,27 +89,31 @@ def wrong_strain_work(structures: Structures) -> str | None:
         return what if fits[0].residual > least else None
     if by_stress is None:
         return None
-    reasons = [_wrong_unit(by_stress, pairs.volumes)]
+    error = float(fits[order].errors[0]) / abs(by_stress)
+    reasons = [_wrong_unit(by_stress, max(FIT, 2.5 * error), pairs.volumes)]
+    expected = "eV/Å^3 (1 eV/Å^3 = 160.218 GPa)"
     if order:
         shears = ", ".join(SHEARS[k] for k in np.argsort(ORDERS[order]))
         reasons.append(f"its components are in the order xx, yy, zz, {shears}")
+        expected += ", xx, yy, zz, yz, xz, xy"
     if not any(reasons):
         return None
     return (
         f"energies change by {fits[0].factors[0]:.3g} times the work of the stress, so "
-        f"{' and '.join(filter(None, reasons))}; expected eV/Å^3 (1 eV/Å^3 = 160.218 GPa), in the "
-        "order xx, yy, zz, yz, xz, xy"
+        f"{' and '.join(filter(None, reasons))}; expected {expected}"
     )
 
 
-def _wrong_unit(ratio: float, volumes: np.ndarray) -> str:
-    """The unit and the sign that a ratio of energy to the work of the stress tells, in words."""
+def _wrong_unit(ratio: float, fit: float, volumes: np.ndarray) -> str:
+    """The units, as near as `fit`, and the sign that a ratio of energy to the work of the stress
+    tells, in words."""
     if 1 / RIGHT < ratio < RIGHT:
         return ""
     sign = "its sign is wrong (tension is positive)" if ratio < 0 else ""
     units = {f"it is in {unit}": factor for unit, factor in STRESSES.items()}
     units["it is a virial, not divided by the volume"] = float(1 / np.median(volumes))
-    fits = explain_ratio(ratio, units)
+    units |= {f"energies are in {unit}": 1 / size for unit, size in ENERGIES.items() if size != 1}
+    fits = explain_ratio(ratio, units, fit)
     if not (fits or 1 / RIGHT < -ratio < RIGHT):
         return ""
     return " and ".join(filter(None, (" or ".join(fits), sign)))

@@ -141,7 +141,7 @@ def _fitting_units(ratio: float, atoms: np.ndarray) -> list[str]:
     return explain_ratio(ratio, factors)[:2] or explain_ratio(ratio, doubles)[:2]
 
 
-def explain_ratio(ratio: float, factors: Mapping[str, float]) -> list[str]:
+def explain_ratio(ratio: float, factors: Mapping[str, float], fit: float = FIT) -> list[str]:
     """The texts whose factor is about the size of a ratio, the nearest first."""
     off = {text: abs(math.log(abs(ratio) / factor)) for text, factor in factors.items()}
-    return sorted((text for text in off if off[text] < FIT), key=off.__getitem__)
+    return sorted((text for text in off if off[text] < fit), key=off.__getitem__)
