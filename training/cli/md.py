@@ -47,9 +47,9 @@ def run(settings: MDArguments) -> None:
             settings.trajectory,
             on_step=lambda step: bar.update(step - bar.n),
         )
-    written.remove(picture)
+    written.remove(picture)  # until it is there
     with picture_may_fail(picture):
         save_figure(energy_drift(read_log(log), len(atoms)), picture)
-        written.append(picture)
+        written.insert(1, picture)
     print_table(summary)
     print(f"wrote {', '.join(map(str, written))}")

@@ -10,7 +10,7 @@ from pathlib import Path
 import ase
 import ase.db
 import ase.io
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, chemical_symbols
 from ase.io.formats import filetype, get_compression
 
 from sikff.graph.occupancy import check_occupancy
@@ -58,6 +58,7 @@ def read_atoms(path: Path, last: bool = False) -> list[ase.Atoms]:
         for number, atoms in enumerate(structures):
             try:
                 check_occupancy(atoms)
+                _check_numbers(atoms)
             except ValueError as error:
                 which = "the last structure" if last else f"structure {number}"
                 raise ValueError(f"{which}: {error}") from error
@@ -91,6 +92,13 @@ def _read(path: Path, last: bool) -> list[ase.Atoms]:
         structures = [atoms for atoms in structures if len(atoms)]
     check_complete(path, file_format, structures)
     return structures
+
+
+def _check_numbers(atoms: ase.Atoms) -> None:
+    """Raises ValueError for atomic numbers of no element; 0 is ASE's X, which others refuse."""
+    wrong = atoms.numbers[(atoms.numbers < 0) | (atoms.numbers >= len(chemical_symbols))]
+    if wrong.size:
+        raise ValueError(f"{wrong[0]} is no atomic number of an element")
 
 
 def _explain(error: Exception, path: Path) -> str:

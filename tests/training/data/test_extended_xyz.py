@@ -180,6 +180,8 @@ def test_columns_that_are_not_read_are_said(tmp_path: Path) -> None:
 
 
 BAD = {
+    "structure 0: 999 is no atomic number": "1\nProperties=Z:I:1:pos:R:3\n999 0 0 0\n",
+    "structure 0: -1 is no atomic number": "1\nProperties=Z:I:1:pos:R:3\n-1 0 0 0\n",
     "'29' is no element.*LAMMPS": PLAIN.format("").replace("O", "29"),
     r"line 4, structure 0: 'Cu1' is no element.*is it Cu\?": PLAIN.format("").replace("O", "Cu1"),
     r"'O2-' is no element.*is it O\?": PLAIN.format("").replace("O", "O2-"),
