@@ -55,10 +55,13 @@ def run(settings: TrainSettings) -> None:
     from sikff.forcefield.model_file import read_header
 
     from ..fitting.fit import fit
+    from ..fitting.launch import find_launch
 
-    report = (lambda line: None) if settings.quiet else print
+    launch = find_launch(config.devices)
+    quiet = settings.quiet or (launch is not None and launch.rank > 0)
+    report = (lambda line: None) if quiet else print
     try:
-        model = fit(config, resume=settings.resume, progress=not settings.quiet, report=report)
+        model = fit(config, resume=settings.resume, progress=not quiet, report=report)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt("--resume continues after the last whole epoch") from interrupt
     found = read_header(model)["provenance"]["validation"]

@@ -22,9 +22,10 @@ from ..evaluation.evaluate import evaluate_samples
 from ..evaluation.plots import learning_curves, parity, read_log, save_figure
 from .checkpoint import NAME, read_checkpoint
 from .finetune import errors_at_start, initial_model
-from .processes import run_processes
+from .launch import Launch, Leader, clear_meetings, find_launch, follow, lead, read_launch
+from .processes import Processes, joined, run_processes
 from .static_training import capacity_for
-from .trainer import Run, train_in_process, uses_cuda
+from .trainer import Run, train_in_process, train_together, uses_cuda
 
 FILLED = 0.5  # fraction of a padded batch; where less is used, neither compiling nor replay pays
 
@@ -49,7 +50,8 @@ def fit(
     start.sikff, if the run starts from a trained model.
 
     With several devices this starts processes, so a script that calls it needs the usual
-    ``if __name__ == "__main__":``.
+    ``if __name__ == "__main__":``; where srun, torchrun or mpirun has started as many, each of
+    them calls this function, the first one writes, and it returns when the model is written.
 
     Args:
         config: the run.
@@ -63,16 +65,50 @@ def fit(
     Raises:
         FileNotFoundError, ValueError: for data, a device or a folder that the run cannot use.
         BlockingIOError: if another run writes to the folder.
+        ConnectionError: if another process of the run has ended.
         FloatingPointError: if the loss is no longer finite.
     """
     with nullcontext() if config.threads is None else _threads(config.threads):
-        _check_devices(config)
+        launch = find_launch(config.devices)
+        _check_devices(config, launch)
         config.output.mkdir(parents=True, exist_ok=True)
-        advice = "wait until it has ended, end it, or choose another output"
-        with lock(config.output, advice) as note:
-            if note:
-                report(note)
-            return _fit(config, resume, progress, report)
+        if launch is not None and launch.rank > 0:
+            _follow(config, launch)
+        else:
+            with (
+                nullcontext() if launch is None else lead(config.output, launch) as leader,
+                lock(config.output, _advice(config)) as note,
+            ):
+                if note:
+                    report(note)
+                clear_meetings(config.output, launch)
+                _fit(config, resume, progress, report, leader)
+    return config.output / "model.sikff"
+
+
+def _advice(config: TrainConfig) -> str:
+    """What to do where another run has the folder."""
+    launch = read_launch()
+    if config.devices == 1 and launch is not None:
+        return (
+            f"this is one of {launch.size} processes ({launch.told_by}): start one alone, or set "
+            f"devices: {launch.size} and they share the run"
+        )
+    return "wait until it has ended, end it, or choose another output"
+
+
+def _follow(config: TrainConfig, launch: Launch) -> None:
+    """Trains as one of the processes of a launch that wait for the first."""
+    with follow(config.output, launch) as (store, arguments):
+        processes = _processes(launch)
+        with joined(processes, store, uses_cuda(config)):
+            train_together(processes, config, *arguments)
+
+
+def _processes(launch: Launch) -> Processes:
+    """A launcher may show each process its own GPUs or all those of the host."""
+    gpu = launch.local_rank % max(1, torch.cuda.device_count())
+    return Processes(launch.rank, launch.size, gpu)
 
 
 @contextmanager
@@ -86,7 +122,13 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[str], None]) -> Path:
+def _fit(
+    config: TrainConfig,
+    resume: bool,
+    progress: bool,
+    report: Callable[[str], None],
+    leader: Leader | None,
+) -> None:
     data = _prepare_folder(config, resume)
     resumed = data is not None
     if resume and not resumed:
@@ -111,19 +153,23 @@ def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[st
             report(line)
     capacity = _capacity(config, dataset, model, report)
     _write_config(config)
+    shared, cuda = (model, capacity, resumed, progress), uses_cuda(config)
     if config.devices == 1:
         Run(config, model, dataset, capacity=capacity, progress=progress).train(resumed)
+    elif leader is None:
+        run_processes(train_in_process, config.devices, cuda, (config, *shared))
     else:
-        arguments = (config, model, capacity, resumed, progress)
-        run_processes(train_in_process, config.devices, uses_cuda(config), arguments)
+        leader.share(shared)
+        processes = _processes(leader.launch)
+        with joined(processes, leader.store, cuda):
+            train_together(processes, config, *shared, dataset)
     _draw(config, dataset)
-    return config.output / "model.sikff"
 
 
-def _check_devices(config: TrainConfig) -> None:
-    """Raises ValueError if there are not as many devices as the run needs."""
-    available = torch.cuda.device_count()
-    if uses_cuda(config) and available < config.devices:
+def _check_devices(config: TrainConfig, launch: Launch | None) -> None:
+    """Raises ValueError if there are not as many devices as the run needs on this host."""
+    available, needed = torch.cuda.device_count(), config.devices if launch is None else 1
+    if uses_cuda(config) and available < needed:
         raise ValueError(
             f"device is {config.device} and devices {config.devices}, but torch finds {available} "
             "GPUs; lower devices or set device: cpu"

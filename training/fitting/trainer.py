@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import datetime
 import threading
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -60,7 +62,7 @@ class Run:
         progress: bool = False,
     ) -> None:
         self.config, self.dataset, self.processes = config, dataset, processes
-        self.device = torch.device("cuda", processes.rank) if uses_cuda(config) else "cpu"
+        self.device = torch.device("cuda", processes.gpu) if uses_cuda(config) else "cpu"
         self.model = model.to(self.device)
         self._predict: Evaluator = self.model
         if capacity is not None:
@@ -176,19 +178,28 @@ class Run:
         }
 
 
-def train_in_process(
+def train_in_process(processes: Processes, config: TrainConfig, *arguments: Any) -> None:
+    """Trains as one of several processes that the run has started; see :func:`train_together`."""
+    tqdm.set_lock(threading.RLock())  # the default is a semaphore, left behind by killed processes
+    torch.set_num_threads(config.threads or max(1, torch.get_num_threads() // processes.size))
+    train_together(processes, config, *arguments)
+
+
+def train_together(
     processes: Processes,
     config: TrainConfig,
     model: ForceField,
     capacity: Capacity | None,
     resume: bool,
     progress: bool,
+    dataset: Dataset | None = None,
 ) -> None:
-    """Trains as one of several processes, each of which reads the data itself."""
-    tqdm.set_lock(threading.RLock())  # the default is a semaphore, left behind by killed processes
-    torch.set_num_threads(config.threads or max(1, torch.get_num_threads() // processes.size))
-    model = copy.deepcopy(model)  # the argument is in memory that all processes share
-    dataset = load_dataset(config)
+    """Trains as one of several processes, of which all but those with a dataset read it."""
+    model = copy.deepcopy(model)  # the argument may be in memory that all processes share
+    if dataset is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the first reader has shown them
+            dataset = load_dataset(config)
     run = Run(config, model, dataset, capacity=capacity, processes=processes, progress=progress)
     run.train(resume)
 
