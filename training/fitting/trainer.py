@@ -114,6 +114,11 @@ class Run:
     def _write(self, results: dict[str, float]) -> None:
         """The model if it is the best, the row of the log, the checkpoint."""
         loop, output = self.loop, self.config.output
+        if not output.is_dir():  # writing would make a new one, with a part of the run
+            raise FileNotFoundError(
+                f"{str(output)!r} has been removed or renamed while the run wrote to it, and what "
+                "it has learnt since is lost; put it back and resume"
+            )
         row = {
             "epoch": loop.epoch,
             "step": loop.step,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -89,7 +90,9 @@ def frame_writer(atoms: ase.Atoms, path: str | Path | None) -> Iterator[Callable
         with path.open("w", encoding="utf-8") as file:
 
             def write() -> None:
-                ase.io.write(file, atoms, format="extxyz")
+                frame = io.StringIO()
+                ase.io.write(frame, atoms, format="extxyz")
+                file.write(frame.getvalue())  # at once: an interrupt must not leave a part of it
                 file.flush()
 
             yield write

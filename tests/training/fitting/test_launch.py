@@ -12,6 +12,7 @@ import yaml
 
 from runs import changed, rows, weights
 from sikff.training.config import TrainConfig
+from sikff.training.fitting import launch as module
 from sikff.training.fitting.fit import fit
 from sikff.training.fitting.launch import Launch, find_launch, read_launch
 from tolerances import TOLERANCES
@@ -222,9 +223,8 @@ def test_a_second_launch_in_the_folder_is_refused(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """By its first process; none of the others joins the run that is there."""
-    from sikff.training.fitting import launch as module
-
-    monkeypatch.setattr(module, "PATIENCE", 0.5)
+    for seconds in ("PATIENCE", "LATEST"):
+        monkeypatch.setattr(module, seconds, 0.5)
     folder: Path = config.output
     here, other, twin = (
         Launch(rank, 2, rank, "WORLD_SIZE", start) for rank, start in ((0, "a"), (1, "b"), (1, "a"))
