@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import hashlib
 import json
 import os
@@ -106,7 +107,8 @@ class Leader:
 
     def share(self, arguments: Sequence[object]) -> None:
         """Gives the others the arguments that :func:`follow` yields."""
-        self.store.set("arguments", pickle.dumps(arguments))
+        content = base64.b64encode(pickle.dumps(arguments))
+        self.store.set("arguments", content.decode())
 
 
 @contextmanager
@@ -149,7 +151,7 @@ def follow(folder: Path, launch: Launch) -> Iterator[tuple[dist.Store, Any]]:
             "run at a time, or give each its output"
         )
     store.add("arrived", 1)
-    yield store, pickle.loads(_wait_for(store, "arguments"))
+    yield store, pickle.loads(base64.b64decode(_wait_for(store, "arguments")))
     _wait_for(store, "end")
     store.add("left", 1)
 
