@@ -28,11 +28,15 @@ EXCUSES = ("is in use by process", "already holds a run")
 
 
 def run_as(user: int, arguments: list[str], messages: str) -> None:
-    if user != os.geteuid():
+    me = os.geteuid()
+    if user != me:
         spare = ["output=" + tempfile.mkdtemp() + "/run", "--quiet"]
         main([*arguments[:2], *spare])  # imports what the other user may not be able to read
-        os.setuid(user)
-    run_command(arguments, messages)
+    os.seteuid(user)
+    try:
+        run_command(arguments, messages)
+    finally:
+        os.seteuid(me)  # multiprocessing removes what it has made
 
 
 def read_on(folder: str, ended: object) -> None:
