@@ -121,8 +121,15 @@ def _read_labelled(
         left_out += [f"validation: {line}" for line in more]
     check_names([train, valid])
     for name in _trained(config):
-        if name not in train.label_names:
-            train.check_labels_complete([name])  # raises, with what to do
+        if name in train.label_names:
+            continue
+        if isinstance(data.valid, int | float) and name in valid.label_names:
+            raise ValueError(
+                f"{valid.source}: {name} is in validation structures only "
+                f"({valid.having(name).names(range(len(valid.having(name))))}); give data.valid "
+                "or another seed"
+            )
+        train.check_labels_complete([name])  # raises, with what to do
     if not set(_trained(config)) & set(valid.label_names):
         raise ValueError(
             f"{valid.source}: no validation structure has {' or '.join(_trained(config))}, which "

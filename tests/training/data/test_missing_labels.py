@@ -1,6 +1,6 @@
 """Data sets whose structures lack labels, or have labels that do not count."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import ase
@@ -32,7 +32,7 @@ def run(config: TrainConfig) -> Callable[..., TrainConfig]:
     return run
 
 
-def drop(name: str, numbers: range | None = None) -> Change:
+def drop(name: str, numbers: Sequence[int] | None = None) -> Change:
     """Removes a label from all or some structures."""
 
     def change(number: int, atoms: ase.Atoms) -> None:
@@ -95,6 +95,16 @@ def test_a_label_missing_everywhere_raises_with_advice(run: Callable) -> None:
         load_dataset(run(weigh))
     with pytest.raises(ValueError, match=r"no structure has mine \(forces_weight_key\)"):
         load_dataset(run(weigh, data={"forces_weight_key": "mine"}, loss={"forces": 0}))
+
+
+def test_a_label_in_validation_structures_alone_raises(run: Callable) -> None:
+    plain = load_dataset(run(lambda number, atoms: None))
+    valid = [int(sample.name.split()[-1]) for sample in plain.valid]
+    others = [number for number in range(12) if number != valid[0]]
+    some = run(drop("stress", others), loss={"stress": 1})
+    match = rf"stress is in validation structures only \(structure {valid[0]}\); give data.valid"
+    with pytest.raises(ValueError, match=match):
+        load_dataset(some)
 
 
 def test_forces_alone_are_enough(run: Callable) -> None:
