@@ -24,7 +24,7 @@ SMALL = {"channels": 4, "max_frequency": 2, "kernel_fields": 2, "kernel_width": 
 def steele(positions: np.ndarray) -> tuple[float, np.ndarray]:
     """Energy (eV) and forces (eV/Å) of atoms in exp(-z) (cos gx + cos gy) / 2."""
     g = 2 * np.pi / SIDE
-    (x, y, z), wave = positions.T, 0.5 * np.exp(-positions[:, 2])
+    (x, y, _), wave = positions.T, 0.5 * np.exp(-positions[:, 2])
     energies = wave * (np.cos(g * x) + np.cos(g * y))
     forces = np.stack([wave * g * np.sin(g * x), wave * g * np.sin(g * y), energies], axis=1)
     return float(energies.sum()), forces
