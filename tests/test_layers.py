@@ -54,7 +54,8 @@ FLOORS_INSIDE = {
         "lattice operations",
         "names",
         "wallpaper",
-        "slab stars",
+        "sites slab stars",
+        "layers near_symmetry",
     ),
     "sikff.nn": (
         "constants equivariance neighbour_table spline weight_cache",

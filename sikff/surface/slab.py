@@ -29,15 +29,17 @@ class SlabSurface(NamedTuple):
             that the International Tables allow the one nearest to that atom.
         normal: unit vector [3] out of the slab.
         misfit: largest distance (Å) between an atom and the image of another one.
+        atoms: of the slab, about the origin.
     """
 
     wallpaper: Wallpaper
     origin: Array
     normal: Array
     misfit: float
+    atoms: SurfaceAtoms
 
 
-class _Points(NamedTuple):
+class SurfaceAtoms(NamedTuple):
     """Atoms above one lattice: species [n], lattice coordinates [n, 2], heights [n] (Å)."""
 
     lattice: Array
@@ -45,9 +47,9 @@ class _Points(NamedTuple):
     coordinates: Array
     heights: Array
 
-    def select(self, which: Array) -> _Points:
+    def select(self, which: Array) -> SurfaceAtoms:
         """Some of the atoms."""
-        return _Points(
+        return SurfaceAtoms(
             self.lattice, self.numbers[which], self.coordinates[which], self.heights[which]
         )
 
@@ -115,13 +117,13 @@ def find_wallpaper(
         ValueError: no slab, a slab without vacuum, or atoms that are symmetric in some respects
             to within the tolerance only.
     """
-    cell, out, positions = _plane(slab, side)
-    heights = positions @ out
+    cell, out, all_positions = _plane(slab, side)
+    heights = all_positions @ out
     is_near = heights >= heights.max() - (np.inf if depth is None else depth) - tolerance
-    positions, heights, numbers = positions[is_near], heights[is_near], slab.numbers[is_near]
-    points = _Points(cell, numbers, positions @ dual(cell).T, heights)
+    positions, heights, numbers = all_positions[is_near], heights[is_near], slab.numbers[is_near]
+    points = SurfaceAtoms(cell, numbers, positions @ dual(cell).T, heights)
     lattice = _primitive(points, tolerance)
-    points = _Points(lattice, numbers, positions @ dual(lattice).T, heights)
+    points = SurfaceAtoms(lattice, numbers, positions @ dual(lattice).T, heights)
     operations, misfit = [], 0.0
     for matrix in _automorphisms(lattice, tolerance):
         for worst, shift in points.find_shifts(matrix, tolerance)[:1]:
@@ -137,7 +139,9 @@ def find_wallpaper(
     highest = positions[np.flatnonzero(heights > heights.max() - tolerance)[0]]
     wallpaper, origin = _standard_setting(found, highest, 4 * tolerance)
     origin = origin + (heights.max() - origin @ out) * out
-    return SlabSurface(wallpaper, origin, out, misfit)
+    above = all_positions - origin
+    atoms = SurfaceAtoms(wallpaper.lattice, slab.numbers, above @ wallpaper.dual.T, above @ out)
+    return SlabSurface(wallpaper, origin, out, misfit, atoms)
 
 
 def _plane(slab: ase.Atoms, side: str) -> tuple[Array, Array, Array]:
@@ -148,7 +152,7 @@ def _plane(slab: ase.Atoms, side: str) -> tuple[Array, Array, Array]:
     if not len(slab) or len(periodic) < 2:
         raise ValueError(
             f"got {len(slab)} atoms, periodic in {len(periodic)} directions; expected a slab, "
-            "periodic in the two directions of its surface"
+            "periodic in the two directions of its surface (set its cell and pbc)"
         )
     open_axes = [0, 1, 2] if len(periodic) == 3 else [i for i in range(3) if i not in periodic]
     layouts = [_layers(slab, axis, wraps=len(periodic) == 3) for axis in open_axes]
@@ -160,6 +164,8 @@ def _plane(slab: ase.Atoms, side: str) -> tuple[Array, Array, Array]:
         )
     lateral = as_lattice(np.delete(slab.cell.array, axis, axis=0))
     out = out if side == "top" else -out
+    outermost = (positions @ out).argmax()  # stays where it is: molecules are above it
+    positions = positions + slab.positions[outermost] - positions[outermost]
     return (lateral if np.cross(*lateral) @ out > 0 else lateral[::-1]), out, positions
 
 
@@ -176,11 +182,10 @@ def _layers(slab: ase.Atoms, axis: int, wraps: bool) -> tuple[float, int, Array,
     gaps = np.diff(heights, append=heights[0] + period)
     first = heights[(gaps.argmax() + 1) % len(heights)]  # the lowest atom above the gap
     turns = np.floor((positions @ out - first + 1e-9) / period)
-    top = (positions @ out - turns * period).argmax()
-    return gaps.max(), axis, out, positions - np.outer(turns - turns[top], third)
+    return gaps.max(), axis, out, positions - np.outer(turns, third)
 
 
-def _primitive(points: _Points, tolerance: float) -> Array:
+def _primitive(points: SurfaceAtoms, tolerance: float) -> Array:
     """Two shortest vectors [2, 3] of all translations that map the atoms to atoms."""
     cell = points.lattice
     shifts = [shift for _, shift in points.find_shifts(np.eye(2), tolerance)]
@@ -190,12 +195,13 @@ def _primitive(points: _Points, tolerance: float) -> Array:
     vectors = vectors[np.linalg.norm(vectors, axis=1) > 4 * tolerance]
     # the shortest first, of equal ones those nearest to the first cell vector
     order = np.lexsort([-(vectors @ cell[0]).round(3), np.linalg.norm(vectors, axis=1).round(3)])
-    out = normal(cell)
-    for a, b in itertools.permutations(vectors[order], 2):
-        if abs(np.cross(a, b) @ out / area - 1) < 0.05:
-            near = np.array([a, b])
-            # exact: the cell vectors are whole multiples
-            return reduced(np.linalg.inv(np.round(cell @ dual(near).T)) @ cell)
+    vectors = vectors[order]
+    areas = np.cross(vectors[:, None], vectors) @ normal(cell)
+    pairs = np.argwhere(abs(areas / area - 1) < 0.05)
+    if len(pairs):
+        near = vectors[pairs[0]]
+        # exact: the cell vectors are whole multiples
+        return reduced(np.linalg.inv(np.round(cell @ dual(near).T)) @ cell)
     raise ValueError(
         f"translations map the slab to itself within {tolerance:g} Å, but do not make a lattice: "
         "choose another tolerance"
@@ -224,7 +230,10 @@ def _standard_setting(found: Wallpaper, near: Array, tolerance: float) -> tuple[
             return named, min(
                 origins, key=lambda o: (round(np.linalg.norm(o - near), 3), *o.round(3))
             )
-    raise RuntimeError(f"found no setting of {found.name} with the operations {found.operations}")
+    raise ValueError(
+        f"the operations of {found.name} were found in the slab, but not where the International "
+        f"Tables have them, within {tolerance / 4:g} Å: choose another tolerance"
+    )
 
 
 def _conventional_vectors(found: Wallpaper) -> Iterator[Array]:
