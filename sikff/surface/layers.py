@@ -80,7 +80,8 @@ def _distances(lattice: Array, coordinates: Array, point: Array) -> Array:
 
 def _one_cell(found: SlabSurface) -> SurfaceAtoms:
     """The atoms of the slab that no lattice translation maps to each other."""
-    atoms, kept = found.atoms, []
+    atoms = found.atoms
+    kept: list[int] = []
     for i in range(len(atoms.numbers)):
         rest = atoms.coordinates[kept] - atoms.coordinates[i]
         rest = (rest - np.round(rest)) @ atoms.lattice

@@ -12,7 +12,7 @@ from sikff.surface.slab import SlabSurface, find_wallpaper
 
 Array = np.ndarray
 
-TOLERANCES = (0.05, 0.1, 0.2, 0.3)  # Å
+TOLERANCES = (0.05, 0.1, 0.2)  # Å
 GAP = 0.4  # Å, between the heights of atoms above and below which a slab may be cut
 MOST_CUTS = 12
 

@@ -1,4 +1,4 @@
-"""High-symmetry sites, mirror lines and glide lines of a wallpaper group, in lattice coordinates."""
+"""High-symmetry sites, mirror lines and glide lines of wallpaper groups."""
 
 from __future__ import annotations
 
@@ -48,6 +48,13 @@ class Line(NamedTuple):
     def point(self) -> Array:
         """Lattice coordinates [2] of a point of the line."""
         return self.offset * np.array(_across(self.direction))
+
+    def distance(self, point: Array, lattice: Array) -> float:
+        """Distance (Å) of a point [2] from the nearest translate of the line."""
+        rest = self.direction[0] * point[1] - self.direction[1] * point[0] - self.offset
+        area = np.linalg.norm(np.cross(*lattice))
+        spacing = area / np.linalg.norm(self.direction @ lattice)
+        return float(abs(rest - round(rest)) * spacing)
 
     @property
     def text(self) -> str:
@@ -108,9 +115,7 @@ def site_symmetry(wallpaper: Wallpaper, point: Array, tolerance: float = 1e-3) -
         point: lattice coordinates.
         tolerance: Å; images of the point closer than this are the point.
     """
-    kept = [
-        o for o in wallpaper.operations if _distance(wallpaper, o, point, point) < tolerance
-    ]
+    kept = [o for o in wallpaper.operations if _distance(wallpaper, o, point, point) < tolerance]
     order = sum(_determinant(o) > 0 for o in kept)
     if len(kept) == order:
         return str(order)
@@ -119,7 +124,8 @@ def site_symmetry(wallpaper: Wallpaper, point: Array, tolerance: float = 1e-3) -
 
 
 def equivalent_points(wallpaper: Wallpaper, point: Array, tolerance: float = 1e-3) -> Array:
-    """Lattice coordinates [k, 2], in [0, 1), of the orbit of a point, nearest to the origin first."""
+    """The orbit of a point [2]: lattice coordinates [k, 2] in [0, 1), nearest to the origin
+    first."""
     orbit: list[Array] = []
     for operation in wallpaper.operations:
         image = operation.matrix @ np.asarray(point) + operation.shift
@@ -150,7 +156,7 @@ def _lines_of(operation: Operation) -> list[Line]:
     for step in (0, 1):
         shift = operation.shift + step * across
         glide = np.dot(along @ shift / 2, direction) / np.dot(direction, direction)
-        lines.append(Line(direction, _modulo_1(normal @ shift / 2), _modulo_1(glide)))
+        lines.append(Line(direction, _modulo_1(float(normal @ shift) / 2), _modulo_1(glide)))
     return lines
 
 
@@ -175,8 +181,7 @@ def _is_among(line: Line, others: Iterable[Line]) -> bool:
 def _across(direction: tuple[int, int]) -> tuple[int, int]:
     """The smallest whole numbers with n.x = 1 for n = (-d2, d1)."""
     reach = range(-max(map(abs, direction)), max(map(abs, direction)) + 1)
-    vectors = itertools.product(reach, repeat=2)
-    fitting = [v for v in vectors if direction[0] * v[1] - direction[1] * v[0] == 1]
+    fitting = [(i, j) for i in reach for j in reach if direction[0] * j - direction[1] * i == 1]
     return min(fitting, key=lambda v: (abs(v[0]) + abs(v[1]), v))
 
 

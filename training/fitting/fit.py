@@ -17,6 +17,7 @@ from sikff.forcefield.chunks import fits_in_one_chunk
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset, load_dataset
 from ..data.model_settings import copy_start_model
+from ..data.slab import check_side, with_surface, with_surface_of
 from ..evaluation.evaluate import evaluate_samples
 from ..evaluation.plots import learning_curves, parity, read_log, save_figure
 from .checkpoint import NAME, read_checkpoint
@@ -80,15 +81,23 @@ def _threads(count: int) -> Iterator[None]:
 
 def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[str], None]) -> Path:
     _check_devices(config)
-    data = _prepare_folder(config, resume)
-    resumed = data is not None
+    before = _prepare_folder(config, resume)
+    resumed = before is not None
     if resume and not resumed:
         report(f"nothing to resume in {str(config.output)!r}: starting from the beginning")
-    if not resumed:
+    notes: list[str] = []
+    if before is None:
+        config, notes = with_surface(config)
         copy_start_model(config)
+    else:
+        config = with_surface_of(config, before.model)
+        _check_same_settings(config, before)
+    data = read_checkpoint(config.output)["data"] if resumed else None
     dataset = load_dataset(config)
-    for line in dataset.report:
+    for line in (*notes, *dataset.report):
         report(line)
+    if notes:  # the surface was found in a slab
+        check_side(dataset)
     if data not in (None, dataset.fingerprint):
         raise ValueError(
             f"the data are not those that {str(config.output / NAME)!r} was trained on, so the run "
@@ -150,11 +159,11 @@ def _capacity(
     return capacity
 
 
-def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:
+def _prepare_folder(config: TrainConfig, resume: bool) -> TrainConfig | None:
     """Makes the folder of the run.
 
     Returns:
-        The fingerprint of the data of the run that continues; None: a run begins.
+        The settings of the run that continues; None: a run begins.
     """
     checkpoint = config.output / NAME
     if not resume and (checkpoint.exists() or (config.output / "model.sikff").exists()):
@@ -173,15 +182,18 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:
             f"cannot resume without {str(path)!r}, which tells how the run began; restore it, or "
             "start a new run from its model (sikff train --from)"
         )
-    before = read_config(path)
+    return read_config(path)
+
+
+def _check_same_settings(config: TrainConfig, before: TrainConfig) -> None:
+    """Raises ValueError for settings that differ from those of the run that continues."""
     keys = [key for key in TrainConfig.model_fields if key not in FREE]
     changed = [key for key in keys if getattr(before, key) != getattr(config, key)]
     if changed:
         raise ValueError(
             f"cannot resume with other settings of {', '.join(changed)} than in "
-            f"{str(path)!r}; only {', '.join(sorted(FREE))} may change"
+            f"{str(config.output / 'config.yaml')!r}; only {', '.join(sorted(FREE))} may change"
         )
-    return read_checkpoint(config.output)["data"]
 
 
 def _draw(config: TrainConfig, dataset: Dataset) -> None:

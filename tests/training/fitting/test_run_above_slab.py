@@ -1,0 +1,91 @@
+"""A run above the surface of a slab: the file is read once, when it begins."""
+
+from pathlib import Path
+
+import ase
+import ase.io
+import numpy as np
+import pytest
+import yaml
+from ase.build import fcc100
+from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
+
+from runs import changed, fit_two_epochs, rows
+from sikff import load
+from sikff.training.config import TrainConfig, read_config
+from sikff.training.fitting.fit import fit
+
+
+def above(height: float, count: int = 12) -> list[ase.Atoms]:
+    """Pairs of argon atoms, labelled without the surface."""
+    rng = np.random.default_rng(0)
+    frames = []
+    for _ in range(count):
+        x, y, z = rng.uniform(0, 5, 3)
+        ends = [(x, y, z + height), (x, y + 0.5, z + height + 3.5 + rng.uniform())]
+        atoms = ase.Atoms("Ar2", ends)
+        atoms.calc = LennardJones(sigma=3.4, epsilon=0.01, rc=9.0)
+        labels = {"energy": atoms.get_potential_energy(), "forces": atoms.get_forces()}
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+        frames.append(atoms)
+    return frames
+
+
+@pytest.fixture
+def slab_run(tmp_path: Path) -> TrainConfig:
+    slab = fcc100("Al", (2, 2, 3), vacuum=8)
+    slab.write(tmp_path / "slab.traj")
+    ase.io.write(tmp_path / "train.xyz", above(slab.positions[:, 2].max() + 2))
+    return TrainConfig(
+        data={"train": tmp_path / "train.xyz", "valid": 3},
+        model={
+            "environment": {"slab": str(tmp_path / "slab.traj"), "stars": 1},
+            **{"layers": 1, "channels": 2, "max_frequency": 1, "correlation": 1},
+            "atomic_energies": {"Ar": 0.0},
+        },
+        output=tmp_path / "run",
+        max_epochs=3,
+        device="cpu",
+    )
+
+
+def test_a_run_stores_numbers_and_resumes_without_the_slab(
+    slab_run: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fit_two_epochs(slab_run, monkeypatch)
+    stored = read_config(slab_run.output / "config.yaml")
+    environment = stored.model["environment"]
+    assert "slab" not in (slab_run.output / "config.yaml").read_text()
+    assert environment["wallpaper"] == "p4mm"
+    Path(slab_run.model["environment"]["slab"]).unlink()
+    path = fit(slab_run, resume=True)
+    assert [row["epoch"] for row in rows(slab_run)] == [0, 1, 2]
+    of_model = load(path).config
+    assert of_model.group == "C4v"
+    assert of_model.environment.wallpaper == "p4mm"
+    assert np.array(of_model.environment.lattice) == pytest.approx(np.array(environment["lattice"]))
+    assert list(of_model.environment.plane_origin) == environment["plane_origin"]
+    stored_text = yaml.safe_load((slab_run.output / "config.yaml").read_text())
+    fit(changed(stored, max_epochs=4), resume=True)  # the stored settings go on too
+    assert stored_text["model"]["environment"] == environment
+    other = slab_run.model | {"environment": slab_run.model["environment"] | {"stars": 2}}
+    with pytest.raises(ValueError, match="cannot resume with other settings of model"):
+        fit(changed(slab_run, model=other), resume=True)
+
+
+def test_a_run_that_began_without_a_slab_does_not_go_on_with_one(slab_run: TrainConfig) -> None:
+    flat = {key: value for key, value in slab_run.model.items() if key != "environment"}
+    fit(changed(slab_run, model={**flat, "group": "O(3)"}, max_epochs=1))
+    with pytest.raises(ValueError, match="model"):
+        fit(slab_run, resume=True)
+
+
+def test_data_below_the_surface_mean_the_other_side(slab_run: TrainConfig) -> None:
+    lowest = ase.io.read(slab_run.model["environment"]["slab"]).positions[:, 2].min()
+    ase.io.write(slab_run.data.train, above(lowest - 12))
+    with pytest.raises(ValueError, match=r"below the outermost atom of the slab .*slab_side"):
+        fit(slab_run)
+    environment = slab_run.model["environment"] | {"slab_side": "bottom"}
+    config = changed(slab_run, model=slab_run.model | {"environment": environment}, max_epochs=1)
+    assert load(fit(config)).config.axis == (0.0, 0.0, -1.0)
