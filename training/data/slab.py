@@ -22,6 +22,7 @@ from .dataset import Dataset
 from .reading import read_structures
 
 DIGITS = 10  # of coordinates in settings: normals must agree to 1e-8
+AT_PLANE = 0.1  # Å
 Z = (0.0, 0.0, 1.0)
 
 
@@ -153,21 +154,35 @@ def with_surface_of(config: TrainConfig, model: Mapping[str, Any]) -> TrainConfi
     return _with_model(config, {**config.model, **axis, "environment": environment})
 
 
-def check_side(dataset: Dataset) -> None:
-    """Raises ValueError if all atoms of the training data are below the surface."""
+def check_heights(dataset: Dataset) -> list[str]:
+    """A note if many training structures seem to hold the atoms of the slab themselves.
+
+    Raises:
+        ValueError: if all of their atoms are below the surface.
+    """
     environment = Environment(dataset.model)
-    highest = -np.inf
-    for graph in (sample.graph for sample in dataset.train):
+    graphs = [sample.graph for sample in dataset.train if (sample.graph.surface >= 0).all()]
+    heights = []
+    for graph in graphs:
         normal = environment.normal.to(graph.positions.dtype)
-        above = (graph.positions - environment.origins(graph)[graph.batch]) @ normal
-        at_surface = graph.surface[graph.batch] >= 0
-        highest = max([highest, *above[at_surface].tolist()])
-    if -np.inf < highest < 0:
+        heights.append((graph.positions - environment.origins(graph)[graph.batch]) @ normal)
+    if not heights:
+        return []
+    highest = float(max(h.max() for h in heights))
+    if highest < 0:
         raise ValueError(
             f"all atoms of the training data are below the outermost atom of the slab (the highest "
             f"one by {-highest:.3g} Å): choose the other side (model.environment.slab_side), or "
             "move the slab to where it was when the data were made"
         )
+    count = sum(bool(h.min() < AT_PLANE) for h in heights)
+    if count <= len(heights) / 2:
+        return []
+    return [
+        f"note: {count} of {len(heights)} training structures have atoms at or below the outermost "
+        "atom of the slab. If these are the slab's, remove them, with their forces: the surface of "
+        "this model is no set of atoms"
+    ]
 
 
 def _with_model(config: TrainConfig, model: Mapping[str, Any]) -> TrainConfig:

@@ -17,7 +17,7 @@ from sikff.forcefield.chunks import fits_in_one_chunk
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset, load_dataset
 from ..data.model_settings import copy_start_model
-from ..data.slab import check_side, with_surface, with_surface_of
+from ..data.slab import check_heights, with_surface, with_surface_of
 from ..evaluation.evaluate import evaluate_samples
 from ..evaluation.plots import learning_curves, parity, read_log, save_figure
 from .checkpoint import NAME, read_checkpoint
@@ -94,10 +94,10 @@ def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[st
         _check_same_settings(config, before)
     data = read_checkpoint(config.output)["data"] if resumed else None
     dataset = load_dataset(config)
+    if notes:  # the surface was found in a slab
+        notes += check_heights(dataset)
     for line in (*notes, *dataset.report):
         report(line)
-    if notes:  # the surface was found in a slab
-        check_side(dataset)
     if data not in (None, dataset.fingerprint):
         raise ValueError(
             f"the data are not those that {str(config.output / NAME)!r} was trained on, so the run "

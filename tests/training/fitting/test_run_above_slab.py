@@ -89,3 +89,24 @@ def test_data_below_the_surface_mean_the_other_side(slab_run: TrainConfig) -> No
     environment = slab_run.model["environment"] | {"slab_side": "bottom"}
     config = changed(slab_run, model=slab_run.model | {"environment": environment}, max_epochs=1)
     assert load(fit(config)).config.axis == (0.0, 0.0, -1.0)
+
+
+def test_the_atoms_of_the_slab_among_the_data_are_told(slab_run: TrainConfig) -> None:
+    slab = ase.io.read(slab_run.model["environment"]["slab"])
+    frames = ase.io.read(slab_run.data.train, ":")
+    lines: list[str] = []
+    config = changed(slab_run, max_epochs=1)
+    fit(config, report=lines.append)
+    assert not any("outermost atom of the slab" in line for line in lines)
+    for atoms in frames:
+        labels = {
+            "energy": atoms.get_potential_energy(),
+            "forces": np.vstack([atoms.get_forces(), np.zeros(3)]),
+        }
+        atoms += ase.Atoms("Ar", [slab.positions[-1]])
+        atoms.calc = SinglePointCalculator(atoms, **labels)
+    ase.io.write(slab_run.data.train, frames)
+    fit(changed(config, output=config.output.with_name("other")), report=lines.append)
+    assert any(
+        line.startswith("note: 9 of 9 training structures have atoms at or below") for line in lines
+    )
