@@ -17,6 +17,8 @@ FOLDERS = {"sikff": "sikff", "sikff.calculators": "calculators", "sikff.training
 # Rooms by floor: a module may import from its own room and from rooms on lower floors.
 FLOORS = {
     "sikff.atomic_write": 0,
+    "sikff.plain_torch": 0,
+    "sikff.lock": 1,
     "sikff.groups": 1,
     "sikff.e3nn": 2,
     "sikff.surface": 2,
@@ -67,7 +69,7 @@ FLOORS_INSIDE = {
         "dense_conv point_conv restrict_layers",
     ),
     "sikff.forcefield": (
-        "chunks energy environment_config zbl",
+        "chunks energy environment_config free_atoms zbl",
         "config edge_features field_response places",
         "environment interaction model_file steerable_attributes",
         "network",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
@@ -20,6 +20,7 @@ from sikff.forcefield.electron_shares import ElectronShares, widened
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.environment import Environment
 from sikff.forcefield.environment_config import EnvironmentConfig
+from sikff.forcefield.free_atoms import FreeAtoms
 from sikff.forcefield.model_file import chosen_dtype
 from sikff.forcefield.network import Attributes, Network, joined, one_hot
 from sikff.forcefield.restrict_model import (
@@ -38,22 +39,6 @@ from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, neighbour_layout
 from sikff.nn.neighbour_table import NeighbourTable
 from sikff.nn.restrict_layers import restrict_mlp
-
-
-class FreeAtoms(torch.nn.Module):
-    """Energies E0 of free atoms: a buffer outside the state dict, float64 whatever the model's."""
-
-    energies: Tensor
-
-    def __init__(self, energies: Sequence[float]) -> None:
-        super().__init__()
-        self._exact = np.array(energies, dtype=np.float64)
-        self.register_buffer("energies", torch.tensor(self._exact), persistent=False)
-
-    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Self:
-        module = super()._apply(fn, recurse)
-        self.energies = torch.tensor(self._exact, device=self.energies.device)
-        return module
 
 
 class ForceField(EnergyModel):

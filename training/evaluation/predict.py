@@ -22,6 +22,7 @@ from sikff.forcefield.committee import (
     standard_deviation,
 )
 from sikff.graph import has_volume
+from sikff.plain_torch import plain_torch
 
 from ..data.batches import Batches, Sample
 from ..data.labels import without_labels
@@ -29,6 +30,7 @@ from ..data.samples import make_samples
 from ..data.structures import Structures
 
 
+@plain_torch()
 def predict(
     model: ForceField | Sequence[ForceField],
     structures: Structures | Sequence[ase.Atoms],
@@ -148,6 +150,7 @@ def samples_for(
     return samples
 
 
+@plain_torch()
 def predict_samples(
     models: Sequence[ForceField],
     samples: Sequence[Sequence[Sample]],

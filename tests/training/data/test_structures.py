@@ -173,7 +173,7 @@ def test_a_missing_key_raises_with_suggestions(frames: list[ase.Atoms]) -> None:
         atoms.calc = None
     with pytest.raises(ValueError, match=r"no stress .*; stress_key may be total_virial$"):
         with_labels(frames, ["stress"])
-    with pytest.raises(ValueError, match=r"no energy .* and 4 more$"):
+    with pytest.raises(ValueError, match=r"no energy .* and 4 more; or go without \(loss.energy"):
         with_labels(frames, ["energy"])
 
 
