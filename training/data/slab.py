@@ -154,12 +154,18 @@ def with_surface_of(config: TrainConfig, model: Mapping[str, Any]) -> TrainConfi
     return _with_model(config, {**config.model, **axis, "environment": environment})
 
 
-def check_heights(dataset: Dataset) -> list[str]:
+def check_data_above(dataset: Dataset) -> list[str]:
     """A note if many training structures seem to hold the atoms of the slab themselves.
 
     Raises:
-        ValueError: if all of their atoms are below the surface.
+        ValueError: if all of their atoms are below the surface, or they name several surfaces.
     """
+    surfaces = dataset.model.environment.surfaces
+    if len(surfaces) > 1:
+        raise ValueError(
+            f"the training data name the surfaces {', '.join(surfaces)}, and a slab is one; "
+            "give lattice and wallpaper of each by its name (`sikff surface FILE` prints them)"
+        )
     environment = Environment(dataset.model)
     graphs = [sample.graph for sample in dataset.train if (sample.graph.surface >= 0).all()]
     heights = []

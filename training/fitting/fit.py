@@ -19,7 +19,7 @@ from sikff.plain_torch import plain_torch
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset, load_dataset
 from ..data.model_settings import copy_start_model
-from ..data.slab import check_heights, with_surface, with_surface_of
+from ..data.slab import check_data_above, with_surface, with_surface_of
 from ..evaluation.evaluate import evaluate_samples
 from ..evaluation.plots import (
     learning_curves,
@@ -152,7 +152,7 @@ def _fit(
     data = read_checkpoint(config.output)["data"] if resumed else None
     dataset = load_dataset(config)
     if notes:  # the surface was found in a slab
-        notes += check_heights(dataset)
+        notes += check_data_above(dataset)
     for line in (*notes, *dataset.report):
         report(line)
     if data not in (None, dataset.fingerprint):

@@ -110,3 +110,18 @@ def test_the_atoms_of_the_slab_among_the_data_are_told(slab_run: TrainConfig) ->
     assert any(
         line.startswith("note: 9 of 9 training structures have atoms at or below") for line in lines
     )
+
+
+def test_a_slab_is_one_surface(slab_run: TrainConfig) -> None:
+    frames = ase.io.read(slab_run.data.train, ":")
+    for number, atoms in enumerate(frames):
+        atoms.info["surface"] = ("salt", "copper")[number % 2]
+    ase.io.write(slab_run.data.train, frames)
+    with pytest.raises(ValueError, match="name the surfaces copper, salt, and a slab is one; "):
+        fit(slab_run)
+    for atoms in frames:
+        atoms.info["surface"] = "salt"
+    ase.io.write(slab_run.data.train, frames)
+    environment = load(fit(changed(slab_run, max_epochs=1))).config.environment
+    assert environment.surfaces == ("salt",)
+    assert environment.wallpaper == "p4mm"
