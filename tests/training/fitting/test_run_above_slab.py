@@ -1,6 +1,9 @@
 """A run above the surface of a slab: the file is read once, when it begins."""
 
+from collections.abc import Sequence
+from contextlib import nullcontext
 from pathlib import Path
+from types import SimpleNamespace
 
 import ase
 import ase.io
@@ -14,6 +17,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from runs import changed, fit_two_epochs, rows
 from sikff import load
 from sikff.training.config import TrainConfig, read_config
+from sikff.training.fitting import fit as module
 from sikff.training.fitting.fit import fit
 
 
@@ -125,3 +129,25 @@ def test_a_slab_is_one_surface(slab_run: TrainConfig) -> None:
     environment = load(fit(changed(slab_run, max_epochs=1))).config.environment
     assert environment.surfaces == ("salt",)
     assert environment.wallpaper == "p4mm"
+
+
+def test_processes_of_a_launch_get_the_surface_that_the_first_one_found(
+    slab_run: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They read neither the slab nor settings with a slab."""
+    shared: list[Sequence[object]] = []
+
+    def share(arguments: Sequence[object]) -> None:
+        shared.append(arguments)
+        raise InterruptedError
+
+    leader = SimpleNamespace(share=share, launch=None, store=None)
+    monkeypatch.setattr(module, "find_launch", lambda devices: SimpleNamespace(rank=0))
+    monkeypatch.setattr(module, "lead", lambda folder, launch: nullcontext(leader))
+    monkeypatch.setattr(module, "clear_meetings", lambda folder, launch: None)
+    with pytest.raises(InterruptedError):
+        fit(changed(slab_run, devices=2))
+    config = shared[0][0]
+    assert isinstance(config, TrainConfig)
+    assert config.model["environment"]["wallpaper"] == "p4mm"
+    assert "slab" not in config.model["environment"]
