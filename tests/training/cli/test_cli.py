@@ -13,6 +13,7 @@ import yaml
 
 import sikff
 from force_fields import force_field
+from sikff.forcefield.model_file import FORMAT_VERSION
 from sikff.training.cli import main
 from sikff.training.config import TrainConfig
 from sikff.training.evaluation.plots import read_log
@@ -68,7 +69,8 @@ def test_a_run_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFix
     assert described["model"]["elements"] == ["Ni", "Cu"]
     resumed = log["valid_loss"][2] <= 1.02 * min(log["valid_loss"])  # the third epoch is kept
     assert described["provenance"]["training"]["max_epochs"] == (3 if resumed else 2)
-    for said in ("O(3) force field for Ni, Cu", "4 Å", "in float64", "version 2", "none"):
+    version = f"version {FORMAT_VERSION}"
+    for said in ("O(3) force field for Ni, Cu", "4 Å", "in float64", version, "none"):
         assert said in summary
     ase.io.write("start.xyz", ase.io.read("train.xyz", index="0"))
     assert main(["md", model, "start.xyz", "--device", "cpu", "--steps", "4", "--quiet"]) == 0
