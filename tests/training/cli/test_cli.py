@@ -12,6 +12,7 @@ import torch
 import yaml
 
 import sikff
+from force_fields import force_field
 from sikff.forcefield.model_file import FORMAT_VERSION
 from sikff.training.cli import main
 from sikff.training.config import TrainConfig
@@ -179,7 +180,9 @@ def test_errors_that_no_input_explains_are_raised(
         main(["evaluate", str(MODEL), "train.xyz"])
 
 
-def test_info_describes_groups_and_environments(capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_describes_groups_and_environments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = MODEL.parent
     assert main(["info", str(folder / "C_inf_v.sikff")]) == 0
     shown = capsys.readouterr().out
@@ -187,6 +190,12 @@ def test_info_describes_groups_and_environments(capsys: pytest.CaptureFixture[st
     assert "a uniform electric field" in shown
     assert main(["info", str(folder / "C6v.sikff")]) == 0
     assert "a plane through [0.0, 0.0, -2.0] Å" in capsys.readouterr().out
+    lattice = {"lattice": [[3.0, 0.0], [0.0, 4.0]], "wallpaper": "pg"}
+    environment = {"plane_origin": [0.0, 0.0, 1.0], **lattice}
+    force_field("Cs", environment=environment).save(tmp_path / "model.sikff")
+    assert main(["info", str(tmp_path / "model.sikff")]) == 0
+    shown = capsys.readouterr().out
+    assert "a plane through [0.0, 0.0, 1.0] Å, pg with |a| = 3 Å, |b| = 4 Å, angle 90°" in shown
 
 
 def test_ctrl_c_in_training_points_to_resume(
