@@ -92,7 +92,7 @@ def test_desorption(on_graphene: tuple[str, Path], tmp_path: Path) -> None:
 def test_water_on_salt(tmp_path: Path) -> None:
     size = ("--grid", 2, "--starts", 1, "--images", 1)
     # trained for so short a time it may pull the molecule below the heights of its data
-    output = ("--output", tmp_path / "salt", "--minutes", 0.1)
+    output = ("--output", tmp_path / "salt", "--minutes", 0.25)
     said = run("water_on_salt.py", *output, *size, warnings="default")
     assert "the reference has 104 meV" in said
     assert (tmp_path / "salt" / "water_on_salt.png").stat().st_size > 10_000

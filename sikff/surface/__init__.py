@@ -2,7 +2,7 @@
 
 from sikff.surface.sites import Line, Site, find_lines, find_sites, site_symmetry
 from sikff.surface.slab import SlabSurface, SurfaceAtoms, find_wallpaper
-from sikff.surface.stars import Star, first_stars, star_representation
+from sikff.surface.stars import Star, fewest_stars, first_stars, star_representation
 from sikff.surface.wallpaper import Wallpaper
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Star",
     "SurfaceAtoms",
     "Wallpaper",
+    "fewest_stars",
     "find_lines",
     "find_sites",
     "find_wallpaper",
