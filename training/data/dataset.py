@@ -13,6 +13,7 @@ from ..config import TrainConfig
 from .batches import Sample
 from .check_electrons import check_electrons
 from .check_labels import check_fields, check_labels, check_names
+from .check_surface import check_surface, check_zero_of_energy
 from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
 from .labels import NAMES, LabelKeys, has_label
@@ -73,6 +74,9 @@ def load_dataset(config: TrainConfig) -> Dataset:
     bare = ForceFieldConfig(**{**settings, "atomic_energies": {}})
     for structures in (train, valid):
         check_fields(structures, bare)
+        if config.data.check_units:
+            check_zero_of_energy(structures, bare)
+    check_surface(train, bare)
     electron_notes = check_electrons(train, bare)
     check_electrons(valid, bare)
     samples, valid_samples = (

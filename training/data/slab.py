@@ -158,7 +158,7 @@ def check_data_above(dataset: Dataset) -> list[str]:
     """A note if many training structures seem to hold the atoms of the slab themselves.
 
     Raises:
-        ValueError: if all of their atoms are below the surface, or they name several surfaces.
+        ValueError: if they name several surfaces.
     """
     surfaces = dataset.model.environment.surfaces
     if len(surfaces) > 1:
@@ -174,13 +174,6 @@ def check_data_above(dataset: Dataset) -> list[str]:
         heights.append((graph.positions - environment.origins(graph)[graph.batch]) @ normal)
     if not heights:
         return []
-    highest = float(max(h.max() for h in heights))
-    if highest < 0:
-        raise ValueError(
-            f"all atoms of the training data are below the outermost atom of the slab (the highest "
-            f"one by {-highest:.3g} Å): choose the other side (model.environment.slab_side), or "
-            "move the slab to where it was when the data were made"
-        )
     count = sum(bool(h.min() < AT_PLANE) for h in heights)
     if count <= len(heights) / 2:
         return []

@@ -88,7 +88,10 @@ def test_a_run_that_began_without_a_slab_does_not_go_on_with_one(slab_run: Train
 def test_data_below_the_surface_mean_the_other_side(slab_run: TrainConfig) -> None:
     lowest = ase.io.read(slab_run.model["environment"]["slab"]).positions[:, 2].min()
     ase.io.write(slab_run.data.train, above(lowest - 12))
-    with pytest.raises(ValueError, match=r"below the outermost atom of the slab .*slab_side"):
+    with pytest.raises(
+        ValueError,
+        match=r"heights above the plane are -15.8 to .*slab, choose the other side \(slab_side\)",
+    ):
         fit(slab_run)
     environment = slab_run.model["environment"] | {"slab_side": "bottom"}
     config = changed(slab_run, model=slab_run.model | {"environment": environment}, max_epochs=1)
