@@ -9,8 +9,10 @@ from .shared_settings import LabelledData
 def run(settings: LabelledData) -> None:
     """Prints what the structures and their labels are, and checks them."""
     from ..data.check_labels import check_labels, check_names
+    from ..data.check_surface import check_zero
     from ..data.check_units import check_units
     from ..data.data_statistics import isolated_energies
+    from ..data.find_plane import find_plane
     from ..data.reading import read_structures
     from ..data.report import describe, describe_left_out
     from ..data.structures import split_isolated
@@ -27,3 +29,6 @@ def run(settings: LabelledData) -> None:
         print("units of labels are not checked: that takes energies")
     check_labels(structures)
     check_units(structures, isolated_energies([isolated], keys, beside=[structures]))
+    plane = find_plane(structures)
+    if plane is not None:
+        check_zero(structures, plane.lowest.tolist(), plane.reach if plane.vanishes else None)

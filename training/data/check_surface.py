@@ -223,5 +223,5 @@ def _compare(one: Far, other: Far) -> None:
         f"{middle:.6g} eV in {reference} ({near.names(range(len(near)))}): "
         f"{middle_2 - middle:+.4g} eV per structure. Expected the same far from a surface, whose "
         "atoms are not in the structures: subtract the energy of the bare surface, in the same "
-        "cell, from all energies above it; or set data.check_units: false if they are right"
+        "cell, from all energies above it; or train with data.check_units: false if they are right"
     )

@@ -15,7 +15,7 @@ from sikff.groups import SymmetryGroup
 
 from ..evaluation.plots import BLUE, GREY, ORANGE, new_figure
 from .candidates import Candidate
-from .lie import Defect, LieMatrix
+from .lie import Defect, LieMatrix, Z
 
 Array = np.ndarray
 
@@ -33,6 +33,7 @@ class Findings:
         candidates: the largest first.
         lie: of the energy or the motion; None: not measured.
         environment: as in ``model.environment`` of a training.
+        vacuum_group: of the network that does not see the environment; None: no such network.
         notes: for the user.
         quantity: of which the errors are.
         seconds: duration of the search.
@@ -47,13 +48,18 @@ class Findings:
     notes: Sequence[str] = ()
     quantity: str = ""
     seconds: float = 0.0
+    vacuum_group: str | None = None
 
     @property
     def settings(self) -> dict[str, Any]:
         """As under ``model`` of a training configuration."""
         group = SymmetryGroup(self.group, self.axis)
         settings: dict[str, Any] = {"group": self.group}
-        if self.environment or (group.order > 1 and group.lie_dimension < 3):
+        if self.vacuum_group is not None:
+            settings["vacuum_group"] = self.vacuum_group
+            if (self.axis != Z).any():
+                settings["axis"] = self.axis.tolist()
+        elif self.environment or (group.order > 1 and group.lie_dimension < 3):
             settings["axis"] = self.axis.tolist()
         return {**settings, "environment": {**self.environment}} if self.environment else settings
 

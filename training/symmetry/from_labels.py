@@ -15,8 +15,10 @@ import numpy as np
 from sikff.groups import SymmetryGroup
 
 from ..data.check_labels import check_names
+from ..data.find_plane import NET_FORCE
 from ..data.labels import USUAL_KEYS, LabelKeys, suggestions
 from ..data.structures import Structures
+from .above_surface import Surface, find_surface_of
 from .candidates import (
     DATA_GROUPS,
     TRIVIAL,
@@ -33,7 +35,7 @@ from .trials import make_force_field_trainer
 
 Array = np.ndarray
 
-NET_FORCE = 1e-2  # relative size above which the sum of forces is not rounding
+AS_FLAT = 1.2  # times its defect, the limit of a flat surface in place of a corrugated one
 SAME_LINE = 1e-6  # sine of the angle between fields along one line
 
 
@@ -46,8 +48,8 @@ def find_symmetry_of_labels(
     """The symmetry of the energy of labelled structures in an environment that is not rotated.
 
     Raises:
-        ValueError: labels that are missing, periodic structures without an axis or trainings, or
-            too few orientations.
+        ValueError: labels that are missing, periodic structures without a surface, axis or
+            trainings, or too few orientations.
     """
     labels = ["energy", "forces"] if search.minutes else ["forces"]
     structures = structures.with_labels(keys, labels)
@@ -62,27 +64,21 @@ def find_symmetry_of_labels(
     directions = find_field_directions(fields)
     if len(directions) > 1:
         return _find_symmetry_in_varied_fields(structures, fields, search.threshold, source)
+    surface = find_surface_of(structures, directions, search)
     lie = None
     if not any(atoms.pbc.any() for atoms in structures.atoms):
         torques, size = compute_torques(structures)
         lie = LieMatrix.of_derivatives(torques.T, size, search.threshold)
-    elif search.axis is None or not search.minutes:
+    elif surface is None and (search.axis is None or not search.minutes):
         raise ValueError(
             f"{structures.source} holds periodic structures, in which no torque is defined: give "
             "the axis, and minutes for trainings. (O(3) is right if nothing outside the structures "
-            "acts on them)"
+            "acts on them; net forces, as of a surface, are not found)"
         )
-    axis = find_axis(lie, search.axis, directions)
+    axis = find_axis(lie, search.axis, directions) if surface is None else surface.plane.normal
     names = sort_by_size(search.groups or DATA_GROUPS)
-    environment: dict[str, Any] = {}
-    if len(directions) and angle_between(axis, directions[0]) < NEAR:
-        environment["field"] = True
-    if search.plane_origin is not None:
-        environment["plane_origin"] = list(search.plane_origin)
-
-    conditions = [structure.conditions for structure in structures]
-    varied = {"charge": {c.charge for c in conditions}, "spin": {c.unpaired for c in conditions}}
-    electrons = {key: True for key, values in varied.items() if len(values) > 1}
+    environment = _environment(axis, directions, surface, search)
+    electrons = _varied_electrons(structures)
 
     def model_settings(name: str) -> dict[str, Any]:
         """Of a model, which reads the environment if its group leaves the axis unchanged."""
@@ -92,36 +88,91 @@ def find_symmetry_of_labels(
         return settings | ({"environment": read} if read else {})
 
     trainer = None
-    if search.minutes:
+    if search.minutes and (surface is None or surface.slab is None):
         trainer = make_force_field_trainer(
             structures, names, model_settings, minutes=search.minutes, seed=search.seed
         )
     net_force = _relative_net_force(forces)
     varying = None
-    if search.plane_origin is not None:
+    if "plane_origin" in environment:
         varying = axis[None]
     elif net_force > NET_FORCE:  # of an environment at an unknown place
         varying = np.eye(3)
-    copies = find_copies(structures, forces, varying)
-    defects, copy_defects = {}, {}
+    is_corrugated = surface is not None and surface.is_corrugated
+    copies = [] if is_corrugated else find_copies(structures, forces, varying)
+    defects = _measure_defects(names, axis, lie, surface, search.threshold)
+    copy_defects = {}
     for name in names:
-        group = SymmetryGroup(name, axis)
-        if lie is not None and group.lie_dimension:
-            defects[name] = lie.defects[2] if group.lie_dimension == 3 else lie.defect_about(axis)
-        by_group = [copy for copy in copies if copy.is_by(group)]
+        by_group = [copy for copy in copies if copy.is_by(SymmetryGroup(name, axis))]
         if by_group:
             copy_defects[name] = compute_copy_defect(by_group, search.threshold)
     chosen, candidates = judge_candidates(names, defects, trainer, report, copy_defects)
     group = SymmetryGroup(chosen, axis)
     mirrored = any(np.linalg.det(copy.matrix) < 0 and copy.is_by(group) for copy in copies)
-    notes = [
-        *write_axis_notes(lie, axis),
-        *_write_environment_notes(net_force, directions, environment, copies),
-        *write_group_notes(candidates, chosen, mirrored),
-    ]
     read = model_settings(chosen).get("environment", {})
+    notes = _write_environment_notes(net_force, directions, environment, copies)
     quantity = "mean absolute force error (meV/Å)"
-    return Findings(source, chosen, axis, candidates, lie, read, notes, quantity)
+    if surface is None:
+        notes = [*write_axis_notes(lie, axis), *notes]
+        notes += write_group_notes(candidates, chosen, mirrored)
+        return Findings(source, chosen, axis, candidates, lie, read, notes, quantity)
+    notes += surface.notes
+    if surface.point_group is None:
+        notes += write_group_notes(candidates, chosen, mirrored)
+    else:
+        chosen, candidates, read = surface.point_group, (), electrons | environment
+    vacuum_group = "O(3)" if "plane_origin" in read else None
+    return Findings(
+        *(source, chosen, axis, candidates, lie, read, notes, quantity), vacuum_group=vacuum_group
+    )
+
+
+def _environment(
+    axis: Array, directions: Array, surface: Surface | None, search: SearchSettings
+) -> dict[str, Any]:
+    """What axial models read of the surroundings, as in ``model.environment``."""
+    environment: dict[str, Any] = {}
+    if len(directions) and angle_between(axis, directions[0]) < NEAR:
+        environment["field"] = True
+    if surface is not None:
+        environment |= surface.environment
+    elif search.plane_origin is not None:
+        environment["plane_origin"] = list(search.plane_origin)
+    return environment
+
+
+def _varied_electrons(structures: Structures) -> dict[str, Any]:
+    """Which of charge and spin differ between structures, as in ``model.environment``."""
+    conditions = [structure.conditions for structure in structures]
+    varied = {"charge": {c.charge for c in conditions}, "spin": {c.unpaired for c in conditions}}
+    return {key: True for key, values in varied.items() if len(values) > 1}
+
+
+def _measure_defects(
+    names: Sequence[str],
+    axis: Array,
+    lie: LieMatrix | None,
+    surface: Surface | None,
+    threshold: float,
+) -> dict[str, Defect]:
+    """Of the groups with continuous rotations: by torques, or by net forces where periodic
+    structures have none. Above a corrugated surface axial groups count as unbroken."""
+    defects = {}
+    for name in names:
+        dimension = SymmetryGroup(name, axis).lie_dimension
+        if not dimension:
+            continue
+        if lie is not None:
+            defect = lie.defects[2] if dimension == 3 else lie.defect_about(axis)
+        elif surface is not None:
+            plane = surface.plane
+            defect = Defect(plane.net_force if dimension == 3 else plane.corrugation, threshold)
+        else:
+            continue
+        if surface is not None and surface.is_corrugated and dimension == 1:
+            defect = defect._replace(limit=max(threshold, AS_FLAT * defect.size))
+        defects[name] = defect
+    return defects
 
 
 def _check_have_forces(structures: Structures) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -24,7 +25,10 @@ class SearchSettings(BaseModel):
     axis: Vector | None = None
     """axis of the candidate groups (default: to be found)"""
     plane_origin: Vector | None = None
-    """a point of a plane across the axis that holds the structures, Å (default: no plane)"""
+    """a point of a plane across the axis that holds the structures, Å (default: found in the forces
+    of molecules above a surface)"""
+    slab: Path | None = None
+    """file with a slab, whose crystal surface is below the structures"""
     minutes: NonNegative = 1.0
     """training time of each candidate on structures, minutes; 0: no trainings"""
     epochs: Annotated[int, Field(ge=0)] = 8
@@ -40,4 +44,8 @@ class SearchSettings(BaseModel):
         sort_by_size(self.groups or ())
         if self.axis is not None:
             unit_vector(self.axis)
+        if self.slab is not None and (self.axis or self.plane_origin):
+            raise ValueError(
+                "got slab beside axis or plane_origin; expected the slab alone has them"
+            )
         return self

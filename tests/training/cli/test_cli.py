@@ -291,3 +291,16 @@ def test_a_closed_pipe_is_no_error() -> None:
         run = subprocess.run(command, stdout=pipe, stderr=subprocess.PIPE, text=True)
     assert run.stderr == ""
     assert run.returncode == 141
+
+
+def test_data_refuses_energies_with_that_of_the_slab(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shipped = Path(__file__).parents[3] / "examples" / "data" / "water_nacl.xyz"
+    frames = ase.io.read(shipped, ":")
+    assert main(["data", str(shipped)]) == 0
+    for atoms in frames:
+        atoms.info["REF_energy"] += 12.3 * (atoms.info.pop("surface") == "nacl")
+    ase.io.write(tmp_path / "slab.xyz", frames)
+    assert main(["data", str(tmp_path / "slab.xyz")]) == 2
+    assert "subtract the energy of the bare surface" in capsys.readouterr().err

@@ -91,3 +91,39 @@ def test_cells_that_do_not_repeat_as_the_surface_does_are_refused_before_trainin
     ase.io.write(data, frames)
     with pytest.raises(ValueError, match=r"structure 0: the periodic cell vectors .* 0\.3 Å off"):
         fit(config(data, "misfit", model={**SMALL, "environment": SALT}))
+
+
+@pytest.mark.parametrize(
+    ("offset", "height", "message"),
+    [
+        (0.0, -16.0, r"surface salt: heights above the plane are 16.6 to .* from 0 to 8 Å"),
+        (12.3, 0.0, r"\+12\.\d+ eV per structure.*subtract the energy of the bare surface"),
+    ],
+)
+def test_a_plane_out_of_sight_and_energies_of_slabs_are_refused_before_training(
+    data: Path, offset: float, height: float, message: str
+) -> None:
+    frames = ase.io.read(data, ":")
+    for atoms in frames:
+        atoms.info["surface"] = "salt"
+        atoms.calc.results["energy"] += offset
+    for stretch in (0.7, 0.75, 0.8):
+        free = Atoms("H2", [[0, 0, 0], [stretch, 0, 0]], info={"surface": "vacuum"})
+        pull = 5 * (stretch - 0.75) * np.array([[1.0, 0, 0], [-1.0, 0, 0]])
+        energy = 2.5 * (stretch - 0.75) ** 2
+        free.calc = SinglePointCalculator(free, energy=energy, forces=pull)
+        frames.append(free)
+    far = [atoms for atoms in frames if atoms.info["surface"] == "salt"][:10]
+    for atoms in far:  # the potential is nothing there
+        bond = atoms.positions[1] - atoms.positions[0]
+        stretch = float(np.linalg.norm(bond)) - 0.75
+        atoms.positions[:, 2] += 20
+        pull = 5 * stretch * bond / np.linalg.norm(bond)
+        energy = 2.5 * stretch**2 + offset
+        forces = np.array([pull, -pull])
+        atoms.calc = SinglePointCalculator(atoms, energy=energy, forces=forces)
+    ase.io.write(data, frames)
+    plane = {**FLAT, "plane_origin": [0, 0, height]}
+    model = {**SMALL, "group": "C_inf_v", "environment": plane}
+    with pytest.raises(ValueError, match=message):
+        fit(config(data, "refused", model=model))

@@ -203,12 +203,16 @@ def test_copies_at_other_heights_above_a_plane_are_left_out() -> None:
 
 
 def test_a_symmetry_that_is_broken_by_a_little_is_noted() -> None:
-    with_plane = SearchSettings(minutes=0, axis=(0.0, 0.0, 1.0), plane_origin=(0.0, 0.0, 0.0))
-    found = find_symmetry_of_labels(over_a_wall(corrugation=0.03), with_plane)
+    def pulled(anisotropy: float) -> Structures:
+        """Along z, and along x by a little more than along y."""
+        return label_random_structures(lambda r: -r * [1 + anisotropy, 1.0, 3.0])
+
+    about_z = SearchSettings(minutes=0, axis=(0.0, 0.0, 1.0))
+    found = find_symmetry_of_labels(pulled(0.03), about_z)
     assert found.group == "C1"
     (note,) = [each for each in found.notes if "% only" in each]
     assert note.startswith("C_inf_v is broken by ") and "--threshold 0.0" in note
-    strong = find_symmetry_of_labels(over_a_wall(corrugation=0.5), with_plane)
+    strong = find_symmetry_of_labels(pulled(2.0), about_z)
     assert strong.group == "C1" and not any("% only" in note for note in strong.notes)
 
 
