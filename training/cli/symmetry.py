@@ -63,6 +63,11 @@ def run(settings: SymmetryArguments) -> None:
             "a force field is measured on structures; give some of its elements (--structures)"
         )
     structures, _ = split_isolated(read_structures(path))  # isolated atoms have every symmetry
+    if settings.slab is not None and (model is not None or holds_particles(structures)):
+        raise ValueError(
+            "got a slab for a force field or moving particles; expected labelled structures of "
+            "molecules above it"
+        )
     if model is not None:
         findings = find_symmetry_of_model(model, structures, settings)
     elif holds_particles(structures):

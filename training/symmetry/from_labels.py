@@ -8,6 +8,7 @@ singled out, by a field or a flat wall, the component along it does not depend o
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -120,7 +121,14 @@ def find_symmetry_of_labels(
     if surface.point_group is None:
         notes += write_group_notes(candidates, chosen, mirrored)
     else:
-        chosen, candidates, read = surface.point_group, (), electrons | environment
+        chosen, read = surface.point_group, electrons | environment
+        verdicts = {"use": "flat", "part of it": "", chosen: "use"}
+        candidates = tuple(
+            replace(
+                each, verdict=verdicts.get(each.group, verdicts.get(each.verdict, each.verdict))
+            )
+            for each in candidates
+        )
     vacuum_group = "O(3)" if "plane_origin" in read else None
     return Findings(
         *(source, chosen, axis, candidates, lie, read, notes, quantity), vacuum_group=vacuum_group

@@ -95,3 +95,8 @@ def test_wrong_files_raise(tmp_path: Path) -> None:
     ase.io.write(tmp_path / "atoms.xyz", ase.Atoms("H", info={"config_type": "IsolatedAtom"}))
     with pytest.raises(ValueError, match="isolated atoms only"):
         symmetry(tmp_path / "atoms.xyz")
+
+
+def test_a_slab_is_for_labelled_structures(particles: Path, tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match="got a slab for a force field or moving particles"):
+        symmetry(particles, "--slab", tmp_path / "slab.cif", "--output", tmp_path)

@@ -134,6 +134,8 @@ def test_a_slab_gives_places_and_one_that_is_elsewhere_is_refused(tmp_path: Path
     found = find_symmetry_of_labels(structures, search)
     assert found.group == "C4v" and found.environment["wallpaper"] == "p4mm"
     assert found.environment["plane_range"] == 12.0
+    verdicts = {each.group: each.verdict for each in found.candidates}
+    assert (verdicts["O(3)"], verdicts["C_inf_v"], verdicts["C4v"]) == ("broken", "flat", "use")
     ForceFieldConfig(elements=("H", "O"), **yaml.safe_load(found.recommendation)["model"])
     for atoms in structures.atoms:
         atoms.arrays["REF_forces"] -= atoms.arrays["REF_forces"].mean(axis=0)
