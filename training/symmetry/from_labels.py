@@ -110,28 +110,32 @@ def find_symmetry_of_labels(
     chosen, candidates = judge_candidates(names, defects, trainer, report, copy_defects)
     group = SymmetryGroup(chosen, axis)
     mirrored = any(np.linalg.det(copy.matrix) < 0 and copy.is_by(group) for copy in copies)
-    read = model_settings(chosen).get("environment", {})
+    of_group = write_group_notes(candidates, chosen, mirrored)
     notes = _write_environment_notes(net_force, directions, environment, copies)
-    quantity = "mean absolute force error (meV/Å)"
     if surface is None:
-        notes = [*write_axis_notes(lie, axis), *notes]
-        notes += write_group_notes(candidates, chosen, mirrored)
-        return Findings(source, chosen, axis, candidates, lie, read, notes, quantity)
-    notes += surface.notes
-    if surface.point_group is None:
-        notes += write_group_notes(candidates, chosen, mirrored)
+        notes = [*write_axis_notes(lie, axis), *notes, *of_group]
     else:
-        chosen, read = surface.point_group, electrons | environment
-        verdicts = {"use": "flat", "part of it": "", chosen: "use"}
-        candidates = tuple(
-            replace(
-                each, verdict=verdicts.get(each.group, verdicts.get(each.verdict, each.verdict))
-            )
-            for each in candidates
-        )
-    vacuum_group = "O(3)" if "plane_origin" in read else None
-    return Findings(
+        notes += [*surface.notes, *(of_group if surface.point_group is None else ())]
+    read = model_settings(chosen).get("environment", {})
+    quantity = "mean absolute force error (meV/Å)"
+    vacuum_group = "O(3)" if surface is not None and "plane_origin" in read else None
+    found = Findings(
         *(source, chosen, axis, candidates, lie, read, notes, quantity), vacuum_group=vacuum_group
+    )
+    if surface is None or surface.point_group is None:
+        return found
+    return _with_places(found, surface.point_group, electrons | environment)
+
+
+def _with_places(found: Findings, group: str, environment: Mapping[str, Any]) -> Findings:
+    """The findings for a flat surface as those for one with places and their group."""
+    verdicts = {"use": "flat", "part of it": "", group: "use"}
+    candidates = tuple(
+        replace(each, verdict=verdicts.get(each.group, verdicts.get(each.verdict, each.verdict)))
+        for each in found.candidates
+    )
+    return replace(
+        found, group=group, candidates=candidates, environment=environment, vacuum_group="O(3)"
     )
 
 
