@@ -35,8 +35,9 @@ from ase.units import kB
 from labelling import write_text
 from scipy.spatial.transform import Rotation
 from scipy.stats import qmc
-from surface import ORIENTATIONS, SURFACES, interaction, on_surface, place, sites
 from tblite.ase import TBLite
+
+from surface import ORIENTATIONS, SURFACES, interaction, on_surface, place, sites
 
 HEIGHTS = (*np.arange(2.0, 4.0, 0.2).round(1).tolist(), 4.0, 4.5, 5.0, 6.0, 8.0, 12.0)
 LATERAL = 12  # positions

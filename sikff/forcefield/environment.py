@@ -18,6 +18,7 @@ from sikff.nn.constants import ConstantModule
 HEIGHT_FUNCTIONS = 8
 MISFIT = 0.01  # Å, of cell vectors from translations of a surface
 ACROSS = 1e-3  # Å; smaller components of cell vectors are rounding
+WALL = 80.0  # eV/Å^3
 
 
 class Environment(ConstantModule):
@@ -31,6 +32,10 @@ class Environment(ConstantModule):
     They are C^2, and exactly zero from R on. Below the plane they decay as Gaussians do: an atom
     a few w below it is in vacuum again, so the plane belongs below all atoms of the training data.
     Heights are those of the positions as given, without periodic images.
+
+    Where the lowest height of each element in the training data is known, the energy of an atom
+    below it rises by WALL (lowest - h)^3, which is C^2 and exactly zero in the data: nothing gets
+    through the surface.
 
     In a slit there are such Gaussians of the heights above both planes, or their sums if G
     exchanges the planes. Each of several surfaces has attributes of its own; those of the other
@@ -49,6 +54,7 @@ class Environment(ConstantModule):
     """
 
     directions: Tensor
+    lowest: Tensor
     normal: Tensor
     origin: Tensor
     centres: Tensor
@@ -69,6 +75,10 @@ class Environment(ConstantModule):
         self.register_constant("normal", axis)
         self.register_constant("origin", np.asarray(environment.plane_origin or (0, 0, 0)))
         self.register_constant("centres", np.linspace(0, 0.75 * self.range, HEIGHT_FUNCTIONS))
+        self.elements = config.elements
+        self.has_wall = isinstance(environment.height_min, dict)
+        if environment.height_min is not None:
+            self.register_constant("lowest", np.array(environment.lowest_of(config.elements)))
         self.reverses_axis = bool(np.linalg.norm(axis @ invariant) < 0.5)  # some element of G does
         planes = 1 if environment.slit_width is None or self.reverses_axis else 2
         n_heights, n_surfaces = HEIGHT_FUNCTIONS * planes, max(len(environment.surfaces), 1)
@@ -161,13 +171,31 @@ class Environment(ConstantModule):
                         f"the model, {least:.3g} to {limit:.3g} V/Å"
                     )
         if self.config.height_min is not None:
-            lowest = self.lowest_height(graph)
-            if lowest < self.config.height_min - 1e-6:
+            depths = self._depths(graph)
+            if depths.numel() and float(depths.max()) > 1e-6:
+                worst = int(depths.argmax()) // depths.shape[1]
+                species = int(graph.species[worst])
+                lowest = float(self.constants["lowest"][species])
+                of_element = self.elements[species] if self.has_wall else "atom"
                 warnings["height"] = (
-                    f"an atom is {lowest:.3g} Å above the surface, lower than all of the training "
-                    f"data of the model ({self.config.height_min:.3g} Å)"
+                    f"an {of_element} is {lowest - float(depths.max()):.3g} Å above the surface, "
+                    f"lower than all of the training data of the model ({lowest:.3g} Å)"
                 )
         return warnings
+
+    def is_below(self, graph: AtomicGraph) -> bool:
+        """Whether the wall acts on an atom."""
+        return self.has_wall and bool((self._depths(graph) > 0).any())
+
+    def wall(self, graph: AtomicGraph) -> Tensor:
+        """Energies [N] (eV, float64) of atoms below the lowest of their element in the data."""
+        return WALL * (self._depths(graph).clamp(min=0) ** 3).sum(dim=-1)
+
+    def _depths(self, graph: AtomicGraph) -> Tensor:
+        """How far [N, planes] (Å, float64) atoms are below the lowest of their element in the
+        data; minus infinity without a surface."""
+        depths = self.lowest.double()[graph.species].unsqueeze(-1) - self._heights(graph).double()
+        return torch.where((graph.surface >= 0)[graph.batch].unsqueeze(-1), depths, -torch.inf)
 
     def _electron_warnings(self, graph: AtomicGraph) -> dict[str, str]:
         config, warnings = self.config, {}
@@ -197,10 +225,13 @@ class Environment(ConstantModule):
             return graph.field @ self.directions[:, 0].to(graph.field.dtype)
         return graph.field.norm(dim=-1)
 
-    def lowest_height(self, graph: AtomicGraph) -> float:
-        """Least height (Å) above a plane of all atoms at a surface; infinite without any."""
-        heights = self._heights(graph)[graph.surface[graph.batch] >= 0]
-        return float(heights.min()) if self.has_plane and len(heights) else np.inf
+    def lowest_heights(self, graph: AtomicGraph) -> Tensor:
+        """Least height (Å) above a plane of the atoms of each element at a surface, [n_species];
+        infinite without any."""
+        heights = self._heights(graph).amin(dim=-1).double()
+        heights = torch.where((graph.surface >= 0)[graph.batch], heights, torch.inf)
+        lowest = heights.new_full((len(self.elements),), torch.inf)
+        return lowest.scatter_reduce(0, graph.species, heights, "amin")
 
     def scalars(self, graph: AtomicGraph) -> Tensor:
         """Invariant attributes [N, n_scalars], in the dtype of the constants."""
