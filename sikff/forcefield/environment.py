@@ -171,31 +171,35 @@ class Environment(ConstantModule):
                         f"the model, {least:.3g} to {limit:.3g} V/Å"
                     )
         if self.config.height_min is not None:
-            depths = self._depths(graph)
-            if depths.numel() and float(depths.max()) > 1e-6:
-                worst = int(depths.argmax()) // depths.shape[1]
+            depths = self._max_depths(graph)
+            worst = int(depths.argmax())
+            if depths[worst] > 1e-6:
                 species = int(graph.species[worst])
                 lowest = float(self.constants["lowest"][species])
-                of_element = self.elements[species] if self.has_wall else "atom"
+                what = self.elements[species] if self.has_wall else "atom"
                 warnings["height"] = (
-                    f"an {of_element} is {lowest - float(depths.max()):.3g} Å above the surface, "
-                    f"lower than all of the training data of the model ({lowest:.3g} Å)"
+                    f"an {what} is {lowest - depths[worst]:.3g} Å above the surface, lower than "
+                    f"all of the training data of the model ({lowest:.3g} Å)"
                 )
         return warnings
 
     def is_below(self, graph: AtomicGraph) -> bool:
         """Whether the wall acts on an atom."""
-        return self.has_wall and bool((self._depths(graph) > 0).any())
+        return self.has_wall and self._max_depths(graph).max(initial=0.0) > 0
+
+    def _max_depths(self, graph: AtomicGraph) -> np.ndarray:
+        """How far [N] (Å) atoms are below the lowest of their element in the data; minus infinity
+        without a surface."""
+        heights = self._heights(graph).detach().cpu().numpy().min(axis=-1)
+        depths = self.constants["lowest"].take(graph.species.cpu().numpy()) - heights
+        at_surface = (graph.surface >= 0).cpu().numpy().take(graph.batch.cpu().numpy())
+        return np.where(at_surface, depths, -np.inf)
 
     def wall(self, graph: AtomicGraph) -> Tensor:
         """Energies [N] (eV, float64) of atoms below the lowest of their element in the data."""
-        return WALL * (self._depths(graph).clamp(min=0) ** 3).sum(dim=-1)
-
-    def _depths(self, graph: AtomicGraph) -> Tensor:
-        """How far [N, planes] (Å, float64) atoms are below the lowest of their element in the
-        data; minus infinity without a surface."""
         depths = self.lowest.double()[graph.species].unsqueeze(-1) - self._heights(graph).double()
-        return torch.where((graph.surface >= 0)[graph.batch].unsqueeze(-1), depths, -torch.inf)
+        depths = depths * (graph.surface >= 0)[graph.batch].unsqueeze(-1)
+        return WALL * (depths.clamp(min=0) ** 3).sum(dim=-1)
 
     def _electron_warnings(self, graph: AtomicGraph) -> dict[str, str]:
         config, warnings = self.config, {}

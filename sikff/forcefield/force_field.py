@@ -181,16 +181,12 @@ class ForceField(EnergyModel):
         """Whether the network is not left to itself: where the training data end."""
         if self.environment.is_below(graph):
             return True
-        if self.distances is None:
-            return False
-        return self.distances.state(graph, graph.vectors().norm(dim=-1)) == CONTINUED
+        return self.distances is not None and self.distances.state(graph) == CONTINUED
 
     def _continued(self, graph: AtomicGraph, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
         """Vectors that the network reads, and energies [N] to add; None: the data do not end."""
         energies = self.environment.wall(graph) if self.environment.is_below(graph) else None
-        if self.distances is None:
-            return vectors, energies
-        if self.distances.state(graph, vectors.detach().norm(dim=-1)) != CONTINUED:
+        if self.distances is None or self.distances.state(graph) != CONTINUED:
             return vectors, energies
         lengths = vectors.norm(dim=-1)
         repulsion = self.distances.energies(graph, lengths)

@@ -62,7 +62,6 @@ class TrainedDistances(torch.nn.Module):
         cutoff: Å.
     """
 
-    states: Tensor
     near: Tensor
     far: Tensor
     contact: Tensor
@@ -78,8 +77,8 @@ class TrainedDistances(torch.nn.Module):
         states, near, far, contact = zip(*pairs, strict=True)
         for name, values in (("near", near), ("far", far), ("contact", contact)):
             self.register_buffer(name, torch.tensor(values).double(), persistent=False)
-        table = torch.from_numpy(np.concatenate(states))
-        self.register_buffer("states", table, persistent=False)
+        self._table = np.concatenate(states)
+        self._codes: tuple[Tensor | None, np.ndarray] = (None, np.empty(0))  # of the last edges
 
     def _pair(self, first: str, second: str) -> tuple[np.ndarray, float, float, float]:
         """States of the bins, a, b and the contact of a pair; b is the cutoff if data reach it."""
@@ -104,16 +103,19 @@ class TrainedDistances(torch.nn.Module):
             return states, near, far, 0.0
         return states, near, far, max(contact, far + 2 * FADING)  # highest where faded
 
-    def state(self, graph: AtomicGraph, lengths: Tensor) -> int:
-        """SEEN, or UNSEEN if a pair is at a distance (lengths [E], Å) that the data do not have, or
-        CONTINUED if the model changes there."""
-        if not len(lengths):
-            return SEEN
-        return int(self._states(graph, lengths).max())
+    def state(self, graph: AtomicGraph) -> int:
+        """SEEN, or UNSEEN if a pair is at a distance that the data do not have, or CONTINUED if
+        that changes what the model does."""
+        return int(self._states(graph, edge_lengths(graph)).max(initial=SEEN))
 
-    def _states(self, graph: AtomicGraph, lengths: Tensor) -> Tensor:
-        bins = (lengths / BIN).long().clamp(max=self.n_bins - 1)
-        return self.states.take(self._pairs(graph) * self.n_bins + bins)
+    def _states(self, graph: AtomicGraph, lengths: np.ndarray) -> np.ndarray:
+        """State [E] of each pair, in NumPy, whose calls take a fraction of torch's."""
+        edges, codes = self._codes
+        if edges is not graph.edge_index:  # the same tensor while neighbours stay
+            codes = self._pairs(graph).cpu().numpy() * self.n_bins
+            self._codes = (graph.edge_index, codes)
+        bins = np.minimum((lengths / BIN).astype(np.int64), self.n_bins - 1)
+        return self._table.take(codes + bins)
 
     def _pairs(self, graph: AtomicGraph) -> Tensor:
         first, second = graph.species.take(graph.edge_index)
@@ -140,11 +142,11 @@ class TrainedDistances(torch.nn.Module):
 
     def warning(self, graph: AtomicGraph) -> str | None:
         """A sentence on the nearest pair at a distance that the data do not have; None: no pair."""
-        lengths = graph.vectors().norm(dim=-1)
-        if self.state(graph, lengths) == SEEN:
+        lengths = edge_lengths(graph)
+        unseen = self._states(graph, lengths) > SEEN
+        if not unseen.any():
             return None
-        lengths = torch.where(self._states(graph, lengths) > SEEN, lengths, torch.inf)
-        edge = int(lengths.argmin())
+        edge = int(np.where(unseen, lengths, np.inf).argmin())
         first, second = (
             self.elements[k] for k in graph.species[graph.edge_index[:, edge]].tolist()
         )
@@ -155,3 +157,16 @@ class TrainedDistances(torch.nn.Module):
             f"of the training data of the model ({which} within {self.cutoff:g} Å): what these "
             "atoms do to each other is not trained"
         )
+
+
+def edge_lengths(graph: AtomicGraph) -> np.ndarray:
+    """Lengths [E] (Å) of the edges, in NumPy."""
+    if graph.n_graphs > 1:
+        return graph.vectors().detach().norm(dim=-1).cpu().numpy()
+    positions, edges, shifts, cell = (
+        tensor.detach().cpu().numpy()
+        for tensor in (graph.positions, graph.edge_index, graph.shifts, graph.cell)
+    )
+    receiver, sender = edges
+    vectors = positions.take(sender, axis=0) - positions.take(receiver, axis=0) + shifts @ cell[0]
+    return np.sqrt(np.einsum("ex,ex->e", vectors, vectors))
