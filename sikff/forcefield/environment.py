@@ -19,6 +19,10 @@ HEIGHT_FUNCTIONS = 8
 MISFIT = 0.01  # Å, of cell vectors from translations of a surface
 ACROSS = 1e-3  # Å; smaller components of cell vectors are rounding
 WALL = 80.0  # eV/Å^3
+OPENED = (
+    "a periodic direction leads through the surface: it is treated as open, and the height of an "
+    "atom is that of its position as it stands, so never wrap atoms through it"
+)
 
 
 class Environment(ConstantModule):
@@ -140,6 +144,48 @@ class Environment(ConstantModule):
                 f"{wallpaper.lattice.round(4).tolist()}; expected whole multiples of the lattice "
                 "vectors along the surface, or no periodic directions"
             )
+
+    def opened(self, atoms: ase.Atoms, conditions: Conditions) -> ase.Atoms:
+        """The structure without the periodic direction that leads through its surface, which is
+        how many programs write molecules on slabs; the structure itself if there is none.
+
+        Raises:
+            ValueError: if several directions lead through it.
+        """
+        if not self.has_plane or not atoms.pbc.any() or conditions.surface == VACUUM:
+            return atoms
+        across = atoms.pbc & (abs(atoms.cell.array @ self.constants["normal"]) > ACROSS)
+        if not across.any():
+            return atoms
+        if across.sum() > 1:
+            raise ValueError(
+                f"the periodic cell vectors {atoms.cell.array[across].round(4).tolist()} lead "
+                f"through the surface, whose normal is {self.constants['normal'].tolist()}; "
+                "expected all but one along it"
+            )
+        atoms = atoms.copy()
+        atoms.pbc = atoms.pbc & ~across
+        return atoms
+
+    def defined_stress(self, conditions: Conditions) -> np.ndarray:
+        """Which components [3, 3] of the stress do not depend on the origin of the coordinates.
+
+        A surface is not strained with the atoms: of a flat one those along the plane, of a crystal
+        surface none.
+        """
+        if not self.has_plane or conditions.surface == VACUUM:
+            return np.ones((3, 3), dtype=bool)
+        along = (abs(self.constants["normal"]) < 1e-6) & (self.places is None)
+        return np.logical_and.outer(along, along)
+
+    def heights_of(self, atoms: ase.Atoms, conditions: Conditions) -> np.ndarray | None:
+        """Heights [N, planes] (Å) of atoms; None without a surface."""
+        if not self.has_plane or conditions.surface == VACUUM:
+            return None
+        origin = self.config.plane_origin if conditions.origin is None else conditions.origin
+        height = (atoms.positions - np.asarray(origin)) @ self.constants["normal"]
+        slit = self.config.slit_width
+        return np.stack([height] if slit is None else [height, slit - height], axis=-1)
 
     def _check_field(self, field: np.ndarray) -> None:
         magnitude = float(np.linalg.norm(field))

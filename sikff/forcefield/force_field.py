@@ -226,6 +226,12 @@ class ForceField(EnergyModel):
         """Raises ValueError for a periodic structure that does not repeat as its surface does."""
         self.environment.check_cell(atoms, conditions)
 
+    def opened(self, atoms: ase.Atoms, conditions: Conditions) -> ase.Atoms:
+        return self.environment.opened(atoms, conditions)
+
+    def defined_stress(self, conditions: Conditions) -> np.ndarray:
+        return self.environment.defined_stress(conditions)
+
     def extrapolation_warnings(self, graph: AtomicGraph) -> dict[str, str]:
         """Extrapolation warnings: what is outside the range of the training data, by kind."""
         warnings = self.environment.extrapolation_warnings(graph)

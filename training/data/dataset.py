@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.forcefield.environment import is_periodic_along
+from sikff.forcefield.environment import OPENED, is_periodic_along
+from sikff.graph.conditions import VACUUM
 
 from ..config import TrainConfig
 from .batches import Sample
@@ -168,12 +169,10 @@ def _through_plane(structures: Structures, model: ForceFieldConfig) -> list[str]
     if model.environment.plane_origin is None:
         return []
     indices = [
-        p for p, atoms in enumerate(structures.atoms) if is_periodic_along(atoms, model.axis)
+        p
+        for p, structure in enumerate(structures)
+        if structure.conditions.surface != VACUUM and is_periodic_along(structure.atoms, model.axis)
     ]
     if not indices:
         return []
-    return [
-        "note: a periodic direction leads through the plane in "
-        f"{structures.names(indices)}: the height of an atom is that of its position as it stands, "
-        "so never wrap them, or set pbc to false along the axis"
-    ]
+    return [f"note: {OPENED} ({structures.names(indices)})"]

@@ -21,6 +21,7 @@ from sikff.forcefield.committee import (
     mean_prediction,
     standard_deviation,
 )
+from sikff.forcefield.environment import OPENED
 from sikff.graph import has_volume
 
 from ..data.batches import Batches, Sample
@@ -49,8 +50,9 @@ def predict(
 
     Returns:
         Copies of the structures, in their order, with energy (eV), forces [N, 3] (eV/Å) and, where
-        they are periodic and have a cell with a volume, stress [6] (eV/Å^3); of a committee also
-        with sample standard deviations, ``info["energy_std"]`` and ``arrays["forces_std"]`` [N, 3].
+        they are periodic and have a cell with a volume, stress [6] (eV/Å^3, NaN where it depends on
+        the place of a surface); of a committee also with sample standard deviations,
+        ``info["energy_std"]`` and ``arrays["forces_std"]`` [N, 3].
 
     Raises:
         ValueError: if the models do not make a committee, a structure is not allowed by one, or a
@@ -66,12 +68,20 @@ def predict(
             with structures.naming(index):
                 each.check_conditions(structure.conditions)
                 each.check_cell(structure.atoms, structure.conditions)
+    conditions = [structure.conditions for structure in structures]
+    pairs = zip(copies, conditions, strict=True)
+    if any(models[0].opened(atoms, each) is not atoms for atoms, each in pairs):
+        warnings.warn(OPENED, stacklevel=2)
     samples, stress = samples_for(models, structures), any(map(_has_stress, copies))
     predictions, _ = predict_samples(models, samples, batch_size, stress=stress, on_batch=on_batch)
     _attach_results(copies, predictions)
     results = [atoms.calc.results.values() for atoms in copies]
     wrong = [p for p, each in enumerate(results) if not all(np.isfinite(r).all() for r in each)]
     structures.raise_for(wrong, "the force field returned NaN or infinity")
+    for atoms, each in zip(copies, conditions, strict=True):
+        if "stress" in atoms.calc.results:
+            defined = full_3x3_to_voigt_6_stress(models[0].defined_stress(each).astype(float)) == 1
+            atoms.calc.results["stress"][~defined] = np.nan
     return copies
 
 

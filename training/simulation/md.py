@@ -20,6 +20,7 @@ from ase.md.verlet import VelocityVerlet
 from .cell import check_cell_may_change
 from .settings import MDSettings
 from .structure_files import frame_writer
+from .surface import ThroughSurfaceError, check_above_surface, environments
 
 
 def run_md(
@@ -51,7 +52,8 @@ def run_md(
         ValueError: before any file is opened, for a structure that the calculator does not accept
             or that constraints leave no freedom; of npt for one with constraints or without a 3D
             crystal.
-        CalculationFailed: naming the step, if the run cannot go on: atoms that overlap, NaN.
+        CalculationFailed: naming the step, if the run cannot go on: atoms that overlap or are below
+            the surface, NaN.
     """
     rng = np.random.default_rng(settings.seed)
     if sum(each.get_removed_dof(atoms) for each in atoms.constraints) >= 3 * len(atoms):
@@ -80,6 +82,8 @@ def run_md(
             write_frame()
 
         dynamics.attach(record, interval=settings.every)
+        if environments(atoms):
+            dynamics.attach(lambda: check_above_surface(atoms), interval=1)
         if on_step is not None:
             dynamics.attach(lambda: on_step(dynamics.nsteps), interval=1)
         try:
@@ -89,10 +93,19 @@ def run_md(
         except (CalculatorError, ValueError, RuntimeError) as error:  # FixBondLengths: the last
             raise CalculationFailed(
                 f"dynamics stopped in step {dynamics.nsteps + 1} of {settings.steps} "
-                f"(frames kept: {len(rows)}); the time step may be too long, or the start too far "
-                f"from rest: {error}"
+                f"(frames kept: {len(rows)}); {_cause(atoms, error)}{error}"
             ) from error
     return _summary(rows, settings, len(atoms))
+
+
+def _cause(atoms: ase.Atoms, error: Exception) -> str:
+    """Why dynamics may have stopped, before the error that stopped it."""
+    extrapolations = getattr(atoms.calc, "extrapolation_warnings", [])
+    if isinstance(error, ThroughSurfaceError):
+        return ""
+    if extrapolations:
+        return f"the run was beyond the training data ({'; '.join(extrapolations)}): "
+    return "the time step may be too long, or the start too far from rest: "
 
 
 def _observables(atoms: ase.Atoms, step: int, settings: MDSettings) -> dict[str, float]:
@@ -131,13 +144,14 @@ def _summary(rows: list[dict[str, float]], settings: MDSettings, n_atoms: int) -
 def thermal_momenta(atoms: ase.Atoms, temperature: float, rng: np.random.Generator) -> np.ndarray:
     """Momenta [N, 3] in ASE's units, drawn at `temperature` (K) within the constraints.
 
-    Every degree of freedom has k T / 2 on average. Several atoms that no constraint ties to a place
-    do not drift, so that they have three degrees of freedom less.
+    Every degree of freedom has k T / 2 on average. Several atoms that neither a constraint nor a
+    surface ties to a place do not drift, so that they have three degrees of freedom less. On a
+    surface nothing is removed: a lone molecule moves along it, as in the canonical ensemble.
     """
     masses = atoms.get_masses()[:, None]
     momenta = rng.standard_normal((len(atoms), 3)) * np.sqrt(masses * units.kB * temperature)
     free = all(isinstance(each, FixBondLengths | FixCom) for each in atoms.constraints)
-    if free and len(atoms) > 1:
+    if free and len(atoms) > 1 and not environments(atoms):
         momenta -= masses / masses.sum() * momenta.sum(0)
     drawn = atoms.copy()
     drawn.set_momenta(momenta)  # projects on what the constraints allow
