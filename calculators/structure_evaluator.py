@@ -11,7 +11,7 @@ import torch
 
 from sikff.forcefield import EnergyModel, Prediction
 from sikff.forcefield.committee import check_committee, graph_settings
-from sikff.forcefield.environment import OPENED
+from sikff.forcefield.environment import OPENED, THROUGH
 from sikff.forcefield.field_response import FieldResponse, field_response
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
@@ -74,7 +74,7 @@ class StructureEvaluator:
             model.check_cell(atoms, conditions)
         opened = self.models[0].opened(atoms, conditions)  # as all do: their planes are equal
         if opened is not atoms:
-            self._warn("open", OPENED)
+            self._warn("open", f"{THROUGH}: {OPENED}")
         shared = {
             settings: neighbours.graph(opened, conditions)
             for settings, neighbours in self.neighbour_lists.items()

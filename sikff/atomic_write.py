@@ -34,18 +34,36 @@ def complete(path: str | Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         yield temporary
         _sync(temporary, os.O_RDWR)
-        os.replace(temporary, path)
+        _rename(temporary, path)
         with suppress(OSError):  # some systems cannot sync folders; the file itself is complete
             _sync(path.parent, os.O_RDONLY)
     except OSError as error:
-        why = f"cannot write the file: {error.strerror or error}"
-        raise OSError(error.errno, why, str(path)) from error
+        raise _failure(error, path) from error
     finally:
         with suppress(
             OSError
         ):  # nearly always there is none; else the error of the body tells more
             temporary.unlink()
         _in_progress.discard(temporary.name)
+
+
+def check_writable(path: str | Path) -> None:
+    """Checks that :func:`complete` can write `path` at present: writes and removes a file there, in
+    the first of its folders that exists.
+
+    Raises:
+        OSError: naming `path`, if it cannot be written.
+    """
+    path = Path(path).absolute()
+    folder = next(folder for folder in path.parents if folder.exists())
+    probe = folder / f".{path.stem}.{os.getpid()}-{secrets.token_hex(4)}{path.suffix}"
+    try:
+        probe.write_bytes(b"\0")
+    except OSError as error:
+        raise _failure(error, path) from error
+    finally:
+        with suppress(OSError):
+            probe.unlink()
 
 
 def clear_unfinished(path: str | Path) -> None:
@@ -67,6 +85,11 @@ def _may_be_in_progress(name: str, process: int) -> bool:
     """Whether a process with this id may still be writing the temporary of this name."""
     if process == os.getpid():  # ids repeat, in containers nearly always
         return name in _in_progress
+    return may_be_alive(process)
+
+
+def may_be_alive(process: int) -> bool:
+    """Whether a process of this host has this id, or may have."""
     if os.name != "posix":  # elsewhere the signal 0 would end the process
         return True
     try:
@@ -76,6 +99,25 @@ def _may_be_in_progress(name: str, process: int) -> bool:
     except (OSError, OverflowError):  # of another user; no id of this system
         pass
     return True
+
+
+def _rename(temporary: Path, path: Path) -> None:
+    """Renames a file, replacing another one.
+
+    A network file system whose reply was lost asks again, and reports that the file is missing
+    which it has renamed.
+    """
+    renamed = temporary.stat()
+    try:
+        os.replace(temporary, path)
+    except FileNotFoundError:
+        if not (path.exists() and os.path.samestat(path.stat(), renamed)):
+            raise
+
+
+def _failure(error: OSError, path: Path) -> OSError:
+    why = f"cannot write the file: {error.strerror or error}"
+    return OSError(error.errno, why, str(path))
 
 
 def _sync(path: Path, flags: int) -> None:

@@ -1,5 +1,6 @@
 """Files that appear when they are complete, also on full disks and in threads."""
 
+import errno
 import os
 import stat
 import subprocess
@@ -13,7 +14,7 @@ import pytest
 
 import sikff.atomic_write
 from disk import full_disk, unprivileged
-from sikff.atomic_write import clear_unfinished, complete
+from sikff.atomic_write import check_writable, clear_unfinished, complete
 
 
 def write(path: Path, text: str) -> None:
@@ -157,3 +158,62 @@ def test_folders_of_other_users_raise() -> None:
         with unprivileged(), pytest.raises(PermissionError, match=r"cannot write .*a\.txt'"):
             write(Path(folder, "a.txt"), "")
         Path(folder).chmod(0o755)
+
+
+def test_what_can_be_written_is_found_out_without_a_trace(tmp_path: Path) -> None:
+    for name in ("a.txt", "new/folder/a.txt"):
+        check_writable(tmp_path / name)
+    assert os.listdir(tmp_path) == []
+    write(tmp_path / "a.txt", "old")
+    check_writable(tmp_path / "a.txt")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    for name in ("a.txt/b", "a.txt/b/c", "a" * 300):
+        with pytest.raises(OSError, match=f"cannot write the file: .*{name}'"):
+            check_writable(tmp_path / name)
+    with full_disk(0), pytest.raises(OSError, match=r"cannot write the file: File too .*b\.txt'"):
+        check_writable(tmp_path / "b.txt")
+    assert os.listdir(tmp_path) == ["a.txt"]
+    with TemporaryDirectory() as folder:
+        Path(folder).chmod(0o555)
+        with unprivileged(), pytest.raises(PermissionError, match=r"cannot write .*new.a\.txt'"):
+            check_writable(Path(folder, "new", "a.txt"))
+        Path(folder).chmod(0o755)
+
+
+@pytest.mark.parametrize("done", [True, False])
+def test_a_rename_whose_reply_is_lost(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, done: bool
+) -> None:
+    """As on NFS: the server has renamed, is asked again and finds nothing to rename."""
+    write(tmp_path / "a.txt", "old")
+    replace = os.replace
+
+    def lost(source: Path, target: Path) -> None:
+        if done:
+            replace(source, target)
+        raise FileNotFoundError(2, "No such file or directory")
+
+    monkeypatch.setattr(os, "replace", lost)
+    if done:
+        write(tmp_path / "a.txt", "new")
+    else:
+        with pytest.raises(FileNotFoundError, match=r"cannot write the file: .*a\.txt'"):
+            write(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == ("new" if done else "old")
+    assert os.listdir(tmp_path) == ["a.txt"]
+
+
+@pytest.mark.parametrize("name", ["EBUSY", "ESTALE", "EIO", "EXDEV"])
+def test_renames_that_fail_leave_the_old_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    write(tmp_path / "a.txt", "old")
+
+    def fail(*_: object) -> None:
+        raise OSError(getattr(errno, name), os.strerror(getattr(errno, name)))
+
+    monkeypatch.setattr(os, "replace", fail)
+    with pytest.raises(OSError, match=r"cannot write the file: .*a\.txt'"):
+        write(tmp_path / "a.txt", "new")
+    assert (tmp_path / "a.txt").read_text() == "old"
+    assert os.listdir(tmp_path) == ["a.txt"]

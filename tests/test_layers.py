@@ -17,6 +17,8 @@ FOLDERS = {"sikff": "sikff", "sikff.calculators": "calculators", "sikff.training
 # Rooms by floor: a module may import from its own room and from rooms on lower floors.
 FLOORS = {
     "sikff.atomic_write": 0,
+    "sikff.plain_torch": 0,
+    "sikff.lock": 1,
     "sikff.groups": 1,
     "sikff.e3nn": 2,
     "sikff.surface": 2,

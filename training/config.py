@@ -43,6 +43,10 @@ class DataConfig(Section):
             a row of an ASE database. None: REF_energy, then the results of the structure's
             calculator; likewise the others. Virials (REF_virials, REF_virial, virials, virial, or
             a key with "virial" in it) become stress = -virial / volume.
+        forces_weight_key: key of weights of atoms, [N] or [N, 3], 0 for forces that do not count,
+            or of a mask, true for those that do. None: forces_weight, forces_mask.
+        require: labels that no structure may lack, such as [energy, forces]. A label that is
+            missing otherwise is left out, as is one whose weight is 0 in its structure.
         check_units: raise an error for data that seem to be in other units than eV and Å.
     """
 
@@ -52,6 +56,8 @@ class DataConfig(Section):
     energy_key: str | None = None
     forces_key: str | None = None
     stress_key: str | None = None
+    forces_weight_key: str | None = None
+    require: tuple[Literal["energy", "forces", "stress"], ...] = ()
     check_units: bool = True
 
     @field_validator("train", "valid", "isolated_atoms", mode="before")
@@ -76,8 +82,8 @@ class DataConfig(Section):
 class LossConfig(Section):
     """Weights of the terms of the loss.
 
-    Forces and stress need no labels if their weight is 0. Energies always do, for the E0s. Not all
-    structures need a stress; those without a cell have none.
+    Each term is the mean over the labels there are; a label may be missing in any structure, but
+    not in all if its weight is above 0. Energies are read even if their weight is 0, for the E0s.
 
     Attributes:
         energy: for the energy per atom (eV); forces: per component (eV/Å);
@@ -85,7 +91,8 @@ class LossConfig(Section):
         kind: "mse", or "huber": quadratic below `delta`, linear above.
         delta: in eV, eV/Å and eV/Å^3.
         config_types: factors of the loss of structures of a config_type (in ``atoms.info``), such
-            as {surface: 5, melt: 0.2}; 1 for types that are not named.
+            as {surface: 5, melt: 0.2}; 1 for types that are not named. They multiply the weights
+            of labels that are in the files (config_weight and others).
     """
 
     energy: NonNegative = 1.0

@@ -9,16 +9,29 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from sikff.atomic_write import check_writable
+
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+DELAY = 1e-3  # s until a bar may appear, at an update; with 0 it appears before the first
+
 
 def progress_bar(*iterable: Any, **shown: Any) -> tqdm:
-    """A tqdm bar that writes at most every 30 s if stderr is no terminal, as in a queue's log."""
+    """A tqdm bar that writes at most every 30 s if stderr is no terminal, as in a queue's log.
+
+    It appears with its first progress, not before an error of the start.
+    """
     from tqdm import tqdm  # commands start without it
 
+    class Bar(tqdm):
+        def close(self) -> None:
+            if not self.disable and self.n > self.initial:
+                self.delay = 0.0  # the end is shown, however soon it comes
+            super().close()
+
     intervals = {} if sys.stderr.isatty() else {"mininterval": 30.0, "maxinterval": 60.0}
-    return tqdm(*iterable, **{**intervals, **shown})
+    return Bar(*iterable, **{"delay": DELAY, **intervals, **shown})
 
 
 @contextmanager
@@ -26,7 +39,7 @@ def plain_warnings() -> Iterator[None]:
     """Prints warnings on one line each, without the line of code."""
 
     def show(message: Warning | str, *_: object, **__: object) -> None:
-        print(f"sikff: warning: {message}", file=sys.stderr)
+        print(f"sikff: warning: {' '.join(str(message).split())}", file=sys.stderr)
 
     with warnings.catch_warnings():
         warnings.showwarning = show
@@ -36,11 +49,12 @@ def plain_warnings() -> Iterator[None]:
 def check_output_paths(
     outputs: Sequence[Path], overwrite: bool, inputs: Sequence[Path] = ()
 ) -> None:
-    """Checks that files can be written without replacing others.
+    """Checks that files can be written, without replacing others.
 
     Raises:
         ValueError: if an output is a folder, lies below a file or is one of the inputs; without
             `overwrite` also if it exists.
+        OSError: if its folder cannot be written to.
     """
     read = {path.resolve() for path in inputs}
     for path in outputs:
@@ -56,6 +70,13 @@ def check_output_paths(
     existing = [str(path) for path in outputs if path.exists()]
     if existing and not overwrite:
         raise ValueError(f"{', '.join(existing)} exists; choose another name or add --overwrite")
+    for path in outputs:
+        check_writable(path)
+
+
+def counted(number: int, noun: str) -> str:
+    """A number with its noun: "1 structure", "2 structures"."""
+    return f"{number} {noun}{'' if number == 1 else 's'}"
 
 
 def print_table(values: Mapping[str, object]) -> None:

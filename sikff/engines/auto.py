@@ -50,7 +50,8 @@ class Auto:
         self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
     ) -> Prediction:
         """As :meth:`EnergyModel.forward`."""
-        if not dipole and self._is_due(graph) and self.static.is_faster(graph):
+        checked = dipole or torch.is_anomaly_enabled()  # which looks at each operation of the model
+        if not checked and self._is_due(graph) and self.static.is_faster(graph):
             try:
                 return self.static(graph, forces, stress)
             except NotReplayableError as error:

@@ -19,10 +19,11 @@ from sikff.engines.inductor import Function, inductor
 from sikff.engines.padding import Capacity, EdgeRows, neighbour_table, padded
 from sikff.engines.replay import Replay
 from sikff.forcefield.chunks import fits_in_one_chunk
-from sikff.forcefield.energy import Prediction, differentiate, plain_autograd, stresses, total
+from sikff.forcefield.energy import Prediction, differentiate, stresses, total
 from sikff.forcefield.force_field import ForceField
 from sikff.graph import AtomicGraph
 from sikff.nn.neighbour_table import NeighbourTable
+from sikff.plain_torch import plain_autograd
 
 # A chosen number of slots is a multiple of this: empty slots cost time at every call, and a larger
 # capacity a preparation. Where that takes minutes, of four times as many.

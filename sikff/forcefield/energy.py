@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
 import ase
@@ -16,6 +15,7 @@ from sikff.graph import FLAT, AtomicGraph
 from sikff.graph.conditions import Conditions
 from sikff.nn.neighbour_table import NeighbourTable
 from sikff.nn.weight_cache import freeze, thaw
+from sikff.plain_torch import plain_autograd
 
 
 class Prediction(NamedTuple):
@@ -240,19 +240,6 @@ def gradients(
         )
     pairs = zip(found, inputs, strict=True)
     return [torch.zeros_like(x) if gradient is None else gradient for gradient, x in pairs]
-
-
-@contextmanager
-def plain_autograd(device: torch.device) -> Iterator[None]:
-    """Records gradients, outside inference mode and autocast, whatever the caller has entered."""
-    kind = device.type
-    casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
-    with (
-        torch.inference_mode(False) if torch.is_inference_mode_enabled() else nullcontext(),
-        torch.autocast(kind, enabled=False) if casts else nullcontext(),
-        torch.enable_grad(),
-    ):
-        yield
 
 
 def without_inference_tensors(graph: AtomicGraph) -> AtomicGraph:

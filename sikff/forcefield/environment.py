@@ -19,9 +19,10 @@ HEIGHT_FUNCTIONS = 8
 MISFIT = 0.01  # Å, of cell vectors from translations of a surface
 ACROSS = 1e-3  # Å; smaller components of cell vectors are rounding
 WALL = 80.0  # eV/Å^3
+THROUGH = "a periodic direction leads through the plane"
 OPENED = (
-    "a periodic direction leads through the surface: it is treated as open, and the height of an "
-    "atom is that of its position as it stands, so never wrap atoms through it"
+    "it is treated as open: the height of an atom is that of its position as it stands, so never "
+    "wrap atoms along it"
 )
 
 

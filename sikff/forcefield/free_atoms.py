@@ -1,4 +1,4 @@
-"""Energies of free atoms."""
+"""Energies of free atoms, in float64 whatever the dtype of a model."""
 
 from __future__ import annotations
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from sikff.graph.conditions import Conditions
 from sikff.graph.neighbour_search import Edges, check_distances, find_edges
+from sikff.graph.occupancy import check_occupancy
 
 FLAT = 1e-6  # a cell whose volume is less, relative to the product of its lengths, has none
 
@@ -64,8 +65,8 @@ class AtomicGraph:
         Raises:
             ValueError: for an element not in `elements`, a surface not in `surfaces`, positions or
                 cell that are not finite, a periodic direction without a cell vector, atoms nearer
-                than 0.1 Å to each other or to their own periodic images, or conditions of another
-                kind, see :meth:`Conditions.of`.
+                than 0.1 Å to each other or to their own periodic images, sites that are occupied in
+                part, or conditions of another kind, see :meth:`Conditions.of`.
         """
         edges = find_edges(atoms, cutoff)
         return cls.from_edges(
@@ -84,6 +85,7 @@ class AtomicGraph:
         surfaces: Sequence[str] = (),
     ) -> AtomicGraph:
         """Builds the graph of one structure whose edges are known; else as :meth:`from_atoms`."""
+        check_occupancy(atoms)
         species = _species(atoms, elements)
         check_distances(atoms, edges)
         if conditions is None:

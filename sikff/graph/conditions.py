@@ -127,7 +127,10 @@ def _vector(value: Sequence[float] | np.ndarray, name: str, unit: str) -> Vector
 def _whole_number(value: Any, name: str) -> int:
     """A charge, or a spin multiplicity or 0."""
     least = -MOST if name in NUMBERS[CHARGE] else 0
-    array = np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError:  # lists of unequal lengths
+        array = np.empty(0)
     number = array.item() if array.size == 1 and array.dtype.kind in "iuf" else np.nan
     if not (least <= number <= MOST and abs(number - round(number)) < 1e-6):
         what = "the total charge in e" if least else "the spin multiplicity 2S + 1 (0: unspecified)"

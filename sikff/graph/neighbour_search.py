@@ -16,6 +16,9 @@ from matscipy.neighbours import neighbour_list
 
 MIN_DISTANCE = 0.1  # Å; atoms nearer than this are a mistake in the input, or dynamics that blew up
 
+MAX_VECTOR = 1e8  # Å, of the cell: a search in a longer one takes many seconds
+MAX_CELLS = 1e8  # from the origin to an atom: matscipy counts them one by one, in int32
+
 
 class Edges(NamedTuple):
     """Every atom and each of its neighbours, sorted by receiver, then sender, then shift."""
@@ -89,6 +92,19 @@ def _search_cell(atoms: ase.Atoms) -> np.ndarray:
         raise ValueError(
             f"cell has a periodic vector of {shortest:.2g} Å; "
             f"expected at least {MIN_DISTANCE} Å: is the cell in Å?"
+        )
+    farthest = abs(atoms.positions).max(initial=0.0)
+    period = lengths[atoms.pbc].min(initial=np.inf)
+    if farthest > MAX_CELLS * period:
+        raise ValueError(
+            f"an atom is {farthest:.2g} Å from the origin, too many cells of {period:.2g} Å; wrap "
+            "positions into the cell"
+        )
+    longest = lengths[atoms.pbc].max(initial=0.0)
+    if longest > MAX_VECTOR:
+        raise ValueError(
+            f"cell has a periodic vector of {longest:.2g} Å; expected at most {MAX_VECTOR:g} Å: is "
+            "the cell in Å?"
         )
     cell[~atoms.pbc] = rotation[len(directions) :]
     return cell

@@ -75,7 +75,7 @@ def backward(predict: Evaluator, model: ForceField, batch: Batch, config: TrainC
     model.zero_grad()
     prediction = predict(batch.graph, stress=batch.targets.stress is not None)
     found = errors(prediction, batch.targets, batch.graph)
-    loss(found, config.loss, batch.structures, batch.atoms).backward()
+    loss(found, config.loss, batch.sizes, batch.weights).backward()
 
 
 if __name__ == "__main__":

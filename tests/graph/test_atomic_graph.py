@@ -175,6 +175,11 @@ def test_bad_structures_raise(atoms: ase.Atoms, cutoff: float, message: str) -> 
             r"atom 0 \(H\) and its own periodic image are 0.05 Å apart.*is the cell in Å",
         ),
         (ase.Atoms("H", cell=[3, 1e-5, 3], pbc=True), "a periodic vector of 1e-05 Å"),
+        (
+            ase.Atoms("H", [[0, 1e30, 0]], cell=[3, 3, 3], pbc=True),
+            "too many cells of 3 Å",
+        ),
+        (ase.Atoms("H", cell=[3, 1e10, 3], pbc=True), r"a periodic vector of 1e\+10 Å; .* at most"),
     ],
 )
 def test_overlapping_atoms_raise(atoms: ase.Atoms, message: str) -> None:

@@ -56,6 +56,7 @@ def test_charge_and_spin_are_read_by_the_names_of_other_programs(
         ({"charge": "anion"}, {}, "charge is 'anion'; expected the total charge"),
         ({"charge": [1, -1]}, {}, r"charge is \[1, -1\]; expected"),
         ({"charge": True}, {}, "charge is True; expected"),
+        ({"charge": [[1], [2, 3]]}, {}, r"charge is \[\[1\], \[2, 3\]\]; expected"),
         ({"total_charge": 10**6}, {}, "total_charge is 1000000; .* from -1000 to 1000, or no such"),
         ({"spin": -1}, {}, "spin is -1; expected the spin multiplicity 2S"),
         ({"total_spin": np.nan}, {}, "total_spin is nan; expected the spin mult"),

@@ -2,26 +2,28 @@
 
 from __future__ import annotations
 
+from ..console import counted
 from .shared_settings import LabelledData
 
 
 def run(settings: LabelledData) -> None:
     """Prints what the structures and their labels are, and checks them."""
-    from ..data.check_labels import check_labels
+    from ..data.check_labels import check_labels, check_names
     from ..data.check_units import check_units
     from ..data.data_statistics import isolated_energies
     from ..data.reading import read_structures
-    from ..data.report import describe
+    from ..data.report import describe, describe_left_out
     from ..data.structures import split_isolated
 
     keys = settings.label_keys()
     structures, isolated = split_isolated(read_structures(settings.data))
     structures = structures.with_labels(keys)
-    print(f"{len(structures)} structures, {len(isolated)} isolated atoms")
-    print(*describe(structures), sep="\n")
+    print(f"{counted(len(structures), 'structure')}, {counted(len(isolated), 'isolated atom')}")
+    structures.check_weight_key()
+    print(*describe(structures), *describe_left_out(structures), sep="\n")
+    check_names([structures])
     structures.check_labels_complete(structures.label_names, partial=structures.label_names)
-    if len(structures.having("energy")) < len(structures):
-        print("units and labels are not checked: that takes energies of all structures")
-        return
+    if "energy" not in structures.label_names:
+        print("units of labels are not checked: that takes energies")
     check_labels(structures)
-    check_units(structures, isolated_energies([isolated], keys))
+    check_units(structures, isolated_energies([isolated], keys, beside=[structures]))

@@ -8,6 +8,7 @@ import traceback
 from collections.abc import Callable, Sequence
 from functools import partial
 from importlib import import_module
+from signal import SIGINT
 from typing import Any, get_type_hints
 
 from pydantic import BaseModel, ValidationError
@@ -17,6 +18,7 @@ from sikff import __version__
 from ..config import sentence
 from ..console import plain_warnings
 from .arguments import Parser
+from .interrupts import Interrupts
 
 # A command is the function `run` of the module of its name; the annotation of its argument is the
 # pydantic model from which arguments and --help are made. Those of studies are made in studies.py.
@@ -47,7 +49,6 @@ A run from data to dynamics:
   sikff md run/model.sikff start.xyz --temperature 300 --trajectory md.traj
 """
 TRACEBACK = "SIKFF_TRACEBACK"  # environment variable, the same as --traceback
-INTERRUPTED = 130  # as shells count Ctrl-C
 BROKEN_PIPE = 141  # as shells count a reader that went away: sikff info model.sikff | head -1
 
 
@@ -56,27 +57,41 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Returns:
         0; 2 after an error, which is reported in one sentence on stderr (with --traceback or
-        SIKFF_TRACEBACK=1 below its traceback); 130 after Ctrl-C.
+        SIKFF_TRACEBACK=1 below its traceback); 128 + the number of a signal that ended it: 130
+        after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1 (on Linux).
 
     Raises:
         SystemExit: with code 2 for arguments that are not understood, with 0 after --help.
     """
-    run, show_traceback = parse_command(sys.argv[1:] if arguments is None else arguments)
+    with Interrupts() as interrupts:
+        why = "what was written so far is kept"
+        try:
+            return _run(sys.argv[1:] if arguments is None else arguments, interrupts)
+        except KeyboardInterrupt as interrupt:
+            why = str(interrupt) or why
+        except Exception:  # such as that of a connection to a process that was interrupted as well
+            if interrupts.received is None:
+                raise
+        signal = interrupts.received
+        by = "" if signal in (None, SIGINT) else f" by {signal.name}"
+        print(f"sikff: interrupted{by}; {why}", file=sys.stderr)
+        return 128 + (signal or SIGINT)
+
+
+def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
+    """Runs a command and reports its errors, but for those that follow from an interrupt."""
+    run, show_traceback = parse_command(arguments)
     try:
         with plain_warnings():
             run()
         sys.stdout.flush()
         return 0
-    except KeyboardInterrupt as interrupt:
-        why = str(interrupt) or "what was written so far is kept"
-        print(f"sikff: interrupted; {why}", file=sys.stderr)
-        return INTERRUPTED
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in it
         return BROKEN_PIPE
     except Exception as error:
         problem = _sentence(error)
-        if problem is None:
+        if problem is None or interrupts.received is not None:
             raise
         if show_traceback:
             traceback.print_exc()

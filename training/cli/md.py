@@ -22,7 +22,7 @@ class MDArguments(SimulatedStructure, MDSettings):
 
 def run(settings: MDArguments) -> None:
     """Runs molecular dynamics; writes a log, its plot and a trajectory."""
-    from ..evaluation.plots import energy_drift, read_log, save_figure
+    from ..evaluation.plots import energy_drift, picture_may_fail, read_log, save_figure
     from ..simulation.md import run_md
 
     log = settings.log
@@ -47,6 +47,9 @@ def run(settings: MDArguments) -> None:
             settings.trajectory,
             on_step=lambda step: bar.update(step - bar.n),
         )
-    save_figure(energy_drift(read_log(log), len(atoms)), picture)
+    written.remove(picture)  # until it is there
+    with picture_may_fail(picture):
+        save_figure(energy_drift(read_log(log), len(atoms)), picture)
+        written.insert(1, picture)
     print_table(summary)
     print(f"wrote {', '.join(map(str, written))}")

@@ -36,7 +36,7 @@ def run(settings: PredictSettings) -> None:
     output = settings.output
     if output.suffix not in (".xyz", ".extxyz"):  # others drop what belongs to atoms
         raise ValueError(f"{str(output)!r}: expected a name in .xyz or .extxyz")
-    check_output_paths([output], settings.overwrite, inputs=settings.models)
+    check_output_paths([output], settings.overwrite, inputs=[*settings.models, *settings.data])
     models = settings.load()
     structures = read_structures(settings.data)
     if settings.electrons:

@@ -26,7 +26,7 @@ def run(settings: RelaxArguments) -> None:
     from ..simulation.structure_files import check_format, write_structures
 
     output = settings.output
-    check_output_paths([output], settings.overwrite, inputs=settings.models)
+    check_output_paths([output], settings.overwrite, inputs=[*settings.models, settings.structure])
     check_format(output)
     atoms = settings.read()
     atoms.set_array("momenta", None)

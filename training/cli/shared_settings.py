@@ -60,12 +60,14 @@ class LabelledData(CommandSettings):
     """name of the label (default: REF_forces, or else what ASE reads as forces)"""
     stress_key: Key = None
     """name of the label (default: REF_stress, or else what ASE reads as stress)"""
+    forces_weight_key: Key = None
+    """name of weights, or a mask, of the forces on atoms (default: forces_weight, forces_mask)"""
 
     def label_keys(self) -> LabelKeys:
         """The names of the labels."""
         from ..data.labels import LabelKeys
 
-        return LabelKeys(self.energy_key, self.forces_key, self.stress_key)
+        return LabelKeys(self.energy_key, self.forces_key, self.stress_key, self.forces_weight_key)
 
 
 class Electrons(CommandSettings):

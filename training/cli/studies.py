@@ -12,7 +12,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, create_model
 
-from ..console import print_table
+from ..console import check_output_paths, print_table
 from ..studies.molecules.property_study import PropertyStudy
 from ..studies.nbody.nbody_study import NBodySettings, NBodyStudy, trajectories
 from ..studies.runner import grid, run, run_table
@@ -63,6 +63,7 @@ def train_one(study: AnyStudy, options: Any) -> None:
     """Trains one model; prints its results, and writes them to a file if one is given."""
     from ..evaluation.evaluate import write_json
 
+    check_output_paths([*filter(None, [options.json_file])], overwrite=True)
     training = study(_settings(study, options))
     result = run(training, device=options.device, progress=not options.quiet).result
     known = study.SETTINGS.model_fields
@@ -77,6 +78,7 @@ def train_many(study: AnyStudy, options: Any) -> None:
     several = {name: getattr(options, f"all_{name}") for name in study.SETTINGS.VARIED}
     trainings = grid(_settings(study, options), several)
     folder, progress = options.output, not options.quiet
+    check_output_paths([folder / "table.md"], overwrite=True)
     print(run_table(study, trainings, folder, device=options.device, progress=progress), end="")
     print(f"wrote {folder}")
 
@@ -85,6 +87,7 @@ def write_trajectories(options: Any) -> None:
     """Writes trajectories of the N-body study to a file."""
     from ..studies.nbody.particle_files import write_particles
 
+    check_output_paths([options.output], overwrite=True)
     settings = _settings(NBodyStudy, options)
     drawn = trajectories(settings, settings.n_train, settings.seed)
     write_particles(options.output, drawn, hidden=settings.springs == "hidden")

@@ -10,6 +10,7 @@ from typing import Annotated
 
 from pydantic import Field
 
+from ..console import check_output_paths
 from ..symmetry.settings import SearchSettings
 from .arguments import CommandSettings, Metavar, Positional
 from .shared_settings import Key
@@ -42,13 +43,17 @@ def run(settings: SymmetryArguments) -> None:
     from ..data.reading import read_structures
     from ..data.structures import split_isolated
     from ..evaluation.evaluate import write_json
-    from ..evaluation.plots import save_figure
+    from ..evaluation.plots import picture_may_fail, save_figure
     from ..studies.nbody.particle_files import holds_particles
     from ..studies.nbody.particle_symmetry import find_symmetry_of_particles
     from ..symmetry.findings import draw_findings
     from ..symmetry.from_force_field import find_symmetry_of_model
     from ..symmetry.from_labels import find_symmetry_of_labels
 
+    picture = settings.output / "symmetry.png"
+    written = [picture, *filter(None, [settings.json_file])]
+    inputs = filter(None, [settings.source, settings.structures])
+    check_output_paths(written, overwrite=True, inputs=[*inputs])
     start = time.perf_counter()
     report = (lambda line: None) if settings.quiet else partial(print, flush=True)
     model = load(settings.source) if settings.source.suffix == ".sikff" else None
@@ -66,9 +71,12 @@ def run(settings: SymmetryArguments) -> None:
         keys = LabelKeys(settings.energy_key, settings.forces_key)
         findings = find_symmetry_of_labels(structures, settings, keys, report)
     findings = replace(findings, seconds=time.perf_counter() - start)
-    picture = settings.output / "symmetry.png"
-    save_figure(draw_findings(findings), picture)
     if settings.json_file is not None:
         write_json(settings.json_file, findings.result)
     print(*findings.lines, sep="\n")
-    print(f"wrote {', '.join(map(str, filter(None, [picture, settings.json_file])))}")
+    written.remove(picture)
+    with picture_may_fail(picture):
+        save_figure(draw_findings(findings), picture)
+        written.append(picture)
+    if written:
+        print(f"wrote {', '.join(map(str, written))}")

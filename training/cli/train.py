@@ -48,17 +48,25 @@ def run(settings: TrainSettings) -> None:
     """Fits a force field, writes it and prints its validation errors."""
     from ..config import read_config
 
+    # frozen only after that: CONFIG may name a model to start from, or none
+    trained = settings.model_copy(update={"freeze_vacuum": False})
+    config = read_config(settings.config, trained.all_overrides())
+    for name in ("restrict", "freeze_vacuum"):
+        if getattr(settings, name) and config.start is None:
+            option = name.replace("_", "-")
+            raise ValueError(f"--{option} needs a trained model; name it with --from MODEL")
     config = read_config(settings.config, settings.all_overrides())
-    if settings.restrict is not None and config.start is None:
-        raise ValueError("--restrict needs a trained model; name it with --from MODEL")
 
     from sikff.forcefield.model_file import read_header
 
     from ..fitting.fit import fit
+    from ..fitting.launch import find_launch
 
-    report = (lambda line: None) if settings.quiet else print
+    launch = find_launch(config.devices)
+    quiet = settings.quiet or (launch is not None and launch.rank > 0)
+    report = (lambda line: None) if quiet else print
     try:
-        model = fit(config, resume=settings.resume, progress=not settings.quiet, report=report)
+        model = fit(config, resume=settings.resume, progress=not quiet, report=report)
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt("--resume continues after the last whole epoch") from interrupt
     found = read_header(model)["provenance"]["validation"]

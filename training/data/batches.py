@@ -17,12 +17,28 @@ from sikff.graph import AtomicGraph
 class Targets(NamedTuple):
     """Labels of B structures of N atoms in all; None for those not needed.
 
-    A structure that lacks a label has NaN instead.
+    Where there is no label, or one that does not count, there is NaN instead.
     """
 
     energy: Tensor | None = None  # [B] eV, float64
     forces: Tensor | None = None  # [N, 3] eV/Å
     stress: Tensor | None = None  # [B, 3, 3] eV/Å^3
+
+
+class Weights(NamedTuple):
+    """Weights of labels in the loss, float64."""
+
+    energy: Tensor  # [B]
+    forces: Tensor  # [N], or [N, 3]
+    stress: Tensor  # [B]
+
+
+class Sizes(NamedTuple):
+    """Numbers of components of labels, by which sums of the loss are divided to become means."""
+
+    energy: float
+    forces: float
+    stress: float
 
 
 @dataclass(frozen=True)
@@ -32,24 +48,29 @@ class Sample:
     graph: AtomicGraph
     targets: Targets
     name: str  # its source and number
-    weight: float = 1.0  # in the loss
+    weight: float = 1.0  # in the loss, of its config_type
     config_type: str | None = None
+    weights: Weights | None = None  # of its labels, in addition; None: all 1
 
 
 class Batch(NamedTuple):
     """Structures of one training step, or the share of one process.
 
-    `structures` and `atoms` are the sizes of the full batch divided by the number of processes:
-    sums over a share divided by these average, over the processes, to means over the batch. They
-    are infinite for a process without a share: its dummy graph then contributes zero loss.
+    `sizes` are those of the full batch divided by the number of processes: sums over a share
+    divided by these average, over the processes, to means over the batch. They are infinite for a
+    process without a share: its dummy graph then contributes zero loss.
+
+    Where labels are missing, `sizes` are expected numbers: all components of the batch, times the
+    fraction of them that have labels in the whole set. So a label counts the same in every batch,
+    whatever labels the others in it have, and over an epoch a term of the loss is the mean over
+    the labels there are.
     """
 
     graph: AtomicGraph
     targets: Targets
     names: tuple[str, ...]
-    structures: float
-    atoms: float
-    weights: Tensor | None  # [B], weight of each structure in the loss; None: all 1
+    sizes: Sizes
+    weights: Weights | None  # None: all 1
 
 
 @dataclass
@@ -64,7 +85,9 @@ class Batches:
     epoch: int = 0
 
     def __post_init__(self) -> None:
-        self._weighted = any(sample.weight != 1.0 for sample in self.samples)
+        self._weighted = any(s.weight != 1.0 or s.weights is not None for s in self.samples)
+        counted, total = count_labels(self.samples), _count_components(self.samples)
+        self._labelled = Sizes(*(n / max(m, 1.0) for n, m in zip(counted, total, strict=True)))
 
     def __len__(self) -> int:
         return -(-len(self.samples) // self.batch_size)
@@ -82,17 +105,15 @@ class Batches:
 
     def _batch(self, samples: Sequence[Sample]) -> Batch:
         share = samples[self.rank :: self.processes]
-        structures, atoms = math.inf, math.inf
+        sizes = Sizes(math.inf, math.inf, math.inf)
         if share:
-            structures = len(samples) / self.processes
-            atoms = sum(sample.graph.n_atoms for sample in samples) / self.processes
+            pairs = zip(_count_components(samples, self.processes), self._labelled, strict=True)
+            sizes = Sizes(*(size * fraction for size, fraction in pairs))
         names = tuple(sample.name for sample in share)
         share = share or samples[:1]  # a dummy
         graph, targets = collate(share)
-        weights = None
-        if self._weighted:
-            weights = torch.tensor([sample.weight for sample in share], dtype=torch.float64)
-        return Batch(graph, targets, names, structures, atoms, weights)
+        weights = _join_weights(share) if self._weighted else None
+        return Batch(graph, targets, names, sizes, weights)
 
 
 def collate(samples: Sequence[Sample]) -> tuple[AtomicGraph, Targets]:
@@ -103,5 +124,35 @@ def collate(samples: Sequence[Sample]) -> tuple[AtomicGraph, Targets]:
 
 
 def labelled(target: Tensor) -> Tensor:
-    """Mask [n], bool: True for rows of a target that have a label."""
-    return ~target.reshape(len(target), -1).isnan().any(dim=1)
+    """Mask [n], bool: True for rows of a target with a label in some component."""
+    return ~target.reshape(len(target), -1).isnan().all(dim=1)
+
+
+def count_labels(samples: Sequence[Sample]) -> Sizes:
+    """The numbers of components that have labels."""
+    sizes = dict.fromkeys(Sizes._fields, 0.0)
+    for sample in samples:
+        for name, target in sample.targets._asdict().items():
+            if target is not None:
+                sizes[name] += target.numel() - np.count_nonzero(np.isnan(target.numpy()))
+    return Sizes(**sizes)
+
+
+def _count_components(samples: Sequence[Sample], processes: int = 1) -> Sizes:
+    """The numbers of components with and without labels, for each process."""
+    structures = len(samples) / processes
+    atoms = sum(sample.graph.n_atoms for sample in samples) / processes
+    return Sizes(structures, 3 * atoms, 9 * structures)
+
+
+def _join_weights(samples: Sequence[Sample]) -> Weights:
+    """The weights of the labels of samples, times those of their config_type."""
+    weights = []
+    for sample in samples:
+        sizes = (1, sample.graph.n_atoms, 1)
+        given = sample.weights or [torch.ones(size, dtype=torch.float64) for size in sizes]
+        weights.append([sample.weight * each for each in given])
+    energy, forces, stress = zip(*weights, strict=True)
+    if any(each.dim() == 2 for each in forces):
+        forces = tuple(each.reshape(len(each), -1).expand(-1, 3) for each in forces)
+    return Weights(torch.cat(energy), torch.cat(forces), torch.cat(stress))

@@ -1,43 +1,174 @@
-"""Checks that labels were computed for their structures.
+"""Checks that labels were computed for their structures, all by one method.
 
 Checks of data raise only on clear evidence, for data that would waste a run.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 
 from sikff.forcefield import ForceFieldConfig
 from sikff.graph.conditions import FIELDS
 
-from .structures import Structures
+from .check_placeholders import (
+    MANY,
+    MEND,
+    MOST_SHAPES,
+    MOST_VALUES,
+    check_filled,
+    check_repeated,
+    check_zero_forces,
+    check_zero_stresses,
+    shape_of,
+    zero_forces,
+)
+from .labels import NAMES, has_label
+from .structures import Structure, Structures
+
+SAME_METHOD = 1e-3  # eV per atom; energies further apart are not those of the same forces
 
 
 def check_labels(structures: Structures) -> None:
-    """Checks that energies and forces differ between structures.
+    """Checks that labels differ between structures and are no placeholders.
 
     Raises:
-        ValueError: if most structures have one energy although they differ, or all forces are zero
-            although the energy changes with the positions.
+        ValueError: if many structures have one label although they differ, if one number fills all
+            components of forces or stresses, or if these are zero where they cannot be.
     """
-    energies = np.array(structures.values("energy"))
-    values, counts = np.unique(energies, return_counts=True)
-    most = values[counts.argmax()]
-    same = [each for each, energy in zip(structures, energies, strict=True) if energy == most]
-    if 2 * len(same) > len(energies) and len({structure.key for structure in same}) > 2:
+    check_energies(structures.having("energy"))
+    for name in ("forces", "stress"):
+        check_filled(structures.having(name), name)
+        check_repeated(structures.having(name), name)
+    check_zero_forces(structures)
+    check_zero_stresses(structures.having("stress"))
+
+
+def check_energies(structures: Structures) -> None:
+    """Raises ValueError if structures that differ have one energy: most of them, or several while
+    no other energy occurs nearly as often."""
+    by_energy = structures.groups(lambda structure: float(structure.value("energy")))
+    for same in by_energy[:1]:
+        if 2 * len(same) > len(structures) and len({each.key for each in same}) > 2:
+            _raise_for_one_energy(structures, same, "")
+    found = []  # values, and how many shapes have each
+    for same in by_energy[:MOST_VALUES]:
+        if len(same) >= MANY:
+            shapes = {shape_of(atoms) for atoms in same.atoms[:MOST_SHAPES]} - {()}
+            found.append((len(shapes), same))
+    found.sort(key=lambda each: -each[0])
+    for count, same in found[:1]:
+        if count >= MANY * max([1, *(others for others, _ in found[1:])]):
+            _raise_for_one_energy(structures, same, MEND.format("energy"))
+
+
+def _raise_for_one_energy(structures: Structures, same: Structures, mend: str) -> None:
+    raise ValueError(
+        f"{structures.source}: {len(same)} of {len(structures)} energies are "
+        f"{same[0].value('energy'):g} eV, though structures differ "
+        f"({same.names(range(len(same)))}); expected the energy of each (is data.energy_key the "
+        f"right one, was the label carried along from another structure, or is it a placeholder?)"
+        f"{mend}"
+    )
+
+
+def check_isolated_names(isolated: Sequence[Structures], structures: Sequence[Structures]) -> None:
+    """Checks that the energies of free atoms have one key, that of the structures.
+
+    REF_energy, which somebody gave them, may stand beside results of calculators in structures, but
+    not the other way round.
+
+    Raises:
+        ValueError: naming the structures of each key.
+    """
+    references = [s for s in structures if any(_is_reference(each, "energy") for each in s)]
+    check_names([*references, *isolated])
+
+
+def _is_reference(structure: Structure, name: str) -> bool:
+    return name in structure.labels and structure.labels[name].key.startswith("REF_")
+
+
+def check_names(sources: Sequence[Structures]) -> None:
+    """Checks that each label has one key in all structures of all sources.
+
+    Raises:
+        ValueError: naming the structures of each key. A label of another name may be of another
+            method, such as a prediction, and nothing in a file tells.
+    """
+    for name in NAMES:
+        places: dict[str, list[str]] = {}
+        for structures in sources:
+            keys = [each.labels[name].key if name in each.labels else None for each in structures]
+            for key in dict.fromkeys(filter(None, keys)):
+                here = [index for index, each in enumerate(keys) if each == key]
+                places.setdefault(key, []).append(
+                    f"{structures.names(here)} of {structures.source}"
+                )
+        if len(places) < 2:
+            continue
+        atoms = [atoms for structures in sources for atoms in structures.atoms]
+        found = ", ".join(f"{key} in {' and '.join(where)}" for key, where in places.items())
+        counts = {key: sum(has_label(each, name, key) for each in atoms) for key in places}
+        choices = " or ".join(f"{key} (in {n} of {len(atoms)})" for key, n in counts.items())
+        convert = "; a virial makes a stress of -virial / volume" if name == "stress" else ""
         raise ValueError(
-            f"{structures.source}: {len(same)} of {len(energies)} energies are {most:g} eV, though "
-            "structures differ; expected the energy of each (is data.energy_key the right one, or "
-            "was the label carried along from another structure?)"
+            "labels of two names, perhaps of two methods, such as references and predictions: "
+            f"{name} is {found}. Expected one name in all structures: choose {name}_key {choices}, "
+            f"or rename the labels that are of one method{convert}"
+        )
+
+
+def doubts(structures: Structures) -> list[str]:
+    """Notes on energies and forces that may not belong together, and on forces of zero."""
+    notes = []
+    both = structures.having("energy", "forces")
+    given = structures.keys.energy and structures.keys.forces
+    mixed = [
+        each for each in both if _is_reference(each, "energy") != _is_reference(each, "forces")
+    ]
+    if mixed and not given:
+        energy, forces = (mixed[0].labels[name].key for name in ("energy", "forces"))
+        notes.append(
+            f"energy is {energy} and forces are {forces} in {len(mixed)} of {len(structures)} "
+            "structures: expected both of one method"
+        )
+    apart = [abs(free_energy_beside(each)) for each in both]
+    smeared = [p for p, difference in enumerate(apart) if difference > SAME_METHOD]
+    if smeared:
+        largest = f"{1000 * max(apart):.3g} meV/atom"
+        notes.append(
+            f"free_energy differs from {both[smeared[0]].labels['energy'].key} by up to {largest} "
+            f"in {both.names(smeared)}: forces and stresses of VASP, GPAW and others with "
+            "smearing belong to the free energy (energy_key: free_energy)"
         )
     labelled = structures.having("forces")
-    if len(labelled) and not any(forces.any() for forces in labelled.values("forces")):
-        systems = labelled.groups(lambda structure: structure.system_key)
-        if any(np.ptp(system.values("energy")) > 1e-6 for system in systems):
-            raise ValueError(
-                f"{structures.source}: all forces are zero, though the energy changes with the "
-                "positions; give the forces, or train on energies alone (loss.forces: 0)"
-            )
+    zero, _ = zero_forces(labelled)
+    if zero:
+        notes.append(
+            f"forces are exactly zero, though not by symmetry, in {labelled.names(zero)}: right "
+            "at a minimum only"
+        )
+    return notes
+
+
+def free_energy_beside(structure: Structure) -> float:
+    """The free energy minus the energy that is the label, in eV per atom; 0 without one.
+
+    ASE calls the energy whose derivatives the forces are `free_energy`; its readers set `energy` to
+    that extrapolated to no smearing (VASP, CASTEP, GPAW), or both to the same (Quantum ESPRESSO).
+    """
+    atoms, label = structure.atoms, structure.labels["energy"]
+    results = {} if atoms.calc is None else atoms.calc.results
+    key = label.key
+    if key.startswith("REF_") and "energy" in results and not label.differs_from_calculator:
+        key = "energy"
+    beside = key.replace("energy", "free_energy")
+    value = np.asarray(results.get(beside, atoms.info.get(beside)))
+    if "free_energy" in key or value.size != 1 or value.dtype.kind not in "iuf":
+        return 0.0  # none, or no number
+    return float(np.nan_to_num(value.item() - label.value)) / len(atoms)
 
 
 def check_fields(structures: Structures, model: ForceFieldConfig) -> None:

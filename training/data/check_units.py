@@ -14,7 +14,8 @@ from ase.units import Hartree
 
 from sikff.graph import find_edges
 
-from .check_work import ENERGIES, LENGTHS, wrong_strain_work, wrong_stress, wrong_work
+from .check_strain import wrong_strain_work, wrong_stress
+from .check_work import ENERGIES, LENGTHS, wrong_work
 from .data_statistics import atomic_energies, compositions
 from .structures import Structures
 
@@ -105,6 +106,9 @@ def wrong_totals(structures: Structures, isolated: Mapping[str, float]) -> str |
     energies give other totals, of which some, in eV, come near to Hartree or Rydberg: then the
     energy of each element must fit, unless the elements are so light that this cannot happen.
     """
+    structures = structures.having("energy")
+    if not len(structures):
+        return None
     elements = structures.elements
     numbers = np.array([atomic_numbers[element] for element in elements])
     counts = compositions(structures, elements)
@@ -134,8 +138,9 @@ def wrong_totals(structures: Structures, isolated: Mapping[str, float]) -> str |
 
 def wrong_isolated(structures: Structures, isolated: Mapping[str, float]) -> str | None:
     """Compares energies with those of isolated atoms; no bonds give as much as MOST_BINDING."""
+    structures = structures.having("energy")
     elements = structures.elements
-    if not set(elements) <= set(isolated):
+    if not len(structures) or not set(elements) <= set(isolated):
         return None
     counts = compositions(structures, elements)
     atomic = counts @ np.array([isolated[element] for element in elements])

@@ -18,6 +18,7 @@ from sikff.nn import PolynomialEnvelope
 
 from .batches import Sample
 from .charging import charging_columns, charging_energies
+from .check_labels import check_isolated_names
 from .labels import LabelKeys
 from .structures import Structures
 
@@ -37,7 +38,7 @@ def complete_model(
 
     Args:
         settings: keys of ForceFieldConfig, `elements` among them.
-        structures, samples: the training set, with energies.
+        structures, samples: the training set, with energies as far as there are any.
         isolated: energies (eV) of free atoms.
 
     Returns:
@@ -46,15 +47,13 @@ def complete_model(
     elements = settings["elements"]
     known = {**isolated, **settings.get("atomic_energies", {})}
     known = {element: known[element] for element in elements if element in known}
-    counts = compositions(structures, elements)
     labels = np.array(structures.values("energy"))
     charging = _charging(settings, [sample.graph for sample in samples], labels)
-    energies, unique = atomic_energies(counts, labels - charging, elements, known)
+    energies, unique = _fit_atomic_energies(structures, labels - charging, elements, known)
+    atomic = compositions(structures, elements) @ np.array(list(energies.values())) + charging
     cutoff = ForceFieldConfig(**{**settings, "atomic_energies": energies}).cutoff
     filled = {
-        "energy_scale": energy_scale(
-            structures, counts @ np.array(list(energies.values())) + charging
-        ),
+        "energy_scale": energy_scale(structures, atomic),
         "average_neighbours": average_neighbours([sample.graph for sample in samples], cutoff),
         **settings,
         "atomic_energies": energies,
@@ -64,15 +63,22 @@ def complete_model(
     distances, among = distance_range(model, samples, settings)
     model = model.model_copy(update={"environment": environment, "distances_seen": distances})
     limits += among
-    sources = [f"{e} {energies[e]:.4f}{'' if e in known else ' (fitted)'}" for e in elements]
+    in_energies = structures.having("energy").elements
+    sources = dict.fromkeys(elements, " (in no structure with an energy)")
+    sources |= dict.fromkeys(in_energies, " (fitted)") | dict.fromkeys(known, "")
     notes = [
-        f"E0 (eV): {', '.join(sources)}",
+        f"E0 (eV): {', '.join(f'{e} {energies[e]:.4f}{sources[e]}' for e in elements)}",
         f"energy scale {model.energy_scale:.4g} eV, "
         f"{model.average_neighbours:.3g} neighbours within {model.cutoff:g} Å (the far count less)",
     ]
     if limits:
         notes.append(f"training data: {', '.join(limits)}")
-    if not unique:
+    if not in_energies:
+        notes.append(
+            "note: no structure has an energy: of the energies of the model only differences "
+            "between structures of one composition mean something"
+        )
+    elif not unique:
         notes.append(
             "the compositions do not tell the fitted E0s apart; for dissociation give "
             "data.isolated_atoms or model.atomic_energies"
@@ -175,19 +181,25 @@ def distance_range(
 
 
 def isolated_energies(
-    sources: Sequence[Structures], keys: LabelKeys, given: Collection[str] = ()
+    sources: Sequence[Structures],
+    keys: LabelKeys,
+    given: Collection[str] = (),
+    beside: Sequence[Structures] = (),
 ) -> dict[str, float]:
     """E0s (eV) of the elements, from single atoms in the weakest field that occurs.
 
     Args:
         given: elements whose E0 is given, so that those in the sources are not checked.
+        beside: the structures of the same data, with labels.
 
     Raises:
         ValueError: naming structures that are not single atoms, are charged, have no energy, or
-            have an energy that contradicts an earlier structure of the element.
+            have an energy that contradicts an earlier structure of the element, or is of another
+            name.
     """
     energies: dict[str, float] = {}
     weakest: dict[str, float] = {}
+    labelled = []
     for structures in sources:
         several = [index for index, each in enumerate(structures) if len(each.atoms) != 1]
         structures.raise_for(several, "not one atom, though said to be isolated,")
@@ -197,8 +209,11 @@ def isolated_energies(
             "model.environment.charge: true, and without config_type=IsolatedAtom"
         )
         structures.raise_for(charged, "an ion, though said to be an isolated atom,", mend)
-        structures = structures.with_labels(keys, ["energy"])
+        structures = structures.with_labels(keys, ["energy"], weighted=False)
         structures.check_labels_complete(["energy"])
+        labelled.append(structures)
+    check_isolated_names(labelled, beside)
+    for structures in labelled:
         for index, structure in enumerate(structures):
             element, energy = structure.atoms.symbols[0], float(structure.value("energy"))
             field = float(np.linalg.norm(structure.conditions.field))
@@ -217,7 +232,8 @@ def compositions(structures: Structures, elements: Sequence[str]) -> np.ndarray:
     """The number of atoms of each element in each structure: [structures, elements]."""
     numbers = [atomic_numbers[element] for element in elements]
     counts = [np.bincount(a.numbers, minlength=len(chemical_symbols)) for a in structures.atoms]
-    return np.array(counts)[:, numbers].astype(np.float64)
+    every = np.array(counts).reshape(len(counts), len(chemical_symbols))
+    return every[:, numbers].astype(np.float64)
 
 
 def atomic_energies(
@@ -225,17 +241,41 @@ def atomic_energies(
     energies: Sequence[np.ndarray],
     elements: Sequence[str],
     known: Mapping[str, float],
+    weights: np.ndarray | None = None,
 ) -> tuple[dict[str, float], bool]:
-    """E0s (eV): the given ones, the others by least squares; and whether that fit is unique."""
+    """E0s (eV): the given ones, the others by least squares; and whether that fit is unique.
+
+    Args:
+        weights: of the squared errors, one for each energy; None: all 1.
+    """
     fixed = np.array([known.get(element, 0.0) for element in elements])
     free = [k for k, element in enumerate(elements) if element not in known]
     unique = True
     if free:
-        residual = np.array(energies) - counts @ fixed
-        solution, _, rank, _ = np.linalg.lstsq(counts[:, free], residual, rcond=None)
+        matrix, residual = counts[:, free], np.array(energies) - counts @ fixed
+        if weights is not None:
+            matrix, residual = matrix * np.sqrt(weights)[:, None], residual * np.sqrt(weights)
+        solution, _, rank, _ = np.linalg.lstsq(matrix, residual, rcond=None)
         fixed[free] = solution
         unique = int(rank) == len(free)
     return dict(zip(elements, map(float, fixed), strict=True)), unique
+
+
+def _fit_atomic_energies(
+    structures: Structures,
+    energies: np.ndarray,
+    elements: Sequence[str],
+    known: Mapping[str, float],
+) -> tuple[dict[str, float], bool]:
+    """E0s (eV) that are known, or fitted to energies of structures, NaN where there is none; 0 if
+    there are none at all."""
+    labelled = np.flatnonzero(np.isfinite(energies)).tolist()
+    if not labelled:
+        return {element: known.get(element, 0.0) for element in elements}, False
+    weights = np.array([structures[index].labels["energy"].weight for index in labelled])
+    counts = compositions(structures.select(labelled), elements)
+    used = None if (weights == 1).all() else weights
+    return atomic_energies(counts, list(energies[labelled]), elements, known, used)
 
 
 def energy_scale(structures: Structures, atomic: np.ndarray) -> float:
@@ -250,7 +290,8 @@ def energy_scale(structures: Structures, atomic: np.ndarray) -> float:
     components = np.concatenate(forces) if forces else np.zeros(1)
     residual = (np.array(structures.values("energy")) - atomic) / sizes
     for values, least in ((components, NO_FORCE), (residual, NO_ENERGY)):
-        scale = float(np.sqrt(np.mean(values**2)))
+        labelled = values[~np.isnan(values)]
+        scale = float(np.sqrt(np.mean(labelled**2))) if labelled.size else 0.0
         if scale > least:
             return scale
     return 1.0

@@ -7,23 +7,21 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.forcefield.environment import OPENED, is_periodic_along
+from sikff.forcefield.environment import OPENED, THROUGH, is_periodic_along
 from sikff.graph.conditions import VACUUM
 
 from ..config import TrainConfig
 from .batches import Sample
 from .check_electrons import check_electrons
-from .check_labels import check_fields, check_labels
+from .check_labels import check_fields, check_labels, check_names
 from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
 from .labels import NAMES, LabelKeys, has_label
 from .model_settings import model_settings
 from .reading import read_structures
-from .report import describe
+from .report import describe, describe_left_out
 from .samples import SETTINGS, make_samples, unread_conditions
 from .structures import Structures, split_isolated, split_validation
-
-PARTIAL = ("stress",)  # labels that structures may lack
 
 
 @dataclass(frozen=True)
@@ -42,7 +40,8 @@ class Dataset:
 
     @property
     def fingerprint(self) -> str:
-        """Equal for the same structures, labels and E0s; last digits of float64 do not matter."""
+        """Equal for the same structures, labels with their weights and E0s; last digits of float64
+        do not matter."""
         digest = hashlib.sha256()
         for energy in self.model.atomic_energies.values():
             digest.update(f"{energy:.6f} ".encode())
@@ -51,7 +50,7 @@ class Dataset:
             if not (tensors["charge"].any() or tensors["unpaired"].any()):
                 # as before graphs had them, so that runs of older versions go on
                 tensors = {k: t for k, t in tensors.items() if k not in ("charge", "unpaired")}
-            for tensor in (*tensors.values(), *sample.targets):
+            for tensor in (*tensors.values(), *sample.targets, *(sample.weights or ())):
                 if tensor is not None:
                     rounded = tensor.float() if tensor.is_floating_point() else tensor
                     digest.update(rounded.numpy().tobytes())
@@ -64,7 +63,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
     Raises:
         FileNotFoundError, ValueError: if files or labels are missing or make no sense.
     """
-    train, valid, free = _read_labelled(config)
+    train, valid, free, left_out = _read_labelled(config)
     for structures in (train, valid):
         check_labels(structures)
         if config.data.check_units:
@@ -76,6 +75,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
     for structures in (train, valid):
         check_fields(structures, bare)
     electron_notes = check_electrons(train, bare)
+    check_electrons(valid, bare)
     samples, valid_samples = (
         make_samples(structures.with_weights(config.loss.config_types), bare, config.loss.labels)
         for structures in (train, valid)
@@ -98,30 +98,67 @@ def load_dataset(config: TrainConfig) -> Dataset:
             f"{len(train)} training and {len(valid)} validation structures, trained on "
             f"{', '.join(_trained(config))}",
             *describe(train, samples, valid),
+            *left_out,
             *notes,
         ),
     )
 
 
-def _read_labelled(config: TrainConfig) -> tuple[Structures, Structures, dict[str, float]]:
-    """(training structures, validation structures, energies of free atoms), with all labels that
-    the run needs."""
-    data, needed = config.data, config.loss.labels
-    keys = LabelKeys(data.energy_key, data.forces_key, data.stress_key)
+def _read_labelled(
+    config: TrainConfig,
+) -> tuple[Structures, Structures, dict[str, float], list[str]]:
+    """(training structures, validation structures, energies of free atoms, what is left out), with
+    all labels that the run reads."""
+    data = config.data
+    keys = LabelKeys(data.energy_key, data.forces_key, data.stress_key, data.forces_weight_key)
     train, isolated = split_isolated(read_structures(data.train))
+    train, left_out = _labelled(train, keys, config)
+    train.check_weight_key()
     if isinstance(data.valid, int | float):
         train, valid = split_validation(train, data.valid, config.seed)
     else:
         valid, _ = split_isolated(read_structures(data.valid))
-    train, valid = (structures.with_labels(keys, needed) for structures in (train, valid))
-    train.check_labels_complete(needed, PARTIAL)
-    if "stress" in _trained(config) and "stress" not in train.label_names:
-        train.check_labels_complete(["stress"])  # raises, with what to do
-    valid.check_labels_complete(needed, PARTIAL)
+        valid, more = _labelled(valid, keys, config)
+        left_out += [f"validation: {line}" for line in more]
+    check_names([train, valid])
+    for name in _trained(config):
+        if name in train.label_names:
+            continue
+        if isinstance(data.valid, int | float) and name in valid.label_names:
+            raise ValueError(
+                f"{valid.source}: {name} is in validation structures only "
+                f"({valid.having(name).names(range(len(valid.having(name))))}); give data.valid "
+                "or another seed"
+            )
+        train.check_labels_complete([name])  # raises, with what to do
+    if not set(_trained(config)) & set(valid.label_names):
+        raise ValueError(
+            f"{valid.source}: no validation structure has {' or '.join(_trained(config))}, which "
+            "the run is trained on; give data.valid, or another seed"
+        )
     sources = [isolated]
     if data.isolated_atoms is not None:
         sources.append(read_structures(data.isolated_atoms))
-    return train, valid, isolated_energies(sources, keys, config.model.get("atomic_energies", {}))
+    given = config.model.get("atomic_energies", {})
+    free = isolated_energies(sources, keys, given, beside=[train, valid])
+    return train, valid, free, left_out
+
+
+def _labelled(
+    structures: Structures, keys: LabelKeys, config: TrainConfig
+) -> tuple[Structures, list[str]]:
+    """Structures with a label that counts, and what is left out.
+
+    Raises:
+        ValueError: naming structures that lack a required label, or whose labels are not finite.
+    """
+    names = [n for n in NAMES if n in config.loss.labels or n in config.data.require]
+    structures = structures.with_labels(keys, names)
+    structures.check_labels_given(config.data.require)
+    structures.check_labels_complete(names, partial=NAMES)
+    counting = [index for index, each in enumerate(structures) if each.labels]
+    left_out = describe_left_out(structures)
+    return (structures.select(counting) if counting else structures), left_out
 
 
 def _trained(config: TrainConfig) -> list[str]:
@@ -175,4 +212,4 @@ def _through_plane(structures: Structures, model: ForceFieldConfig) -> list[str]
     ]
     if not indices:
         return []
-    return [f"note: {OPENED} ({structures.names(indices)})"]
+    return [f"note: {THROUGH} in {structures.names(indices)}: {OPENED}"]

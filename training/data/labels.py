@@ -17,14 +17,16 @@ from sikff.graph.conditions import KEYS as CONDITIONS
 
 
 class LabelKeys(NamedTuple):
-    """The keys of the labels in ``atoms.info`` or ``atoms.arrays``; None: the usual (`KEYS`)."""
+    """The keys of the labels in ``atoms.info`` or ``atoms.arrays``, and of the weights of atoms;
+    None: the usual."""
 
     energy: str | None = None
     forces: str | None = None
     stress: str | None = None
+    forces_weight: str | None = None
 
 
-NAMES = LabelKeys._fields
+NAMES = ("energy", "forces", "stress")
 USUAL_KEYS = LabelKeys()
 # In the order in which they are tried.
 KEYS = {
@@ -32,13 +34,27 @@ KEYS = {
     "forces": ("REF_forces", "forces"),
     "stress": ("REF_stress", "REF_virials", "REF_virial", "stress", "virials", "virial"),
 }
+# Weights of labels: in atoms.info, in the order in which they are tried, and in atoms.arrays.
+WEIGHT_KEYS = {
+    "energy": ("config_energy_weight", "energy_weight"),
+    "forces": ("config_forces_weight", "config_force_weight"),
+    "stress": (
+        *("config_stress_weight", "config_virials_weight", "config_virial_weight"),
+        *("stress_weight", "virials_weight", "virial_weight"),
+    ),
+}
+WEIGHT_KEYS_OF_ATOMS = (
+    *("forces_weight", "forces_weights", "force_weight", "force_weights"),
+    "forces_mask",
+)
 SHAPES: dict[str, Callable[[int], tuple[int, ...]]] = {  # by the number of atoms
     "energy": lambda n_atoms: (),
     "forces": lambda n_atoms: (n_atoms, 3),
     "stress": lambda n_atoms: (3, 3),
 }
 STILL = 1e-6  # Å; results are for other positions if these have moved further
-_NOT_LABELS = {"positions", "momenta", "numbers", "initial_magmoms", *CONDITIONS}
+_WEIGHTS = {*WEIGHT_KEYS_OF_ATOMS, *(key for keys in WEIGHT_KEYS.values() for key in keys)}
+_NOT_LABELS = {"positions", "momenta", "numbers", "initial_magmoms", *CONDITIONS, *_WEIGHTS}
 _COMPUTED = {"free_energy", "energies", "stresses", "dipole", "energy_std", "forces_std"}
 _COMPUTED |= {key for keys in KEYS.values() for key in keys}
 _SHOWN = 4  # names suggested in an error
@@ -47,9 +63,17 @@ _SHOWN = 4  # names suggested in an error
 class Label(NamedTuple):
     """The value of a label, and its key in the file."""
 
-    value: np.ndarray
+    value: np.ndarray  # NaN where it does not count
     key: str
     differs_from_calculator: bool  # the structure's calculator has a result that differs
+    weight: float | np.ndarray = 1.0  # of forces also [N, 3]
+    masked: np.ndarray | None = None  # True where it does not count; None: nowhere
+
+    @property
+    def is_finite(self) -> bool:
+        """Whether all that counts is finite."""
+        finite = np.isfinite(self.value)
+        return bool((finite if self.masked is None else finite | self.masked).all())
 
 
 def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | None:
@@ -121,7 +145,7 @@ def _check_results(atoms: ase.Atoms) -> None:
 
 
 def without_labels(atoms: ase.Atoms) -> ase.Atoms:
-    """Returns a copy without a calculator and without labels.
+    """Returns a copy without a calculator, labels and weights of labels.
 
     Labels are the usual keys of :func:`find_label` and all that begin with REF_, but for fields.
     """
@@ -129,7 +153,7 @@ def without_labels(atoms: ase.Atoms) -> ase.Atoms:
     for holder in (copy.info, copy.arrays):
         for key in [*holder]:
             is_reference = str(key).startswith("REF_") and key not in FIELDS
-            if is_reference or key in _COMPUTED:
+            if is_reference or key in _COMPUTED | _WEIGHTS:
                 del holder[key]
     return copy
 
@@ -139,7 +163,8 @@ def copy_results(atoms: ase.Atoms, keys: LabelKeys) -> None:
 
     A value that a structure has there is replaced, or removed if there is no such result.
     """
-    for name, key in keys._asdict().items():
+    for name in NAMES:
+        key = getattr(keys, name)
         if key is None or key == name:
             continue
         for holder in (atoms.info, atoms.arrays):

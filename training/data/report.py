@@ -9,7 +9,10 @@ import numpy as np
 
 from .batches import Sample
 from .check_electrons import describe_electrons
+from .check_labels import doubts
 from .data_statistics import atomic_energies, compositions
+from .label_weights import FROZEN, LeftOut
+from .labels import NAMES
 from .structures import Structure, Structures
 
 UNITS = {"energy": "eV per atom", "forces": "eV/Å", "stress": "eV/Å^3"}
@@ -43,7 +46,8 @@ def describe(
         if name != "stress":
             sizes = np.concatenate(components) if name == "energy" else np.array(largest)
             outliers += _outliers(labelled, name, sizes)
-    notes = (*_single(structures), *_overruling(structures), *_repeated(structures, valid))
+    notes = (*_single(structures), *_overruling(structures), *doubts(structures))
+    notes = (*notes, *_repeated(structures, valid))
     return [
         _contents(structures),
         *describe_electrons(structures),
@@ -51,6 +55,37 @@ def describe(
         *_shortest(structures, samples),
         *(f"note: {note}" for note in (*notes, *outliers)),
     ]
+
+
+def describe_left_out(structures: Structures) -> list[str]:
+    """Describes the labels that do not count, and why, and those that only some structures have."""
+    total, lines = len(structures), []
+    by_reason: dict[str, list[list[LeftOut]]] = {}  # of each structure
+    for structure in structures:
+        for why in dict.fromkeys(each.why for each in structure.left_out):
+            by_reason.setdefault(why, []).append([o for o in structure.left_out if o.why == why])
+    for why, cases in by_reason.items():
+        every = [left_out for case in cases for left_out in case]
+        components = sum(left_out.components or 0 for left_out in every)
+        names = [name for name in NAMES if any(name == left_out.label for left_out in every)]
+        what = f"{components} force components" if components else " and ".join(names)
+        reason = f"of weight 0 ({why})"
+        if why == FROZEN:
+            reason = "that are zero on atoms held by constraints"
+        lines.append(f"{what} {reason} in {len(cases)} of {total} structures: left out")
+    for name in ("energy", "forces"):
+        lacking = [
+            index
+            for index, each in enumerate(structures)
+            if name not in each.labels and all(name != out.label for out in each.left_out)
+        ]
+        if 0 < len(lacking) < total:
+            where = structures.names(lacking)
+            lines.append(f"no {name} in {len(lacking)} of {total} structures ({where}): left out")
+    unused = [index for index, structure in enumerate(structures) if not structure.labels]
+    if unused:
+        lines.append(f"without any label that counts, so not used: {structures.names(unused)}")
+    return lines
 
 
 def _contents(structures: Structures) -> str:
@@ -72,7 +107,7 @@ def _components(labelled: Structures, name: str) -> list[np.ndarray]:
     """The components of a label of each structure; of energies, the residual per atom (eV)."""
     values = labelled.values(name)
     if name != "energy":
-        return [value.ravel() for value in values]
+        return [value[~np.isnan(value)] for value in values]
     elements = labelled.elements
     counts = compositions(labelled, elements)
     fitted, _ = atomic_energies(counts, values, elements, {})
@@ -152,7 +187,7 @@ def _contradict(one: Structure, other: Structure) -> bool:
     """Whether labels that both have differ."""
     for name in one.labels.keys() & other.labels.keys():
         limit = SAME[name] * (len(one.atoms) if name == "energy" else 1)
-        if abs(one.value(name) - other.value(name)).max() > limit:
+        if (abs(one.value(name) - other.value(name)) > limit).any():  # not if one is NaN
             return True
     return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+import numpy as np
 import torch
 
 from sikff.forcefield import ForceFieldConfig
@@ -12,7 +13,7 @@ from sikff.graph import AtomicGraph
 from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.graph.conditions import SPIN, VACUUM, Conditions
 
-from .batches import Sample, Targets
+from .batches import Sample, Targets, Weights
 from .structures import Structure, Structures
 
 # Of model.environment, without which a model does not read a condition.
@@ -41,8 +42,26 @@ def make_samples(
         values = {name: torch.from_numpy(structure.value(name)) for name in names}
         targets = Targets(**{n: v if n == "forces" else v[None] for n, v in values.items()})
         name = f"{structures.source} {structures.names([index])}"
-        samples.append(Sample(graph, targets, name, structure.weight, structure.config_type))
+        weights = _weights(structure, names)
+        kind = structure.config_type
+        samples.append(Sample(graph, targets, name, structure.weight, kind, weights))
     return samples
+
+
+def _weights(structure: Structure, names: Collection[str]) -> Weights | None:
+    """The weights of the labels of a structure; None: all 1."""
+    labels = {name: label for name, label in structure.labels.items() if name in names}
+    weights = {name: np.asarray(label.weight) for name, label in labels.items()}
+    if all((weight == 1).all() for weight in weights.values()):
+        return None
+    shapes = {"energy": 1, "forces": len(structure.atoms), "stress": 1}
+    found = (weights.get(name, np.ones(())) for name in shapes)
+    return Weights(
+        *(
+            torch.from_numpy(weight if weight.ndim else np.full(shape, float(weight)))
+            for weight, shape in zip(found, shapes.values(), strict=True)
+        )
+    )
 
 
 def make_graph(

@@ -15,6 +15,7 @@ from ase.data import atomic_numbers
 from sikff.graph import check_finite, has_volume
 from sikff.graph.conditions import Conditions
 
+from .label_weights import LeftOut, has_weights_of_atoms, weigh
 from .labels import KEYS, NAMES, SHAPES, USUAL_KEYS, Label, LabelKeys, find_label, suggestions
 
 ISOLATED = ("IsolatedAtom", "isolated_atom")
@@ -30,8 +31,9 @@ class Structure:
     Attributes:
         number: counted from 0 within its source.
         conditions: the field and the surface that act on it, its charge and its spin.
-        labels: by "energy", "forces" and "stress", as far as there are any.
-        weight: in the loss.
+        labels: by "energy", "forces" and "stress", as far as there are any that count.
+        left_out: what of its labels does not count.
+        weight: in the loss, of its config_type.
     """
 
     atoms: ase.Atoms
@@ -39,6 +41,7 @@ class Structure:
     conditions: Conditions
     config_type: str | None
     labels: Mapping[str, Label] = field(default_factory=dict)
+    left_out: tuple[LeftOut, ...] = ()
     weight: float = 1.0
 
     @classmethod
@@ -58,7 +61,7 @@ class Structure:
         return cls(atoms, number, Conditions.of(atoms.info), None if kind is None else str(kind))
 
     def value(self, name: str) -> np.ndarray:
-        """The label `name` in eV, eV/Å or eV/Å^3; NaN of its shape if there is none."""
+        """The label `name` in eV, eV/Å or eV/Å^3; NaN where there is none that counts."""
         if name in self.labels:
             return self.labels[name].value
         return np.full(SHAPES[name](len(self.atoms)), np.nan)
@@ -138,9 +141,10 @@ class Structures:
         by_size = sorted(groups.values(), key=len, reverse=True)
         return [replace(self, records=records) for records in by_size]
 
-    def having(self, label: str) -> Structures:
-        """The structures that have a label ("energy", "forces" or "stress")."""
-        return self.select(p for p, each in enumerate(self.records) if label in each.labels)
+    def having(self, *names: str) -> Structures:
+        """The structures that have all these labels ("energy", "forces", "stress")."""
+        pairs = enumerate(self.records)
+        return self.select(p for p, each in pairs if each.labels.keys() >= {*names})
 
     def names(self, indices: Sequence[int]) -> str:
         """The numbers of the structures at these indices, in words."""
@@ -176,18 +180,32 @@ class Structures:
                 )
         return replace(self, records=records)
 
-    def with_labels(self, keys: LabelKeys, names: Collection[str] = NAMES) -> Structures:
+    def with_labels(
+        self, keys: LabelKeys, names: Collection[str] = NAMES, weighted: bool = True
+    ) -> Structures:
         """These structures with their labels called `names`, as far as they have them.
 
+        Args:
+            weighted: read the weights of the labels, and leave out what does not count
+                (:func:`~sikff.training.data.label_weights.weigh`).
+
         Raises:
-            ValueError: naming a structure with a label that is misshapen or not made of numbers.
+            ValueError: naming a structure with a label or a weight that is misshapen or not made of
+                numbers.
         """
         records = []
         for index, structure in enumerate(self.records):
+            labels: dict[str, Label] = {}
+            left_out: list[LeftOut] = []
             with self.naming(index):
-                found = {n: find_label(structure.atoms, n, getattr(keys, n)) for n in names}
-            labels = {name: label for name, label in found.items() if label is not None}
-            records.append(replace(structure, labels=labels))
+                for name in names:
+                    label = find_label(structure.atoms, name, getattr(keys, name))
+                    if label is not None and weighted:
+                        label, more = weigh(structure.atoms, name, label, keys.forces_weight)
+                        left_out += more
+                    if label is not None:
+                        labels[name] = label
+            records.append(replace(structure, labels=labels, left_out=tuple(left_out)))
         return replace(self, records=records, keys=keys)
 
     def with_weights(self, weights: Mapping[str, float]) -> Structures:
@@ -212,15 +230,34 @@ class Structures:
         """
         for name in names:
             missing = [p for p, each in enumerate(self.records) if name not in each.labels]
-            if missing and name not in partial:
-                key = getattr(self.keys, name) or " or ".join(KEYS[name])
-                some = len(missing) < len(self)
-                mend = MISSING[name] if some else self._how_to_label(name)
-                self.raise_for(missing, f"no {name} (looked for {key})", mend)
+            if name not in partial:
+                self._raise_missing(name, missing)
             labelled = self.having(name)
-            values = enumerate(labelled.values(name))
-            wrong = [index for index, value in values if not np.isfinite(value).all()]
+            wrong = [p for p, each in enumerate(labelled) if not each.labels[name].is_finite]
             labelled.raise_for(wrong, f"{name} is NaN or infinite")
+
+    def check_labels_given(self, names: Iterable[str]) -> None:
+        """Raises ValueError naming structures without these labels; they may have weight 0."""
+        for name in names:
+            known = [each.labels.keys() | {out.label for out in each.left_out} for each in self]
+            self._raise_missing(name, [p for p, each in enumerate(known) if name not in each])
+
+    def check_weight_key(self) -> None:
+        """Raises ValueError if weights of atoms have a key that no structure has."""
+        key = self.keys.forces_weight
+        if key is not None and not any(has_weights_of_atoms(atoms, key) for atoms in self.atoms):
+            raise ValueError(f"{self.source}: no structure has {key} (forces_weight_key)")
+
+    def _raise_missing(self, name: str, indices: Sequence[int]) -> None:
+        """Raises ValueError naming structures that lack a label, if there are any."""
+        if not indices:
+            return
+        left_out = {each.why for p in indices for each in self[p].left_out if each.label == name}
+        why = f"looked for {getattr(self.keys, name) or ' or '.join(KEYS[name])}"
+        if left_out:
+            why += f"; left out by {', '.join(sorted(left_out))}"
+        mend = MISSING[name] if len(indices) < len(self) else self._how_to_label(name)
+        self.raise_for(indices, f"no {name} ({why})", mend)
 
     def _how_to_label(self, name: str) -> str:
         """Advice if no structure has a label."""
@@ -229,7 +266,7 @@ class Structures:
         near = suggestions(self.atoms, name, getattr(self.keys, name))
         if near:
             return f"; {name}_key may be {' or '.join(near)}"
-        return "" if name == "energy" else f"; or go without (loss.{name}: 0)"
+        return f"; or go without (loss.{name}: 0)"
 
 
 @contextmanager

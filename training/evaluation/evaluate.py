@@ -6,7 +6,7 @@ import json
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import ase
 import numpy as np
@@ -16,10 +16,12 @@ from torch import Tensor
 from sikff.atomic_write import complete
 from sikff.forcefield import ForceField
 from sikff.forcefield.committee import mean_prediction, standard_deviation
+from sikff.plain_torch import plain_torch
 
 from ..data.batches import Sample, collate, labelled
-from ..data.check_labels import check_fields
+from ..data.check_labels import check_fields, check_names
 from ..data.labels import NAMES, USUAL_KEYS, LabelKeys
+from ..data.report import describe_left_out
 from ..data.structures import Structures, split_isolated
 from .metrics import Metrics, errors
 from .predict import committee, predict_samples, samples_for
@@ -36,13 +38,16 @@ class Evaluation:
             committee also force_std_mev_per_a, the root mean square of the standard deviation of
             its forces, to be compared with force_rmse_mev_per_a.
         pairs: (label, prediction) of "energy" (eV per atom) [B], "forces" (eV/Å) [N, 3] and
-            "stress" (eV/Å^3) [B, 3, 3], as far as there are labels.
+            "stress" (eV/Å^3) [B, 3, 3], as far as there are labels; NaN for the label of a force
+            component that has none that counts.
         symbols: element of each of the N atoms with forces, or of all atoms if none has.
+        left_out: labels that do not count, and why.
     """
 
     metrics: dict[str, Any]
     pairs: dict[str, tuple[np.ndarray, np.ndarray]]
     symbols: np.ndarray
+    left_out: tuple[str, ...] = ()
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -50,7 +55,7 @@ class Evaluation:
         rows = dict(self.metrics)
         kinds = rows.pop("by_config_type", {})
         rows |= {f"config_type {kind}": metrics for kind, metrics in kinds.items()}
-        return tuple(f"{key:28s} {_text(value)}" for key, value in rows.items())
+        return (*(f"{key:28s} {_text(value)}" for key, value in rows.items()), *self.left_out)
 
 
 def _text(value: Any) -> str:
@@ -59,6 +64,7 @@ def _text(value: Any) -> str:
     return format(value, ".4g") if isinstance(value, float) else str(value)
 
 
+@plain_torch()
 def evaluate(
     model: ForceField | Sequence[ForceField],
     structures: Structures | Sequence[ase.Atoms],
@@ -81,18 +87,22 @@ def evaluate(
     models = committee(model)
     structures, _ = split_isolated(Structures.of(structures))
     structures = structures.with_labels(keys, names)
+    structures.check_weight_key()
     if not structures.label_names:
         raise ValueError(
             f"{structures.source} has no labels; expected REF_energy, REF_forces or REF_stress, or "
             "results of a calculator"
         )
+    check_names([structures])
     structures.check_labels_complete(structures.label_names, partial=NAMES)
     for each in models:
         check_fields(structures, each.config)
     samples = samples_for(models, structures, structures.label_names)
-    return evaluate_samples(models, samples, batch_size)
+    evaluation = evaluate_samples(models, samples, batch_size)
+    return replace(evaluation, left_out=tuple(describe_left_out(structures)))
 
 
+@plain_torch()
 def evaluate_samples(
     models: Sequence[ForceField], samples: Sequence[Sequence[Sample]], batch_size: int = 16
 ) -> Evaluation:
@@ -115,7 +125,8 @@ def evaluate_samples(
     metrics: dict[str, Any] = of_all.results()
     if "forces" in rows:
         if len(models) > 1:
-            variances = standard_deviation(predictions, "forces")[rows["forces"]].square()
+            counted = ~cast(Tensor, targets.forces).isnan()
+            variances = standard_deviation(predictions, "forces")[counted].square()
             metrics["force_std_mev_per_a"] = 1000 * float(variances.mean().sqrt())
         metrics["force_mae_by_element"] = of_all.force_mae_by_element()
     if any(sample.config_type for sample in samples[0]):

@@ -11,7 +11,7 @@ from torch import Tensor
 from sikff.forcefield import Prediction
 from sikff.graph import AtomicGraph
 
-from ..data.batches import Targets, labelled
+from ..data.batches import Targets
 
 _NAMES = {
     "energy": "energy_{}_mev_per_atom",
@@ -69,8 +69,8 @@ class Metrics:
         for row, (error, target, mask) in enumerate(zip(batch_errors, targets, masks, strict=True)):
             if error is None or target is None:
                 continue
-            counted = labelled(target) if mask is None else labelled(target) & mask
-            sums = _sums(error) * counted[:, None]
+            counted = ~target.isnan().reshape(len(target), -1)
+            sums = _sums(error, counted if mask is None else counted & mask[:, None])
             self.sums[row] += sums.sum(0)
             if Errors._fields[row] == "forces":
                 self.sums[len(_NAMES) :].index_add_(0, graph.species, sums)
@@ -91,11 +91,10 @@ class Metrics:
         return {e: 1000 * size / number for e, (size, _, number) in rows if number}
 
 
-def _sums(error: Tensor) -> Tensor:
-    """(size, square, number) [n, 3], float64, of the components of each of n errors."""
-    flat = error.detach().double().reshape(len(error), -1)
-    number = torch.full_like(flat[:, 0], flat.shape[1])
-    return torch.stack([flat.abs().sum(1), flat.square().sum(1), number], dim=1)
+def _sums(error: Tensor, counted: Tensor) -> Tensor:
+    """(size, square, number) [n, 3], float64, of the components of each of n errors that count."""
+    flat = error.detach().double().reshape(len(error), -1) * counted
+    return torch.stack([flat.abs().sum(1), flat.square().sum(1), counted.double().sum(1)], dim=1)
 
 
 def _difference(prediction: Tensor | None, label: Tensor | None) -> Tensor | None:

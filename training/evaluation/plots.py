@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -48,19 +50,31 @@ def save_figure(figure: Figure, path: str | Path) -> None:
         figure.savefig(temporary, dpi=150)
 
 
+@contextmanager
+def picture_may_fail(path: str | Path) -> Iterator[None]:
+    """Turns errors raised inside, where a picture is drawn and written, into a warning: the results
+    beside it are worth more."""
+    try:
+        yield
+    except Exception as error:  # matplotlib raises anything
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300]
+        warnings.warn(f"no picture {str(path)!r} ({reason})", stacklevel=3)
+
+
 def parity(evaluation: Evaluation, title: str = "") -> Figure:
     """Plots prediction against label, a panel for each quantity."""
     figure, axes = new_figure(len(evaluation.pairs))
     for ax, (name, (label, predicted)) in zip(axes, evaluation.pairs.items(), strict=True):
         quantity, unit, small = _LABELS[name]
+        kinds = np.repeat(evaluation.symbols, 3) if name == "forces" else np.full(label.size, "")
+        counted = ~np.isnan(label.ravel())
+        label, predicted, kinds = (each.ravel()[counted] for each in (label, predicted, kinds))
         mae = 1000 * np.abs(predicted - label).mean()
         if name == "energy":
             label, predicted = label - label.mean(), predicted - label.mean()
-        kinds = np.repeat(evaluation.symbols, 3) if name == "forces" else np.full(label.size, "")
         for kind in np.unique(kinds):
             here = kinds == kind
-            points = label.ravel()[here], predicted.ravel()[here]
-            ax.plot(*points, ".", ms=4, alpha=0.5, mew=0, label=kind)
+            ax.plot(label[here], predicted[here], ".", ms=4, alpha=0.5, mew=0, label=kind)
         ends = [min(label.min(), predicted.min()), max(label.max(), predicted.max())]
         ax.plot(ends, ends, color=GREY, linewidth=1, zorder=0)
         ax.set(xlabel=f"reference {quantity} ({unit})", ylabel=f"predicted {quantity} ({unit})")

@@ -12,8 +12,8 @@ import ase
 import numpy as np
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.stress import full_3x3_to_voigt_6_stress
 
+from sikff.calculators.ase_properties import voigt_stress
 from sikff.forcefield import ForceField, Prediction
 from sikff.forcefield.committee import (
     check_committee,
@@ -21,8 +21,9 @@ from sikff.forcefield.committee import (
     mean_prediction,
     standard_deviation,
 )
-from sikff.forcefield.environment import OPENED
+from sikff.forcefield.environment import OPENED, THROUGH
 from sikff.graph import has_volume
+from sikff.plain_torch import plain_torch
 
 from ..data.batches import Batches, Sample
 from ..data.labels import without_labels
@@ -30,6 +31,7 @@ from ..data.samples import make_samples
 from ..data.structures import Structures
 
 
+@plain_torch()
 def predict(
     model: ForceField | Sequence[ForceField],
     structures: Structures | Sequence[ase.Atoms],
@@ -63,25 +65,22 @@ def predict(
     copies = [without_labels(atoms) for atoms in structures.atoms]
     if not copies:
         return []
-    for each in models:
-        for index, structure in enumerate(structures):
-            with structures.naming(index):
+    conditions = []
+    for index, structure in enumerate(structures):
+        with structures.naming(index):
+            for each in models:
                 each.check_conditions(structure.conditions)
                 each.check_cell(structure.atoms, structure.conditions)
-    conditions = [structure.conditions for structure in structures]
+        conditions.append(structure.conditions)
     pairs = zip(copies, conditions, strict=True)
     if any(models[0].opened(atoms, each) is not atoms for atoms, each in pairs):
-        warnings.warn(OPENED, stacklevel=2)
+        warnings.warn(f"{THROUGH}: {OPENED}", stacklevel=2)
     samples, stress = samples_for(models, structures), any(map(_has_stress, copies))
     predictions, _ = predict_samples(models, samples, batch_size, stress=stress, on_batch=on_batch)
-    _attach_results(copies, predictions)
-    results = [atoms.calc.results.values() for atoms in copies]
+    _attach_results(copies, predictions, list(map(models[0].defined_stress, conditions)))
+    results = [(atoms.calc.results[n] for n in ("energy", "forces")) for atoms in copies]
     wrong = [p for p, each in enumerate(results) if not all(np.isfinite(r).all() for r in each)]
     structures.raise_for(wrong, "the force field returned NaN or infinity")
-    for atoms, each in zip(copies, conditions, strict=True):
-        if "stress" in atoms.calc.results:
-            defined = full_3x3_to_voigt_6_stress(models[0].defined_stress(each).astype(float)) == 1
-            atoms.calc.results["stress"][~defined] = np.nan
     return copies
 
 
@@ -102,8 +101,16 @@ def spread(structures: Sequence[ase.Atoms]) -> dict[str, float]:
     }
 
 
-def _attach_results(structures: Sequence[ase.Atoms], predictions: Sequence[Prediction]) -> None:
-    """Gives each structure its predictions, as the results of a calculator."""
+def _attach_results(
+    structures: Sequence[ase.Atoms],
+    predictions: Sequence[Prediction],
+    defined: Sequence[np.ndarray],
+) -> None:
+    """Gives each structure its predictions, as the results of a calculator.
+
+    Args:
+        defined: which components [3, 3] of the stress of each are defined.
+    """
     sizes = [len(atoms) for atoms in structures]
     mean = mean_prediction(predictions)._asdict()
     forces = mean["forces"].double().split(sizes)
@@ -111,7 +118,7 @@ def _attach_results(structures: Sequence[ase.Atoms], predictions: Sequence[Predi
         results = {"energy": mean["energy"][index].item(), "forces": forces[index].numpy()}
         if _has_stress(atoms):
             full = mean["stress"][index].double().numpy()
-            results["stress"] = full_3x3_to_voigt_6_stress(full)
+            results["stress"] = voigt_stress(full, defined[index])
         atoms.calc = SinglePointCalculator(atoms, **results)
     if len(predictions) > 1:
         energy_std = standard_deviation(predictions, "energy").tolist()
@@ -158,6 +165,7 @@ def samples_for(
     return samples
 
 
+@plain_torch()
 def predict_samples(
     models: Sequence[ForceField],
     samples: Sequence[Sequence[Sample]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import Any
 
@@ -20,9 +21,14 @@ def write_checkpoint(folder: Path, loop: dict[str, Any], data: str) -> None:
         folder: of the run.
         loop: the state of its loop.
         data: fingerprint of its data.
+
+    Raises:
+        OSError: if it cannot be written; the earlier one stays.
     """
+    content = io.BytesIO()  # a full disk is an OSError then, which torch hides where it writes
+    torch.save({"format": FORMAT, "data": data, "loop": loop}, content)
     with complete(folder / NAME) as path:
-        torch.save({"format": FORMAT, "data": data, "loop": loop}, path)
+        path.write_bytes(content.getbuffer())
 
 
 def read_checkpoint(folder: Path, device: torch.device | str = "cpu") -> dict[str, Any]:

@@ -14,6 +14,7 @@ from sikff.forcefield import ForceField, ForceFieldConfig
 from sikff.forcefield.corrected_model import build_corrected
 from sikff.forcefield.force_field import build_restricted
 from sikff.graph import AtomicGraph
+from sikff.plain_torch import default_dtype
 
 from ..config import TrainConfig
 from ..data.batches import Sample, collate
@@ -39,7 +40,7 @@ def initial_model(
     Raises:
         ValueError: if the vacuum network is to be frozen but there is none.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), default_dtype(torch.float32):  # draws depend on it
         torch.manual_seed(config.seed)
         if config.start is None:
             made = ForceField(model)
@@ -82,8 +83,11 @@ def errors_at_start(model: ForceField, samples: Sequence[Sample]) -> list[str]:
     """Reports the energy error of a trained model before fine-tuning, and E0s that lower it.
 
     Args:
-        samples: training structures, of which some are evaluated.
+        samples: training structures, of which some with an energy are evaluated.
     """
+    samples = [each for each in samples if not cast(Tensor, each.targets.energy).isnan()]
+    if not samples:
+        return []
     graph, targets = collate(samples[:: -(-len(samples) // SAMPLED)])
     training = model.training
     off = (targets.energy - model.eval()(graph, forces=False).energy.cpu()).numpy()

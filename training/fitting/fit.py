@@ -13,17 +13,26 @@ from sikff.atomic_write import clear_unfinished, complete
 from sikff.engines import Capacity
 from sikff.forcefield import ForceField, load
 from sikff.forcefield.chunks import fits_in_one_chunk
+from sikff.lock import lock
+from sikff.plain_torch import plain_torch
 
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset, load_dataset
 from ..data.model_settings import copy_start_model
 from ..evaluation.evaluate import evaluate_samples
-from ..evaluation.plots import learning_curves, parity, read_log, save_figure
+from ..evaluation.plots import (
+    learning_curves,
+    parity,
+    picture_may_fail,
+    read_log,
+    save_figure,
+)
 from .checkpoint import NAME, read_checkpoint
 from .finetune import errors_at_start, initial_model, set_charging_energies
-from .processes import run_processes
+from .launch import Launch, Leader, clear_meetings, find_launch, follow, lead, read_launch
+from .processes import Processes, joined, run_processes
 from .static_training import capacity_for
-from .trainer import Run, train_in_process, uses_cuda
+from .trainer import Run, train_in_process, train_together, uses_cuda
 
 FILLED = 0.5  # fraction of a padded batch; where less is used, neither compiling nor replay pays
 
@@ -35,6 +44,7 @@ WRITTEN = ("model.sikff", "start.sikff", NAME, "log.csv", "config.yaml")
 DRAWN = ("learning_curves.png", "parity.png")
 
 
+@plain_torch()
 def fit(
     config: TrainConfig,
     *,
@@ -48,7 +58,8 @@ def fit(
     start.sikff, if the run starts from a trained model.
 
     With several devices this starts processes, so a script that calls it needs the usual
-    ``if __name__ == "__main__":``.
+    ``if __name__ == "__main__":``; where srun, torchrun or mpirun has started as many, each of
+    them calls this function, the first one writes, and it returns when the model is written.
 
     Args:
         config: the run.
@@ -61,10 +72,51 @@ def fit(
 
     Raises:
         FileNotFoundError, ValueError: for data, a device or a folder that the run cannot use.
+        BlockingIOError: if another run writes to the folder.
+        ConnectionError: if another process of the run has ended.
         FloatingPointError: if the loss is no longer finite.
     """
     with nullcontext() if config.threads is None else _threads(config.threads):
-        return _fit(config, resume, progress, report)
+        launch = find_launch(config.devices)
+        _check_devices(config, launch)
+        config.output.mkdir(parents=True, exist_ok=True)
+        if launch is not None and launch.rank > 0:
+            _follow(config, launch)
+        else:
+            with (
+                nullcontext() if launch is None else lead(config.output, launch) as leader,
+                lock(config.output, _advice(config)) as note,
+            ):
+                if note:
+                    report(note)
+                clear_meetings(config.output, launch)
+                _fit(config, resume, progress, report, leader)
+    return config.output / "model.sikff"
+
+
+def _advice(config: TrainConfig) -> str:
+    """What to do where another run has the folder."""
+    launch = read_launch()
+    if config.devices == 1 and launch is not None:
+        return (
+            f"this is one of {launch.size} processes ({launch.told_by}): start one alone, or set "
+            f"devices: {launch.size} and they share the run"
+        )
+    return "wait until it has ended, end it, or choose another output"
+
+
+def _follow(config: TrainConfig, launch: Launch) -> None:
+    """Trains as one of the processes of a launch that wait for the first."""
+    with follow(config.output, launch) as (store, arguments):
+        processes = _processes(launch)
+        with joined(processes, store, uses_cuda(config)):
+            train_together(processes, config, *arguments)
+
+
+def _processes(launch: Launch) -> Processes:
+    """A launcher may show each process its own GPUs or all those of the host."""
+    gpu = launch.local_rank % max(1, torch.cuda.device_count())
+    return Processes(launch.rank, launch.size, gpu)
 
 
 @contextmanager
@@ -78,8 +130,13 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[str], None]) -> Path:
-    _check_devices(config)
+def _fit(
+    config: TrainConfig,
+    resume: bool,
+    progress: bool,
+    report: Callable[[str], None],
+    leader: Leader | None,
+) -> None:
     data = _prepare_folder(config, resume)
     resumed = data is not None
     if resume and not resumed:
@@ -105,19 +162,23 @@ def _fit(config: TrainConfig, resume: bool, progress: bool, report: Callable[[st
             report(line)
     capacity = _capacity(config, dataset, model, report)
     _write_config(config)
+    shared, cuda = (model, capacity, resumed, progress), uses_cuda(config)
     if config.devices == 1:
         Run(config, model, dataset, capacity=capacity, progress=progress).train(resumed)
+    elif leader is None:
+        run_processes(train_in_process, config.devices, cuda, (config, *shared))
     else:
-        arguments = (config, model, capacity, resumed, progress)
-        run_processes(train_in_process, config.devices, uses_cuda(config), arguments)
+        leader.share(shared)
+        processes = _processes(leader.launch)
+        with joined(processes, leader.store, cuda):
+            train_together(processes, config, *shared, dataset)
     _draw(config, dataset)
-    return config.output / "model.sikff"
 
 
-def _check_devices(config: TrainConfig) -> None:
-    """Raises ValueError if there are not as many devices as the run needs."""
-    available = torch.cuda.device_count()
-    if uses_cuda(config) and available < config.devices:
+def _check_devices(config: TrainConfig, launch: Launch | None) -> None:
+    """Raises ValueError if there are not as many devices as the run needs on this host."""
+    available, needed = torch.cuda.device_count(), config.devices if launch is None else 1
+    if uses_cuda(config) and available < needed:
         raise ValueError(
             f"device is {config.device} and devices {config.devices}, but torch finds {available} "
             "GPUs; lower devices or set device: cpu"
@@ -151,7 +212,7 @@ def _capacity(
 
 
 def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:
-    """Makes the folder of the run.
+    """Checks that the folder is free for the run, and clears what a killed one left unfinished.
 
     Returns:
         The fingerprint of the data of the run that continues; None: a run begins.
@@ -162,7 +223,6 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:
             f"{str(config.output)!r} already holds a run; resume it (--resume) or choose another "
             "output"
         )
-    config.output.mkdir(parents=True, exist_ok=True)
     for name in (*WRITTEN, *DRAWN):
         clear_unfinished(config.output / name)
     if not (resume and checkpoint.is_file()):
@@ -186,11 +246,13 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:
 
 def _draw(config: TrainConfig, dataset: Dataset) -> None:
     """Learning curves, and the best model's parity plot of the structures for validation."""
-    curves = learning_curves(read_log(config.output / "log.csv"))
-    save_figure(curves, config.output / DRAWN[0])
+    with picture_may_fail(config.output / DRAWN[0]):
+        curves = learning_curves(read_log(config.output / "log.csv"))
+        save_figure(curves, config.output / DRAWN[0])
     model = load(config.output / "model.sikff")
     evaluation = evaluate_samples([model], [dataset.valid], config.batch_size)
-    save_figure(parity(evaluation, "validation"), config.output / DRAWN[1])
+    with picture_may_fail(config.output / DRAWN[1]):
+        save_figure(parity(evaluation, "validation"), config.output / DRAWN[1])
 
 
 def _write_config(config: TrainConfig) -> None:

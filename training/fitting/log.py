@@ -49,13 +49,22 @@ class RunLog:
             csv.writer(file).writerows([header, *kept])
 
     def append(self, row: Mapping[str, float]) -> None:
-        """Writes a row; its first entry is "epoch", and all rows have the same entries."""
+        """Writes a row; its first entry is "epoch", and all rows have the same entries.
+
+        Raises:
+            OSError: if it cannot be written. Part of it may be: :meth:`rewind` removes that.
+        """
         new = not self.path.exists()
-        with self.path.open("a", newline="", encoding="utf-8") as file:
-            writer = csv.DictWriter(file, row)
-            if new:
-                writer.writeheader()
-            writer.writerow(row)
+        try:
+            with self.path.open("a", newline="", encoding="utf-8") as file:
+                writer = csv.DictWriter(file, row)
+                if new:
+                    writer.writeheader()
+                writer.writerow(row)
+        except OSError as error:
+            raise OSError(
+                error.errno, f"cannot append: {error.strerror}", str(self.path)
+            ) from error
         if self.tensorboard:
             self._append_events(row)
 

@@ -6,43 +6,37 @@ import torch
 from torch import Tensor
 
 from ..config import LossConfig
+from ..data.batches import Sizes, Weights
 from ..evaluation.metrics import Errors
 
 
 def loss(
-    errors: Errors,
-    config: LossConfig,
-    structures: float,
-    atoms: float,
-    weights: Tensor | None = None,
-    batch: Tensor | None = None,
+    errors: Errors, config: LossConfig, sizes: Sizes, weights: Weights | None = None
 ) -> Tensor:
     """Weighted sum of the mean loss of energies per atom, force and stress components.
 
-    Means are sums over the errors divided by the numbers of `structures` and `atoms`, so that the
-    losses of the parts of a batch on several processes average to that of the batch. Predictions
-    without labels have no error.
+    Means are sums over the errors divided by `sizes`, numbers of components with labels, so that
+    the losses of the parts of a batch on several processes average to that of the batch, and so
+    that structures without a label change nothing (:class:`~sikff.training.data.batches.Batch`).
+    Predictions without labels have no error. Weights of labels multiply their loss; `sizes` do not
+    depend on them. A term whose size is 0, as nothing has its label, is left out.
 
     Args:
         errors: of a batch, or of a part of it.
-        structures, atoms: sizes of the whole, per process.
-        weights: [B], factor of each structure; None: all 1.
-        batch: [N], the structure of each atom.
+        sizes: of the whole, per process.
+        weights: of the labels; None: all 1.
     """
-    atom_weights = None if weights is None else weights[batch]
-    factors = Errors(weights, atom_weights, weights)
-    sizes = {"energy": structures, "forces": 3 * atoms, "stress": 9 * structures}
     terms = []
     for name in Errors._fields:
-        weight, error = getattr(config, name), getattr(errors, name)
-        if weight:
-            summed = _summed_loss(error, config, getattr(factors, name))
-            terms.append(weight * summed / sizes[name])
+        weight, error, size = (getattr(each, name) for each in (config, errors, sizes))
+        if weight and size:
+            factor = None if weights is None else getattr(weights, name)
+            terms.append(weight * _summed_loss(error, config, factor) / size)
     return torch.stack(terms).sum()
 
 
 def _summed_loss(error: Tensor, config: LossConfig, weights: Tensor | None) -> Tensor:
-    """Sum over rows [n, ...] of errors, each times its weight [n]; None: all 1."""
+    """Sum over errors [n, ...], each row or each component times its weight; None: all 1."""
     if config.kind == "mse":
         each = error.square()
     else:
@@ -50,4 +44,7 @@ def _summed_loss(error: Tensor, config: LossConfig, weights: Tensor | None) -> T
         each = torch.nn.functional.huber_loss(error, zero, delta=delta, reduction="none") / delta
     if weights is None:
         return each.sum()
-    return weights.to(each.dtype) @ each.reshape(len(each), -1).sum(dim=1)
+    weights = weights.to(each.dtype)
+    if weights.shape == each.shape and each.dim() > 1:
+        return (weights * each).sum()
+    return weights @ each.reshape(len(each), -1).sum(dim=1)

@@ -8,11 +8,13 @@ import pickle
 import signal
 import threading
 import traceback
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
+from multiprocessing import resource_tracker
 from multiprocessing.connection import Connection, wait
 from multiprocessing.process import BaseProcess
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import torch
 import torch.distributed as dist
@@ -20,7 +22,8 @@ from torch import Tensor
 
 T = TypeVar("T")
 
-HOST = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
+LOST = "another process of the run has ended; its message tells why, if it had time for one"
 
 
 @dataclass(frozen=True)
@@ -32,28 +35,66 @@ class Processes:
     Attributes:
         rank: number of this process.
         size: number of processes.
+        gpu: index of the GPU of this process, if they take any.
     """
 
     rank: int = 0
     size: int = 1
+    gpu: int = 0
 
     def average(self, tensors: Sequence[Tensor]) -> None:
-        """Replaces tensors by their means over the processes, all in one message."""
+        """Replaces tensors by their means over the processes, all in one message.
+
+        Raises:
+            ConnectionError: if a process has ended.
+        """
         flat = torch.cat([tensor.reshape(-1) for tensor in tensors])
-        dist.all_reduce(flat)
+        with _noticing_lost_processes():
+            dist.all_reduce(flat)
         means = (flat / self.size).split([tensor.numel() for tensor in tensors])
         for tensor, mean in zip(tensors, means, strict=True):
             tensor.copy_(mean.view_as(tensor))
 
     def gather(self, value: T) -> list[T]:
-        """The values of all processes, by rank."""
+        """The values of all processes, by rank.
+
+        Raises:
+            ConnectionError: if a process has ended.
+        """
         values = [value] * self.size
         if self.size > 1:
-            dist.all_gather_object(values, value)
+            with _noticing_lost_processes():
+                dist.all_gather_object(values, value)
         return values
 
 
+@contextmanager
+def _noticing_lost_processes() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:  # of gloo and NCCL
+        raise ConnectionError(LOST) from error
+
+
 ALONE = Processes()
+
+
+@contextmanager
+def joined(processes: Processes, store: dist.Store, cuda: bool) -> Iterator[None]:
+    """Connects this process with the others inside.
+
+    Args:
+        store: that all of them reach.
+        cuda: whether they communicate on GPUs.
+    """
+    if cuda:
+        torch.cuda.set_device(processes.gpu)
+    rank, size = processes.rank, processes.size
+    dist.init_process_group("nccl" if cuda else "gloo", store=store, rank=rank, world_size=size)
+    try:
+        yield
+    finally:
+        dist.destroy_process_group()
 
 
 def run_processes(
@@ -74,14 +115,16 @@ def run_processes(
         RuntimeError: if a process was killed.
     """
     context = multiprocessing.get_context("spawn")
-    store = dist.TCPStore(HOST, 0, is_master=True, wait_for_workers=False)
+    store = dist.TCPStore(LOOPBACK, 0, is_master=True, wait_for_workers=False)
+    resource_tracker.ensure_running()  # multiprocessing would do it first, and change the mask
     children: dict[Connection, BaseProcess] = {}
     try:
         for rank in range(size):
             results, sender = context.Pipe(duplex=False)
-            given = (sender, function, Processes(rank, size), cuda, store.port, arguments)
+            given = (sender, function, Processes(rank, size, gpu=rank), cuda, store.port, arguments)
             children[results] = context.Process(target=_run, args=given)
-            children[results].start()
+            with _block_interrupts():
+                children[results].start()
             sender.close()  # so that reading the results of a dead process fails
         running = set(children)
         while running:
@@ -95,6 +138,23 @@ def run_processes(
             if child.pid is not None:
                 child.kill()
                 child.join()
+
+
+@contextmanager
+def _block_interrupts() -> Iterator[None]:
+    """Blocks, in processes that are started inside, what asks a command to end.
+
+    Ctrl-C and the signals of queues reach all processes; the calling one ends the others.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    asking = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, asking)
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
 
 
 def _check_result(results: Connection, child: BaseProcess) -> None:
@@ -121,23 +181,35 @@ def _run(
     arguments: Sequence[object],
 ) -> None:
     """Calls the function in a new process and sends its error or None."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the parent, which ends this one
     threading.Thread(target=_end_with_parent, daemon=True).start()
     try:
-        if cuda:
-            torch.cuda.set_device(processes.rank)
-        store, backend = dist.TCPStore(HOST, port), "nccl" if cuda else "gloo"
-        rank, size = processes.rank, processes.size
-        dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-        function(processes, *arguments)
-        dist.destroy_process_group()
+        with joined(processes, dist.TCPStore(LOOPBACK, port), cuda):
+            _call(results, function, processes, arguments)
     except BaseException as caught:
-        error = caught if _is_portable(caught) else RuntimeError(f"{type(caught)}: {caught}")
-        error.add_note(traceback.format_exc())
-        results.send(error)
-        # If this process ended now, others might fail for that, and their errors would come first.
-        threading.Event().wait()
+        _send_error(results, caught)
+
+
+def _call(
+    results: Connection,
+    function: Callable[..., None],
+    processes: Processes,
+    arguments: Sequence[object],
+) -> None:
+    """Calls the function and sends its error, while connected with the others, or None."""
+    try:
+        function(processes, *arguments)
+    except BaseException as caught:
+        _send_error(results, caught)
     results.send(None)
+
+
+def _send_error(results: Connection, caught: BaseException) -> NoReturn:
+    error = caught if _is_portable(caught) else RuntimeError(f"{type(caught)}: {caught}")
+    error.add_note(traceback.format_exc())
+    results.send(error)
+    # If this process ended now, others might fail for that, and their errors would come first.
+    while True:
+        threading.Event().wait()
 
 
 def _end_with_parent() -> None:

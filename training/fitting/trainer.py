@@ -5,7 +5,9 @@ from __future__ import annotations
 import copy
 import datetime
 import threading
+import warnings
 from collections.abc import Sequence
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -17,7 +19,7 @@ from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import keep_freed_memory
 
 from ..config import TrainConfig
-from ..data.batches import Batch, Batches, Sample, Targets
+from ..data.batches import Batch, Batches, Sample, Targets, Weights, count_labels
 from ..data.dataset import Dataset, load_dataset
 from ..evaluation.metrics import Errors, Metrics, errors
 from .checkpoint import read_checkpoint, write_checkpoint
@@ -60,7 +62,7 @@ class Run:
         progress: bool = False,
     ) -> None:
         self.config, self.dataset, self.processes = config, dataset, processes
-        self.device = torch.device("cuda", processes.rank) if uses_cuda(config) else "cpu"
+        self.device = torch.device("cuda", processes.gpu) if uses_cuda(config) else "cpu"
         self.model = model.to(self.device)
         self._predict: Evaluator = self.model
         if capacity is not None:
@@ -68,8 +70,7 @@ class Run:
         self._log = RunLog(config.output, config.tensorboard)
         self._train_batches = self._batches(dataset.train, config.seed)
         self._valid_batches = self._batches(dataset.valid)
-        atoms = sum(sample.graph.n_atoms for sample in dataset.valid)
-        self._validated = float(len(dataset.valid)), float(atoms)
+        self._validated = count_labels(dataset.valid)
         self.loop = Loop(
             self.model,
             make_optimiser(config, self.model),
@@ -112,6 +113,11 @@ class Run:
     def _write(self, results: dict[str, float]) -> None:
         """The model if it is the best, the row of the log, the checkpoint."""
         loop, output = self.loop, self.config.output
+        if not output.is_dir():  # writing would make a new one, with a part of the run
+            raise FileNotFoundError(
+                f"{str(output)!r} has been removed or renamed while the run wrote to it, and what "
+                "it has learnt since is lost; put it back and resume"
+            )
         row = {
             "epoch": loop.epoch,
             "step": loop.step,
@@ -143,8 +149,7 @@ class Run:
     def _loss(self, batch: Batch) -> Tensor:
         batch = _moved(batch, self.device)
         found = _errors(self._predict, batch)
-        sizes = batch.structures, batch.atoms
-        return loss(found, self.config.loss, *sizes, batch.weights, batch.graph.batch)
+        return loss(found, self.config.loss, batch.sizes, batch.weights)
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, dict[str, float]]:
@@ -156,8 +161,7 @@ class Run:
                 continue
             batch = _moved(part, self.device)
             found = _errors(self.loop.averaged, batch)
-            weights, of_atoms = batch.weights, batch.graph.batch
-            total += loss(found, self.config.loss, *self._validated, weights, of_atoms)
+            total += loss(found, self.config.loss, self._validated, batch.weights)
             metrics.update(found, batch.targets, batch.graph)
         losses, sums = zip(*self.processes.gather((float(total), metrics.sums.cpu())), strict=True)
         value, metrics.sums = sum(losses), torch.stack(sums).sum(0)
@@ -176,19 +180,28 @@ class Run:
         }
 
 
-def train_in_process(
+def train_in_process(processes: Processes, config: TrainConfig, *arguments: Any) -> None:
+    """Trains as one of several processes that the run has started; see :func:`train_together`."""
+    tqdm.set_lock(threading.RLock())  # the default is a semaphore, left behind by killed processes
+    torch.set_num_threads(config.threads or max(1, torch.get_num_threads() // processes.size))
+    train_together(processes, config, *arguments)
+
+
+def train_together(
     processes: Processes,
     config: TrainConfig,
     model: ForceField,
     capacity: Capacity | None,
     resume: bool,
     progress: bool,
+    dataset: Dataset | None = None,
 ) -> None:
-    """Trains as one of several processes, each of which reads the data itself."""
-    tqdm.set_lock(threading.RLock())  # the default is a semaphore, left behind by killed processes
-    torch.set_num_threads(config.threads or max(1, torch.get_num_threads() // processes.size))
-    model = copy.deepcopy(model)  # the argument is in memory that all processes share
-    dataset = load_dataset(config)
+    """Trains as one of several processes, of which all but those with a dataset read it."""
+    model = copy.deepcopy(model)  # the argument may be in memory that all processes share
+    if dataset is None:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # the first reader has shown them
+            dataset = load_dataset(config)
     run = Run(config, model, dataset, capacity=capacity, processes=processes, progress=progress)
     run.train(resume)
 
@@ -203,8 +216,9 @@ def _errors(model: Evaluator, batch: Batch) -> Errors:
 def _moved(batch: Batch, device: torch.device | str) -> Batch:
     """The batch on a device."""
     targets = (None if label is None else label.to(device) for label in batch.targets)
+    weights = batch.weights
     return batch._replace(
         graph=batch.graph.to(device),
         targets=Targets(*targets),
-        weights=None if batch.weights is None else batch.weights.to(device),
+        weights=None if weights is None else Weights(*(each.to(device) for each in weights)),
     )

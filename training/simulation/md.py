@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 from collections.abc import Callable
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,14 @@ from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 
+from sikff.lock import lock
+
 from .cell import check_cell_may_change
 from .settings import MDSettings
 from .structure_files import frame_writer
 from .surface import ThroughSurfaceError, check_above_surface, environments
+
+LOCKED = "wait until it has ended, end it, or choose another name"
 
 
 def run_md(
@@ -52,6 +57,7 @@ def run_md(
         ValueError: before any file is opened, for a structure that the calculator does not accept
             or that constraints leave no freedom; of npt for one with constraints or without a 3D
             crystal.
+        BlockingIOError: if another simulation writes one of the files.
         CalculationFailed: naming the step, if the run cannot go on: atoms that overlap or are below
             the surface, NaN.
     """
@@ -67,8 +73,9 @@ def run_md(
     columns = _observables(atoms, 0, settings).keys()
     rows: list[dict[str, float]] = []
     log = Path(log)
-    log.parent.mkdir(parents=True, exist_ok=True)
     with (
+        lock(log, LOCKED),
+        nullcontext() if trajectory is None else lock(Path(trajectory), LOCKED),
         frame_writer(atoms, trajectory) as write_frame,
         log.open("w", newline="", encoding="utf-8") as file,
     ):

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import ase
 from ase import units
 from ase.calculators.calculator import CalculationFailed
-from ase.optimize import BFGS, FIRE
+from ase.optimize import BFGS, FIRE, LBFGS
+from ase.optimize.optimize import Optimizer
 
 from .cell import CellFilter, check_cell_may_change, free_strains
 from .settings import RelaxationSettings
+
+DENSE = 100  # atoms, at most, for which BFGS takes less time than a force field
+MEMORY = 30  # steps that L-BFGS remembers; 48 bytes of an atom for each
 
 
 def relax(atoms: ase.Atoms, settings: RelaxationSettings, log: str | None = None) -> bool:
@@ -35,7 +41,7 @@ def relax(atoms: ase.Atoms, settings: RelaxationSettings, log: str | None = None
             "periodic in three directions and whose cell may relax"
         )
     atoms.get_forces()
-    method = {"bfgs": BFGS, "fire": FIRE}[settings.optimiser]
+    method = _method(settings.optimiser, len(atoms))
     target: Any = atoms
     if settings.cell:
         check_cell_may_change(atoms)
@@ -48,3 +54,10 @@ def relax(atoms: ase.Atoms, settings: RelaxationSettings, log: str | None = None
             raise CalculationFailed(
                 f"relaxation stopped in step {optimisation.nsteps + 1}: {error}"
             ) from error
+
+
+def _method(name: str, n_atoms: int) -> Callable[..., Optimizer]:
+    """The optimiser of that name; none of them searches along lines."""
+    limited = partial(LBFGS, memory=MEMORY)
+    by_size = BFGS if n_atoms <= DENSE else limited
+    return {"auto": by_size, "bfgs": BFGS, "lbfgs": limited, "fire": FIRE}[name]

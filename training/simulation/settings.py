@@ -54,8 +54,9 @@ class RelaxationSettings(BaseModel):
     """largest force left, eV/Å"""
     steps: Count = 500
     """most steps"""
-    optimiser: Literal["bfgs", "fire"] = "bfgs"
-    """method"""
+    optimiser: Literal["auto", "bfgs", "lbfgs", "fire"] = "auto"
+    """auto: bfgs up to 100 atoms, lbfgs above, as bfgs diagonalises a matrix of 9 N^2 numbers in
+    each step. They read forces only, so the rounding of energies in float32 does not matter"""
     cell: bool = False
     """relax the cell too: its periodic vectors, in the directions that they span"""
     pressure: Pressure = 0.0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -14,6 +15,8 @@ from ase.io.trajectory import Trajectory
 
 from sikff.atomic_write import complete
 
+from ..data.reading import read_atoms
+
 
 def read_structure(path: str | Path) -> ase.Atoms:
     """Reads the last structure of a file, with its constraints.
@@ -23,13 +26,10 @@ def read_structure(path: str | Path) -> ase.Atoms:
     """
     if not Path(path).is_file():
         raise FileNotFoundError(f"no structure file {str(path)!r}")
-    try:
-        found = list(ase.io.iread(path, index="-1:", do_not_split_by_at_sign=True))
-    except Exception as error:  # readers of ASE raise anything
-        raise ValueError(f"ASE cannot read {str(path)!r} ({error!r})") from error
-    if not found or not len(found[0]):
+    atoms = read_atoms(Path(path), last=True)[-1]
+    if not len(atoms):
         raise ValueError(f"{str(path)!r} holds no atoms")
-    return found[0]
+    return atoms
 
 
 def check_format(path: str | Path) -> None:
@@ -89,7 +89,9 @@ def frame_writer(atoms: ase.Atoms, path: str | Path | None) -> Iterator[Callable
         with path.open("w", encoding="utf-8") as file:
 
             def write() -> None:
-                ase.io.write(file, atoms, format="extxyz")
+                frame = io.StringIO()
+                ase.io.write(frame, atoms, format="extxyz")
+                file.write(frame.getvalue())  # at once: an interrupt must not leave a part of it
                 file.flush()
 
             yield write

@@ -188,7 +188,7 @@ def run_table(
         ValueError: a file in the folder holds a result of other settings.
     """
     from ..evaluation.evaluate import write_json  # loads ase.io
-    from ..evaluation.plots import save_figure  # loads matplotlib
+    from ..evaluation.plots import picture_may_fail, save_figure  # loads matplotlib
 
     source = study.open(settings[0])
     cells = folder / "cells"
@@ -209,8 +209,9 @@ def run_table(
     markdown = layout.markdown(results)
     with complete(folder / "table.md") as temporary:
         temporary.write_text(markdown, encoding="utf-8")
-    for name, figure in training.figures(results).items():
-        save_figure(figure, folder / f"{name}.png")
+    with picture_may_fail(folder):
+        for name, figure in training.figures(results).items():
+            save_figure(figure, folder / f"{name}.png")
     return markdown
 
 

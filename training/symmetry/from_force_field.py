@@ -11,10 +11,11 @@ import torch
 from torch import Tensor
 
 from sikff.forcefield import ForceField
-from sikff.forcefield.energy import gradients, plain_autograd
+from sikff.forcefield.energy import gradients
 from sikff.graph import AtomicGraph
 from sikff.groups import SymmetryGroup
 from sikff.groups.matrices import unit_vector
+from sikff.plain_torch import plain_autograd
 
 from ..data.samples import make_graph
 from ..data.structures import Structures

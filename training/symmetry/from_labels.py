@@ -14,7 +14,8 @@ import numpy as np
 
 from sikff.groups import SymmetryGroup
 
-from ..data.labels import USUAL_KEYS, LabelKeys
+from ..data.check_labels import check_names
+from ..data.labels import USUAL_KEYS, LabelKeys, suggestions
 from ..data.structures import Structures
 from .candidates import (
     DATA_GROUPS,
@@ -50,8 +51,12 @@ def find_symmetry_of_labels(
     """
     labels = ["energy", "forces"] if search.minutes else ["forces"]
     structures = structures.with_labels(keys, labels)
+    check_names([structures])
+    _check_have_forces(structures)
     structures.check_labels_complete(["forces"])
     forces = structures.values("forces")
+    partly = [index for index, force in enumerate(forces) if np.isnan(force).any()]
+    structures.raise_for(partly, "some forces do not count (weights, constraints)")
     source = f"{structures.source}: {len(structures)} structures with forces"
     fields = np.array([structure.conditions.field for structure in structures])
     directions = find_field_directions(fields)
@@ -117,6 +122,16 @@ def find_symmetry_of_labels(
     read = model_settings(chosen).get("environment", {})
     quantity = "mean absolute force error (meV/Å)"
     return Findings(source, chosen, axis, candidates, lie, read, notes, quantity)
+
+
+def _check_have_forces(structures: Structures) -> None:
+    """Raises ValueError with advice that suits a search for symmetry, not a training."""
+    without = [index for index, each in enumerate(structures) if "forces" not in each.labels]
+    near = suggestions(structures.atoms, "forces", structures.keys.forces)
+    keys = f" (--forces-key {' or '.join(near)}?)" if near else ""
+    structures.raise_for(
+        without, "no forces", f"; the symmetry is found in forces: give them to all{keys}"
+    )
 
 
 def find_field_directions(fields: Array) -> Array:

@@ -78,6 +78,15 @@ def test_a_model_without_structures_raises(tmp_path: Path) -> None:
         symmetry(tmp_path / "model.sikff")
 
 
+def test_data_without_forces_get_advice_for_a_search(tmp_path: Path) -> None:
+    for key, advice in (("charges", "give them to all$"), ("dft_forces", r"\(--forces-key dft_f")):
+        atoms = ethanol()
+        atoms.set_array(key, atoms.positions)
+        ase.io.write(tmp_path / "data.xyz", [atoms, atoms])
+        with pytest.raises(ValueError, match=f"no forces in .*; the symmetry is .*{advice}"):
+            symmetry(tmp_path / "data.xyz", "--output", tmp_path, "--minutes", 0)
+
+
 def test_wrong_files_raise(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match="no data file"):
         symmetry(tmp_path / "nothing.xyz")

@@ -34,7 +34,8 @@ def test_each_epoch_permutes_all_samples(samples: list[Sample]) -> None:
     assert sorted(energies(batches, 0)) == sorted(energies(batches, 1)) == list(range(1, 13))
     batch = next(iter(Batches(samples, 5)))
     assert batch.names == tuple(f"structure {n}" for n in range(1, 6))
-    assert (batch.structures, batch.atoms) == (batch.graph.n_graphs, batch.graph.n_atoms) == (5, 15)
+    assert (batch.graph.n_graphs, batch.graph.n_atoms) == (5, 15)
+    assert batch.sizes == (5, 3 * 15, 0)  # there is no stress
     assert batch.targets.forces.shape == batch.graph.positions.shape
 
 
@@ -47,11 +48,11 @@ def test_processes_share_every_batch(samples: list[Sample], processes: int) -> N
         assert sorted(batch.names) == sorted(name for share in shares for name in share.names)
         for share in shares:
             if share.names:
-                assert share.structures * processes == batch.structures
-                assert share.atoms * processes == pytest.approx(batch.atoms)
+                assert share.sizes.energy * processes == batch.sizes.energy
+                assert share.sizes.forces * processes == pytest.approx(batch.sizes.forces)
     (busy, *idle) = [part[-1] for part in parts]  # the last batch is one structure
     assert len(busy.names) == 1
     for share in idle:
         assert share.names == ()
-        assert share.structures == share.atoms == math.inf
+        assert set(share.sizes) == {math.inf}
         assert share.graph.n_atoms == busy.graph.n_atoms

@@ -77,7 +77,7 @@ def test_surfaces_come_from_the_structures(tmp_path: Path, config: TrainConfig) 
     names, frames = ["Pt", "Au", "vacuum"] * 3, []
     for number, name in enumerate(names):
         atoms = ase.Atoms("CuNi", [[0, 0, number + 2.0], [0, 2, number + 3.0]])
-        results = {"energy": -number, "forces": np.ones((2, 3))}
+        results = {"energy": -number, "forces": np.eye(2, 3)}
         atoms.calc = SinglePointCalculator(atoms, **results)
         atoms.info["surface"] = name
         frames.append(atoms)

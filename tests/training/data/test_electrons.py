@@ -1,5 +1,6 @@
 """Charged and open-shell structures in training data."""
 
+import hashlib
 from pathlib import Path
 from typing import Any
 
@@ -136,6 +137,15 @@ def test_spins_that_the_number_of_electrons_does_not_allow_are_reported() -> Non
     assert "in structures 0, 3, 6" in note
 
 
+def test_structures_of_other_charge_or_spin_are_other_systems() -> None:
+    """So they are no copies of each other, whose labels would contradict."""
+    infos = [{}, {"charge": 1}, {"charge": -1}, {"spin": 3}, {"charge": 1, "spin": 2}]
+    records = Structures.of(map(of, infos)).records
+    assert len({each.system_key for each in records}) == len({each.key for each in records}) == 5
+    same = Structures.of([of({"total_charge": 1.0, "spin": 0}), of({"charge": 1})])
+    assert same[0].key == same[1].key
+
+
 def test_a_charge_that_is_read_but_never_given_is_reported() -> None:
     assert "looked for charge or total_charge in info" in notes_on([of({})], charge=True)[0]
     assert "looked for spin or total_spin in info" in notes_on([of({})], spin=True)[0]
@@ -152,6 +162,10 @@ def test_a_blind_run_on_ions_is_refused_or_reported(charged: TrainConfig) -> Non
     assert "structures have charge; the model ignores it (model.environment.charge)" in report
     assert "structures have spin; the model ignores it (model.environment.spin)" in report
     ase.io.write(charged.data.train, ions(24)[::2])
+    other = charged.data.train.with_name("valid.xyz")
+    ase.io.write(other, ions(4))
+    with pytest.raises(ValueError, match=r"valid\.xyz: CO with total charges -1, 0"):
+        load_dataset(changed(charged, data={"train": charged.data.train, "valid": other}))
     neutral = load_dataset(changed(charged, data={"train": charged.data.train, "valid": 3})).report
     assert not any("ignores" in line for line in neutral)
 
@@ -199,21 +213,20 @@ def test_an_ion_gives_no_e0(charged: TrainConfig) -> None:
 
 
 def test_runs_of_older_versions_on_neutral_data_can_be_resumed(config: TrainConfig) -> None:
-    """Their fingerprint of the data knew no charge."""
-    neutral = load_dataset(config).fingerprint
-    frames = ase.io.read(config.data.train, ":")
-    for charge in (0, 1):
-        for atoms in frames:
-            atoms.info |= {"charge": charge, "spin": 1}
-        if charge:
-            frames = [atoms for atoms in frames if "config_type" not in atoms.info]
-        ase.io.write(config.data.train, frames)
-        if charge == 0:
-            assert load_dataset(config).fingerprint == neutral
-        else:
-            energies = {"Cu": -1.5, "Ni": -2.5}
-            given = changed(config, model={**config.model, "atomic_energies": energies})
-            assert load_dataset(given).fingerprint != neutral
+    """The fingerprint of their data is that of graphs without charge and spin."""
+    old = ("positions", "species", "cell", "edge_index", "shifts", "batch", "field", "origin")
+    dataset, digest = load_dataset(config), hashlib.sha256()
+    for energy in dataset.model.atomic_energies.values():
+        digest.update(f"{energy:.6f} ".encode())
+    for sample in (*dataset.train, *dataset.valid):
+        graph = [getattr(sample.graph, name) for name in (*old, "surface")]
+        for tensor in (*graph, *(each for each in sample.targets if each is not None)):
+            rounded = tensor.float() if tensor.is_floating_point() else tensor
+            digest.update(rounded.numpy().tobytes())
+    assert dataset.fingerprint == digest.hexdigest()
+    for sample in dataset.train[:1]:
+        sample.graph.charge.fill_(1.0)
+    assert dataset.fingerprint != digest.hexdigest()
 
 
 def test_a_run_learns_what_an_electron_changes(charged: TrainConfig) -> None:

@@ -41,16 +41,23 @@ def test_truncated_files(tmp_path: Path, lost: int) -> None:
     if complete:
         assert read_structures(path).atoms[-1].get_forces()[-1, -1] == 0.3
     else:
-        with pytest.raises(ValueError, match=r"ASE cannot read .*cut\.xyz.*; expected a whole"):
+        with pytest.raises(ValueError, match=r"cannot read .*cut\.xyz': .*line \d"):
             read_structures(path)
 
 
-@pytest.mark.parametrize("old", ["2\n", "pos:R:3", "forces:R:3"])
-def test_counts_beyond_the_size_of_the_file_raise(tmp_path: Path, old: str) -> None:
+@pytest.mark.parametrize(
+    ("old", "message"),
+    [
+        ("2\n", r"structure 1 \(line 5\) announces 9{15} atoms; the file ends after 2"),
+        ("pos:R:3", "line 6, structure 1: Properties is .*expected name:kind:number"),
+        ("forces:R:3", "line 6, structure 1: Properties is .*expected name:kind:number"),
+    ],
+)
+def test_counts_beyond_the_size_of_the_file_raise(tmp_path: Path, old: str, message: str) -> None:
     """ASE would count."""
     path = tmp_path / "long.xyz"
     path.write_text(GOOD + GOOD.replace(old, old[:-1].rstrip("2") + "9" * 15 + old[-1:].strip("3")))
-    with pytest.raises(ValueError, match=r"long\.xyz.*more atoms or columns are announced"):
+    with pytest.raises(ValueError, match=rf"long\.xyz.*{message}"):
         read_structures(path)
     path.write_text(GOOD.replace("energy", "at=12:30:123456789 energy"))
     assert len(read_structures(path)) == 1
@@ -76,7 +83,7 @@ def test_large_numbers_that_are_not_counts_are_read(tmp_path: Path, text: str) -
 def test_such_counts_after_the_first_structure_raise(tmp_path: Path) -> None:
     path = tmp_path / "long.xyz"
     path.write_text(GOOD.rstrip() + "\nVEC1 9 0 0\nVEC2 0 9 0\nVEC3 0 0 9\n" + "9" * 15 + "\n")
-    with pytest.raises(ValueError, match="more atoms or columns are announced"):
+    with pytest.raises(ValueError, match=r"announces 9{15} atoms"):
         read_structures(path)
 
 
@@ -89,10 +96,12 @@ def test_missing_and_closed_files_raise(tmp_path: Path, monkeypatch: pytest.Monk
     def refuse(*_: object, **__: object) -> None:
         raise PermissionError(13, "Permission denied")
 
-    (tmp_path / "closed.xyz").write_text(GOOD)
+    monkeypatch.setattr("sikff.training.data.extended_xyz.open_with_compression", refuse)
     monkeypatch.setattr(ase.io, "iread", refuse)
-    with pytest.raises(ValueError, match=r"closed\.xyz' \(PermissionError: .*Permission denied"):
-        read_structures(tmp_path / "closed.xyz")
+    for name in ("closed.xyz", "closed.traj"):
+        (tmp_path / name).write_text(GOOD)
+        with pytest.raises(ValueError, match=rf"{name}': PermissionError: .*Permission denied"):
+            read_structures(tmp_path / name)
 
 
 @pytest.mark.parametrize(

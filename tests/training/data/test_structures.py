@@ -173,7 +173,7 @@ def test_a_missing_key_raises_with_suggestions(frames: list[ase.Atoms]) -> None:
         atoms.calc = None
     with pytest.raises(ValueError, match=r"no stress .*; stress_key may be total_virial$"):
         with_labels(frames, ["stress"])
-    with pytest.raises(ValueError, match=r"no energy .* and 4 more$"):
+    with pytest.raises(ValueError, match=r"no energy .* and 4 more; or go without \(loss.energy"):
         with_labels(frames, ["energy"])
 
 
@@ -318,8 +318,8 @@ def test_the_range_of_the_data_is_stored_in_the_model() -> None:
     assert model.environment.field_min == pytest.approx(-0.4)
     assert model.environment.field_max == pytest.approx(0.2)
     assert model.environment.height_min == pytest.approx({"Ni": 3.0, "Cu": 2.0})
-    expected = "fields from -0.4 to 0.2 V/Å, heights from 3 (Ni), 2 (Cu) Å, no Cu-Cu, Cu-Ni, Ni-Ni"
-    assert any(expected in note for note in notes)
+    heights = "training data: fields from -0.4 to 0.2 V/Å, heights from 3 (Ni), 2 (Cu) Å"
+    assert any(note.startswith(heights) for note in notes)
     settings["environment"] |= {"field_max": 1.0, "height_min": 0.0}
     model, _ = complete_model(settings, structures, samples, {})
     assert (model.environment.field_max, model.environment.height_min) == (1.0, 0.0)

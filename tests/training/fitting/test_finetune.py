@@ -252,8 +252,10 @@ def test_the_command(
     path = tmp_path / "train.yaml"
     path.write_text(f"data: {{train: {started().data.train}, valid: 3}}\nmax_epochs: 1\n")
     settings = [str(path), f"output={tmp_path / 'tuned'}", "dtype=float64", "--quiet"]
-    assert cli(["train", *settings, "--restrict", "C_inf_v"]) == 2
-    assert "name it with --from MODEL" in capsys.readouterr().err
+    for option in (["--restrict", "C_inf_v"], ["--freeze-vacuum"]):
+        assert cli(["train", *settings, *option]) == 2
+        said = capsys.readouterr().err
+        assert f"{option[0]} needs a trained model; name it with --from MODEL" in said
     options = ["--from", str(trained), "--restrict", "C_inf_v", "model.environment.field=true"]
     assert cli(["train", *settings, *options]) == 0
     model = load(tmp_path / "tuned" / "model.sikff")

@@ -3,6 +3,8 @@
 import math
 import signal
 from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
 
 import ase.io
 import numpy as np
@@ -10,12 +12,14 @@ import pytest
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from disk import full_disk
 from runs import changed, rows, weights
 from sikff import load
 from sikff.training.config import TrainConfig
 from sikff.training.data.reading import read_structures
 from sikff.training.evaluation.evaluate import evaluate
 from sikff.training.fitting import losses, trainer
+from sikff.training.fitting.checkpoint import read_checkpoint
 from sikff.training.fitting.fit import fit
 from sikff.training.fitting.optimiser import make_optimiser
 from sikff.training.fitting.schedule import Patience, cosine_factor, warm_up_factor
@@ -274,6 +278,67 @@ def test_too_many_devices_are_an_error(config: TrainConfig) -> None:
         changed(config, devices=5)
     with pytest.raises(ValueError, match="torch finds 0 GPUs; lower devices or set device: cpu"):
         fit(changed(config, device="cuda"))
+
+
+def test_a_second_run_in_the_folder_of_one_that_runs_is_refused(config: TrainConfig) -> None:
+    """Whether it begins or resumes; the first one is not disturbed, and its model can be read."""
+    refused = []
+
+    def start_another(line: str) -> None:
+        for resume in (False, True):
+            with pytest.raises(BlockingIOError, match=r"is in use by process .* another output$"):
+                fit(config, resume=resume)
+            refused.append(line)
+
+    whole = weights(fit(changed(config, output=config.output.with_name("alone"))))
+    found = weights(fit(config, report=start_another))
+    assert refused
+    assert all(torch.equal(whole[key], found[key]) for key in whole)
+    assert not (config.output / ".lock").exists()
+
+
+@pytest.mark.parametrize("full", ["log.csv", "last.ckpt"])
+def test_a_full_disk_ends_a_run_that_resumes_exactly(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch, full: str
+) -> None:
+    """In the third epoch; the checkpoint of the second one is whole."""
+    config = changed(config, max_epochs=4)
+    whole = weights(fit(changed(config, output=config.output.with_name("whole"))))
+    append, write = trainer.RunLog.append, trainer.write_checkpoint
+
+    def append_there(log: trainer.RunLog, row: dict[str, float]) -> None:
+        with full_disk(300) if full == "log.csv" and row["epoch"] == 2 else nullcontext():
+            append(log, row)
+
+    def write_there(folder: Path, loop: dict[str, Any], data: str) -> None:
+        with full_disk(9000) if full == "last.ckpt" and loop["epoch"] == 3 else nullcontext():
+            write(folder, loop, data)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(trainer.RunLog, "append", append_there)
+        patch.setattr(trainer, "write_checkpoint", write_there)
+        with pytest.raises(OSError, match=rf"cannot .*: File too large: '.*{full}'"):
+            fit(config)
+    assert read_checkpoint(config.output)["loop"]["epoch"] == 2
+    found = weights(fit(config, resume=True))
+    assert all(torch.equal(whole[key], found[key]) for key in whole)
+    assert [row["epoch"] for row in rows(config)] == [0, 1, 2, 3]
+
+
+def test_a_folder_that_is_removed_ends_the_run(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing of it is made anew, where a part of the run would look like all of it."""
+    write = trainer.write_checkpoint
+
+    def removed(folder: Path, loop: dict[str, Any], data: str) -> None:
+        write(folder, loop, data)
+        folder.rename(folder.with_name("moved"))
+
+    monkeypatch.setattr(trainer, "write_checkpoint", removed)
+    with pytest.raises(FileNotFoundError, match="removed or renamed while the run wrote to it"):
+        fit(config)
+    assert not config.output.exists()
 
 
 def test_progress_shows_epoch_and_errors(

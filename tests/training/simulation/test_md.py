@@ -1,5 +1,6 @@
 """Molecular dynamics on a pair potential."""
 
+import os
 from pathlib import Path
 
 import ase
@@ -231,6 +232,27 @@ def test_an_unknown_element_raises_before_a_file_is_opened(
     with pytest.raises(ValueError, match="Xe"):
         run_md(atoms, MDSettings(), tmp_path / "md.csv", tmp_path / "a.traj")
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("shared", ["md.csv", "md.traj"])
+def test_files_of_a_simulation_that_runs_are_refused(
+    tmp_path: Path, atoms: ase.Atoms, shared: str
+) -> None:
+    files = {"log": tmp_path / "md.csv", "trajectory": tmp_path / "md.traj"}
+    others = {
+        name: path if path.name == shared else tmp_path / name for name, path in files.items()
+    }
+    refused = []
+
+    def start_another(step: int) -> None:
+        with pytest.raises(BlockingIOError, match=rf"{shared}' is in use by process .* name$"):
+            run_md(atoms, MDSettings(steps=1), **others)
+        refused.append(step)
+
+    run_md(atoms, MDSettings(steps=4, every=1), **files, on_step=start_another)
+    assert refused == [0, 1, 2, 3, 4]
+    assert len(read_log(files["log"])["step"]) == len(ase.io.read(files["trajectory"], ":")) == 5
+    assert len(os.listdir(tmp_path)) == 2
 
 
 def test_a_full_disk_ends_the_run(tmp_path: Path, atoms: ase.Atoms) -> None:

@@ -1,5 +1,6 @@
 """Relaxation on pair potentials."""
 
+import re
 from pathlib import Path
 
 import ase
@@ -12,13 +13,14 @@ from ase.calculators.calculator import CalculationFailed
 from ase.calculators.emt import EMT
 
 from force_fields import force_field
+from pair_model import PairModel
 from sikff.calculators import SIKFFCalculator
 from sikff.training.simulation.md import run_md
 from sikff.training.simulation.relax import relax
 from sikff.training.simulation.settings import MDSettings, RelaxationSettings
 
 
-@pytest.mark.parametrize("optimiser", ["bfgs", "fire"])
+@pytest.mark.parametrize("optimiser", ["bfgs", "lbfgs", "fire"])
 def test_relaxation_reaches_zero_force(atoms: ase.Atoms, optimiser: str) -> None:
     atoms.set_cell(1.3 * atoms.cell, scale_atoms=True)
     assert relax(atoms, RelaxationSettings(fmax=0.01, optimiser=optimiser))
@@ -26,6 +28,48 @@ def test_relaxation_reaches_zero_force(atoms: ase.Atoms, optimiser: str) -> None
     volume = atoms.get_volume()
     assert not relax(atoms, RelaxationSettings(fmax=1e-9, steps=2, optimiser=optimiser, cell=True))
     assert atoms.get_volume() > volume
+
+
+class Methods(list[str]):
+    """Names of the optimisers that write their steps into it, as a file."""
+
+    def write(self, text: str) -> None:
+        self.extend(re.findall("^(\\w+): ", text))
+
+    def flush(self) -> None: ...
+
+
+@pytest.mark.parametrize(("size", "method"), [(100, "BFGS"), (101, "LBFGS")])
+def test_large_systems_relax_by_lbfgs_unless_told_otherwise(size: int, method: str) -> None:
+    atoms = (bulk("Cu", cubic=True) * 3)[:size]
+    for optimiser, used in (("auto", method), ("bfgs", "BFGS"), ("fire", "FIRE")):
+        atoms.calc, log = EMT(), Methods()
+        relax(atoms, RelaxationSettings(steps=1, optimiser=optimiser), log)
+        assert set(log) == {used}
+
+
+@pytest.mark.parametrize("cell", [False, True], ids=["atoms", "atoms and cell"])
+def test_lbfgs_takes_as_many_steps_as_bfgs(cell: bool) -> None:
+    ends = []
+    for optimiser in ("lbfgs", "bfgs"):
+        atoms = bulk("Cu", a=3.6, cubic=True)
+        atoms.rattle(0.1, seed=0)
+        atoms.calc, log = EMT(), Methods()
+        assert relax(atoms, RelaxationSettings(fmax=1e-3, optimiser=optimiser, cell=cell), log)
+        ends.append((len(log), atoms.get_potential_energy()))
+    (steps, energy), (most, expected) = ends
+    assert steps <= 1.2 * most
+    assert energy == pytest.approx(expected, abs=1e-5)
+
+
+@pytest.mark.parametrize("optimiser", ["lbfgs", "fire"])
+def test_relaxations_with_models_in_single_precision_converge(optimiser: str) -> None:
+    """To forces near their rounding, where energies have none left to compare."""
+    atoms = bulk("Cu", a=4.2, cubic=True) * 2
+    atoms.rattle(0.1, seed=0)
+    atoms.calc = SIKFFCalculator(PairModel(), device="cpu", dtype="float32")
+    assert relax(atoms, RelaxationSettings(fmax=1e-5, optimiser=optimiser))
+    assert np.linalg.norm(atoms.get_forces(), axis=1).max() < 1e-5
 
 
 @pytest.mark.parametrize("pbc", [(True, True, False), (False, False, True), (True, True, True)])

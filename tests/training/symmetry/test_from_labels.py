@@ -256,3 +256,12 @@ def test_trained_models_see_the_conditions_whatever_their_keys(key: str) -> None
     labelled = make_labelled_atoms(structures[0])
     assert Conditions.of(labelled.info) == structures[0].conditions
     assert structures[0].conditions.field == (0.0, 0.1, 0.2)
+
+
+def test_forces_that_do_not_count_give_no_torque() -> None:
+    atoms = [ase.Atoms("H3", np.eye(3) + n / 7) for n in range(3)]
+    for each in atoms:
+        each.arrays["REF_forces"] = np.ones((3, 3))
+    atoms[1].arrays["forces_mask"] = np.array([True, True, False])
+    with pytest.raises(ValueError, match=r"some forces do not count .* in structure 1"):
+        find_symmetry_of_labels(Structures.of(atoms), NO_TRAINING)

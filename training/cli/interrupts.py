@@ -1,0 +1,48 @@
+"""Signals that ask a command to end: Ctrl-C, and those that queues send before they kill."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from types import FrameType
+from typing import Any
+
+NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last: Slurm's --signal=USR1@120; not on Windows
+UNHANDLED = (signal.SIG_DFL, signal.default_int_handler)
+
+
+class Interrupts:
+    """Makes a KeyboardInterrupt of the first signal inside, so that files are left whole.
+
+    While the command ends after it, others change nothing: queues send several. Only Ctrl-C then
+    ends the process at once. Signals that are ignored (in the background of a script) or that
+    somebody else handles are left alone, and all of them outside the main thread.
+
+    Attributes:
+        received: the first signal.
+    """
+
+    def __init__(self) -> None:
+        self.received: signal.Signals | None = None
+        self._before: dict[signal.Signals, Any] = {}
+
+    def __enter__(self) -> Interrupts:
+        if threading.current_thread() is threading.main_thread():
+            known = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+            for each in known:
+                if signal.getsignal(each) in UNHANDLED:
+                    self._before[each] = signal.signal(each, self._receive)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        for each, handler in self._before.items():
+            signal.signal(each, handler)
+
+    def _receive(self, number: int, frame: FrameType | None) -> None:
+        if self.received is None:
+            self.received = signal.Signals(number)
+            raise KeyboardInterrupt
+        if number == signal.SIGINT:
+            signal.signal(number, signal.SIG_DFL)
+            os.kill(os.getpid(), number)
