@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping, Sequence
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
@@ -125,26 +125,42 @@ def environment_range(
     if config.plane_origin is not None:
         lowest = torch.stack([environment.lowest_heights(graph) for graph in graphs]).amin(dim=0)
         pairs = zip(model.elements, lowest.tolist(), strict=True)
-        limits["height_min"] = {element: height for element, height in pairs if np.isfinite(height)}
+        heights = {element: height for element, height in pairs if np.isfinite(height)}
+        limits["height_min"] = _lowest(config.height_min, heights)
     for name, tensor, absent in (("charge", "charge", 0), ("spin", "unpaired", 1)):
         if getattr(config, name):
             values = torch.cat([getattr(graph, tensor) for graph in graphs]) + absent
             limits |= {f"{name}_min": round(float(values.min()))}
             limits |= {f"{name}_max": round(float(values.max()))}
-    limits = {n: x for n, x in limits.items() if getattr(config, n) is None and x != {}}
+    limits = {
+        name: limit
+        for name, limit in limits.items()
+        if (name == "height_min" and limit != {}) or getattr(config, name) is None
+    }
     config = config.model_copy(update=limits)
     words = []
     if limits.keys() & {"field_min", "field_max"}:
         words.append(f"fields from {config.field_min:.3g} to {config.field_max:.3g} V/Å")
     if "height_min" in limits:
-        heights = cast(dict[str, float], config.height_min)
-        least = ", ".join(f"{height:.3g} ({element})" for element, height in heights.items())
+        known = config.height_min
+        pairs = known.items() if isinstance(known, dict) else {"all elements": known}.items()
+        least = ", ".join(f"{height:.3g} ({element})" for element, height in pairs)
         words.append(f"heights from {least} Å")
     if limits.keys() & {"charge_min", "charge_max"}:
         words.append(f"total charges from {config.charge_min} to {config.charge_max}")
     if limits.keys() & {"spin_min", "spin_max"}:
         words.append(f"spin multiplicities from {config.spin_min} to {config.spin_max}")
     return config, words
+
+
+def _lowest(
+    known: float | dict[str, float] | None, found: dict[str, float]
+) -> float | dict[str, float]:
+    """Lowest heights (Å) of a model before its training, if any, and of the data."""
+    if isinstance(known, int | float):  # of an older model, which has no wall
+        return min(known, *found.values()) if found else known
+    before = known or {}
+    return {e: min(found.get(e, np.inf), before.get(e, np.inf)) for e in before | found}
 
 
 def distance_range(
