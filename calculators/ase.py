@@ -206,7 +206,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
         conditions = self._conditions_of(atoms)
         stress, dipole = self._stress_requested and has_volume(atoms), "dipole" in properties
         predictions = self._evaluator.predictions(atoms, conditions, stress, dipole)
-        defined = self.models[0].defined_stress(conditions)
+        defined = np.all([m.defined_stress(conditions) for m in self.models], axis=0)
         results = ase_results(mean_prediction(predictions), defined)
         if len(predictions) > 1:
             self._deviations = {

@@ -72,7 +72,9 @@ class StructureEvaluator:
         for model in self.models:
             model.check_conditions(conditions)
             model.check_cell(atoms, conditions)
-        opened = self.models[0].opened(atoms, conditions)  # as all do: their planes are equal
+        opened = atoms
+        for model in self.models:  # whose planes, if they have one, are equal
+            opened = model.opened(opened, conditions)
         if opened is not atoms:
             self._warn("open", f"{THROUGH}: {OPENED}")
         shared = {

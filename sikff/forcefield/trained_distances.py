@@ -161,7 +161,7 @@ class TrainedDistances(torch.nn.Module):
 
 def edge_lengths(graph: AtomicGraph) -> np.ndarray:
     """Lengths [E] (Å) of the edges, in NumPy."""
-    if graph.n_graphs > 1:
+    if graph.n_graphs > 1 or graph.positions.device.type != "cpu":
         return graph.vectors().detach().norm(dim=-1).cpu().numpy()
     positions, edges, shifts, cell = (
         tensor.detach().cpu().numpy()

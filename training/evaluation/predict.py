@@ -77,7 +77,8 @@ def predict(
         warnings.warn(f"{THROUGH}: {OPENED}", stacklevel=2)
     samples, stress = samples_for(models, structures), any(map(_has_stress, copies))
     predictions, _ = predict_samples(models, samples, batch_size, stress=stress, on_batch=on_batch)
-    _attach_results(copies, predictions, list(map(models[0].defined_stress, conditions)))
+    defined = [np.all([m.defined_stress(each) for m in models], axis=0) for each in conditions]
+    _attach_results(copies, predictions, defined)
     results = [(atoms.calc.results[n] for n in ("energy", "forces")) for atoms in copies]
     wrong = [p for p, each in enumerate(results) if not all(np.isfinite(r).all() for r in each)]
     structures.raise_for(wrong, "the force field returned NaN or infinity")
