@@ -101,7 +101,9 @@ def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | N
     if key.startswith("REF_") and results.get(name) is not None:
         result = _shaped(results[name], name, name, atoms)
         differs_from_calculator = not np.allclose(result, value, rtol=1e-8, atol=1e-6)
-    return Label(value, key, differs_from_calculator)
+    unknown = np.isnan(value)  # of a stress, the components that depend on the place of a surface
+    some = name == "stress" and unknown.any() and not unknown.all()
+    return Label(value, key, differs_from_calculator, masked=unknown if some else None)
 
 
 def has_label(atoms: ase.Atoms, name: str, key: str | None = None) -> bool:

@@ -52,8 +52,8 @@ def predict(
 
     Returns:
         Copies of the structures, in their order, with energy (eV), forces [N, 3] (eV/Å) and, where
-        they are periodic and have a cell with a volume, stress [6] (eV/Å^3, NaN where it depends on
-        the place of a surface); of a committee also with sample standard deviations,
+        they are periodic and have a cell with a volume, stress [6] (eV/Å^3) without what depends on
+        the place of a surface (NaN); of a committee also with sample standard deviations,
         ``info["energy_std"]`` and ``arrays["forces_std"]`` [N, 3].
 
     Raises:
@@ -117,7 +117,7 @@ def _attach_results(
     forces = mean["forces"].double().split(sizes)
     for index, atoms in enumerate(structures):
         results = {"energy": mean["energy"][index].item(), "forces": forces[index].numpy()}
-        if _has_stress(atoms):
+        if _has_stress(atoms) and defined[index].any():
             full = mean["stress"][index].double().numpy()
             results["stress"] = voigt_stress(full, defined[index])
         atoms.calc = SinglePointCalculator(atoms, **results)

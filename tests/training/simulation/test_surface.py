@@ -4,6 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import ase
+import ase.io
 import numpy as np
 import pytest
 import torch
@@ -17,6 +18,8 @@ from force_fields import predict as prediction
 from sikff import ForceField
 from sikff.calculators import SIKFFCalculator
 from sikff.forcefield.environment import WALL
+from sikff.training.data.reading import read_structures
+from sikff.training.evaluation.evaluate import evaluate
 from sikff.training.evaluation.predict import predict
 from sikff.training.simulation.md import run_md, thermal_momenta
 from sikff.training.simulation.relax import relax
@@ -157,7 +160,8 @@ def test_stress_that_depends_on_the_origin_is_nan() -> None:
         model = model_of(environment)
         atoms = on(model, water(2.5, cell=[8, 8, 15], pbc=(True, True, False)))
         (labelled,) = predict(model, [atoms])
-        for stress in (atoms.get_stress(), labelled.get_stress()):
+        assert ("stress" in labelled.calc.results) == bool(known)
+        for stress in (atoms.get_stress(), labelled.calc.results.get("stress", np.full(6, np.nan))):
             assert np.flatnonzero(np.isfinite(stress)).tolist() == list(known)
         full = prediction(model, atoms, stress=True).stress[0].numpy()
         voigt = full[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
@@ -167,6 +171,19 @@ def test_stress_that_depends_on_the_origin_is_nan() -> None:
     tilted = force_field("C_inf_v", axis=(1.0, 0.0, 1.0), environment=FLAT)
     atoms = on(tilted, water(2.5, cell=[8, 8, 15], pbc=False))
     assert np.flatnonzero(np.isfinite(atoms.get_stress())).tolist() == [1]
+
+
+def test_labels_may_have_a_stress_that_is_known_in_part(tmp_path: Path) -> None:
+    """As predictions above a flat surface have."""
+    model, path = model_of(FLAT), tmp_path / "labelled.xyz"
+    frames = [water(2.5, seed, cell=[8, 8, 15], pbc=(True, True, False)) for seed in range(2)]
+    ase.io.write(path, predict(model, frames))
+    metrics = evaluate(model, read_structures(path)).metrics
+    assert 0 <= metrics["stress_mae_mev_per_a3"] < 1e-3
+    labelled = ase.io.read(path)
+    labelled.calc.results["stress"][:] = np.nan
+    with pytest.raises(ValueError, match="stress is NaN or infinite in structure"):
+        evaluate(model, [labelled])
 
 
 def test_cells_relax_along_flat_surfaces_and_not_above_crystal_surfaces() -> None:
