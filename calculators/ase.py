@@ -26,6 +26,7 @@ from .ase_properties import (
     check_deviations,
     check_field_response,
     check_finite,
+    voigt,
 )
 from .prepare_models import choose_evaluators, chosen_device, prepared
 from .structure_evaluator import StructureEvaluator
@@ -206,8 +207,10 @@ class SIKFFCalculator(ThreadSafeCalculator):
         conditions = self._conditions_of(atoms)
         stress, dipole = self._stress_requested and has_volume(atoms), "dipole" in properties
         predictions = self._evaluator.predictions(atoms, conditions, stress, dipole)
-        defined = np.all([m.defined_stress(conditions) for m in self.models], axis=0)
-        results = ase_results(mean_prediction(predictions), defined)
+        results = ase_results(mean_prediction(predictions))
+        if stress:
+            defined = np.all([m.defined_stress(conditions) for m in self.models], axis=0)
+            results["stress"] = np.where(voigt(defined), results["stress"], np.nan)
         if len(predictions) > 1:
             self._deviations = {
                 "energy_std": standard_deviation(predictions, "energy").item(),

@@ -8,7 +8,6 @@ from typing import Any
 import ase
 import numpy as np
 from ase.calculators.calculator import CalculationFailed, PropertyNotImplementedError
-from ase.stress import full_3x3_to_voigt_6_stress
 
 from sikff.forcefield import EnergyModel, Prediction
 from sikff.graph import has_volume
@@ -16,12 +15,8 @@ from sikff.graph import has_volume
 PROPERTIES = ["energy", "free_energy", "energies", "forces", "stress", "dipole"]
 
 
-def ase_results(prediction: Prediction, defined_stress: np.ndarray) -> dict[str, Any]:
+def ase_results(prediction: Prediction) -> dict[str, Any]:
     """The prediction for one structure, under the names and in the shapes of ASE.
-
-    Args:
-        prediction: of one model, or the mean of several.
-        defined_stress: which components [3, 3] of the stress are defined; others become NaN.
 
     Raises:
         CalculationFailed: for NaN or infinity.
@@ -34,18 +29,16 @@ def ase_results(prediction: Prediction, defined_stress: np.ndarray) -> dict[str,
         results["forces"] = prediction.forces.double().cpu().numpy()
     if prediction.stress is not None:
         stress = prediction.stress[0].double().cpu().numpy()
-        results["stress"] = stress
+        results["stress"] = voigt(stress)
     if prediction.dipole is not None:
         results["dipole"] = prediction.dipole[0].double().cpu().numpy()
     check_finite(results)
-    if "stress" in results:
-        results["stress"] = voigt_stress(stress, defined_stress)
     return {**results, "free_energy": results["energy"]}
 
 
-def voigt_stress(stress: np.ndarray, defined: np.ndarray) -> np.ndarray:
-    """xx, yy, zz, yz, xz and xy of a stress [3, 3]; NaN where it is not defined."""
-    return np.asarray(full_3x3_to_voigt_6_stress(np.where(defined, stress, np.nan)))
+def voigt(tensor: np.ndarray) -> np.ndarray:
+    """Components xx, yy, zz, yz, xz and xy of a symmetric tensor [3, 3]."""
+    return tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
 def check_finite(results: Mapping[str, Any]) -> None:

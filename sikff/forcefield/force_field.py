@@ -104,10 +104,10 @@ class ForceField(EnergyModel):
             n_inputs = len(self.elements) + n_factors + n_invariants
             self.one_body = MLP([n_inputs, config.readout_width, n_factors])
         self.zbl = ZBL(self.elements, config.cutoff) if config.zbl else None
-        self.distances = None
-        if config.distances_seen is not None:
-            seen = config.distances_seen
+        self.distances, seen = None, config.distances_seen
+        if seen is not None:
             self.distances = TrainedDistances(self.elements, seen, config.cutoff)
+        self._within: AtomicGraph | None = None  # the last one found to be in their range
         self._widest = max(n.widest for n in (self.vacuum, self.network) if n is not None)
         self.free_atoms = FreeAtoms([config.atomic_energies.get(e, 0.0) for e in self.elements])
 
@@ -179,9 +179,10 @@ class ForceField(EnergyModel):
 
     def is_continued(self, graph: AtomicGraph) -> bool:
         """Whether the network is not left to itself: where the training data end."""
-        if self.environment.is_below(graph):
-            return True
-        return self.distances is not None and self.distances.state(graph) == CONTINUED
+        if graph is self._within:
+            return False
+        far = self.distances is not None and self.distances.state(graph) == CONTINUED
+        return far or self.environment.is_below(graph)
 
     def _continued(self, graph: AtomicGraph, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
         """Vectors that the network reads, and energies [N] to add; None: the data do not end."""
@@ -236,7 +237,9 @@ class ForceField(EnergyModel):
         """Extrapolation warnings: what is outside the range of the training data, by kind."""
         warnings = self.environment.extrapolation_warnings(graph)
         distance = None if self.distances is None else self.distances.warning(graph)
-        return warnings if distance is None else warnings | {"distance": distance}
+        warnings |= {"distance": distance} if distance else {}
+        self._within = None if warnings.keys() & {"height", "distance"} else graph
+        return warnings
 
     def restrict(
         self,

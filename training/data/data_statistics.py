@@ -143,8 +143,8 @@ def environment_range(
         words.append(f"fields from {config.field_min:.3g} to {config.field_max:.3g} V/Å")
     if "height_min" in limits:
         known = config.height_min
-        pairs = known.items() if isinstance(known, dict) else {"all elements": known}.items()
-        least = ", ".join(f"{height:.3g} ({element})" for element, height in pairs)
+        by_element = known if isinstance(known, dict) else {"all elements": known}
+        least = ", ".join(f"{height:.3g} ({name})" for name, height in by_element.items())
         words.append(f"heights from {least} Å")
     if limits.keys() & {"charge_min", "charge_max"}:
         words.append(f"total charges from {config.charge_min} to {config.charge_max}")

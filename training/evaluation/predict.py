@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
 
-from sikff.calculators.ase_properties import voigt_stress
+from sikff.calculators.ase_properties import voigt
 from sikff.forcefield import ForceField, Prediction
 from sikff.forcefield.committee import (
     check_committee,
@@ -119,7 +119,7 @@ def _attach_results(
         results = {"energy": mean["energy"][index].item(), "forces": forces[index].numpy()}
         if _has_stress(atoms) and defined[index].any():
             full = mean["stress"][index].double().numpy()
-            results["stress"] = voigt_stress(full, defined[index])
+            results["stress"] = voigt(np.where(defined[index], full, np.nan))
         atoms.calc = SinglePointCalculator(atoms, **results)
     if len(predictions) > 1:
         energy_std = standard_deviation(predictions, "energy").tolist()

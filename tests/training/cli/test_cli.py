@@ -67,7 +67,7 @@ def test_a_run_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFix
     assert described["model"]["elements"] == ["Ni", "Cu"]
     resumed = log["valid_loss"][2] <= 1.02 * min(log["valid_loss"])  # the third epoch is kept
     assert described["provenance"]["training"]["max_epochs"] == (3 if resumed else 2)
-    for said in ("O(3) force field for Ni, Cu", "4 Å", "in float64", "version 2", "none"):
+    for said in ("O(3) force field for Ni, Cu", "4 Å", "in float64", "version 3", "none"):
         assert said in summary
     ase.io.write("start.xyz", ase.io.read("train.xyz", index="0"))
     assert main(["md", model, "start.xyz", "--device", "cpu", "--steps", "4", "--quiet"]) == 0

@@ -128,6 +128,7 @@ def test_a_free_axis_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) 
     assert "expected three components, or one number with --axis" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:a periodic direction leads through the plane")
 def test_a_surface_changes_forces_and_is_written_to_frames(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
