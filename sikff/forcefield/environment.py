@@ -225,8 +225,8 @@ class Environment(ConstantModule):
                 lowest = float(self.constants["lowest"][species])
                 what = self.elements[species] if self.has_wall else "atom"
                 warnings["height"] = (
-                    f"an {what} is {lowest - depths[worst]:.3g} Å above the surface, lower than "
-                    f"all of the training data of the model ({lowest:.3g} Å)"
+                    f"an {what} is {lowest - depths[worst]:.4g} Å above the surface, lower than "
+                    f"all of the training data of the model ({lowest:.4g} Å)"
                 )
         return warnings
 
