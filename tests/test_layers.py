@@ -29,6 +29,7 @@ FLOORS = {
     "sikff": 6,  # the front page, re-exporting from the floors below it
     "sikff.engines": 6,
     "sikff.calculators": 7,
+    "sikff.training.slab_settings": 6,
     "sikff.training.console": 7,
     "sikff.training.config": 7,
     "sikff.training": 7,
@@ -56,7 +57,8 @@ FLOORS_INSIDE = {
         "lattice operations",
         "names",
         "wallpaper",
-        "slab stars",
+        "sites slab stars",
+        "layers near_symmetry",
     ),
     "sikff.nn": (
         "constants equivariance neighbour_table spline weight_cache",

@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sikff.forcefield import ForceFieldConfig
+from sikff.forcefield import EnvironmentConfig, ForceFieldConfig
 from sikff.forcefield.environment_config import RENAMED_LIMITS
+
+from .slab_settings import SlabConfig, without_slab
 
 RENAMED = {"frame": "environment"}  # keys of `model` in older configurations
 
@@ -137,7 +139,8 @@ class TrainConfig(Section):
 
     Attributes:
         data, loss: sections of their own. model: the keys of :class:`ForceFieldConfig`; elements,
-            atomic_energies, energy_scale and average_neighbours come from the data if not given.
+            atomic_energies, energy_scale and average_neighbours come from the data if not given,
+            and ``environment: {slab: FILE}`` finds the surface of a slab (:class:`SlabConfig`).
         start: a trained model to fine-tune. None: random weights, rescaled on the training set.
         output: folder of the run: model.sikff, last.ckpt, log.csv, config.yaml, plots. The model is
             that of the lowest validation loss, or of a later epoch within 2 % of it: such a
@@ -219,7 +222,7 @@ class TrainConfig(Section):
         if values.get("start") is not None:
             missing["group"] = "C1"  # unknown until its file is read; C1 allows all environments
         try:
-            config = ForceFieldConfig(**{**missing, **model})
+            config = ForceFieldConfig(**{**missing, **without_slab(model)})
         except ValidationError as error:
             raise ValueError(f"model: {sentence(error)}") from error
         symbols = {"elements": list(config.elements), "atomic_energies": config.atomic_energies}
@@ -323,13 +326,15 @@ def _override(settings: dict[str, Any], override: str) -> None:
 
 
 def _check_keys(settings: Mapping[str, Any], known: type[BaseModel], place: str = "") -> None:
+    names = [*known.model_fields, *(SlabConfig.model_fields if known is EnvironmentConfig else ())]
     for key, value in settings.items():
-        if key not in known.model_fields:
-            near = difflib.get_close_matches(str(key), known.model_fields, 1, cutoff=0)
+        if key not in names:
+            near = difflib.get_close_matches(str(key), names, 1, cutoff=0)
             shown = " ".join(str(key).split())[:80]
             raise ValueError(f"unknown key {place}{shown}; did you mean {place}{near[0]}?")
         is_model = known is TrainConfig and key == "model"
-        section = ForceFieldConfig if is_model else known.model_fields[key].annotation
+        field = known.model_fields.get(key)  # None: a key of a slab
+        section = ForceFieldConfig if is_model else field and field.annotation
         if isinstance(section, type) and issubclass(section, BaseModel):
             if not isinstance(value, dict):
                 raise ValueError(f"{place}{key} is {_SHORT.repr(value)}; expected keys and values")

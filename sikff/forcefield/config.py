@@ -86,14 +86,17 @@ class ForceFieldConfig(BaseModel):
 
     @model_validator(mode="before")
     @classmethod
-    def _point_group_by_default(cls, values: Any) -> Any:
+    def _explicit_places(cls, values: Any) -> Any:
+        """Writes down what follows from the lattice: the stars, and a group that is not given."""
         given = values.get("environment") if isinstance(values, dict) else None
-        if given is None or values.get("group") is not None:
+        if given is None:
             return values
         environment = EnvironmentConfig.model_validate(given)
         if not environment.wallpapers:
             return values
-        return {**values, "group": environment.wallpapers[0].point_group.name}
+        group = values.get("group") or environment.wallpapers[0].point_group.name
+        stars = {"stars": environment.n_stars}
+        return {**values, "group": group, "environment": environment.model_copy(update=stars)}
 
     @field_validator("elements", mode="before")
     @classmethod

@@ -91,7 +91,7 @@ class Environment(ConstantModule):
         self.places = None
         if environment.lattice is not None:
             wallpapers = environment.wallpapers
-            self.places = Places(wallpapers, environment.stars, n_heights, group)
+            self.places = Places(wallpapers, environment.n_stars, n_heights, group)
             self.steerable_type = self.places.out_type
         self.n_place_invariants = 0 if self.places is None else self.places.out_type.n_invariants
 

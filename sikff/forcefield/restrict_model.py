@@ -90,7 +90,7 @@ def _lost(old: EnvironmentConfig, new: EnvironmentConfig) -> str:
         if not old.surfaces or new.surfaces[: len(old.surfaces)] != old.surfaces:
             kept += ("surfaces",)
     if old.lattice is not None:
-        kept += ("surfaces", "lattice", "wallpaper", "stars", "field")
+        kept += ("surfaces", "lattice", "wallpaper", "n_stars", "field")
     if old.field:
         kept += ("kernels_read_field",)
     different = [name for name in dict.fromkeys(kept) if getattr(old, name) != getattr(new, name)]

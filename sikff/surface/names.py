@@ -74,3 +74,8 @@ def parse(name: str) -> tuple[str, list[Operation]]:
         )
     kind = next((k for k, names in _LATTICES.items() if key in names), "oblique")
     return kind, [Operation.parse(text) for text in generators]
+
+
+def other_names(name: str) -> list[str]:
+    """Longer and shorter forms of the name of a wallpaper group, such as p4m for p4mm."""
+    return [other for other, usual in _ALIASES.items() if usual == name]

@@ -29,15 +29,17 @@ class SlabSurface(NamedTuple):
             that the International Tables allow the one nearest to that atom.
         normal: unit vector [3] out of the slab.
         misfit: largest distance (Å) between an atom and the image of another one.
+        atoms: of the slab, about the origin.
     """
 
     wallpaper: Wallpaper
     origin: Array
     normal: Array
     misfit: float
+    atoms: SurfaceAtoms
 
 
-class _Points(NamedTuple):
+class SurfaceAtoms(NamedTuple):
     """Atoms above one lattice: species [n], lattice coordinates [n, 2], heights [n] (Å)."""
 
     lattice: Array
@@ -45,23 +47,37 @@ class _Points(NamedTuple):
     coordinates: Array
     heights: Array
 
-    def select(self, which: Array) -> _Points:
+    def select(self, which: Array) -> SurfaceAtoms:
         """Some of the atoms."""
-        return _Points(
+        return SurfaceAtoms(
             self.lattice, self.numbers[which], self.coordinates[which], self.heights[which]
         )
 
-    def compare(self, matrix: Array, shift: Array) -> tuple[float, Array]:
-        """Largest distance (Å) of an image from the nearest atom, and the mean rest [2]."""
-        images = self.coordinates @ matrix.T + shift
-        rest = self.coordinates - images[:, None]
-        rest -= np.round(rest)
-        across = self.heights - self.heights[:, None]
-        distances = np.sqrt(((rest @ self.lattice) ** 2).sum(axis=-1) + across**2)
-        distances[self.numbers != self.numbers[:, None]] = np.inf
-        nearest = distances.argmin(axis=1)
-        rows = np.arange(len(nearest))
-        return float(distances[rows, nearest].max()), rest[rows, nearest].mean(axis=0)
+    def classes(self, gap: float) -> list[Array]:
+        """Indices of the atoms of each species, split at gaps (Å) between their heights."""
+        order = np.lexsort([self.heights, self.numbers])
+        numbers, heights = self.numbers[order], self.heights[order]
+        ends = np.flatnonzero((np.diff(numbers) != 0) | (np.diff(heights) > gap)) + 1
+        return np.split(order, ends)
+
+    def compare(self, matrix: Array, shift: Array, classes: list[Array]) -> tuple[float, Array]:
+        """Largest distance (Å) of an image from the nearest atom, and the mean rest [2].
+
+        Args:
+            classes: sets of atoms; an image is compared with those of its atom's set.
+        """
+        rests, largest = np.empty_like(self.coordinates), 0.0
+        for members in classes:
+            coordinates, heights = self.coordinates[members], self.heights[members]
+            rest = coordinates - (coordinates @ matrix.T + shift)[:, None]
+            rest -= np.round(rest)
+            across = heights - heights[:, None]
+            distances = ((rest @ self.lattice) ** 2).sum(axis=-1) + across**2
+            nearest = distances.argmin(axis=1)
+            rows = np.arange(len(nearest))
+            largest = max(largest, float(np.sqrt(distances[rows, nearest].max())))
+            rests[members] = rest[rows, nearest]
+        return largest, rests.mean(axis=0)
 
     def find_shifts(self, matrix: Array, tolerance: float) -> list[tuple[float, Array]]:
         """All (misfit, w) with which x -> W x + w maps the atoms to atoms, the best first."""
@@ -69,6 +85,7 @@ class _Points(NamedTuple):
         is_like = (self.numbers == self.numbers[:, None]) & (abs(height - height[:, None]) < 2)
         rarest = is_like.sum(axis=1).argmin()
         alike = self.select(is_like[rarest])  # few atoms, so most shifts are soon excluded
+        classes, of_alike = (each.classes(2 * tolerance) for each in (self, alike))
         start = matrix @ self.coordinates[rarest]
         tried: list[Array] = []
         found: list[tuple[float, Array]] = []
@@ -77,11 +94,11 @@ class _Points(NamedTuple):
             if self.is_near(shift, tried, tolerance):
                 continue
             tried.append(shift)
-            if alike.compare(matrix, shift)[0] >= 2 * tolerance:
+            if alike.compare(matrix, shift, of_alike)[0] >= 2 * tolerance:
                 continue
-            misfit, rest = self.compare(matrix, shift)
+            misfit, rest = self.compare(matrix, shift, classes)
             if misfit < 2 * tolerance:  # the target may be off itself: take the mean of all atoms
-                found.append((self.compare(matrix, shift + rest)[0], shift + rest))
+                found.append((self.compare(matrix, shift + rest, classes)[0], shift + rest))
         distinct: list[tuple[float, Array]] = []
         for misfit, shift in sorted(found, key=lambda pair: pair[0]):
             if misfit < tolerance and not self.is_near(
@@ -115,13 +132,14 @@ def find_wallpaper(
         ValueError: no slab, a slab without vacuum, or atoms that are symmetric in some respects
             to within the tolerance only.
     """
-    cell, out, positions = _plane(slab, side)
-    heights = positions @ out
+    _check(slab, tolerance, side)
+    cell, out, all_positions = _plane(slab, side)
+    heights = all_positions @ out
     is_near = heights >= heights.max() - (np.inf if depth is None else depth) - tolerance
-    positions, heights, numbers = positions[is_near], heights[is_near], slab.numbers[is_near]
-    points = _Points(cell, numbers, positions @ dual(cell).T, heights)
+    positions, heights, numbers = all_positions[is_near], heights[is_near], slab.numbers[is_near]
+    points = SurfaceAtoms(cell, numbers, positions @ dual(cell).T, heights)
     lattice = _primitive(points, tolerance)
-    points = _Points(lattice, numbers, positions @ dual(lattice).T, heights)
+    points = SurfaceAtoms(lattice, numbers, positions @ dual(lattice).T, heights)
     operations, misfit = [], 0.0
     for matrix in _automorphisms(lattice, tolerance):
         for worst, shift in points.find_shifts(matrix, tolerance)[:1]:
@@ -137,19 +155,35 @@ def find_wallpaper(
     highest = positions[np.flatnonzero(heights > heights.max() - tolerance)[0]]
     wallpaper, origin = _standard_setting(found, highest, 4 * tolerance)
     origin = origin + (heights.max() - origin @ out) * out
-    return SlabSurface(wallpaper, origin, out, misfit)
+    above = all_positions - origin
+    atoms = SurfaceAtoms(wallpaper.lattice, slab.numbers, above @ wallpaper.dual.T, above @ out)
+    return SlabSurface(wallpaper, origin, out, misfit, atoms)
+
+
+def _check(slab: ase.Atoms, tolerance: float, side: str) -> None:
+    """Raise ValueError for arguments of which no surface can be found."""
+    if side not in SIDES:
+        raise ValueError(f"got the side {side!r}; expected one of {', '.join(SIDES)}")
+    if not tolerance > 0:
+        raise ValueError(f"got the tolerance {tolerance} Å; expected a positive number")
+    if len(slab) < 1 or slab.pbc.sum() < 2:
+        raise ValueError(
+            f"got {len(slab)} atoms, periodic in {slab.pbc.sum()} directions; expected a slab, "
+            "periodic in the two directions of its surface (set its cell and pbc)"
+        )
+    if not (np.isfinite(slab.positions).all() and np.isfinite(slab.cell.array).all()):
+        raise ValueError("the slab has positions or cell vectors that are not finite numbers")
+    lengths = slab.cell.lengths()[slab.pbc]
+    if not lengths.all():
+        raise ValueError(
+            f"pbc is {slab.pbc.tolist()}, but the cell vectors there have the lengths "
+            f"{lengths.round(4).tolist()} Å; set pbc to false where the slab does not repeat"
+        )
 
 
 def _plane(slab: ase.Atoms, side: str) -> tuple[Array, Array, Array]:
     """Lateral cell vectors [2, 3], the normal [3] out of the slab, and unwrapped positions."""
-    if side not in SIDES:
-        raise ValueError(f"got the side {side!r}; expected one of {', '.join(SIDES)}")
     periodic = np.flatnonzero(slab.pbc)
-    if not len(slab) or len(periodic) < 2:
-        raise ValueError(
-            f"got {len(slab)} atoms, periodic in {len(periodic)} directions; expected a slab, "
-            "periodic in the two directions of its surface"
-        )
     open_axes = [0, 1, 2] if len(periodic) == 3 else [i for i in range(3) if i not in periodic]
     layouts = [_layers(slab, axis, wraps=len(periodic) == 3) for axis in open_axes]
     gap, axis, out, positions = max(layouts, key=lambda layout: layout[0])
@@ -159,8 +193,25 @@ def _plane(slab: ase.Atoms, side: str) -> tuple[Array, Array, Array]:
             f"at least {VACUUM:g} Å along one cell vector, or a slab periodic in two directions"
         )
     lateral = as_lattice(np.delete(slab.cell.array, axis, axis=0))
+    _check_lateral(lateral, positions)
     out = out if side == "top" else -out
+    outermost = (positions @ out).argmax()  # stays where it is: molecules are above it
+    positions = positions + slab.positions[outermost] - positions[outermost]
     return (lateral if np.cross(*lateral) @ out > 0 else lateral[::-1]), out, positions
+
+
+def _check_lateral(lateral: Array, positions: Array) -> None:
+    """Raise ValueError if there is vacuum between images of the slab along its surface."""
+    coordinates = np.sort(positions @ dual(lateral).T % 1.0, axis=0)
+    gaps = np.diff(coordinates, axis=0, append=coordinates[:1] + 1).max(axis=0)
+    for gap, other, vector in zip(gaps, dual(lateral), lateral, strict=True):
+        width = gap / np.linalg.norm(other)
+        if width > VACUUM + np.linalg.norm(vector) / len(positions):
+            raise ValueError(
+                f"along its cell vector {vector.round(4).tolist()} Å the slab has a gap of "
+                f"{width:.3g} Å, so it does not repeat there; expected vacuum along the normal "
+                "only (is pbc right?)"
+            )
 
 
 def _layers(slab: ase.Atoms, axis: int, wraps: bool) -> tuple[float, int, Array, Array]:
@@ -176,26 +227,26 @@ def _layers(slab: ase.Atoms, axis: int, wraps: bool) -> tuple[float, int, Array,
     gaps = np.diff(heights, append=heights[0] + period)
     first = heights[(gaps.argmax() + 1) % len(heights)]  # the lowest atom above the gap
     turns = np.floor((positions @ out - first + 1e-9) / period)
-    top = (positions @ out - turns * period).argmax()
-    return gaps.max(), axis, out, positions - np.outer(turns - turns[top], third)
+    return gaps.max(), axis, out, positions - np.outer(turns, third)
 
 
-def _primitive(points: _Points, tolerance: float) -> Array:
+def _primitive(points: SurfaceAtoms, tolerance: float) -> Array:
     """Two shortest vectors [2, 3] of all translations that map the atoms to atoms."""
     cell = points.lattice
     shifts = [shift for _, shift in points.find_shifts(np.eye(2), tolerance)]
-    area = np.linalg.norm(np.cross(*cell)) / len(shifts)
+    area = np.linalg.norm(np.cross(*cell)) / max(len(shifts), 1)
     whole = np.array(list(itertools.product((-1, 0, 1), repeat=2)))
     vectors = ((np.array(shifts)[:, None] + whole).reshape(-1, 2)) @ cell
     vectors = vectors[np.linalg.norm(vectors, axis=1) > 4 * tolerance]
     # the shortest first, of equal ones those nearest to the first cell vector
     order = np.lexsort([-(vectors @ cell[0]).round(3), np.linalg.norm(vectors, axis=1).round(3)])
-    out = normal(cell)
-    for a, b in itertools.permutations(vectors[order], 2):
-        if abs(np.cross(a, b) @ out / area - 1) < 0.05:
-            near = np.array([a, b])
-            # exact: the cell vectors are whole multiples
-            return reduced(np.linalg.inv(np.round(cell @ dual(near).T)) @ cell)
+    vectors = vectors[order]
+    areas = np.cross(vectors[:, None], vectors) @ normal(cell)
+    pairs = np.argwhere(abs(areas / area - 1) < 0.05)
+    if len(pairs):
+        near = vectors[pairs[0]]
+        # exact: the cell vectors are whole multiples
+        return reduced(np.linalg.inv(np.round(cell @ dual(near).T)) @ cell)
     raise ValueError(
         f"translations map the slab to itself within {tolerance:g} Å, but do not make a lattice: "
         "choose another tolerance"
@@ -224,7 +275,10 @@ def _standard_setting(found: Wallpaper, near: Array, tolerance: float) -> tuple[
             return named, min(
                 origins, key=lambda o: (round(np.linalg.norm(o - near), 3), *o.round(3))
             )
-    raise RuntimeError(f"found no setting of {found.name} with the operations {found.operations}")
+    raise ValueError(
+        f"the operations of {found.name} were found in the slab, but not where the International "
+        f"Tables have them, within {tolerance / 4:g} Å: choose another tolerance"
+    )
 
 
 def _conventional_vectors(found: Wallpaper) -> Iterator[Array]:

@@ -5,6 +5,7 @@ chi_G(R r + t) = exp(i G.t) chi_{R^T G}(r), so that the cosines and sines of a s
 G under the point group with -G, transform among themselves; glides become phases.
 """
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -50,6 +51,18 @@ def first_stars(wallpaper: Wallpaper, count: int) -> tuple[Star, ...]:
         stars = _stars_within(wallpaper, reach)
     longest = stars[count - 1].length * (1 + SAME_LENGTH)
     return tuple(star for star in stars if star.length < longest)
+
+
+def fewest_stars(wallpaper: Wallpaper) -> int:
+    """The number of shortest stars that tell all places of the cell apart: their vectors span the
+    reciprocal lattice."""
+    count = 1
+    while True:
+        indices = np.concatenate([star.indices for star in first_stars(wallpaper, count)])
+        areas = [a[0] * b[1] - a[1] * b[0] for a in indices.tolist() for b in indices.tolist()]
+        if math.gcd(*areas) == 1:
+            return count
+        count += 1
 
 
 def _stars_within(wallpaper: Wallpaper, reach: float) -> list[Star]:

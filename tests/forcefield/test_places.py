@@ -1,5 +1,6 @@
 """Places above crystal surfaces: exact symmetry under the wallpaper group, and what follows."""
 
+from pathlib import Path
 from typing import Any
 
 import ase
@@ -9,7 +10,7 @@ import torch
 from ase.build import molecule
 
 from force_fields import SMALL, graph_of, predict
-from sikff import ForceField, ForceFieldConfig
+from sikff import ForceField, ForceFieldConfig, load
 from sikff.engines import Static
 from sikff.forcefield import EnvironmentConfig
 from sikff.graph.conditions import Conditions
@@ -299,6 +300,20 @@ def test_settings_that_describe_no_surface_are_refused(
 def test_a_group_that_the_surface_does_not_have_is_refused(group: str) -> None:
     with pytest.raises(ValueError, match="p4mm has the point group C4v: a larger group"):
         ForceFieldConfig(elements=("H",), group=group, environment={**FLAT, **SQUARE})
+
+
+@pytest.mark.parametrize(
+    ("name", "stars"), [("p4mm", 1), ("p6mm", 1), ("p4gm", 1), ("p2mm", 2), ("p1", 2)]
+)
+def test_by_default_there_are_as_many_stars_as_tell_all_places_apart(
+    name: str, stars: int, tmp_path: Path
+) -> None:
+    lattice = tuple(map(tuple, lattice_of(name)))
+    environment = {**FLAT, "lattice": lattice, "wallpaper": name}
+    model = force_field(environment, axis=tuple(TILT[:, 2]))
+    assert model.config.environment.stars == stars
+    model.save(tmp_path / "model.sikff")
+    assert load(tmp_path / "model.sikff").config == model.config
 
 
 def test_places_cannot_be_restricted_further() -> None:

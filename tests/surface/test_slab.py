@@ -183,6 +183,35 @@ def test_what_is_no_slab_raises() -> None:
         find_wallpaper(ase.Atoms(cell=[1, 1, 1], pbc=True))
     with pytest.raises(ValueError, match="expected one of top, bottom"):
         find_wallpaper(fcc111("Cu", (1, 1, 3), vacuum=8), side="left")
+    with pytest.raises(ValueError, match="got the tolerance -1 Å; expected a positive number"):
+        find_wallpaper(fcc111("Cu", (1, 1, 3), vacuum=8), tolerance=-1)
+    with pytest.raises(ValueError, match="choose another tolerance"):
+        find_wallpaper(fcc111("Cu", (2, 2, 3), vacuum=8), tolerance=2.0)
+    flat = fcc111("Cu", (1, 1, 3))  # without a third cell vector
+    flat.pbc = True
+    with pytest.raises(ValueError, match=r"have the lengths \[2.5527, 2.5527, 0.0\] Å; set pbc"):
+        find_wallpaper(flat)
+    upright = fcc111("Cu", (2, 2, 3), vacuum=8)
+    upright.pbc = [True, False, True]
+    with pytest.raises(
+        ValueError, match=r"vector \[0.0, 0.0, 20.1.*\] Å the slab has a gap of 16 Å"
+    ):
+        find_wallpaper(upright)
+    upright.positions[0] = np.nan
+    with pytest.raises(ValueError, match="that are not finite numbers"):
+        find_wallpaper(upright)
+
+
+def test_large_slabs_are_compared_layer_by_layer() -> None:
+    """Two species, rumpled and disordered: the same answer as that of a small cell."""
+    slab = SLABS["NaCl(001)"][0]()
+    slab.positions[slab.numbers == 17, 2] += 0.15
+    small = find_wallpaper(slab)
+    slab = slab.repeat((4, 3, 1))
+    slab.rattle(0.003, seed=0)
+    found = find_wallpaper(slab, tolerance=0.03)
+    assert found.wallpaper.name == small.wallpaper.name == "p4mm"
+    assert_is_symmetric(slab, found, tolerance=0.03)
 
 
 @pytest.mark.filterwarnings("ignore:Set OLD_ERROR_HANDLING:DeprecationWarning")  # of spglib

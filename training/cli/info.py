@@ -44,13 +44,16 @@ def run(settings: ModelFile) -> None:
 
 def _environment(config: ForceFieldConfig) -> str:
     """What acts on the structures from outside, in words."""
+    from sikff.surface.lattice import describe
+
     environment = config.environment
+    places = "".join(f", {w.name} with {describe(w.lattice)}" for w in environment.wallpapers)
     plane = "plane" if environment.slit_width is None else "slit"
     surfaces = f" ({', '.join(environment.surfaces)})" if environment.surfaces else ""
     origin = environment.plane_origin
     parts = [
         "a uniform electric field" if environment.field else "",
-        f"a {plane} through {list(origin)} Å{surfaces}" if origin else "",
+        f"a {plane} through {list(origin)} Å{surfaces}{places}" if origin else "",
     ]
     return " and ".join(filter(None, parts)) or "none"
 

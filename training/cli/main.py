@@ -31,6 +31,7 @@ COMMANDS = {
     "md": "molecular dynamics of a structure",
     "relax": "minimise the energy of a structure",
     "symmetry": "which symmetry group, about which axis, a dataset or a force field has",
+    "surface": "the lattice, wallpaper group and sites of a slab, for a surface without its atoms",
     "nbody": "particles above a plane or in a field: which symmetry learns their motion",
     "nbody table": "models x stiffness x seeds: one file each, resumable, figures and a table",
     "nbody data": "trajectories as a file, for sikff symmetry and for other programs",

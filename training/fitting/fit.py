@@ -19,6 +19,7 @@ from sikff.plain_torch import plain_torch
 from ..config import TrainConfig, read_config
 from ..data.dataset import Dataset, load_dataset
 from ..data.model_settings import copy_start_model
+from ..data.slab import check_data_above, with_surface, with_surface_of
 from ..evaluation.evaluate import evaluate_samples
 from ..evaluation.plots import (
     learning_curves,
@@ -110,7 +111,7 @@ def _follow(config: TrainConfig, launch: Launch) -> None:
     with follow(config.output, launch) as (store, arguments):
         processes = _processes(launch)
         with joined(processes, store, uses_cuda(config)):
-            train_together(processes, config, *arguments)
+            train_together(processes, *arguments)
 
 
 def _processes(launch: Launch) -> Processes:
@@ -137,14 +138,22 @@ def _fit(
     report: Callable[[str], None],
     leader: Leader | None,
 ) -> None:
-    data = _prepare_folder(config, resume)
-    resumed = data is not None
+    before = _prepare_folder(config, resume)
+    resumed = before is not None
     if resume and not resumed:
         report(f"nothing to resume in {str(config.output)!r}: starting from the beginning")
-    if not resumed:
+    notes: list[str] = []
+    if before is None:
+        config, notes = with_surface(config)
         copy_start_model(config)
+    else:
+        config = with_surface_of(config, before.model)
+        _check_same_settings(config, before)
+    data = read_checkpoint(config.output)["data"] if resumed else None
     dataset = load_dataset(config)
-    for line in dataset.report:
+    if notes:  # the surface was found in a slab
+        notes += check_data_above(dataset)
+    for line in (*notes, *dataset.report):
         report(line)
     if data not in (None, dataset.fingerprint):
         raise ValueError(
@@ -162,16 +171,16 @@ def _fit(
             report(line)
     capacity = _capacity(config, dataset, model, report)
     _write_config(config)
-    shared, cuda = (model, capacity, resumed, progress), uses_cuda(config)
+    shared, cuda = (config, model, capacity, resumed, progress), uses_cuda(config)
     if config.devices == 1:
         Run(config, model, dataset, capacity=capacity, progress=progress).train(resumed)
     elif leader is None:
-        run_processes(train_in_process, config.devices, cuda, (config, *shared))
+        run_processes(train_in_process, config.devices, cuda, shared)
     else:
         leader.share(shared)
         processes = _processes(leader.launch)
         with joined(processes, leader.store, cuda):
-            train_together(processes, config, *shared, dataset)
+            train_together(processes, *shared, dataset)
     _draw(config, dataset)
 
 
@@ -211,11 +220,11 @@ def _capacity(
     return capacity
 
 
-def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:
+def _prepare_folder(config: TrainConfig, resume: bool) -> TrainConfig | None:
     """Checks that the folder is free for the run, and clears what a killed one left unfinished.
 
     Returns:
-        The fingerprint of the data of the run that continues; None: a run begins.
+        The settings of the run that continues; None: a run begins.
     """
     checkpoint = config.output / NAME
     if not resume and (checkpoint.exists() or (config.output / "model.sikff").exists()):
@@ -233,15 +242,18 @@ def _prepare_folder(config: TrainConfig, resume: bool) -> str | None:
             f"cannot resume without {str(path)!r}, which tells how the run began; restore it, or "
             "start a new run from its model (sikff train --from)"
         )
-    before = read_config(path)
+    return read_config(path)
+
+
+def _check_same_settings(config: TrainConfig, before: TrainConfig) -> None:
+    """Raises ValueError for settings that differ from those of the run that continues."""
     keys = [key for key in TrainConfig.model_fields if key not in FREE]
     changed = [key for key in keys if getattr(before, key) != getattr(config, key)]
     if changed:
         raise ValueError(
             f"cannot resume with other settings of {', '.join(changed)} than in "
-            f"{str(path)!r}; only {', '.join(sorted(FREE))} may change"
+            f"{str(config.output / 'config.yaml')!r}; only {', '.join(sorted(FREE))} may change"
         )
-    return read_checkpoint(config.output)["data"]
 
 
 def _draw(config: TrainConfig, dataset: Dataset) -> None:

@@ -39,6 +39,16 @@ MODELS = {
         "environment": {"field": True, "field_min": -0.3, "field_max": 0.3},
     },
     "ions": {"environment": {"charge": True, "spin": True, "charge_min": -1, "charge_max": 1}},
+    "field": {"environment": {"field": True}},
+    "places": {
+        "vacuum_group": "O(3)",
+        "environment": {
+            "plane_origin": [0.0, 0.0, -2.0],
+            "plane_range": 8.0,
+            "lattice": [[3.0, 0.0], [0.0, 3.5]],
+            "wallpaper": "pg",
+        },
+    },
     "C6v": {
         "group": "C6v",
         "axis": [0.6, 0.0, 0.8],

@@ -12,6 +12,8 @@ import torch
 import yaml
 
 import sikff
+from force_fields import force_field
+from sikff.forcefield.model_file import FORMAT_VERSION
 from sikff.training.cli import main
 from sikff.training.config import TrainConfig
 from sikff.training.evaluation.plots import read_log
@@ -67,7 +69,8 @@ def test_a_run_from_data_to_dynamics(run_folder: Path, capsys: pytest.CaptureFix
     assert described["model"]["elements"] == ["Ni", "Cu"]
     resumed = log["valid_loss"][2] <= 1.02 * min(log["valid_loss"])  # the third epoch is kept
     assert described["provenance"]["training"]["max_epochs"] == (3 if resumed else 2)
-    for said in ("O(3) force field for Ni, Cu", "4 Å", "in float64", "version 3", "none"):
+    version = f"version {FORMAT_VERSION}"
+    for said in ("O(3) force field for Ni, Cu", "4 Å", "in float64", version, "none"):
         assert said in summary
     ase.io.write("start.xyz", ase.io.read("train.xyz", index="0"))
     assert main(["md", model, "start.xyz", "--device", "cpu", "--steps", "4", "--quiet"]) == 0
@@ -177,7 +180,9 @@ def test_errors_that_no_input_explains_are_raised(
         main(["evaluate", str(MODEL), "train.xyz"])
 
 
-def test_info_describes_groups_and_environments(capsys: pytest.CaptureFixture[str]) -> None:
+def test_info_describes_groups_and_environments(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     folder = MODEL.parent
     assert main(["info", str(folder / "C_inf_v.sikff")]) == 0
     shown = capsys.readouterr().out
@@ -185,6 +190,12 @@ def test_info_describes_groups_and_environments(capsys: pytest.CaptureFixture[st
     assert "a uniform electric field" in shown
     assert main(["info", str(folder / "C6v.sikff")]) == 0
     assert "a plane through [0.0, 0.0, -2.0] Å" in capsys.readouterr().out
+    lattice = {"lattice": [[3.0, 0.0], [0.0, 4.0]], "wallpaper": "pg"}
+    environment = {"plane_origin": [0.0, 0.0, 1.0], **lattice}
+    force_field("Cs", environment=environment).save(tmp_path / "model.sikff")
+    assert main(["info", str(tmp_path / "model.sikff")]) == 0
+    shown = capsys.readouterr().out
+    assert "a plane through [0.0, 0.0, 1.0] Å, pg with |a| = 3 Å, |b| = 4 Å, angle 90°" in shown
 
 
 def test_ctrl_c_in_training_points_to_resume(

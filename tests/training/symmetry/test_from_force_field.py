@@ -58,7 +58,7 @@ def test_plane_and_field_are_not_rotated() -> None:
     assert found.group == "C_inf_v"
     assert found.settings["environment"] == {"plane_origin": [0.0, 0.0, -3.0]}
     atoms = ethanol(0)
-    atoms.info["electric_field"] = (0.2 * UNIT).tolist()
+    atoms.info["electric_field"] = (2.0 * UNIT).tolist()
     structures = Structures.of([atoms])
     vector = force_field("O(3)", environment={"field": True})
     found = find_symmetry_of_model(
