@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from ase.data import atomic_numbers, chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sikff.forcefield.environment_config import EnvironmentConfig, Positive, Vector
 from sikff.groups import SymmetryGroup
@@ -91,7 +99,10 @@ class ForceFieldConfig(BaseModel):
         given = values.get("environment") if isinstance(values, dict) else None
         if given is None:
             return values
-        environment = EnvironmentConfig.model_validate(given)
+        try:
+            environment = EnvironmentConfig.model_validate(given)
+        except ValidationError:
+            return values  # the field's own validation names the key
         if not environment.wallpapers:
             return values
         group = values.get("group") or environment.wallpapers[0].point_group.name
