@@ -17,11 +17,14 @@ from .check_placeholders import (
     MEND,
     MOST_SHAPES,
     MOST_VALUES,
+    SHARE,
     check_filled,
     check_repeated,
     check_zero_forces,
     check_zero_stresses,
+    not_rounded,
     shape_of,
+    zero_components,
     zero_forces,
 )
 from .labels import NAMES, has_label
@@ -144,12 +147,31 @@ def doubts(structures: Structures) -> list[str]:
             "smearing belong to the free energy (energy_key: free_energy)"
         )
     labelled = structures.having("forces")
-    zero, _ = zero_forces(labelled)
+    zero, partly = zero_forces(labelled)
     if zero:
         notes.append(
             f"forces are exactly zero, though not by symmetry, in {labelled.names(zero)}: right "
             "at a minimum only"
         )
+    some = not_rounded(labelled, partly)
+    if some:
+        count = sum(partly[index] for index in some)
+        notes.append(
+            f"forces on {count} atoms are exactly zero, though not by symmetry, in "
+            f"{labelled.names(some)}: held, and the constraint lost?"
+        )
+    components = zero_components(labelled)
+    some = not_rounded(labelled, components)
+    count = sum(components[index] for index in some)
+    if some and count >= SHARE * 3 * sum(len(labelled[index].atoms) for index in some):
+        notes.append(
+            f"{count} force components are exactly zero, though not by symmetry, in "
+            f"{labelled.names(some)}: held along an axis, and the constraint lost?"
+        )
+    both = structures.having("stress", "forces")
+    stressed, pulled = (any(map(np.any, both.values(name))) for name in ("stress", "forces"))
+    if pulled and not stressed:
+        notes.append("all stresses are exactly zero, though forces are not: no labels?")
     return notes
 
 

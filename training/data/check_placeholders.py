@@ -28,6 +28,7 @@ LEAST_ENERGY = 1e-6  # eV, between structures of one system
 LEAST_FORCE = 1e-3  # eV/Å
 BOND = 1.6  # sums of covalent radii: with these neighbours forces are not zero but by symmetry
 UNBALANCED = 3e-4  # sum of the directions to neighbours, relative, that is no rounding error
+SAME_DIGIT = 1e-9  # relative to the largest force; smaller differences are of arithmetic
 ROUNDED = 100  # forces so many times larger than their last digit are rarely rounded to zero
 
 
@@ -117,9 +118,7 @@ def check_zero_forces(structures: Structures) -> None:
 
 
 def _check_some_zero(labelled: Structures, partly: Mapping[int, int]) -> None:
-    forces = {index: _known(labelled[index]) for index in partly}
-    digit = min((float(abs(each[each != 0]).min()) for each in forces.values()), default=0.0)
-    clear = [p for p, each in forces.items() if np.square(each).mean() > (ROUNDED * digit) ** 2]
+    clear = not_rounded(labelled, partly)
     count = sum(partly[index] for index in clear)
     if len(clear) >= MANY and count >= SHARE * sum(len(labelled[p].atoms) for p in clear):
         labelled.raise_for(
@@ -130,18 +129,42 @@ def _check_some_zero(labelled: Structures, partly: Mapping[int, int]) -> None:
         )
 
 
+def not_rounded(labelled: Structures, indices: Collection[int]) -> list[int]:
+    """Those indices of structures with some forces of zero where it is no rounding: the others
+    are much larger than a digit, the least difference between any two components."""
+    forces = {index: _known(labelled[index]) for index in indices}
+    different = np.unique(np.abs(np.concatenate([np.zeros(1), *forces.values()])))
+    digits = np.diff(different)
+    digits = digits[digits > SAME_DIGIT * different[-1]]
+    digit = float(digits.min(initial=np.inf))
+    return [p for p, each in forces.items() if np.square(each).mean() > (ROUNDED * digit) ** 2]
+
+
 def zero_forces(structures: Structures) -> tuple[list[int], dict[int, int]]:
     """Indices of structures whose forces are all zero, and the numbers of atoms without a force in
     structures that have some, by index; those that symmetry makes zero do not count."""
     zero, partly = [], {}
     for index in _with_rows(structures, "forces", _is_zero):
         structure = structures[index]
-        still = _is_zero(structure.value("forces")) & unbalanced(structure.atoms)
+        still = _is_zero(structure.value("forces")) & unbalanced(structure.atoms).any(axis=1)
         if still.any() and _known(structure).any():
             partly[index] = int(still.sum())
         elif still.any():
             zero.append(index)
     return zero, partly
+
+
+def zero_components(structures: Structures) -> dict[int, int]:
+    """The numbers of force components that are zero, but not by symmetry, on atoms with other
+    components that are not, by the indices of structures with some."""
+    found = {}
+    for index in _with_rows(structures, "forces", lambda x: (x == 0).any(1) & ~_is_zero(x)):
+        structure = structures[index]
+        forces = structure.value("forces")
+        count = ((forces == 0) & ~_is_zero(forces)[:, None] & unbalanced(structure.atoms)).sum()
+        if count:
+            found[index] = int(count)
+    return found
 
 
 def _is_zero(forces: np.ndarray) -> np.ndarray:
@@ -196,12 +219,13 @@ def _kind(structure: Structure) -> tuple[bytes, bytes]:
 
 
 def unbalanced(atoms: ase.Atoms) -> np.ndarray:
-    """[N] True for atoms with bonds whose directions do not cancel, so that a force may act."""
+    """[N, 3] True for atoms with bonds whose directions do not cancel along an axis, so that a
+    force may act along it."""
     receiver, weights, directions = _bonds(atoms)
     total = np.bincount(receiver, weights, len(atoms))
     sums = np.zeros((len(atoms), 3))
     np.add.at(sums, receiver, weights[:, None] * directions)
-    return np.linalg.norm(sums, axis=1) > UNBALANCED * total
+    return abs(sums) > UNBALANCED * total[:, None]
 
 
 def shape_of(atoms: ase.Atoms) -> tuple[float, ...]:

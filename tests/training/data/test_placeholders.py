@@ -153,12 +153,56 @@ def test_zeros_of_held_atoms_whose_constraint_is_lost_are_refused() -> None:
     check_labels(with_labels(frames, **labels))
 
 
+def test_zeros_of_held_atoms_in_a_few_structures_are_refused_or_noted() -> None:
+    frames, labels, held = slabs()
+    for index in (1, 3):
+        labels["forces"][index][held] = 0.0
+    (note,) = doubts(with_labels(frames, **labels))
+    assert note.startswith("forces on 16 atoms are exactly zero, though not by symmetry, in str")
+    check_labels(with_labels(frames, **labels))
+    labels["forces"][4][held] = 0.0
+    with pytest.raises(
+        ValueError, match=r"forces on 24 atoms are exactly zero.*structures 1, 3, 4"
+    ):
+        check_labels(with_labels(frames, **labels))
+
+
+def test_zero_components_of_atoms_held_along_an_axis_are_noted() -> None:
+    frames, labels, held = slabs()
+    assert not doubts(with_labels(frames, **labels))
+    for forces in labels["forces"]:
+        forces[held, 2] = 0.0
+    (note,) = doubts(with_labels(frames, **labels))
+    assert note.startswith("48 force components are exactly zero, though not by symmetry, in stru")
+
+
+def test_zero_components_by_symmetry_are_not_noted() -> None:
+    rng = np.random.default_rng(0)
+    frames = [molecule("H2O") for _ in range(20)]  # in the plane x = 0
+    for atoms in frames:
+        atoms.positions[:, 1:] += rng.normal(0, 0.05, (3, 2))
+    labels = computed(frames)
+    labels["stress"] = [None] * 20
+    for forces in labels["forces"]:
+        forces[:, 0] = 0.0
+    assert not doubts(with_labels(frames, **labels))
+
+
+def test_stresses_that_are_all_zero_are_noted() -> None:
+    frames, labels = rattled("copper", 10)
+    assert not doubts(with_labels(frames, **labels))
+    labels["stress"] = [np.zeros((3, 3))] * 10
+    (note,) = doubts(with_labels(frames, **labels))
+    assert note.startswith("all stresses are exactly zero, though forces are not")
+
+
 def test_forces_that_were_rounded_to_zero_pass() -> None:
     """Nearly at rest, with few digits, as in files of relaxations."""
     frames, labels, _ = slabs()
     labels["forces"] = [np.round(0.001 * forces, 3) for forces in labels["forces"]]
     assert all((forces == 0).all(axis=1).any() for forces in labels["forces"])
     check_labels(with_labels(frames, **labels))
+    assert not doubts(with_labels(frames, **labels))
 
 
 def turned(atoms: ase.Atoms, seed: int) -> ase.Atoms:
