@@ -32,7 +32,7 @@ FLAGS = [[*flags] for n in (1, 3) for flags in product((False, True), repeat=n)]
 LOGICAL = {"T", "F", "True", "False"}
 CONVERTERS = {"R": float, "I": int, "S": str, "L": str}
 _QUOTED = r"""\\.|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\}|\[[^\]]*\]"""
-# A key without a value, which ASE would take from the next key; what is quoted is skipped.
+# A key without a value, for which ASE would take the next key; what is quoted is skipped.
 _EMPTY = re.compile(rf"""({_QUOTED})|(?<!\S)([^\s="'{{\[]+)=(?:""|'')?(?=\s+[^\s=]+=|\s*$)""")
 _COUNT = re.compile(r"\s*(\d{1,18})\s*", re.ASCII)
 
@@ -178,9 +178,7 @@ def _parse_comment(comment: str, has_vectors: bool) -> dict[str, Any]:
     if "=" not in comment:  # else words such as pbc would be keys that are true
         return {"comment": comment} if comment else {}
     _check_quotes(comment)
-    empty: list[str] = []
-    full = _EMPTY.sub(lambda found: found[1] or empty.append(found[2]) or "", comment)
-    info: dict[str, Any] = key_val_str_to_dict(full) | dict.fromkeys(empty, "")
+    info: dict[str, Any] = key_val_str_to_dict(_EMPTY.sub(r"\1", comment))
     for key in [*info]:
         usual = KEYS.get(key.lower(), key)
         if usual != key:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import ase
@@ -33,7 +33,7 @@ def _weight(key: str) -> bool:
     return weight and not any(word in key for word in _OTHER_WEIGHTS)
 
 
-MEANINGS = (
+OF_LABELS = (
     Meaning(
         _weight,
         1,
@@ -47,6 +47,8 @@ MEANINGS = (
         True,
         "atoms are held by constraints of ASE, in extended XYZ by move_mask",
     ),
+)
+OF_ELECTRONS = (
     Meaning(
         lambda key: key.endswith("charge") or key in ("q", "chg"),
         0,
@@ -62,7 +64,9 @@ MEANINGS = (
 )
 
 
-def unread_keys(structures: Structures) -> Iterator[str]:
+def unread_keys(
+    structures: Structures, meanings: Sequence[Meaning] = (*OF_LABELS, *OF_ELECTRONS)
+) -> Iterator[str]:
     """Notes on keys in `info` and arrays that look like weights, charges or spins and are not read,
     and on initial charges with a total where there is no total charge."""
     key = structures.keys.forces_weight
@@ -72,27 +76,27 @@ def unread_keys(structures: Structures) -> Iterator[str]:
     found: dict[str, list[int]] = {}
     charged = []
     for index, atoms in enumerate(structures.atoms):
-        for key in _suspicious(atoms) - read:
+        for key in _suspicious(atoms, meanings) - read:
             found.setdefault(key, []).append(index)
         without = not atoms.info.keys() & {*NUMBERS[CHARGE]}
         if without and abs(atoms.get_initial_charges().sum()) > MOST_CHARGE:
             charged.append(index)
     for key, indices in sorted(found.items()):
-        instead = next(each.instead for each in MEANINGS if each.fits(key.lower()))
+        instead = next(each.instead for each in meanings if each.fits(key.lower()))
         yield f"{key} in {structures.names(indices)} is not read; {instead}"
     if charged:
         yield (
             "initial charges, which are not read, do not add up to 0 in "
-            f"{structures.names(charged)}; {MEANINGS[2].instead}"
+            f"{structures.names(charged)}; {OF_ELECTRONS[0].instead}"
         )
 
 
-def _suspicious(atoms: ase.Atoms) -> set[str]:
+def _suspicious(atoms: ase.Atoms, meanings: Sequence[Meaning]) -> set[str]:
     """Keys that may stand for something, with values that would change something."""
     keys = set()
     for holder in (atoms.info, atoms.arrays):
         for key, value in holder.items():
-            for meaning in MEANINGS:
+            for meaning in meanings:
                 if meaning.fits(str(key).lower()) and _tells(value, meaning, len(atoms)):
                     keys.add(str(key))
     return keys
