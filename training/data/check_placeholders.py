@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Collection, Mapping
+from dataclasses import replace
 
 import ase
 import numpy as np
@@ -63,19 +64,36 @@ def check_filled(structures: Structures, name: str) -> None:
 
 
 def check_repeated(structures: Structures, name: str) -> None:
-    """Raises ValueError if several structures that differ have the same forces or stress."""
+    """Raises ValueError if several structures that differ have the same forces or stress: all of
+    them one, or each that of another structure."""
     by_value = structures.groups(lambda structure: structure.value(name).tobytes())
     for same in by_value[:MOST_VALUES]:
         if len(same) < MANY:
-            return
-        shapes = {shape_of(atoms) for atoms in same.atoms[:MOST_SHAPES]} - {()}
-        if len(shapes) >= MANY and np.nan_to_num(same[0].value(name)).any():
-            same.raise_for(
-                range(len(same)),
-                f"the same {name}",
-                ", though these differ: carried along from another structure, or a "
-                f"placeholder{MEND.format(name)}",
-            )
+            break
+        if _shapes(same) >= MANY and np.nan_to_num(same[0].value(name)).any():
+            _raise_for_copies(structures, [*same], name)
+    copies: list[Structure] = []
+    for same in [each for each in by_value if 1 < len(each) < MANY][:MOST_SHAPES]:
+        sizes = np.unique(abs(np.nan_to_num(same[0].value(name))))
+        if len(sizes) > 3 and _shapes(same) > 1:  # else it may be one by chance, as in molecules
+            copies += same
+    if len(copies) >= 2 * MANY:
+        _raise_for_copies(structures, copies, name)
+
+
+def _shapes(same: Structures) -> int:
+    """How many structures of different shape there are, among the first."""
+    return len({shape_of(atoms) for atoms in same.atoms[:MOST_SHAPES]} - {()})
+
+
+def _raise_for_copies(structures: Structures, copies: list[Structure], name: str) -> None:
+    found = replace(structures, records=copies)
+    found.raise_for(
+        range(len(copies)),
+        f"the same {name}",
+        ", though these differ: carried along from another structure, or a "
+        f"placeholder{MEND.format(name)}",
+    )
 
 
 def _with_rows(

@@ -128,6 +128,11 @@ def _read_labelled(
             f"{valid.source}: no validation structure has {' or '.join(_trained(config))}, which "
             "the run is trained on; give data.valid, or another seed"
         )
+    for name in _trained(config):
+        if name not in valid.label_names:
+            left_out.append(
+                f"note: no validation structure has {name}, so the best epoch is chosen without"
+            )
     sources = [isolated]
     if data.isolated_atoms is not None:
         sources.append(read_structures(data.isolated_atoms))

@@ -201,5 +201,6 @@ def test_validation_needs_some_label_that_is_trained_on(run: Callable, tmp_path:
     good = run(lambda number, atoms: None, data={"valid": valid})
     dataset = load_dataset(good)
     assert all(sample.targets.forces.isnan().all() for sample in dataset.valid)
+    assert "note: no validation structure has forces" in " ".join(dataset.report)
     with pytest.raises(ValueError, match=r"valid\.xyz: no validation structure has forces, which"):
         load_dataset(changed(good, loss={"energy": 0}))

@@ -115,6 +115,16 @@ def test_labels_carried_along_from_another_structure_are_refused(name: str) -> N
     check_labels(with_labels([frames[0]] * 5, **{name: [labels[name][0]] * 5}))
 
 
+@pytest.mark.parametrize("name", ["forces", "stress"])
+def test_labels_of_the_structure_before_are_refused(name: str) -> None:
+    frames, labels = rattled("strained", 20)
+    labels[name][1::2] = labels[name][::2]
+    with pytest.raises(ValueError, match=rf"the same {name} in structures 0, 1, 2, 3, .*, though"):
+        check_labels(with_labels(frames, **labels))
+    again = [atoms.copy() for atoms in frames[::2] for _ in range(2)]
+    check_labels(with_labels(again, **{name: labels[name]}))
+
+
 def test_a_hydrostatic_placeholder_is_refused() -> None:
     frames, labels = rattled("strained", 30)
     labels["stress"][::5] = [np.diag([-1.0] * 3)] * 6

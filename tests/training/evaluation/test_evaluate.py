@@ -55,7 +55,7 @@ def test_labels_that_are_none_are_said(model: ForceField, frames: list[ase.Atoms
         evaluate(model, frames)
     for atoms in frames:
         atoms.info["config_weight"] = 0.0
-    with pytest.raises(ValueError, match="no labels that count; .*of weight 0 .config_weight. in"):
+    with pytest.raises(ValueError, match=r"no labels that count; .*of weight 0 .config_weight. in"):
         evaluate(model, frames)
 
 
