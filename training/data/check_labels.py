@@ -53,7 +53,11 @@ def check_energies(structures: Structures) -> None:
     no other energy occurs nearly as often."""
     by_energy = structures.groups(lambda structure: float(structure.value("energy")))
     for same in by_energy[:1]:
-        if 2 * len(same) > len(structures) and len({each.key for each in same}) > 2:
+        shapes = {shape_of(atoms) for atoms in same.atoms[:MOST_SHAPES]}
+        differ = len({each.key for each in same}) > 2 and (len(shapes) > 1 or shapes == {()})
+        if _rounded(same, by_energy):
+            return
+        if 2 * len(same) > len(structures) and differ:
             _raise_for_one_energy(structures, same, "")
     found = []  # values, and how many shapes have each
     for same in by_energy[:MOST_VALUES]:
@@ -64,6 +68,19 @@ def check_energies(structures: Structures) -> None:
     for count, same in found[:1]:
         if count >= MANY * max([1, *(others for others, _ in found[1:])]):
             _raise_for_one_energy(structures, same, MEND.format("energy"))
+
+
+def _rounded(same: Structures, by_energy: Sequence[Structures]) -> bool:
+    """Whether energies have so few digits that one repeats, as at the end of a relaxation: all are
+    multiples of a step, and others are as near to this one as to each other."""
+    energy = float(same[0].value("energy"))
+    energies = np.sort([float(each[0].value("energy")) for each in by_energy])
+    others = energies[energies != energy]
+    if len(others) < MANY:
+        return False
+    steps = (others - energy) / np.diff(energies).min()
+    near = abs(others - energy).min() < 1.5 * np.diff(others).min()
+    return bool(near and abs(steps - np.rint(steps)).max() < 0.01)
 
 
 def _raise_for_one_energy(structures: Structures, same: Structures, mend: str) -> None:
@@ -163,7 +180,7 @@ def doubts(structures: Structures) -> list[str]:
     components = zero_components(labelled)
     some = not_rounded(labelled, components)
     count = sum(components[index] for index in some)
-    if some and count >= SHARE * 3 * sum(len(labelled[index].atoms) for index in some):
+    if len(some) >= MANY and count >= SHARE * 3 * sum(len(labelled[index].atoms) for index in some):
         notes.append(
             f"{count} force components are exactly zero, though not by symmetry, in "
             f"{labelled.names(some)}: held along an axis, and the constraint lost?"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import replace
 
 import ase
@@ -29,6 +29,7 @@ LEAST_ENERGY = 1e-6  # eV, between structures of one system
 LEAST_FORCE = 1e-3  # eV/Å
 BOND = 1.6  # sums of covalent radii: with these neighbours forces are not zero but by symmetry
 UNBALANCED = 3e-4  # sum of the directions to neighbours, relative, that is no rounding error
+FEW_DIGITS = 30  # values smaller than so many digits repeat by rounding
 SAME_DIGIT = 1e-9  # relative to the largest force; smaller differences are of arithmetic
 ROUNDED = 100  # forces so many times larger than their last digit are rarely rounded to zero
 
@@ -67,10 +68,13 @@ def check_repeated(structures: Structures, name: str) -> None:
     """Raises ValueError if several structures that differ have the same forces or stress: all of
     them one, or each that of another structure."""
     by_value = structures.groups(lambda structure: structure.value(name).tobytes())
+    if not len(by_value) < len(structures):
+        return
+    least = FEW_DIGITS * _digit(structures.values(name))  # else there are few values anyway
     for same in by_value[:MOST_VALUES]:
         if len(same) < MANY:
             break
-        if _shapes(same) >= MANY and np.nan_to_num(same[0].value(name)).any():
+        if _shapes(same) >= MANY and np.nanmax(abs(same[0].value(name))) > least:
             _raise_for_copies(structures, [*same], name)
     copies: list[Structure] = []
     for same in [each for each in by_value if 1 < len(each) < MANY][:MOST_SHAPES]:
@@ -151,11 +155,15 @@ def not_rounded(labelled: Structures, indices: Collection[int]) -> list[int]:
     """Those indices of structures with some forces of zero where it is no rounding: the others
     are much larger than a digit, the least difference between any two components."""
     forces = {index: _known(labelled[index]) for index in indices}
-    different = np.unique(np.abs(np.concatenate([np.zeros(1), *forces.values()])))
-    digits = np.diff(different)
-    digits = digits[digits > SAME_DIGIT * different[-1]]
-    digit = float(digits.min(initial=np.inf))
+    digit = _digit([*forces.values()])
     return [p for p, each in forces.items() if np.square(each).mean() > (ROUNDED * digit) ** 2]
+
+
+def _digit(values: Sequence[np.ndarray]) -> float:
+    """The least difference between the sizes of any two components, or of one and zero."""
+    different = np.unique(np.abs(np.concatenate([np.zeros(1), *map(np.ravel, values)])))
+    steps = np.diff(different[np.isfinite(different)])
+    return float(steps[steps > SAME_DIGIT * np.nanmax(different)].min(initial=np.inf))
 
 
 def zero_forces(structures: Structures) -> tuple[list[int], dict[int, int]]:

@@ -288,6 +288,40 @@ def test_equal_energies_of_equal_structures_pass() -> None:
     check_labels(with_labels(frames, energy=rounded))
 
 
+def test_equal_energies_of_structures_that_symmetry_makes_equal_pass() -> None:
+    """One atom of a crystal is displaced, as for phonons."""
+    frames = [bulk("Cu", cubic=True) * 2 for _ in range(12)]
+    for k, atoms in enumerate(frames):
+        atoms.positions[2 * k, k % 3] += 0.03 * (-1) ** k
+    labels = computed(frames)
+    labels["energy"] = np.round(labels["energy"], 5)
+    assert np.ptp(labels["energy"]) == 0
+    check_labels(with_labels(frames, **labels))
+    frames[3].positions[0] += 0.02  # now they are not
+    frames[4].positions[1] += 0.05
+    with pytest.raises(ValueError, match="12 of 12 energies are"):
+        check_labels(with_labels(frames, **labels))
+
+
+def test_labels_of_few_digits_that_repeat_pass() -> None:
+    """At the end of a relaxation all energies are one, to 3 digits; stresses are a few digits."""
+    rng = np.random.default_rng(0)
+    frames, start = [], bulk("Cu", cubic=True)
+    step = rng.normal(0, 0.1, (4, 3))
+    for k in range(40):
+        frames.append(start.copy())
+        frames[-1].positions += 0.8**k * step
+    labels = computed(frames)
+    exact = labels["energy"]
+    labels["energy"] = np.round(exact, 3)
+    assert (labels["energy"] == labels["energy"][-1]).sum() > 20
+    labels["stress"] = list(np.round(labels["stress"], 2))
+    check_labels(with_labels(frames, **labels))
+    labels["energy"] = [*exact[:15], *np.full(25, 1.0)]
+    with pytest.raises(ValueError, match="25 of 40 energies are 1 eV"):
+        check_labels(with_labels(frames, **labels))
+
+
 def test_stresses_of_zero_pass_for_molecules_in_boxes_and_at_rest() -> None:
     frames, labels = rattled("strained", 20)
     boxes = []
