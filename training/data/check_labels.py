@@ -157,11 +157,14 @@ def doubts(structures: Structures) -> list[str]:
     apart = [abs(free_energy_beside(each)) for each in both]
     smeared = [p for p, difference in enumerate(apart) if difference > SAME_METHOD]
     if smeared:
-        largest = f"{1000 * max(apart):.3g} meV/atom"
+        key = both[smeared[0]].labels["energy"].key
+        free = "free_energy"
+        if key.startswith("REF_") and key.replace("energy", free) in both[smeared[0]].atoms.info:
+            free = key.replace("energy", free)
         notes.append(
-            f"free_energy differs from {both[smeared[0]].labels['energy'].key} by up to {largest} "
-            f"in {both.names(smeared)}: forces and stresses of VASP, GPAW and others with "
-            "smearing belong to the free energy (energy_key: free_energy)"
+            f"{free} differs from {key} by up to {1000 * max(apart):.3g} meV/atom in "
+            f"{both.names(smeared)}: forces and stresses of VASP, GPAW and others with smearing "
+            f"belong to the free energy (energy_key: {free})"
         )
     labelled = structures.having("forces")
     zero, partly = zero_forces(labelled)

@@ -91,7 +91,9 @@ def test_a_label_missing_everywhere_raises_with_advice(run: Callable) -> None:
     def weigh(number: int, atoms: ase.Atoms) -> None:
         atoms.info["config_forces_weight"] = 0.0
 
-    with pytest.raises(ValueError, match=r"no forces \(.*; left out by config_forces_weight\) in"):
+    with pytest.raises(
+        ValueError, match=r"; left out by config_forces_weight\) in.*a weight above 0$"
+    ):
         load_dataset(run(weigh))
     with pytest.raises(ValueError, match=r"no structure has mine \(forces_weight_key\)"):
         load_dataset(run(weigh, data={"forces_weight_key": "mine"}, loss={"forces": 0}))
