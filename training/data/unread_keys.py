@@ -22,6 +22,7 @@ class Meaning(NamedTuple):
     nothing: int  # the value that changes nothing
     of_atoms: bool  # also an array, a number or three for each atom
     instead: str  # the names that are read
+    names: tuple[str, ...] = ()  # if there is one of these, others say no more
 
 
 MOST_CHARGE = 0.5  # e; what partial charges add up to by rounding
@@ -54,12 +55,14 @@ OF_ELECTRONS = (
         0,
         False,
         f"a total charge is called {' or '.join(NUMBERS[CHARGE])} in info",
+        NUMBERS[CHARGE],
     ),
     Meaning(
         lambda key: key.endswith("multiplicity") or key in NUMBERS[SPIN],
         1,
         False,
         f"a spin multiplicity is called {' or '.join(NUMBERS[SPIN])} in info",
+        NUMBERS[SPIN],
     ),
 )
 
@@ -96,7 +99,7 @@ def _suspicious(atoms: ase.Atoms, meanings: Sequence[Meaning]) -> set[str]:
     keys = set()
     for holder in (atoms.info, atoms.arrays):
         for key, value in holder.items():
-            for meaning in meanings:
+            for meaning in (each for each in meanings if not atoms.info.keys() & {*each.names}):
                 if meaning.fits(str(key).lower()) and _tells(value, meaning, len(atoms)):
                     keys.add(str(key))
     return keys

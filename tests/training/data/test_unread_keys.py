@@ -79,6 +79,11 @@ def test_weights_under_the_usual_names_are_noted_if_others_are_read_instead() ->
     assert "forces_mask" in note
 
 
+def test_keys_beside_one_that_is_read_are_not_noted() -> None:
+    assert _notes(charge=1, formal_charge=1, spin=2, multiplicity=2) == []
+    assert len(_notes(charge=1, multiplicity=2)) == 1
+
+
 def _labelled(key: str) -> Atoms:
     atoms = Atoms("N2", [[0, 0, 0], [0, 0, 1.1]])
     atoms.calc = SinglePointCalculator(atoms, forces=np.array([[0, 0, 1.0], [0, 0, -1.0]]))
