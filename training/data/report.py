@@ -130,9 +130,14 @@ def _label_line(
     rms = np.sqrt(np.mean(np.concatenate(components) ** 2))
     index = int(np.argmax(largest))
     what = " from a fit of the compositions" if name == "energy" else ""
+    weights = np.concatenate([np.ravel(structure.labels[name].weight) for structure in labelled])
+    counting = weights[weights > 0]
+    least, most, weighted = float(counting.min()), float(counting.max()), ""
+    if (least, most) != (1.0, 1.0):
+        weighted = f"; weights {least:.3g} to {most:.3g}"
     return (
         f"{name}: {found}; rms {rms:.3g}, largest {largest[index]:.3g} {UNITS[name]}{what} "
-        f"({labelled.names([index])})"
+        f"({labelled.names([index])}){weighted}"
     )
 
 
