@@ -116,7 +116,8 @@ def _components(labelled: Structures, name: str) -> list[np.ndarray]:
         return [value[~np.isnan(value)] for value in values]
     elements = labelled.elements
     counts = compositions(labelled, elements)
-    fitted, _ = atomic_energies(counts, values, elements, {})
+    weights = np.array([structure.labels[name].weight for structure in labelled])
+    fitted, _ = atomic_energies(counts, values, elements, {}, weights)
     residual = np.array(values) - counts @ np.array(list(fitted.values()))
     return list((residual / counts.sum(1))[:, None])
 
