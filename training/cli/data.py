@@ -23,7 +23,8 @@ def run(settings: LabelledData) -> None:
     structures.check_weight_key()
     structures.check_labels_complete(structures.label_names, partial=structures.label_names)
     print(*describe(structures), *describe_left_out(structures), sep="\n")
-    for name in (name for name in NAMES if name not in structures.label_names):
+    known = {*structures.label_names, *(out.label for each in structures for out in each.left_out)}
+    for name in (name for name in NAMES if name not in known):
         near = suggestions(structures.atoms, name, getattr(keys, name))
         if near:
             print(f"no {name}; {name}_key may be {' or '.join(near)}")

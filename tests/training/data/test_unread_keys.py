@@ -107,6 +107,17 @@ def test_data_command_names_keys_that_may_be_those_of_labels_without_any(
     assert "no energy; energy_key may be dft_energy" in capsys.readouterr().out
 
 
+def test_data_command_suggests_no_key_for_labels_of_weight_zero(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    atoms = _labelled("energy")
+    atoms.info["config_energy_weight"] = 0
+    ase.io.write(tmp_path / "dft.xyz", [atoms])
+    main(["data", str(tmp_path / "dft.xyz")])
+    printed = capsys.readouterr().out
+    assert "energy of weight 0" in printed and "energy_key" not in printed
+
+
 @pytest.mark.parametrize("name", ["forces", "stress"])
 def test_data_command_names_structures_whose_labels_are_all_nan(
     name: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
