@@ -30,6 +30,7 @@ def run(settings: PredictSettings) -> None:
     """Writes the structures with predicted labels."""
     from ..data.labels import LabelKeys, copy_results
     from ..data.reading import read_structures
+    from ..data.unread_keys import OF_ELECTRONS, unread_keys
     from ..evaluation.predict import predict, spread
     from ..simulation.structure_files import write_structures
 
@@ -41,6 +42,8 @@ def run(settings: PredictSettings) -> None:
     structures = read_structures(settings.data)
     if settings.electrons:
         structures = structures.with_info(settings.electrons)
+    for note in unread_keys(structures, OF_ELECTRONS):
+        print(f"note: {note}")
     total = len(structures)
     with progress_bar(total=total, unit="structure", disable=settings.quiet) as bar:
         try:

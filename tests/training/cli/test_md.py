@@ -398,3 +398,13 @@ def test_ctrl_c_in_md_keeps_log_and_frames() -> None:
     assert error == "sikff: interrupted; what was written so far is kept\n"
     assert run.returncode == 130
     assert len(ase.io.read("a.xyz", index=":")) == len(read_log("md.csv")["step"])
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_charge_of_another_name_is_said(
+    start: ase.Atoms, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start.info["net_charge"] = -1
+    ase.io.write("ion.xyz", start)
+    assert md(structure="ion.xyz") == 0
+    assert "warning: net_charge in structure 0 is not read; a total" in capsys.readouterr().err
