@@ -136,7 +136,7 @@ def test_a_picture_that_fails_is_a_warning(
 def test_what_another_command_writes_is_not_replaced(
     command: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """As the trajectory of a simulation that runs: it would write on, into a file without a name."""
+    """As the trajectory of a running simulation, which would write on into a nameless file."""
     path = Path("run.xyz")
     path.write_text("frames\n")
     given = [command, MODEL, "start.xyz", "--output", "run.xyz", "--overwrite", "--quiet"]
