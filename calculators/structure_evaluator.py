@@ -16,6 +16,7 @@ from sikff.forcefield.field_response import FieldResponse, field_response
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from sikff.graph.neighbour_list import NeighbourList
+from sikff.plain_torch import leave_threads_behind
 
 
 class StructureEvaluator:
@@ -69,6 +70,7 @@ class StructureEvaluator:
 
     def _graphs(self, atoms: ase.Atoms, conditions: Conditions) -> list[AtomicGraph]:
         """The graph that each model reads."""
+        leave_threads_behind()
         for model in self.models:
             model.check_conditions(conditions)
             model.check_cell(atoms, conditions)

@@ -18,14 +18,10 @@ from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 
-from sikff.lock import lock
-
 from .cell import check_cell_may_change
 from .settings import MDSettings
-from .structure_files import frame_writer
+from .structure_files import frame_writer, locked
 from .surface import ThroughSurfaceError, check_above_surface, environments
-
-LOCKED = "wait until it has ended, end it, or choose another name"
 
 
 def run_md(
@@ -74,8 +70,8 @@ def run_md(
     rows: list[dict[str, float]] = []
     log = Path(log)
     with (
-        lock(log, LOCKED),
-        nullcontext() if trajectory is None else lock(Path(trajectory), LOCKED),
+        locked(log),
+        nullcontext() if trajectory is None else locked(trajectory),
         frame_writer(atoms, trajectory) as write_frame,
         log.open("w", newline="", encoding="utf-8") as file,
     ):
