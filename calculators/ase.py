@@ -26,6 +26,7 @@ from .ase_properties import (
     check_deviations,
     check_field_response,
     check_finite,
+    voigt,
 )
 from .prepare_models import choose_evaluators, chosen_device, prepared
 from .structure_evaluator import StructureEvaluator
@@ -40,7 +41,8 @@ class SIKFFCalculator(ThreadSafeCalculator):
 
     Computes energy, free_energy (the same) and energies in eV, forces in eV/Å and, for structures
     with a three-dimensional cell, stress in eV/Å^3 (xx, yy, zz, yz, xz, xy; tension is positive).
-    Of a model with a plane, which is not strained, only the stress along the plane is meaningful.
+    A plane is not strained: above one, components of the stress that are not along it are NaN, and
+    above a crystal surface all are. A periodic direction that leads through it is treated as open.
     A model that reads electric fields in all directions also has the dipole in e Å, and one that
     reads them along its axis has `get_field_response`.
 
@@ -48,7 +50,8 @@ class SIKFFCalculator(ThreadSafeCalculator):
     (three numbers, V/Å), `surface_origin` (a point of the surface, Å; else that in the model file),
     `surface` (its name, or "vacuum"), `charge` (the total charge, e) and `spin` (the multiplicity
     2S + 1). Changes are noticed however they were made. A field, height, charge or spin outside
-    the training data gets one warning, as does a charge or spin that the model does not read.
+    the training data gets one warning, as do pairs of atoms at distances that the data do not have,
+    and a charge or spin that the model does not read.
 
     Every result of a committee is the mean over its models, and `get_deviations` has the standard
     deviations. The models may differ in anything but the set of elements, the plane and its
@@ -132,6 +135,11 @@ class SIKFFCalculator(ThreadSafeCalculator):
         """Searches for neighbours so far; one more for each further cutoff in a committee."""
         return sum(each.rebuilds for each in self._evaluator.neighbour_lists.values())
 
+    @property
+    def extrapolation_warnings(self) -> list[str]:
+        """The warnings so far: what was outside the training data."""
+        return list(self._evaluator.warned.values())
+
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Changes `electric_field` or another of the conditions; returns what changed.
 
@@ -200,6 +208,9 @@ class SIKFFCalculator(ThreadSafeCalculator):
         stress, dipole = self._stress_requested and has_volume(atoms), "dipole" in properties
         predictions = self._evaluator.predictions(atoms, conditions, stress, dipole)
         results = ase_results(mean_prediction(predictions))
+        if stress:
+            defined = np.all([m.defined_stress(conditions) for m in self.models], axis=0)
+            results["stress"] = np.where(voigt(defined), results["stress"], np.nan)
         if len(predictions) > 1:
             self._deviations = {
                 "energy_std": standard_deviation(predictions, "energy").item(),

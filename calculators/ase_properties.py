@@ -8,7 +8,6 @@ from typing import Any
 import ase
 import numpy as np
 from ase.calculators.calculator import CalculationFailed, PropertyNotImplementedError
-from ase.stress import full_3x3_to_voigt_6_stress
 
 from sikff.forcefield import EnergyModel, Prediction
 from sikff.graph import has_volume
@@ -30,11 +29,16 @@ def ase_results(prediction: Prediction) -> dict[str, Any]:
         results["forces"] = prediction.forces.double().cpu().numpy()
     if prediction.stress is not None:
         stress = prediction.stress[0].double().cpu().numpy()
-        results["stress"] = full_3x3_to_voigt_6_stress(stress)
+        results["stress"] = voigt(stress)
     if prediction.dipole is not None:
         results["dipole"] = prediction.dipole[0].double().cpu().numpy()
     check_finite(results)
     return {**results, "free_energy": results["energy"]}
+
+
+def voigt(tensor: np.ndarray) -> np.ndarray:
+    """Components xx, yy, zz, yz, xz and xy of a symmetric tensor [3, 3]."""
+    return tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
 def check_finite(results: Mapping[str, Any]) -> None:

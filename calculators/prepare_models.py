@@ -11,6 +11,7 @@ import torch
 from sikff.engines import Auto, Evaluator, Static
 from sikff.forcefield import EnergyModel, ForceField, load
 from sikff.forcefield.chunks import keep_freed_memory
+from sikff.plain_torch import leave_threads_behind
 
 
 def chosen_device(device: str | torch.device) -> torch.device:
@@ -41,6 +42,7 @@ def prepared(
 ) -> EnergyModel:
     """A frozen copy of a model in evaluation mode: only positions and cell require grad."""
     keep_freed_memory()
+    leave_threads_behind()
     with torch.inference_mode(False):  # weights made in inference mode are of no use outside
         if isinstance(model, EnergyModel):
             model = copy.deepcopy(model).to(device=device, dtype=dtype).eval()

@@ -11,16 +11,18 @@ import torch
 
 from sikff.forcefield import EnergyModel, Prediction
 from sikff.forcefield.committee import check_committee, graph_settings
+from sikff.forcefield.environment import OPENED, THROUGH
 from sikff.forcefield.field_response import FieldResponse, field_response
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from sikff.graph.neighbour_list import NeighbourList
+from sikff.plain_torch import leave_threads_behind
 
 
 class StructureEvaluator:
     """Evaluates one model, or a committee, for a structure that moves.
 
-    Gives each extrapolation warning once. For one thread at a time.
+    Gives each extrapolation warning once, and holds them in `warned`. For one thread at a time.
 
     Args:
         models: the models.
@@ -45,7 +47,7 @@ class StructureEvaluator:
             settings: NeighbourList(*settings, skin=skin, device=device)
             for settings in map(graph_settings, models)
         }
-        self._warned: set[str] = set()
+        self.warned: dict[str, str] = {}  # by kind
 
     def predictions(
         self, atoms: ase.Atoms, conditions: Conditions, stress: bool, dipole: bool
@@ -68,17 +70,26 @@ class StructureEvaluator:
 
     def _graphs(self, atoms: ase.Atoms, conditions: Conditions) -> list[AtomicGraph]:
         """The graph that each model reads."""
+        leave_threads_behind()
         for model in self.models:
             model.check_conditions(conditions)
             model.check_cell(atoms, conditions)
+        opened = atoms
+        for model in self.models:  # whose planes, if they have one, are equal
+            opened = model.opened(opened, conditions)
+        if opened is not atoms:
+            self._warn("open", f"{THROUGH}: {OPENED}")
         shared = {
-            settings: neighbours.graph(atoms, conditions)
+            settings: neighbours.graph(opened, conditions)
             for settings, neighbours in self.neighbour_lists.items()
         }
         graphs = [shared[graph_settings(model)] for model in self.models]
         for model, graph in zip(self.models, graphs, strict=True):
             for kind, message in model.extrapolation_warnings(graph).items():
-                if kind not in self._warned:
-                    self._warned.add(kind)
-                    warnings.warn(message, stacklevel=4)
+                self._warn(kind, message)
         return graphs
+
+    def _warn(self, kind: str, message: str) -> None:
+        if kind not in self.warned:
+            self.warned[kind] = message
+            warnings.warn(message, stacklevel=5)

@@ -22,6 +22,8 @@ except ImportError:  # on Windows
 # What file systems without flock answer; the last one: some, if the file is open for reading.
 UNSUPPORTED = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP, errno.EINVAL, errno.EBADF)
 
+NO_LINK = getattr(os, "O_NOFOLLOW", 0)  # one that leads nowhere is there for one call only
+
 
 class Owner(NamedTuple):
     """The process that a lock names, and the date and time when it locked."""
@@ -70,7 +72,8 @@ def lock(path: Path, advice: str) -> Iterator[str]:
         if error.errno is None:  # the refusal
             raise
         why = f"cannot write there: {error.strerror}"
-        raise OSError(error.errno, why, str(path)) from error
+        where = file if os.path.lexists(file) else path  # a folder of that name, or a link
+        raise OSError(error.errno, why, str(where)) from error
     try:
         yield f"{str(path)!r} was in use by {killed}, which was killed" if killed else ""
     finally:
@@ -113,9 +116,9 @@ def _open(file: Path) -> tuple[int, bool]:
             return os.open(file, os.O_RDWR | os.O_CREAT | os.O_EXCL, 0o644), True
         with suppress(FileNotFoundError):  # its process has ended meanwhile
             try:
-                return os.open(file, os.O_RDWR), False
+                return os.open(file, os.O_RDWR | NO_LINK), False
             except PermissionError:  # it belongs to another user
-                return os.open(file, os.O_RDONLY), False
+                return os.open(file, os.O_RDONLY | NO_LINK), False
 
 
 def _try_flock(descriptor: int) -> bool | None:

@@ -2,15 +2,41 @@
 
 from __future__ import annotations
 
+import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 
 import torch
 
+_settled_in = os.getpid()  # the process that imported this, or a child with one thread
+
+
+def leave_threads_behind() -> None:
+    """Takes one thread in a process that was forked after the import of this module.
+
+    If the parent has used several, the child's next parallel operation waits for threads that a
+    fork does not copy, for ever. Done once in a process, with a warning: a program may then take
+    more, at its own risk.
+    """
+    global _settled_in
+    if os.getpid() == _settled_in:
+        return
+    _settled_in, before = os.getpid(), torch.get_num_threads()
+    torch.set_num_threads(1)  # also if 1 is told: torch counts late in a thread that is forked
+    if before > 1:
+        warnings.warn(
+            f"this process was forked from one that may have used {before} threads, without which "
+            "torch would hang here: it takes one thread now. For more start processes by spawn "
+            "or forkserver, not fork",
+            stacklevel=2,
+        )
+
 
 @contextmanager
 def plain_autograd(device: torch.device) -> Iterator[None]:
     """Records gradients, outside inference mode and autocast, whatever the caller has entered."""
+    leave_threads_behind()
     kind = device.type
     casts = torch.amp.is_autocast_available(kind) and torch.is_autocast_enabled(kind)
     with (

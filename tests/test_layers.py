@@ -69,13 +69,13 @@ FLOORS_INSIDE = {
         "dense_conv point_conv restrict_layers",
     ),
     "sikff.forcefield": (
-        "chunks energy environment_config free_atoms zbl",
+        "chunks energy environment_config free_atoms trained_distances zbl",
         "config edge_features field_response places",
         "environment interaction model_file steerable_attributes",
         "network",
         "electron_shares restrict_model",
         "force_field",
-        "committee",
+        "committee corrected_model",
     ),
 }
 HEAVY = ("matplotlib", "e3nn", "scipy", "sikff.training")

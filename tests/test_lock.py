@@ -155,3 +155,14 @@ def test_of_many_that_start_together_one_is_let_in(tmp_path: Path) -> None:
     with ThreadPoolExecutor(4) as many:
         assert [*many.map(enter_often, range(4))] == [50] * 4
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("target", ["nowhere", "victim"])
+def test_a_link_in_place_of_the_lock_is_refused(tmp_path: Path, target: str) -> None:
+    """One that leads nowhere exists for whoever makes it, and is missing for whoever opens it."""
+    (tmp_path / "victim").write_text("mine")
+    (tmp_path / ".lock").symlink_to(tmp_path / target)
+    with pytest.raises(OSError, match=r"cannot write there: .*\.lock'"), lock(tmp_path, "wait"):
+        pass
+    assert (tmp_path / "victim").read_text() == "mine"
+    assert (tmp_path / ".lock").is_symlink()

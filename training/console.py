@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import io
+import os
 import sys
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,9 @@ from sikff.atomic_write import check_writable
 if TYPE_CHECKING:
     from tqdm import tqdm
 
+# Signals that ask a command to end: Ctrl-C, a terminal that is closed, and what queues send some
+# time before they kill (Slurm and SGE as they are told, LSF SIGUSR2). Windows has the first two.
+SIGNALS = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
 DELAY = 1e-3  # s until a bar may appear, at an update; with 0 it appears before the first
 
 
@@ -32,6 +37,29 @@ def progress_bar(*iterable: Any, **shown: Any) -> tqdm:
 
     intervals = {} if sys.stderr.isatty() else {"mininterval": 30.0, "maxinterval": 60.0}
     return Bar(*iterable, **{"delay": DELAY, **intervals, **shown})
+
+
+@contextmanager
+def usable_streams() -> Iterator[None]:
+    """Inside, what is printed to a closed stream is lost, and any character can be printed.
+
+    Queues and services may close the streams of a program, or have an encoding without Å.
+    """
+    with ExitStack() as stack:
+        if None in (sys.stdin, sys.stdout, sys.stderr):
+            # Files that are opened later must not take the numbers of closed streams.
+            while (null := os.open(os.devnull, os.O_RDWR)) <= 2:
+                pass
+            lost = stack.enter_context(os.fdopen(null, "w"))
+            if sys.stdout is None:
+                stack.enter_context(redirect_stdout(lost))
+            if sys.stderr is None:
+                stack.enter_context(redirect_stderr(lost))
+        out = sys.stdout
+        if isinstance(out, io.TextIOWrapper) and out.errors == "strict":
+            out.reconfigure(errors="backslashreplace")  # as stderr does
+            stack.callback(out.reconfigure, errors="strict")
+        yield
 
 
 @contextmanager

@@ -54,7 +54,8 @@ class Static:
     It prepares itself at the first call, and when atoms, stress or neighbours no longer fit. That
     takes as long as some four calls for the backend "replay", and minutes for "inductor", which
     needs a C++ compiler (on a GPU: Triton) and caches results on disk for later processes. It may
-    be shared by threads, which take turns. Dipoles are computed by the model itself.
+    be shared by threads, which take turns. The model itself computes dipoles, and structures where
+    the training data end (:meth:`ForceField.is_continued`).
 
     Args:
         model: the force field. After changes of single weights in place call ``model.thaw()``.
@@ -110,7 +111,7 @@ class Static:
             NotReplayableError: if the backend "replay" cannot replay an operation of this torch.
             RuntimeError: if torch cannot compile on this machine.
         """
-        if dipole:
+        if dipole or self.model.is_continued(graph):
             return self.model(graph, forces, stress, dipole)
         n, n_graphs, key = graph.n_atoms, graph.n_graphs, (bool(stress), graph.positions.dtype)
         recording = self.differentiable and torch.is_grad_enabled()

@@ -6,7 +6,15 @@ from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from ase.data import atomic_numbers, chemical_symbols
-from pydantic import BaseModel, ConfigDict, Field, FiniteFloat, field_validator, model_validator
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    FiniteFloat,
+    ValidationError,
+    field_validator,
+    model_validator,
+)
 
 from sikff.forcefield.environment_config import EnvironmentConfig, Positive, Vector
 from sikff.groups import SymmetryGroup
@@ -52,6 +60,10 @@ class ForceFieldConfig(BaseModel):
             envelope of the cutoff: the number of neighbours, far ones counting less. Training sets
             it to at least 1.
         zbl: add the Ziegler-Biersack-Littmark repulsion at short range.
+        distances_seen: intervals of the distances (Å) within the cutoff in the training data, by
+            pair of elements, such as {H-O: [[0.87, 1.13]], O-O: []}; set by training. At others
+            pairs repel or fade, see :class:`~sikff.forcefield.trained_distances.TrainedDistances`.
+            None: not known, as in older models.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -78,6 +90,7 @@ class ForceFieldConfig(BaseModel):
     energy_scale: Positive = 1.0
     average_neighbours: Positive = 1.0
     zbl: bool = False
+    distances_seen: dict[str, tuple[tuple[float, float], ...]] | None = None
 
     @model_validator(mode="before")
     @classmethod
@@ -86,7 +99,10 @@ class ForceFieldConfig(BaseModel):
         given = values.get("environment") if isinstance(values, dict) else None
         if given is None:
             return values
-        environment = EnvironmentConfig.model_validate(given)
+        try:
+            environment = EnvironmentConfig.model_validate(given)
+        except ValidationError:
+            return values  # the field's own validation names the key
         if not environment.wallpapers:
             return values
         group = values.get("group") or environment.wallpapers[0].point_group.name
@@ -127,6 +143,7 @@ class ForceFieldConfig(BaseModel):
             raise ValueError(
                 f"atomic_energies name {', '.join(foreign)}, which elements do not list"
             )
+        _check_limits(self)
         if self.environment.wallpapers:
             _check_places(self)
         _check_group(self)
@@ -154,6 +171,25 @@ class ForceFieldConfig(BaseModel):
         if self.type_group is None:
             return self.symmetry_group
         return named_group(self.type_group, self.axis)
+
+
+def _check_limits(config: ForceFieldConfig) -> None:
+    """Raise ValueError for limits of elements that the model does not have, or that are none."""
+    for name, given in (
+        ("distances_seen", config.distances_seen),
+        ("environment.height_min", config.environment.height_min),
+    ):
+        keys = given if isinstance(given, dict) else {}
+        foreign = sorted({e for key in keys for e in key.split("-")} - set(config.elements))
+        if foreign:
+            raise ValueError(f"{name} names {', '.join(foreign)}, which elements do not list")
+    for pair, found in (config.distances_seen or {}).items():
+        ends = [end for interval in found for end in interval]
+        if pair.count("-") != 1 or ends != sorted(ends) or not all(0 <= x < 1e3 for x in ends):
+            raise ValueError(
+                f"distances_seen has {pair}: {[list(each) for each in found]}; expected intervals "
+                "of distances in Å for two elements, such as H-O: [[0.9, 1.1], [1.5, 5.0]]"
+            )
 
 
 def _check_group(config: ForceFieldConfig) -> None:

@@ -82,6 +82,14 @@ class EnergyModel(torch.nn.Module):
     def check_cell(self, atoms: ase.Atoms, conditions: Conditions) -> None:
         """Raises ValueError for a cell that the model's surfaces do not have."""
 
+    def opened(self, atoms: ase.Atoms, conditions: Conditions) -> ase.Atoms:
+        """The structure without periodic directions that lead through a surface."""
+        return atoms
+
+    def defined_stress(self, conditions: Conditions) -> np.ndarray:
+        """Which components [3, 3] of the stress do not depend on the origin of the coordinates."""
+        return np.ones((3, 3), dtype=bool)
+
     def extrapolation_warnings(self, graph: AtomicGraph) -> dict[str, str]:
         """Extrapolation warnings: what is outside the range of the training data, by kind."""
         return {}

@@ -18,6 +18,12 @@ from sikff.nn.constants import ConstantModule
 HEIGHT_FUNCTIONS = 8
 MISFIT = 0.01  # Å, of cell vectors from translations of a surface
 ACROSS = 1e-3  # Å; smaller components of cell vectors are rounding
+WALL = 80.0  # eV/Å^3
+THROUGH = "a periodic direction leads through the plane"
+OPENED = (
+    "it is treated as open: the height of an atom is that of its position as it stands, so never "
+    "wrap atoms along it"
+)
 
 
 class Environment(ConstantModule):
@@ -31,6 +37,10 @@ class Environment(ConstantModule):
     They are C^2, and exactly zero from R on. Below the plane they decay as Gaussians do: an atom
     a few w below it is in vacuum again, so the plane belongs below all atoms of the training data.
     Heights are those of the positions as given, without periodic images.
+
+    Where the lowest height of each element in the training data is known, the energy of an atom
+    below it rises by WALL (lowest - h)^3, which is C^2 and exactly zero in the data: nothing gets
+    through the surface.
 
     In a slit there are such Gaussians of the heights above both planes, or their sums if G
     exchanges the planes. Each of several surfaces has attributes of its own; those of the other
@@ -49,6 +59,7 @@ class Environment(ConstantModule):
     """
 
     directions: Tensor
+    lowest: Tensor
     normal: Tensor
     origin: Tensor
     centres: Tensor
@@ -69,6 +80,10 @@ class Environment(ConstantModule):
         self.register_constant("normal", axis)
         self.register_constant("origin", np.asarray(environment.plane_origin or (0, 0, 0)))
         self.register_constant("centres", np.linspace(0, 0.75 * self.range, HEIGHT_FUNCTIONS))
+        self.elements = config.elements
+        self.has_wall = isinstance(environment.height_min, dict)
+        if environment.height_min is not None:
+            self.register_constant("lowest", np.array(environment.lowest_of(config.elements)))
         self.reverses_axis = bool(np.linalg.norm(axis @ invariant) < 0.5)  # some element of G does
         planes = 1 if environment.slit_width is None or self.reverses_axis else 2
         n_heights, n_surfaces = HEIGHT_FUNCTIONS * planes, max(len(environment.surfaces), 1)
@@ -131,6 +146,48 @@ class Environment(ConstantModule):
                 "vectors along the surface, or no periodic directions"
             )
 
+    def opened(self, atoms: ase.Atoms, conditions: Conditions) -> ase.Atoms:
+        """The structure without the periodic direction that leads through its surface, which is
+        how many programs write molecules on slabs; the structure itself if there is none.
+
+        Raises:
+            ValueError: if several directions lead through it.
+        """
+        if not self.has_plane or not atoms.pbc.any() or conditions.surface == VACUUM:
+            return atoms
+        across = atoms.pbc & (abs(atoms.cell.array @ self.constants["normal"]) > ACROSS)
+        if not across.any():
+            return atoms
+        if across.sum() > 1:
+            raise ValueError(
+                f"the periodic cell vectors {atoms.cell.array[across].round(4).tolist()} lead "
+                f"through the surface, whose normal is {self.constants['normal'].tolist()}; "
+                "expected all but one along it"
+            )
+        atoms = atoms.copy()
+        atoms.pbc = atoms.pbc & ~across
+        return atoms
+
+    def defined_stress(self, conditions: Conditions) -> np.ndarray:
+        """Which components [3, 3] of the stress do not depend on the origin of the coordinates.
+
+        A surface is not strained with the atoms: of a flat one those along the plane, of a crystal
+        surface none.
+        """
+        if not self.has_plane or conditions.surface == VACUUM:
+            return np.ones((3, 3), dtype=bool)
+        along = (abs(self.constants["normal"]) < 1e-6) & (self.places is None)
+        return np.logical_and.outer(along, along)
+
+    def heights_of(self, atoms: ase.Atoms, conditions: Conditions) -> np.ndarray | None:
+        """Heights [N, planes] (Å) of atoms; None without a surface."""
+        if not self.has_plane or conditions.surface == VACUUM:
+            return None
+        origin = self.config.plane_origin if conditions.origin is None else conditions.origin
+        height = (atoms.positions - np.asarray(origin)) @ self.constants["normal"]
+        slit = self.config.slit_width
+        return np.stack([height] if slit is None else [height, slit - height], axis=-1)
+
     def _check_field(self, field: np.ndarray) -> None:
         magnitude = float(np.linalg.norm(field))
         if magnitude == 0 or self.steerable_type is not None:
@@ -161,13 +218,35 @@ class Environment(ConstantModule):
                         f"the model, {least:.3g} to {limit:.3g} V/Å"
                     )
         if self.config.height_min is not None:
-            lowest = self.lowest_height(graph)
-            if lowest < self.config.height_min - 1e-6:
+            depths = self._max_depths(graph)
+            worst = int(depths.argmax())
+            if depths[worst] > 1e-6:
+                species = int(graph.species[worst])
+                lowest = float(self.constants["lowest"][species])
+                what = self.elements[species] if self.has_wall else "atom"
                 warnings["height"] = (
-                    f"an atom is {lowest:.3g} Å above the surface, lower than all of the training "
-                    f"data of the model ({self.config.height_min:.3g} Å)"
+                    f"an {what} is {lowest - depths[worst]:.4g} Å above the surface, lower than "
+                    f"all of the training data of the model ({lowest:.4g} Å)"
                 )
         return warnings
+
+    def is_below(self, graph: AtomicGraph) -> bool:
+        """Whether the wall acts on an atom."""
+        return self.has_wall and self._max_depths(graph).max(initial=0.0) > 0
+
+    def _max_depths(self, graph: AtomicGraph) -> np.ndarray:
+        """How far [N] (Å) atoms are below the lowest of their element in the data; minus infinity
+        without a surface."""
+        heights = self._heights(graph).detach().cpu().numpy().min(axis=-1)
+        depths = self.constants["lowest"].take(graph.species.cpu().numpy()) - heights
+        at_surface = (graph.surface >= 0).cpu().numpy().take(graph.batch.cpu().numpy())
+        return np.where(at_surface, depths, -np.inf)
+
+    def wall(self, graph: AtomicGraph) -> Tensor:
+        """Energies [N] (eV, float64) of atoms below the lowest of their element in the data."""
+        depths = self.lowest.double()[graph.species].unsqueeze(-1) - self._heights(graph).double()
+        depths = depths * (graph.surface >= 0)[graph.batch].unsqueeze(-1)
+        return WALL * (depths.clamp(min=0) ** 3).sum(dim=-1)
 
     def _electron_warnings(self, graph: AtomicGraph) -> dict[str, str]:
         config, warnings = self.config, {}
@@ -197,10 +276,13 @@ class Environment(ConstantModule):
             return graph.field @ self.directions[:, 0].to(graph.field.dtype)
         return graph.field.norm(dim=-1)
 
-    def lowest_height(self, graph: AtomicGraph) -> float:
-        """Least height (Å) above a plane of all atoms at a surface; infinite without any."""
-        heights = self._heights(graph)[graph.surface[graph.batch] >= 0]
-        return float(heights.min()) if self.has_plane and len(heights) else np.inf
+    def lowest_heights(self, graph: AtomicGraph) -> Tensor:
+        """Least height (Å) above a plane of the atoms of each element at a surface, [n_species];
+        infinite without any."""
+        heights = self._heights(graph).amin(dim=-1).double()
+        heights = torch.where((graph.surface >= 0)[graph.batch], heights, torch.inf)
+        lowest = heights.new_full((len(self.elements),), torch.inf)
+        return lowest.scatter_reduce(0, graph.species, heights, "amin")
 
     def scalars(self, graph: AtomicGraph) -> Tensor:
         """Invariant attributes [N, n_scalars], in the dtype of the constants."""

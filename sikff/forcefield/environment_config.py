@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Annotated, Any
 
@@ -62,7 +63,8 @@ class EnvironmentConfig(BaseModel):
         field_min, field_max: least and largest field (V/Å) in the training data, set by
             training: components along the direction that the model reads, or magnitudes if it
             reads several. None: not known; field_max alone holds for both signs.
-        height_min: lowest height (Å) in the training data, likewise.
+        height_min: lowest height (Å) of the atoms of each element in the training data, likewise.
+            Atoms below are repelled. One number, as in older models: they are not.
         charge: whether the model reads the total charge of each structure.
         spin: whether the model reads the spin multiplicity of each structure.
         charge_min, charge_max, spin_min, spin_max: smallest and largest total charge (e) and
@@ -82,7 +84,7 @@ class EnvironmentConfig(BaseModel):
     kernels_read_field: bool = False
     field_min: Annotated[float, Field(allow_inf_nan=False)] | None = None
     field_max: Annotated[float, Field(allow_inf_nan=False)] | None = None
-    height_min: Annotated[float, Field(allow_inf_nan=False)] | None = None
+    height_min: FiniteFloat | dict[str, FiniteFloat] | None = None
     charge: bool = False
     spin: bool = False
     charge_min: int | None = None
@@ -189,6 +191,13 @@ class EnvironmentConfig(BaseModel):
         """Which of "charge" and "unpaired" of a graph the model reads."""
         read = {"charge": self.charge, "unpaired": self.spin}
         return tuple(name for name, is_read in read.items() if is_read)
+
+    def lowest_of(self, elements: Sequence[str]) -> list[float]:
+        """height_min of each element; of one that is not in the data that of the lowest."""
+        if not isinstance(self.height_min, dict):
+            return [-math.inf if self.height_min is None else self.height_min] * len(elements)
+        least = min(self.height_min.values(), default=-math.inf)
+        return [self.height_min.get(element, least) for element in elements]
 
     def without_limits(self) -> EnvironmentConfig:
         """A copy in which the range of the training data is not known."""

@@ -25,13 +25,13 @@ from sikff.forcefield.model_file import chosen_dtype
 from sikff.forcefield.network import Attributes, Network, joined, one_hot
 from sikff.forcefield.restrict_model import (
     attribute_map,
-    check_correction,
     restrict_network,
     restricted_config,
     with_species,
     zero_output,
 )
 from sikff.forcefield.steerable_attributes import SteerableAttributes
+from sikff.forcefield.trained_distances import CONTINUED, TrainedDistances
 from sikff.forcefield.zbl import ZBL
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
@@ -44,7 +44,8 @@ from sikff.nn.restrict_layers import restrict_mlp
 class ForceField(EnergyModel):
     """An interatomic potential, equivariant under the group that its config names.
 
-    E = sum_i [ E0(z_i) + energy_scale * e_i ] (+ ZBL), with e_i from a :class:`Network` of G and,
+    E = sum_i [ E0(z_i) + energy_scale * e_i ] (+ ZBL, + repulsion where the training data end, see
+    :class:`TrainedDistances` and :class:`Environment`), with e_i from a :class:`Network` of G and,
     in an environment, a one-body energy. With ``vacuum_group`` there are two networks: one of
     the larger group that does not see the environment, and one of G that is multiplied by
     the environment's attributes, so that without them the model is exactly the vacuum model.
@@ -103,6 +104,10 @@ class ForceField(EnergyModel):
             n_inputs = len(self.elements) + n_factors + n_invariants
             self.one_body = MLP([n_inputs, config.readout_width, n_factors])
         self.zbl = ZBL(self.elements, config.cutoff) if config.zbl else None
+        self.distances, seen = None, config.distances_seen
+        if seen is not None:
+            self.distances = TrainedDistances(self.elements, seen, config.cutoff)
+        self._within: AtomicGraph | None = None  # the last one found to be in their range
         self._widest = max(n.widest for n in (self.vacuum, self.network) if n is not None)
         self.free_atoms = FreeAtoms([config.atomic_energies.get(e, 0.0) for e in self.elements])
 
@@ -134,22 +139,22 @@ class ForceField(EnergyModel):
         Args:
             graph: atoms and their edges.
             table: neighbours in fixed shapes, instead of the edges of the graph; the energies are
-                the same, and no value is read back from the device.
+                the same unless :meth:`is_continued`, and no value is read back from the device.
         """
         species, dtype = graph.species, self.dtype
         if table is None:
-            vectors, layout = (
-                graph.vectors(),
-                neighbour_layout(graph.edge_index, graph.n_atoms, dtype),
-            )
+            vectors = graph.vectors()
+            layout = neighbour_layout(graph.edge_index, graph.n_atoms, dtype)
+            seen, continuation = self._continued(graph, vectors)
         else:
             vectors, layout = table.vectors(graph.positions), table.layout(dtype)
+            seen, continuation = vectors, None
             graph = dataclasses.replace(graph, edge_index=table.edge_index)
         if self.training or table is not None:
             chunks: SingleChunk | Chunks = SingleChunk(layout)
         else:
             chunks = chunked(layout, self.sender_bytes, vectors.device)
-        inputs = (species, vectors.to(dtype), graph.edge_index, layout, chunks)
+        inputs = (species, seen.to(dtype), graph.edge_index, layout, chunks)
         attributes, factors = self._attributes(graph)
         shares = attributes.shares
 
@@ -170,7 +175,24 @@ class ForceField(EnergyModel):
         total = self.free_atoms.energies[species] + self.config.energy_scale * e[:, 0].double()
         if self.zbl is not None:
             total = total + self.zbl(vectors.norm(dim=-1), graph)
-        return total
+        return total if continuation is None else total + continuation
+
+    def is_continued(self, graph: AtomicGraph) -> bool:
+        """Whether the network is not left to itself: where the training data end."""
+        if graph is self._within:
+            return False
+        far = self.distances is not None and self.distances.state(graph) == CONTINUED
+        return far or self.environment.is_below(graph)
+
+    def _continued(self, graph: AtomicGraph, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Vectors that the network reads, and energies [N] to add; None: the data do not end."""
+        energies = self.environment.wall(graph) if self.environment.is_below(graph) else None
+        if self.distances is None or self.distances.state(graph) != CONTINUED:
+            return vectors, energies
+        lengths = vectors.norm(dim=-1)
+        repulsion = self.distances.energies(graph, lengths)
+        energies = repulsion if energies is None else energies + repulsion
+        return self.distances.faded(graph, vectors, lengths), energies
 
     def _attributes(self, graph: AtomicGraph) -> tuple[Attributes, Tensor | None]:
         """The attributes of atoms, and the invariants [N, n] that multiply one-body energies: all
@@ -205,9 +227,19 @@ class ForceField(EnergyModel):
         """Raises ValueError for a periodic structure that does not repeat as its surface does."""
         self.environment.check_cell(atoms, conditions)
 
+    def opened(self, atoms: ase.Atoms, conditions: Conditions) -> ase.Atoms:
+        return self.environment.opened(atoms, conditions)
+
+    def defined_stress(self, conditions: Conditions) -> np.ndarray:
+        return self.environment.defined_stress(conditions)
+
     def extrapolation_warnings(self, graph: AtomicGraph) -> dict[str, str]:
         """Extrapolation warnings: what is outside the range of the training data, by kind."""
-        return self.environment.extrapolation_warnings(graph)
+        warnings = self.environment.extrapolation_warnings(graph)
+        distance = None if self.distances is None else self.distances.warning(graph)
+        warnings |= {"distance": distance} if distance else {}
+        self._within = None if warnings.keys() & {"height", "distance"} else graph
+        return warnings
 
     def restrict(
         self,
@@ -297,33 +329,6 @@ def build_restricted(model: ForceField, config: ForceFieldConfig) -> ForceField:
     return new.to(next(model.parameters()).device, model.dtype).train(model.training)
 
 
-def build_corrected(vacuum: ForceField, config: ForceFieldConfig) -> ForceField:
-    """A model with ``vacuum_group`` whose vacuum network is that of a trained model.
-
-    The network in the environment returns zero until it is trained, so that the new model predicts
-    what the trained one does.
-
-    Args:
-        vacuum: the trained model.
-        config: as that of the trained model, but for group, axis, environment, vacuum_group
-            and E0s.
-
-    Raises:
-        ValueError: see :func:`check_correction`.
-    """
-    check_correction(vacuum.config, config)
-    model = ForceField(config).double()
-    if model.vacuum is not None:
-        model.vacuum.load_state_dict(vacuum.network.state_dict())
-    model.load_state_dict(model.state_dict() | _of_shares(vacuum))
-    for readout in model.network.readouts:
-        zero_output(cast(MLP, readout))
-    if model.one_body is not None:
-        zero_output(model.one_body)
-    model.provenance = vacuum.provenance
-    return model.to(next(vacuum.parameters()).device, vacuum.dtype).train(vacuum.training)
-
-
 def _set_weights(old: ForceField, new: ForceField) -> None:
     """Set the weights of ``new`` so that it predicts what ``old`` does; both float64."""
     attributes = attribute_map(old.environment, new.environment)
@@ -341,10 +346,3 @@ def _set_weights(old: ForceField, new: ForceField) -> None:
         restrict_mlp(old.one_body, new.one_body, inputs, outputs)
     elif new.one_body is not None:
         zero_output(new.one_body)
-
-
-def _of_shares(model: ForceField) -> dict[str, Tensor]:
-    """Weights of shares that belong to no network."""
-    return {
-        k: w for k, w in model.state_dict().items() if k.startswith(("shares.", "share_energy"))
-    }

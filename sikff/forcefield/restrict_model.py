@@ -25,7 +25,10 @@ from sikff.nn.restrict_layers import (
     restrict_product,
 )
 
-CORRECTED = {"group", "axis", "environment", "vacuum_group", "type_group", "atomic_energies"}
+CORRECTED = {
+    *("group", "axis", "environment", "vacuum_group", "type_group", "atomic_energies"),
+    "distances_seen",
+}
 
 
 def restricted_config(

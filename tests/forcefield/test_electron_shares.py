@@ -12,7 +12,7 @@ from ase.build import molecule
 from force_fields import crystal, elements_of, ethanol, force_field, graph_of, moved, predict, slope
 from sikff import ForceField, SymmetryGroup, load
 from sikff.forcefield import EnvironmentConfig
-from sikff.forcefield.force_field import build_corrected
+from sikff.forcefield.corrected_model import build_corrected
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from tolerances import TOLERANCES, Tolerance

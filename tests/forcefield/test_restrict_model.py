@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from force_fields import ELEMENTS, crystal, elements_of, ethanol, force_field, moved, predict
 from sikff import ForceField, ForceFieldConfig, SymmetryGroup, load
 from sikff.forcefield import EnvironmentConfig
-from sikff.forcefield.force_field import build_corrected
+from sikff.forcefield.corrected_model import build_corrected
 from tolerances import TOLERANCES
 
 Model = TypeVar("Model", bound=torch.nn.Module)

@@ -13,6 +13,7 @@ def run(settings: LabelledData) -> None:
     from ..data.check_units import check_units
     from ..data.data_statistics import isolated_energies
     from ..data.find_plane import find_plane
+    from ..data.labels import NAMES, suggestions
     from ..data.reading import read_structures
     from ..data.report import describe, describe_left_out
     from ..data.structures import split_isolated
@@ -22,9 +23,14 @@ def run(settings: LabelledData) -> None:
     structures = structures.with_labels(keys)
     print(f"{counted(len(structures), 'structure')}, {counted(len(isolated), 'isolated atom')}")
     structures.check_weight_key()
-    print(*describe(structures), *describe_left_out(structures), sep="\n")
-    check_names([structures])
     structures.check_labels_complete(structures.label_names, partial=structures.label_names)
+    print(*describe(structures), *describe_left_out(structures), sep="\n")
+    known = {*structures.label_names, *(out.label for each in structures for out in each.left_out)}
+    for name in (name for name in NAMES if name not in known):
+        near = suggestions(structures.atoms, name, getattr(keys, name))
+        if near:
+            print(f"no {name}; {name}_key may be {' or '.join(near)}")
+    check_names([structures])
     if "energy" not in structures.label_names:
         print("units of labels are not checked: that takes energies")
     check_labels(structures)

@@ -8,7 +8,8 @@ import threading
 from types import FrameType
 from typing import Any
 
-NAMES = ("SIGINT", "SIGTERM", "SIGUSR1")  # the last: Slurm's --signal=USR1@120; not on Windows
+from ..console import SIGNALS
+
 UNHANDLED = (signal.SIG_DFL, signal.default_int_handler)
 
 
@@ -29,7 +30,7 @@ class Interrupts:
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
-            known = [getattr(signal, name) for name in NAMES if hasattr(signal, name)]
+            known = [getattr(signal, name) for name in SIGNALS if hasattr(signal, name)]
             for each in known:
                 if signal.getsignal(each) in UNHANDLED:
                     self._before[each] = signal.signal(each, self._receive)

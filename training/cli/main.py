@@ -16,7 +16,7 @@ from pydantic import BaseModel, ValidationError
 from sikff import __version__
 
 from ..config import sentence
-from ..console import plain_warnings
+from ..console import plain_warnings, usable_streams
 from .arguments import Parser
 from .interrupts import Interrupts
 
@@ -59,12 +59,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     Returns:
         0; 2 after an error, which is reported in one sentence on stderr (with --traceback or
         SIKFF_TRACEBACK=1 below its traceback); 128 + the number of a signal that ended it: 130
-        after Ctrl-C, 143 after SIGTERM, 138 after SIGUSR1 (on Linux).
+        after Ctrl-C, 143 after SIGTERM.
 
     Raises:
         SystemExit: with code 2 for arguments that are not understood, with 0 after --help.
     """
-    with Interrupts() as interrupts:
+    with usable_streams(), Interrupts() as interrupts:
         why = "what was written so far is kept"
         try:
             return _run(sys.argv[1:] if arguments is None else arguments, interrupts)

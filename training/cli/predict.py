@@ -30,8 +30,9 @@ def run(settings: PredictSettings) -> None:
     """Writes the structures with predicted labels."""
     from ..data.labels import LabelKeys, copy_results
     from ..data.reading import read_structures
+    from ..data.unread_keys import OF_ELECTRONS, unread_keys
     from ..evaluation.predict import predict, spread
-    from ..simulation.structure_files import write_structures
+    from ..simulation.structure_files import locked, write_structures
 
     output = settings.output
     if output.suffix not in (".xyz", ".extxyz"):  # others drop what belongs to atoms
@@ -41,16 +42,19 @@ def run(settings: PredictSettings) -> None:
     structures = read_structures(settings.data)
     if settings.electrons:
         structures = structures.with_info(settings.electrons)
+    for note in unread_keys(structures, OF_ELECTRONS):
+        print(f"note: {note}")
     total = len(structures)
-    with progress_bar(total=total, unit="structure", disable=settings.quiet) as bar:
-        try:
-            labelled = predict(models, structures, settings.batch_size, on_batch=bar.update)
-        except KeyboardInterrupt as interrupt:
-            raise KeyboardInterrupt("nothing was written") from interrupt
     keys = LabelKeys(settings.energy_key, settings.forces_key, settings.stress_key)
-    for atoms in labelled:
-        copy_results(atoms, keys)
-    write_structures(output, labelled)
+    with locked(output):
+        with progress_bar(total=total, unit="structure", disable=settings.quiet) as bar:
+            try:
+                labelled = predict(models, structures, settings.batch_size, on_batch=bar.update)
+            except KeyboardInterrupt as interrupt:
+                raise KeyboardInterrupt("nothing was written") from interrupt
+        for atoms in labelled:
+            copy_results(atoms, keys)
+        write_structures(output, labelled)
     if len(models) > 1:
         print_table(spread(labelled))
     print(f"wrote {output}, {total} structure{'s'[: total != 1]}")

@@ -23,19 +23,20 @@ def run(settings: RelaxArguments) -> None:
         ValueError: if they are.
     """
     from ..simulation.relax import relax
-    from ..simulation.structure_files import check_format, write_structures
+    from ..simulation.structure_files import check_format, locked, write_structures
 
     output = settings.output
     check_output_paths([output], settings.overwrite, inputs=[*settings.models, settings.structure])
     check_format(output)
     atoms = settings.read()
     atoms.set_array("momenta", None)
-    try:
-        converged = relax(atoms, settings, log=None if settings.quiet else "-")
-    except KeyboardInterrupt:
+    with locked(output):
+        try:
+            converged = relax(atoms, settings, log=None if settings.quiet else "-")
+        except KeyboardInterrupt:
+            write_structures(output, atoms)
+            raise
         write_structures(output, atoms)
-        raise
-    write_structures(output, atoms)
     if not converged:
         raise ValueError(
             f"not below {settings.fmax:g} eV/Å after {settings.steps} steps; wrote the structure "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -68,6 +69,8 @@ class SimulatedStructure(Output, Electrons, Models):
         from sikff.calculators import SIKFFCalculator
 
         from ..data.labels import without_labels
+        from ..data.structures import Structures
+        from ..data.unread_keys import OF_ELECTRONS, unread_keys
         from ..simulation.constraints import add_constraints
         from ..simulation.structure_files import read_structure
 
@@ -84,6 +87,8 @@ class SimulatedStructure(Output, Electrons, Models):
         }
         atoms.info |= {key: value for key, value in given.items() if value is not None}
         atoms.info |= self.electrons
+        for note in unread_keys(Structures.of([atoms], str(self.structure)), OF_ELECTRONS):
+            warnings.warn(note, stacklevel=2)
         return atoms
 
     def _field_vector(self, config: ForceFieldConfig) -> list[float] | None:

@@ -17,11 +17,14 @@ from .check_placeholders import (
     MEND,
     MOST_SHAPES,
     MOST_VALUES,
+    SHARE,
     check_filled,
     check_repeated,
     check_zero_forces,
     check_zero_stresses,
+    not_rounded,
     shape_of,
+    zero_components,
     zero_forces,
 )
 from .labels import NAMES, has_label
@@ -50,7 +53,11 @@ def check_energies(structures: Structures) -> None:
     no other energy occurs nearly as often."""
     by_energy = structures.groups(lambda structure: float(structure.value("energy")))
     for same in by_energy[:1]:
-        if 2 * len(same) > len(structures) and len({each.key for each in same}) > 2:
+        shapes = {shape_of(atoms) for atoms in same.atoms[:MOST_SHAPES]}
+        differ = len({each.key for each in same}) > 2 and (len(shapes) > 1 or shapes == {()})
+        if _rounded(same, by_energy):
+            return
+        if 2 * len(same) > len(structures) and differ:
             _raise_for_one_energy(structures, same, "")
     found = []  # values, and how many shapes have each
     for same in by_energy[:MOST_VALUES]:
@@ -61,6 +68,19 @@ def check_energies(structures: Structures) -> None:
     for count, same in found[:1]:
         if count >= MANY * max([1, *(others for others, _ in found[1:])]):
             _raise_for_one_energy(structures, same, MEND.format("energy"))
+
+
+def _rounded(same: Structures, by_energy: Sequence[Structures]) -> bool:
+    """Whether energies have so few digits that one repeats, as at the end of a relaxation: all are
+    multiples of a step, and others are as near to this one as to each other."""
+    energy = float(same[0].value("energy"))
+    energies = np.sort([float(each[0].value("energy")) for each in by_energy])
+    others = energies[energies != energy]
+    if len(others) < MANY:
+        return False
+    steps = (others - energy) / np.diff(energies).min()
+    near = abs(others - energy).min() < 1.5 * np.diff(others).min()
+    return bool(near and abs(steps - np.rint(steps)).max() < 0.01)
 
 
 def _raise_for_one_energy(structures: Structures, same: Structures, mend: str) -> None:
@@ -137,19 +157,41 @@ def doubts(structures: Structures) -> list[str]:
     apart = [abs(free_energy_beside(each)) for each in both]
     smeared = [p for p, difference in enumerate(apart) if difference > SAME_METHOD]
     if smeared:
-        largest = f"{1000 * max(apart):.3g} meV/atom"
+        key = both[smeared[0]].labels["energy"].key
+        free = "free_energy"
+        if key.startswith("REF_") and key.replace("energy", free) in both[smeared[0]].atoms.info:
+            free = key.replace("energy", free)
         notes.append(
-            f"free_energy differs from {both[smeared[0]].labels['energy'].key} by up to {largest} "
-            f"in {both.names(smeared)}: forces and stresses of VASP, GPAW and others with "
-            "smearing belong to the free energy (energy_key: free_energy)"
+            f"{free} differs from {key} by up to {1000 * max(apart):.3g} meV/atom in "
+            f"{both.names(smeared)}: forces and stresses of VASP, GPAW and others with smearing "
+            f"belong to the free energy (energy_key: {free})"
         )
     labelled = structures.having("forces")
-    zero, _ = zero_forces(labelled)
+    zero, partly = zero_forces(labelled)
     if zero:
         notes.append(
             f"forces are exactly zero, though not by symmetry, in {labelled.names(zero)}: right "
             "at a minimum only"
         )
+    some = not_rounded(labelled, partly)
+    if some:
+        count = sum(partly[index] for index in some)
+        notes.append(
+            f"forces on {count} atoms are exactly zero, though not by symmetry, in "
+            f"{labelled.names(some)}: held, and the constraint lost?"
+        )
+    components = zero_components(labelled)
+    some = not_rounded(labelled, components)
+    count = sum(components[index] for index in some)
+    if len(some) >= MANY and count >= SHARE * 3 * sum(len(labelled[index].atoms) for index in some):
+        notes.append(
+            f"{count} force components are exactly zero, though not by symmetry, in "
+            f"{labelled.names(some)}: held along an axis, and the constraint lost?"
+        )
+    both = structures.having("stress", "forces")
+    stressed, pulled = (any(map(np.any, both.values(name))) for name in ("stress", "forces"))
+    if pulled and not stressed:
+        notes.append("all stresses are exactly zero, though forces are not: no labels?")
     return notes
 
 

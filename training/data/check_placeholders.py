@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 
 import ase
 import numpy as np
@@ -28,6 +29,8 @@ LEAST_ENERGY = 1e-6  # eV, between structures of one system
 LEAST_FORCE = 1e-3  # eV/Å
 BOND = 1.6  # sums of covalent radii: with these neighbours forces are not zero but by symmetry
 UNBALANCED = 3e-4  # sum of the directions to neighbours, relative, that is no rounding error
+FEW_DIGITS = 30  # values smaller than so many digits repeat by rounding
+SAME_DIGIT = 1e-9  # relative to the largest force; smaller differences are of arithmetic
 ROUNDED = 100  # forces so many times larger than their last digit are rarely rounded to zero
 
 
@@ -62,19 +65,39 @@ def check_filled(structures: Structures, name: str) -> None:
 
 
 def check_repeated(structures: Structures, name: str) -> None:
-    """Raises ValueError if several structures that differ have the same forces or stress."""
+    """Raises ValueError if several structures that differ have the same forces or stress: all of
+    them one, or each that of another structure."""
     by_value = structures.groups(lambda structure: structure.value(name).tobytes())
+    if not len(by_value) < len(structures):
+        return
+    least = FEW_DIGITS * _digit(structures.values(name))  # else there are few values anyway
     for same in by_value[:MOST_VALUES]:
         if len(same) < MANY:
-            return
-        shapes = {shape_of(atoms) for atoms in same.atoms[:MOST_SHAPES]} - {()}
-        if len(shapes) >= MANY and np.nan_to_num(same[0].value(name)).any():
-            same.raise_for(
-                range(len(same)),
-                f"the same {name}",
-                ", though these differ: carried along from another structure, or a "
-                f"placeholder{MEND.format(name)}",
-            )
+            break
+        if _shapes(same) >= MANY and np.nanmax(abs(same[0].value(name))) > least:
+            _raise_for_copies(structures, [*same], name)
+    copies: list[Structure] = []
+    for same in [each for each in by_value if 1 < len(each) < MANY][:MOST_SHAPES]:
+        sizes = np.unique(abs(np.nan_to_num(same[0].value(name))))
+        if len(sizes) > 3 and _shapes(same) > 1:  # else it may be one by chance, as in molecules
+            copies += same
+    if len(copies) >= 2 * MANY:
+        _raise_for_copies(structures, copies, name)
+
+
+def _shapes(same: Structures) -> int:
+    """How many structures of different shape there are, among the first."""
+    return len({shape_of(atoms) for atoms in same.atoms[:MOST_SHAPES]} - {()})
+
+
+def _raise_for_copies(structures: Structures, copies: list[Structure], name: str) -> None:
+    found = replace(structures, records=copies)
+    found.raise_for(
+        range(len(copies)),
+        f"the same {name}",
+        ", though these differ: carried along from another structure, or a "
+        f"placeholder{MEND.format(name)}",
+    )
 
 
 def _with_rows(
@@ -117,9 +140,7 @@ def check_zero_forces(structures: Structures) -> None:
 
 
 def _check_some_zero(labelled: Structures, partly: Mapping[int, int]) -> None:
-    forces = {index: _known(labelled[index]) for index in partly}
-    digit = min((float(abs(each[each != 0]).min()) for each in forces.values()), default=0.0)
-    clear = [p for p, each in forces.items() if np.square(each).mean() > (ROUNDED * digit) ** 2]
+    clear = not_rounded(labelled, partly)
     count = sum(partly[index] for index in clear)
     if len(clear) >= MANY and count >= SHARE * sum(len(labelled[p].atoms) for p in clear):
         labelled.raise_for(
@@ -130,18 +151,46 @@ def _check_some_zero(labelled: Structures, partly: Mapping[int, int]) -> None:
         )
 
 
+def not_rounded(labelled: Structures, indices: Collection[int]) -> list[int]:
+    """Those indices of structures with some forces of zero where it is no rounding: the others
+    are much larger than a digit, the least difference between any two components."""
+    forces = {index: _known(labelled[index]) for index in indices}
+    digit = _digit([*forces.values()])
+    return [p for p, each in forces.items() if np.square(each).mean() > (ROUNDED * digit) ** 2]
+
+
+def _digit(values: Sequence[np.ndarray]) -> float:
+    """The least difference between the sizes of any two components, or of one and zero."""
+    different = np.unique(np.abs(np.concatenate([np.zeros(1), *map(np.ravel, values)])))
+    steps = np.diff(different[np.isfinite(different)])
+    return float(steps[steps > SAME_DIGIT * np.nanmax(different)].min(initial=np.inf))
+
+
 def zero_forces(structures: Structures) -> tuple[list[int], dict[int, int]]:
     """Indices of structures whose forces are all zero, and the numbers of atoms without a force in
     structures that have some, by index; those that symmetry makes zero do not count."""
     zero, partly = [], {}
     for index in _with_rows(structures, "forces", _is_zero):
         structure = structures[index]
-        still = _is_zero(structure.value("forces")) & unbalanced(structure.atoms)
+        still = _is_zero(structure.value("forces")) & unbalanced(structure.atoms).any(axis=1)
         if still.any() and _known(structure).any():
             partly[index] = int(still.sum())
         elif still.any():
             zero.append(index)
     return zero, partly
+
+
+def zero_components(structures: Structures) -> dict[int, int]:
+    """The numbers of force components that are zero, but not by symmetry, on atoms with other
+    components that are not, by the indices of structures with some."""
+    found = {}
+    for index in _with_rows(structures, "forces", lambda x: (x == 0).any(1) & ~_is_zero(x)):
+        structure = structures[index]
+        forces = structure.value("forces")
+        count = ((forces == 0) & ~_is_zero(forces)[:, None] & unbalanced(structure.atoms)).sum()
+        if count:
+            found[index] = int(count)
+    return found
 
 
 def _is_zero(forces: np.ndarray) -> np.ndarray:
@@ -196,12 +245,13 @@ def _kind(structure: Structure) -> tuple[bytes, bytes]:
 
 
 def unbalanced(atoms: ase.Atoms) -> np.ndarray:
-    """[N] True for atoms with bonds whose directions do not cancel, so that a force may act."""
+    """[N, 3] True for atoms with bonds whose directions do not cancel along an axis, so that a
+    force may act along it."""
     receiver, weights, directions = _bonds(atoms)
     total = np.bincount(receiver, weights, len(atoms))
     sums = np.zeros((len(atoms), 3))
     np.add.at(sums, receiver, weights[:, None] * directions)
-    return np.linalg.norm(sums, axis=1) > UNBALANCED * total
+    return abs(sums) > UNBALANCED * total[:, None]
 
 
 def shape_of(atoms: ase.Atoms) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ import numpy as np
 from ase.data import covalent_radii
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.forcefield.environment import ACROSS
+from sikff.forcefield.environment import ACROSS, Environment
 from sikff.graph import find_edges
 from sikff.graph.conditions import VACUUM
 from sikff.groups.matrices import unit_vector
@@ -45,24 +45,21 @@ def check_surface(structures: Structures, model: ForceFieldConfig) -> None:
         check_seen(structures, model)
 
 
-def heights_above_plane(structure: Structure, model: ForceFieldConfig) -> Array:
-    """Heights [N] (Å) of atoms above the plane of a model, the nearer one in a slit."""
-    environment = model.environment
-    origin = structure.conditions.origin or environment.plane_origin or (0, 0, 0)
-    heights: Array = (structure.atoms.positions - np.asarray(origin)) @ unit_vector(model.axis)
-    slit = environment.slit_width
-    return heights if slit is None else np.minimum(heights, slit - heights)
+def heights_above_plane(structure: Structure, environment: Environment) -> Array:
+    """Heights [N] (Å) of atoms above the plane, the nearer one in a slit; infinite in vacuum."""
+    heights = environment.heights_of(structure.atoms, structure.conditions)
+    return np.full(len(structure.atoms), np.inf) if heights is None else heights.min(axis=-1)
 
 
 def check_seen(structures: Structures, model: ForceFieldConfig) -> None:
     """Raises ValueError for a surface that no atom is above and within its range."""
-    config = model.environment
+    config, environment = model.environment, Environment(model)
     by_surface: dict[int, list[Array]] = {}
     for number, structure in enumerate(structures):
         with structures.naming(number):
             index = structure.conditions.surface_index(config.surfaces)
         if index >= 0:
-            by_surface.setdefault(index, []).append(heights_above_plane(structure, model))
+            by_surface.setdefault(index, []).append(heights_above_plane(structure, environment))
     if not by_surface:
         raise ValueError(
             f"{structures.source}: all structures are in vacuum; expected some on the surface of "
@@ -137,10 +134,10 @@ class Far:
 
 def check_zero_of_energy(structures: Structures, model: ForceFieldConfig) -> None:
     """The check of :func:`check_zero` for the plane of a model, if it has one."""
-    environment = model.environment
-    if environment.plane_origin is not None:
-        lowest = [float(heights_above_plane(each, model).min()) for each in structures]
-        check_zero(structures, lowest, environment.plane_range)
+    environment = Environment(model)
+    if environment.has_plane:
+        lowest = [float(heights_above_plane(each, environment).min()) for each in structures]
+        check_zero(structures, lowest, environment.range)
 
 
 def check_zero(

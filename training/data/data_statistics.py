@@ -11,6 +11,7 @@ from ase.data import atomic_numbers, chemical_symbols
 
 from sikff.forcefield import EnvironmentConfig, ForceFieldConfig
 from sikff.forcefield.environment import Environment
+from sikff.forcefield.trained_distances import BIN, Intervals, intervals, pair_name
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import VACUUM
 from sikff.nn import PolynomialEnvelope
@@ -59,7 +60,9 @@ def complete_model(
     }
     model = ForceFieldConfig(**filled)
     environment, limits = environment_range(model, samples)
-    model = model.model_copy(update={"environment": environment})
+    distances, among = distance_range(model, samples, settings)
+    model = model.model_copy(update={"environment": environment, "distances_seen": distances})
+    limits += among
     in_energies = structures.having("energy").elements
     sources = dict.fromkeys(elements, " (in no structure with an energy)")
     sources |= dict.fromkeys(in_energies, " (fitted)") | dict.fromkeys(known, "")
@@ -115,29 +118,82 @@ def environment_range(
     """
     config, graphs = model.environment, [sample.graph for sample in samples]
     environment = Environment(model).double()
-    limits: dict[str, float] = {}
+    limits: dict[str, Any] = {}
     if config.field:
         strengths = torch.cat([environment.field_strengths(graph) for graph in graphs])
         limits |= {"field_min": float(strengths.min()), "field_max": float(strengths.max())}
     if config.plane_origin is not None:
-        limits["height_min"] = min(map(environment.lowest_height, graphs))
+        lowest = torch.stack([environment.lowest_heights(graph) for graph in graphs]).amin(dim=0)
+        pairs = zip(model.elements, lowest.tolist(), strict=True)
+        heights = {element: height for element, height in pairs if np.isfinite(height)}
+        limits["height_min"] = _lowest(config.height_min, heights)
     for name, tensor, absent in (("charge", "charge", 0), ("spin", "unpaired", 1)):
         if getattr(config, name):
             values = torch.cat([getattr(graph, tensor) for graph in graphs]) + absent
             limits |= {f"{name}_min": round(float(values.min()))}
             limits |= {f"{name}_max": round(float(values.max()))}
-    limits = {n: x for n, x in limits.items() if getattr(config, n) is None and np.isfinite(x)}
+    limits = {
+        name: limit
+        for name, limit in limits.items()
+        if (name == "height_min" and limit != {}) or getattr(config, name) is None
+    }
     config = config.model_copy(update=limits)
     words = []
     if limits.keys() & {"field_min", "field_max"}:
         words.append(f"fields from {config.field_min:.3g} to {config.field_max:.3g} V/Å")
     if "height_min" in limits:
-        words.append(f"heights from {config.height_min:.3g} Å")
+        known = config.height_min
+        by_element = known if isinstance(known, dict) else {"all elements": known}
+        least = ", ".join(f"{height:.3g} ({name})" for name, height in by_element.items())
+        words.append(f"heights from {least} Å")
     if limits.keys() & {"charge_min", "charge_max"}:
         words.append(f"total charges from {config.charge_min} to {config.charge_max}")
     if limits.keys() & {"spin_min", "spin_max"}:
         words.append(f"spin multiplicities from {config.spin_min} to {config.spin_max}")
     return config, words
+
+
+def _lowest(
+    known: float | dict[str, float] | None, found: dict[str, float]
+) -> float | dict[str, float]:
+    """Lowest heights (Å) of a model before its training, if any, and of the data."""
+    if isinstance(known, int | float):  # of an older model, which has no wall
+        return min(known, *found.values()) if found else known
+    before = known or {}
+    return {e: min(found.get(e, np.inf), before.get(e, np.inf)) for e in before | found}
+
+
+def distance_range(
+    model: ForceFieldConfig, samples: Sequence[Sample], settings: Mapping[str, Any]
+) -> tuple[dict[str, Intervals] | None, list[str]]:
+    """The distances within the cutoff in the training data, and those of the model they extend.
+
+    Args:
+        settings: those that are given. A model to fine-tune whose distances are not known keeps it
+            so: they would be those of the new data alone.
+
+    Returns:
+        Intervals (Å) for each pair of elements, and in words the pairs that never occur.
+    """
+    before = settings.get("distances_seen", {})
+    if before is None:
+        return None, []
+    n, n_bins = len(model.elements), int(model.cutoff / BIN) + 1
+    counts = np.zeros((n, n, n_bins), dtype=np.int64)
+    for graph in (sample.graph for sample in samples):
+        bins = (graph.vectors().norm(dim=-1) / BIN).long().clamp(max=n_bins - 1).numpy()
+        np.add.at(counts, (*graph.species[graph.edge_index].numpy(), bins), 1)
+    found: dict[str, Intervals] = {}
+    for i, first in enumerate(model.elements):
+        for j, second in enumerate(model.elements[: i + 1]):
+            name = pair_name(first, second)
+            histogram = counts[i, j] + counts[j, i]
+            for low, high in before.get(name, before.get("-".join(name.split("-")[::-1]), ())):
+                histogram[round(low / BIN) : round(high / BIN)] += 1
+            found[name] = intervals(histogram, model.cutoff)
+    never = sorted(name for name, seen in found.items() if not seen)
+    words = f"no {', '.join(never[:6])}{' ...' if len(never) > 6 else ''} within the cutoff"
+    return found, [words] if never else []
 
 
 def isolated_energies(

@@ -7,7 +7,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.forcefield.environment import is_periodic_along
+from sikff.forcefield.environment import OPENED, THROUGH, is_periodic_along
+from sikff.graph.conditions import VACUUM
 
 from ..config import TrainConfig
 from .batches import Sample
@@ -69,7 +70,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
         if config.data.check_units:
             check_units(structures, free)
     _check_elements(train, valid, config)
-    _check_config_types(train, config.loss.config_types)
+    _check_config_types(train, valid, config.loss.config_types)
     settings = with_surfaces(model_settings(config, train.elements, free), train)
     bare = ForceFieldConfig(**{**settings, "atomic_energies": {}})
     for structures in (train, valid):
@@ -139,6 +140,11 @@ def _read_labelled(
             f"{valid.source}: no validation structure has {' or '.join(_trained(config))}, which "
             "the run is trained on; give data.valid, or another seed"
         )
+    for name in _trained(config):
+        if name not in valid.label_names:
+            left_out.append(
+                f"note: no validation structure has {name}, so the best epoch is chosen without"
+            )
     sources = [isolated]
     if data.isolated_atoms is not None:
         sources.append(read_structures(data.isolated_atoms))
@@ -181,8 +187,11 @@ def _check_elements(train: Structures, valid: Structures, config: TrainConfig) -
         )
 
 
-def _check_config_types(structures: Structures, weights: Mapping[str, float]) -> None:
-    """Raises ValueError for weights of a config_type that no training structure has."""
+def _check_config_types(
+    structures: Structures, valid: Structures, weights: Mapping[str, float]
+) -> None:
+    """Raises ValueError for weights of a config_type that no training structure has, and if all
+    labelled structures for training, or for validation, have weight 0."""
     kinds = {structure.config_type for structure in structures if structure.config_type}
     foreign = sorted(set(weights) - kinds)
     if foreign:
@@ -190,6 +199,12 @@ def _check_config_types(structures: Structures, weights: Mapping[str, float]) ->
             f"loss.config_types names {', '.join(foreign)}, which no training structure has as its "
             f"config_type; there are {', '.join(sorted(kinds)) or 'none'}"
         )
+    for part in (structures, valid):
+        if not any(each.weight for each in part.with_weights(weights)):
+            raise ValueError(
+                f"{part.source}: loss.config_types is 0 for all {len(part)} structures with labels "
+                "for training or validation; expected some weight above 0"
+            )
 
 
 def _unused(structures: Structures, needed: Sequence[str]) -> list[str]:
@@ -209,12 +224,10 @@ def _through_plane(structures: Structures, model: ForceFieldConfig) -> list[str]
     if model.environment.plane_origin is None:
         return []
     indices = [
-        p for p, atoms in enumerate(structures.atoms) if is_periodic_along(atoms, model.axis)
+        p
+        for p, structure in enumerate(structures)
+        if structure.conditions.surface != VACUUM and is_periodic_along(structure.atoms, model.axis)
     ]
     if not indices:
         return []
-    return [
-        "note: a periodic direction leads through the plane in "
-        f"{structures.names(indices)}: the height of an atom is that of its position as it stands, "
-        "so never wrap them, or set pbc to false along the axis"
-    ]
+    return [f"note: {THROUGH} in {structures.names(indices)}: {OPENED}"]

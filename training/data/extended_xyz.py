@@ -31,6 +31,9 @@ NAMES = {"species": "symbols", "pos": "positions", "Z": "numbers"}  # of columns
 FLAGS = [[*flags] for n in (1, 3) for flags in product((False, True), repeat=n)]  # pbc
 LOGICAL = {"T", "F", "True", "False"}
 CONVERTERS = {"R": float, "I": int, "S": str, "L": str}
+_QUOTED = r"""\\.|"(?:\\.|[^"\\])*"|'(?:\\.|[^'\\])*'|\{[^}]*\}|\[[^\]]*\]"""
+# A key without a value, for which ASE would take the next key; what is quoted is skipped.
+_EMPTY = re.compile(rf"""({_QUOTED})|(?<!\S)([^\s="'{{\[]+)=(?:""|'')?(?=\s+[^\s=]+=|\s*$)""")
 _COUNT = re.compile(r"\s*(\d{1,18})\s*", re.ASCII)
 
 
@@ -174,7 +177,8 @@ def _parse_comment(comment: str, has_vectors: bool) -> dict[str, Any]:
     """
     if "=" not in comment:  # else words such as pbc would be keys that are true
         return {"comment": comment} if comment else {}
-    info: dict[str, Any] = key_val_str_to_dict(comment)
+    _check_quotes(comment)
+    info: dict[str, Any] = key_val_str_to_dict(_EMPTY.sub(r"\1", comment))
     for key in [*info]:
         usual = KEYS.get(key.lower(), key)
         if usual != key:
@@ -195,6 +199,19 @@ def _parse_comment(comment: str, has_vectors: bool) -> dict[str, Any]:
     if pbc is not None and [*np.ravel(pbc)] not in FLAGS:
         raise ValueError(f"pbc is {_short(pbc)}; expected three of T and F")
     return info
+
+
+def _check_quotes(comment: str) -> None:
+    """Raises ValueError for a quote that is not closed, which would hide keys after it, and for a
+    key that occurs twice; titles with apostrophes are none."""
+    bare = re.sub(_QUOTED, '""', comment)
+    keys = re.findall(r"""(?<!\S)([^\s="'{\[]+)\s*=""", bare)
+    twice = sorted({key for key in keys if keys.count(key) > 1})
+    if twice and "properties" in map(str.lower, keys):
+        raise ValueError(f"{', '.join(twice)} occurs twice")
+    quote = re.search(r"""["'{\[]""", bare.replace('""', ""))
+    if quote and "properties=" in comment.lower():
+        raise ValueError(f"{quote[0]} is not closed, so what follows is hidden; use double quotes")
 
 
 def _is_cell(value: object) -> bool:

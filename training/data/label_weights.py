@@ -15,6 +15,7 @@ OF_STRUCTURE = "config_weight"  # in atoms.info
 # True means that an atom counts to some, and that it is left out to others, such as GAP.
 AMBIGUOUS = ("force_mask", "mask", "masks")
 FROZEN = "constraints"
+NO_FORCE = 1e-9  # eV/Å; files hold fewer digits
 
 _BY_COMPONENT = (FixAtoms, FixCartesian, FixScaled, FixedPlane, FixedLine)
 _PROBE = np.array([1.0, 1.7, 2.3])  # a force that no usual constraint makes zero by chance
@@ -143,15 +144,17 @@ def _checked(
 
 
 def _frozen_zeros(atoms: ase.Atoms, forces: np.ndarray) -> np.ndarray | None:
-    """Mask [N, 3] of components that constraints hold and that are exactly zero; None without any.
+    """Mask [N, 3] of components that constraints hold and that are zero, but for rounding errors
+    such as those of a rotation; None without any.
 
     If another held component of an atom is not zero, its forces are those before the constraint
     was applied, and all of them count.
     """
-    if not atoms.constraints or forces.all():
+    zero = abs(forces) < NO_FORCE
+    if not atoms.constraints or not zero.any():
         return None
     held = _held_components(atoms)
-    unchanged = (held & (forces != 0)).any(axis=1, keepdims=True)
+    unchanged = (held & ~zero).any(axis=1, keepdims=True)
     frozen = held & ~unchanged
     return frozen if frozen.any() else None
 

@@ -101,7 +101,12 @@ def find_label(atoms: ase.Atoms, name: str, key: str | None = None) -> Label | N
     if key.startswith("REF_") and results.get(name) is not None:
         result = _shaped(results[name], name, name, atoms)
         differs_from_calculator = not np.allclose(result, value, rtol=1e-8, atol=1e-6)
-    return Label(value, key, differs_from_calculator)
+    masked = None
+    if name == "stress" and np.isnan(value).any():
+        along = np.isfinite(value.diagonal())
+        if along.any() and (np.isfinite(value) == np.logical_and.outer(along, along)).all():
+            masked = np.isnan(value)  # across a surface, where it is not defined
+    return Label(value, key, differs_from_calculator, masked=masked)
 
 
 def has_label(atoms: ase.Atoms, name: str, key: str | None = None) -> bool:

@@ -80,9 +80,12 @@ def model_settings(
 
 def _target(trained: ForceFieldConfig, changes: Mapping[str, Any]) -> ForceFieldConfig:
     """The configuration of a trained model with the changes of a run; ranges of the environment
-    are left to the data."""
+    are left to the data, which may lower heights."""
     energies = trained.atomic_energies | changes.get("atomic_energies", {})
     environment = changes.get("environment", trained.environment.without_limits())
+    if environment.plane_origin is not None and environment.height_min is None:
+        lowest = trained.environment.height_min
+        environment = environment.model_copy(update={"height_min": lowest})
     if changes.get("vacuum_group", trained.vacuum_group) == trained.vacuum_group:
         given = (changes.get("group"), changes.get("axis"), environment)
         target = restricted_config(trained, *given)

@@ -12,12 +12,14 @@ from .check_electrons import describe_electrons
 from .check_labels import doubts
 from .data_statistics import atomic_energies, compositions
 from .label_weights import FROZEN, LeftOut
-from .labels import NAMES
+from .labels import NAMES, suggestions
 from .structures import Structure, Structures
+from .unread_keys import unread_keys
 
 UNITS = {"energy": "eV per atom", "forces": "eV/Å", "stress": "eV/Å^3"}
 SAME = {"energy": 1e-3, "forces": 1e-2, "stress": 1e-3}  # how far labels of one structure agree
 FAR_OUT = 10.0  # standard deviations, estimated from the median deviation
+MOST_SEARCHED = 50  # structures without a label, for one of another name
 MOST_OUT = 0.05  # of the structures; more of them are no outliers
 
 
@@ -47,7 +49,7 @@ def describe(
             sizes = np.concatenate(components) if name == "energy" else np.array(largest)
             outliers += _outliers(labelled, name, sizes)
     notes = (*_single(structures), *_overruling(structures), *doubts(structures))
-    notes = (*notes, *_repeated(structures, valid))
+    notes = (*notes, *_repeated(structures, valid), *unread_keys(structures))
     return [
         _contents(structures),
         *describe_electrons(structures),
@@ -80,8 +82,12 @@ def describe_left_out(structures: Structures) -> list[str]:
             if name not in each.labels and all(name != out.label for out in each.left_out)
         ]
         if 0 < len(lacking) < total:
-            where = structures.names(lacking)
-            lines.append(f"no {name} in {len(lacking)} of {total} structures ({where}): left out")
+            some = structures.select(lacking)
+            where = some.names(range(len(some)))
+            near = suggestions(some.atoms[:MOST_SEARCHED], name, getattr(structures.keys, name))
+            called = f"; it may be called {' or '.join(near)} there" if near else ""
+            line = f"no {name} in {len(lacking)} of {total} structures ({where}): left out"
+            lines.append(line + called)
     unused = [index for index, structure in enumerate(structures) if not structure.labels]
     if unused:
         lines.append(f"without any label that counts, so not used: {structures.names(unused)}")
@@ -110,7 +116,8 @@ def _components(labelled: Structures, name: str) -> list[np.ndarray]:
         return [value[~np.isnan(value)] for value in values]
     elements = labelled.elements
     counts = compositions(labelled, elements)
-    fitted, _ = atomic_energies(counts, values, elements, {})
+    weights = np.array([structure.labels[name].weight for structure in labelled])
+    fitted, _ = atomic_energies(counts, values, elements, {}, weights)
     residual = np.array(values) - counts @ np.array(list(fitted.values()))
     return list((residual / counts.sum(1))[:, None])
 
@@ -124,9 +131,14 @@ def _label_line(
     rms = np.sqrt(np.mean(np.concatenate(components) ** 2))
     index = int(np.argmax(largest))
     what = " from a fit of the compositions" if name == "energy" else ""
+    weights = np.concatenate([np.ravel(structure.labels[name].weight) for structure in labelled])
+    counting = weights[weights > 0]
+    least, most, weighted = float(counting.min()), float(counting.max()), ""
+    if (least, most) != (1.0, 1.0):
+        weighted = f"; weights {least:.3g} to {most:.3g}"
     return (
         f"{name}: {found}; rms {rms:.3g}, largest {largest[index]:.3g} {UNITS[name]}{what} "
-        f"({labelled.names([index])})"
+        f"({labelled.names([index])}){weighted}"
     )
 
 

@@ -76,7 +76,7 @@ def make_graph(
     environment.check(conditions)
     environment.check_cell(structure.atoms, conditions)
     return AtomicGraph.from_atoms(
-        structure.atoms,
+        environment.opened(structure.atoms, conditions),
         model.cutoff,
         model.elements,
         conditions=conditions,

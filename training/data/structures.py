@@ -257,6 +257,7 @@ class Structures:
         if left_out:
             why += f"; left out by {', '.join(sorted(left_out))}"
         mend = MISSING[name] if len(indices) < len(self) else self._how_to_label(name)
+        mend = "; expected some with a weight above 0" if left_out else mend
         self.raise_for(indices, f"no {name} ({why})", mend)
 
     def _how_to_label(self, name: str) -> str:

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection, Sequence
+import warnings
+from collections.abc import Collection, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -19,10 +21,11 @@ from sikff.forcefield.committee import mean_prediction, standard_deviation
 from sikff.plain_torch import plain_torch
 
 from ..data.batches import Sample, collate, labelled
-from ..data.check_labels import check_fields, check_names
+from ..data.check_labels import check_fields, check_labels, check_names
 from ..data.labels import NAMES, USUAL_KEYS, LabelKeys
 from ..data.report import describe_left_out
 from ..data.structures import Structures, split_isolated
+from ..data.unread_keys import unread_keys
 from .metrics import Metrics, errors
 from .predict import committee, predict_samples, samples_for
 
@@ -41,7 +44,7 @@ class Evaluation:
             "stress" (eV/Å^3) [B, 3, 3], as far as there are labels; NaN for the label of a force
             component that has none that counts.
         symbols: element of each of the N atoms with forces, or of all atoms if none has.
-        left_out: labels that do not count, and why.
+        left_out: labels that do not count, and why; keys that look like weights and are not read.
     """
 
     metrics: dict[str, Any]
@@ -62,6 +65,15 @@ def _text(value: Any) -> str:
     if isinstance(value, dict):
         return ", ".join(f"{name} {_text(each)}" for name, each in value.items())
     return format(value, ".4g") if isinstance(value, float) else str(value)
+
+
+@contextmanager
+def doubts_as_warnings() -> Iterator[None]:
+    """Turns what a check of labels raises into a warning: errors are told all the same."""
+    try:
+        yield
+    except ValueError as error:
+        warnings.warn(str(error), stacklevel=3)
 
 
 @plain_torch()
@@ -88,18 +100,21 @@ def evaluate(
     structures, _ = split_isolated(Structures.of(structures))
     structures = structures.with_labels(keys, names)
     structures.check_weight_key()
+    left_out = [*describe_left_out(structures), *map("note: {}".format, unread_keys(structures))]
     if not structures.label_names:
         raise ValueError(
-            f"{structures.source} has no labels; expected REF_energy, REF_forces or REF_stress, or "
-            "results of a calculator"
+            f"{structures.source} has no labels that count; expected REF_energy, REF_forces or "
+            f"REF_stress, or results of a calculator{''.join(f'; {line}' for line in left_out)}"
         )
     check_names([structures])
     structures.check_labels_complete(structures.label_names, partial=NAMES)
+    with doubts_as_warnings():
+        check_labels(structures)
     for each in models:
         check_fields(structures, each.config)
     samples = samples_for(models, structures, structures.label_names)
     evaluation = evaluate_samples(models, samples, batch_size)
-    return replace(evaluation, left_out=tuple(describe_left_out(structures)))
+    return replace(evaluation, left_out=tuple(left_out))
 
 
 @plain_torch()

@@ -12,8 +12,8 @@ import ase
 import numpy as np
 import torch
 from ase.calculators.singlepoint import SinglePointCalculator
-from ase.stress import full_3x3_to_voigt_6_stress
 
+from sikff.calculators.ase_properties import voigt
 from sikff.forcefield import ForceField, Prediction
 from sikff.forcefield.committee import (
     check_committee,
@@ -21,6 +21,7 @@ from sikff.forcefield.committee import (
     mean_prediction,
     standard_deviation,
 )
+from sikff.forcefield.environment import OPENED, THROUGH
 from sikff.graph import has_volume
 from sikff.plain_torch import plain_torch
 
@@ -51,8 +52,9 @@ def predict(
 
     Returns:
         Copies of the structures, in their order, with energy (eV), forces [N, 3] (eV/Å) and, where
-        they are periodic and have a cell with a volume, stress [6] (eV/Å^3); of a committee also
-        with sample standard deviations, ``info["energy_std"]`` and ``arrays["forces_std"]`` [N, 3].
+        they are periodic and have a cell with a volume, stress [6] (eV/Å^3) without what depends on
+        the place of a surface (NaN); of a committee also with sample standard deviations,
+        ``info["energy_std"]`` and ``arrays["forces_std"]`` [N, 3].
 
     Raises:
         ValueError: if the models do not make a committee, a structure is not allowed by one, or a
@@ -63,15 +65,21 @@ def predict(
     copies = [without_labels(atoms) for atoms in structures.atoms]
     if not copies:
         return []
-    for each in models:
-        for index, structure in enumerate(structures):
-            with structures.naming(index):
+    conditions = []
+    for index, structure in enumerate(structures):
+        with structures.naming(index):
+            for each in models:
                 each.check_conditions(structure.conditions)
                 each.check_cell(structure.atoms, structure.conditions)
+        conditions.append(structure.conditions)
+    pairs = zip(copies, conditions, strict=True)
+    if any(models[0].opened(atoms, each) is not atoms for atoms, each in pairs):
+        warnings.warn(f"{THROUGH}: {OPENED}", stacklevel=2)
     samples, stress = samples_for(models, structures), any(map(_has_stress, copies))
     predictions, _ = predict_samples(models, samples, batch_size, stress=stress, on_batch=on_batch)
-    _attach_results(copies, predictions)
-    results = [atoms.calc.results.values() for atoms in copies]
+    defined = [np.all([m.defined_stress(each) for m in models], axis=0) for each in conditions]
+    _attach_results(copies, predictions, defined)
+    results = [(atoms.calc.results[n] for n in ("energy", "forces")) for atoms in copies]
     wrong = [p for p, each in enumerate(results) if not all(np.isfinite(r).all() for r in each)]
     structures.raise_for(wrong, "the force field returned NaN or infinity")
     return copies
@@ -94,16 +102,24 @@ def spread(structures: Sequence[ase.Atoms]) -> dict[str, float]:
     }
 
 
-def _attach_results(structures: Sequence[ase.Atoms], predictions: Sequence[Prediction]) -> None:
-    """Gives each structure its predictions, as the results of a calculator."""
+def _attach_results(
+    structures: Sequence[ase.Atoms],
+    predictions: Sequence[Prediction],
+    defined: Sequence[np.ndarray],
+) -> None:
+    """Gives each structure its predictions, as the results of a calculator.
+
+    Args:
+        defined: which components [3, 3] of the stress of each are defined.
+    """
     sizes = [len(atoms) for atoms in structures]
     mean = mean_prediction(predictions)._asdict()
     forces = mean["forces"].double().split(sizes)
     for index, atoms in enumerate(structures):
         results = {"energy": mean["energy"][index].item(), "forces": forces[index].numpy()}
-        if _has_stress(atoms):
+        if _has_stress(atoms) and defined[index].any():
             full = mean["stress"][index].double().numpy()
-            results["stress"] = full_3x3_to_voigt_6_stress(full)
+            results["stress"] = voigt(np.where(defined[index], full, np.nan))
         atoms.calc = SinglePointCalculator(atoms, **results)
     if len(predictions) > 1:
         energy_std = standard_deviation(predictions, "energy").tolist()

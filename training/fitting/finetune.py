@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from sikff.forcefield import ForceField, ForceFieldConfig
-from sikff.forcefield.force_field import build_corrected, build_restricted
+from sikff.forcefield.corrected_model import build_corrected
+from sikff.forcefield.force_field import build_restricted
 from sikff.graph import AtomicGraph
 from sikff.plain_torch import default_dtype
 

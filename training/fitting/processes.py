@@ -20,6 +20,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from ..console import SIGNALS
+
 T = TypeVar("T")
 
 LOOPBACK = "127.0.0.1"
@@ -149,8 +151,7 @@ def _block_interrupts() -> Iterator[None]:
     if not hasattr(signal, "pthread_sigmask"):  # on Windows
         yield
         return
-    asking = {signal.SIGINT, signal.SIGTERM, signal.SIGUSR1}
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, asking)
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {getattr(signal, each) for each in SIGNALS})
     try:
         yield
     finally:

@@ -2,20 +2,30 @@
 
 from __future__ import annotations
 
-import ase
+from typing import Any
 
-from sikff.forcefield import ForceField
+import ase
+import numpy as np
+from ase.filters import FrechetCellFilter
+
 from sikff.forcefield.environment import ACROSS, is_periodic_along
+
+from .surface import environments
 
 
 def check_cell_may_change(atoms: ase.Atoms) -> None:
-    """Raises ValueError if periodic images are across a plane that the force field has.
+    """Raises ValueError above a crystal surface, and if a periodic direction leads through a plane.
 
-    The plane does not move with the cell, so that the pressure across it is not defined.
+    Surfaces do not move with the cell: the pressure across them, and along a crystal surface, is
+    not defined.
     """
-    models = getattr(atoms.calc, "models", ())
-    for config in (model.config for model in models if isinstance(model, ForceField)):
-        if config.environment.plane_origin is not None and is_periodic_along(atoms, config.axis):
+    for environment in environments(atoms):
+        if environment.places is not None:
+            raise ValueError(
+                "the model sees a crystal surface, whose lattice no pressure moves; expected a "
+                "cell that stays as it is"
+            )
+        if is_periodic_along(atoms, environment.constants["normal"]):
             raise ValueError(
                 "the model sees a plane, which no pressure moves; expected a structure that is not "
                 "periodic across it, or a cell that stays as it is"
@@ -38,3 +48,30 @@ def free_strains(atoms: ase.Atoms) -> list[bool]:
         )
     x, y, z = map(bool, along)
     return [x, y, z, y and z, x and z, x and y]
+
+
+class CellFilter(FrechetCellFilter):
+    """ASE's filter with zeros for components of the stress that are not defined (NaN).
+
+    No free strain has them, but ASE multiplies them by zero, which NaN survives.
+    """
+
+    def get_forces(self, **kwargs: Any) -> np.ndarray:
+        atoms, self.atoms = self.atoms, _DefinedStress(self.atoms)
+        try:
+            return np.asarray(super().get_forces(**kwargs))
+        finally:
+            self.atoms = atoms
+
+
+class _DefinedStress:
+    """Atoms whose stress has no NaN."""
+
+    def __init__(self, atoms: ase.Atoms) -> None:
+        self._atoms = atoms
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._atoms, name)
+
+    def get_stress(self, **kwargs: Any) -> np.ndarray:
+        return np.nan_to_num(self._atoms.get_stress(**kwargs))

@@ -18,13 +18,10 @@ from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 
-from sikff.lock import lock
-
 from .cell import check_cell_may_change
 from .settings import MDSettings
-from .structure_files import frame_writer
-
-LOCKED = "wait until it has ended, end it, or choose another name"
+from .structure_files import frame_writer, locked
+from .surface import ThroughSurfaceError, check_above_surface, environments
 
 
 def run_md(
@@ -57,7 +54,8 @@ def run_md(
             or that constraints leave no freedom; of npt for one with constraints or without a 3D
             crystal.
         BlockingIOError: if another simulation writes one of the files.
-        CalculationFailed: naming the step, if the run cannot go on: atoms that overlap, NaN.
+        CalculationFailed: naming the step, if the run cannot go on: atoms that overlap or are below
+            the surface, NaN.
     """
     rng = np.random.default_rng(settings.seed)
     if sum(each.get_removed_dof(atoms) for each in atoms.constraints) >= 3 * len(atoms):
@@ -72,8 +70,8 @@ def run_md(
     rows: list[dict[str, float]] = []
     log = Path(log)
     with (
-        lock(log, LOCKED),
-        nullcontext() if trajectory is None else lock(Path(trajectory), LOCKED),
+        locked(log),
+        nullcontext() if trajectory is None else locked(trajectory),
         frame_writer(atoms, trajectory) as write_frame,
         log.open("w", newline="", encoding="utf-8") as file,
     ):
@@ -87,6 +85,8 @@ def run_md(
             write_frame()
 
         dynamics.attach(record, interval=settings.every)
+        if environments(atoms):
+            dynamics.attach(lambda: check_above_surface(atoms), interval=1)
         if on_step is not None:
             dynamics.attach(lambda: on_step(dynamics.nsteps), interval=1)
         try:
@@ -96,10 +96,19 @@ def run_md(
         except (CalculatorError, ValueError, RuntimeError) as error:  # FixBondLengths: the last
             raise CalculationFailed(
                 f"dynamics stopped in step {dynamics.nsteps + 1} of {settings.steps} "
-                f"(frames kept: {len(rows)}); the time step may be too long, or the start too far "
-                f"from rest: {error}"
+                f"(frames kept: {len(rows)}); {_cause(atoms, error)}{error}"
             ) from error
     return _summary(rows, settings, len(atoms))
+
+
+def _cause(atoms: ase.Atoms, error: Exception) -> str:
+    """Why dynamics may have stopped, before the error that stopped it."""
+    extrapolations = getattr(atoms.calc, "extrapolation_warnings", [])
+    if isinstance(error, ThroughSurfaceError):
+        return ""
+    if extrapolations:
+        return f"the run was beyond the training data ({'; '.join(extrapolations)}): "
+    return "the time step may be too long, or the start too far from rest: "
 
 
 def _observables(atoms: ase.Atoms, step: int, settings: MDSettings) -> dict[str, float]:
@@ -138,13 +147,14 @@ def _summary(rows: list[dict[str, float]], settings: MDSettings, n_atoms: int) -
 def thermal_momenta(atoms: ase.Atoms, temperature: float, rng: np.random.Generator) -> np.ndarray:
     """Momenta [N, 3] in ASE's units, drawn at `temperature` (K) within the constraints.
 
-    Every degree of freedom has k T / 2 on average. Several atoms that no constraint ties to a place
-    do not drift, so that they have three degrees of freedom less.
+    Every degree of freedom has k T / 2 on average. Several atoms that neither a constraint nor a
+    surface ties to a place do not drift, so that they have three degrees of freedom less. On a
+    surface nothing is removed: a lone molecule moves along it, as in the canonical ensemble.
     """
     masses = atoms.get_masses()[:, None]
     momenta = rng.standard_normal((len(atoms), 3)) * np.sqrt(masses * units.kB * temperature)
     free = all(isinstance(each, FixBondLengths | FixCom) for each in atoms.constraints)
-    if free and len(atoms) > 1:
+    if free and len(atoms) > 1 and not environments(atoms):
         momenta -= masses / masses.sum() * momenta.sum(0)
     drawn = atoms.copy()
     drawn.set_momenta(momenta)  # projects on what the constraints allow

@@ -9,11 +9,10 @@ from typing import Any
 import ase
 from ase import units
 from ase.calculators.calculator import CalculationFailed
-from ase.filters import FrechetCellFilter
 from ase.optimize import BFGS, FIRE, LBFGS
 from ase.optimize.optimize import Optimizer
 
-from .cell import check_cell_may_change, free_strains
+from .cell import CellFilter, check_cell_may_change, free_strains
 from .settings import RelaxationSettings
 
 DENSE = 100  # atoms, at most, for which BFGS takes less time than a force field
@@ -47,7 +46,7 @@ def relax(atoms: ase.Atoms, settings: RelaxationSettings, log: str | None = None
     if settings.cell:
         check_cell_may_change(atoms)
         free = free_strains(atoms)
-        target = FrechetCellFilter(atoms, free, scalar_pressure=settings.pressure * units.GPa)
+        target = CellFilter(atoms, free, scalar_pressure=settings.pressure * units.GPa)
     with method(target, logfile=log) as optimisation:
         try:
             return bool(optimisation.run(fmax=settings.fmax, steps=settings.steps))

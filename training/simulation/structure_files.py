@@ -5,7 +5,7 @@ from __future__ import annotations
 import io
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import ase
@@ -14,6 +14,7 @@ from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from ase.io.trajectory import Trajectory
 
 from sikff.atomic_write import complete
+from sikff.lock import lock
 
 from ..data.reading import read_atoms
 
@@ -44,6 +45,11 @@ def check_format(path: str | Path) -> None:
         known = False
     if not known:
         raise ValueError(f"ASE cannot write {str(path)!r}; expected a name such as a.extxyz")
+
+
+def locked(path: str | Path) -> AbstractContextManager[str]:
+    """Refuses a file that another command writes, and keeps it from others inside; see `lock`."""
+    return lock(Path(path), "wait until it has ended, end it, or choose another name")
 
 
 def write_structures(path: str | Path, atoms: ase.Atoms | Sequence[ase.Atoms]) -> None:

@@ -23,7 +23,8 @@ from sikff.training.config import TrainConfig
 from sikff.training.evaluation.plots import read_log
 from sikff.training.fitting.fit import fit
 
-ENDED = {"SIGINT": 130, "SIGTERM": 143, "SIGUSR1": 138}
+NAMES = ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1", "SIGUSR2", "SIGXCPU")
+ENDED = {name: 128 + getattr(signal, name) for name in NAMES}
 SIKFF = [sys.executable, "-m", "sikff.training"]
 O3 = str(Path(__file__).parents[2] / "data" / "format_1" / "O3.sikff")
 
@@ -163,12 +164,14 @@ with Interrupts():
 
 def test_handlers_of_others_and_ignored_signals_stay() -> None:
     """As those of a notebook, a launcher, or the background of a script."""
-    mine, names = (lambda number, frame: None), ("SIGINT", "SIGTERM", "SIGUSR1")
+    mine, names = (lambda number, frame: None), ("SIGINT", "SIGTERM", "SIGHUP", "SIGUSR1")
     before = [signal.getsignal(getattr(signal, name)) for name in names]
     try:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGHUP, signal.SIG_IGN)  # nohup
         signal.signal(signal.SIGUSR1, mine)
         with Interrupts() as interrupts:
+            signal.raise_signal(signal.SIGHUP)
             assert signal.getsignal(signal.SIGINT) == signal.SIG_IGN
             assert signal.getsignal(signal.SIGUSR1) is mine
             with pytest.raises(KeyboardInterrupt):

@@ -128,6 +128,7 @@ def test_a_free_axis_is_that_of_the_command(capsys: pytest.CaptureFixture[str]) 
     assert "expected three components, or one number with --axis" in capsys.readouterr().err
 
 
+@pytest.mark.filterwarnings("ignore:a periodic direction leads through the plane")
 def test_a_surface_changes_forces_and_is_written_to_frames(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
@@ -397,3 +398,13 @@ def test_ctrl_c_in_md_keeps_log_and_frames() -> None:
     assert error == "sikff: interrupted; what was written so far is kept\n"
     assert run.returncode == 130
     assert len(ase.io.read("a.xyz", index=":")) == len(read_log("md.csv")["step"])
+
+
+@pytest.mark.filterwarnings("default")
+def test_a_charge_of_another_name_is_said(
+    start: ase.Atoms, capsys: pytest.CaptureFixture[str]
+) -> None:
+    start.info["net_charge"] = -1
+    ase.io.write("ion.xyz", start)
+    assert md(structure="ion.xyz") == 0
+    assert "warning: net_charge in structure 0 is not read; a total" in capsys.readouterr().err

@@ -10,6 +10,7 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from matplotlib.figure import Figure
 
 from disk import full_disk
+from sikff.lock import lock
 from sikff.training.cli import main
 from sikff.training.evaluation.plots import read_log
 
@@ -129,3 +130,18 @@ def test_a_picture_that_fails_is_a_warning(
         assert not Path(picture).exists()
     assert json.loads(Path("e.json").read_text())["n_frames"] == 1
     assert len(read_log("md.csv")["step"]) > 0
+
+
+@pytest.mark.parametrize("command", ["relax", "predict"])
+def test_what_another_command_writes_is_not_replaced(
+    command: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """As the trajectory of a running simulation, which would write on into a nameless file."""
+    path = Path("run.xyz")
+    path.write_text("frames\n")
+    given = [command, MODEL, "start.xyz", "--output", "run.xyz", "--overwrite", "--quiet"]
+    with lock(path, "wait"):
+        assert main(given) == 2
+    assert "'run.xyz' is in use by process" in capsys.readouterr().err
+    assert path.read_text() == "frames\n"
+    assert not list(Path().glob(".*"))

@@ -4,6 +4,7 @@ import ase
 import numpy as np
 import pytest
 import torch
+from ase.build import molecule
 from ase.neighborlist import neighbor_list
 
 from sikff.forcefield import ForceFieldConfig
@@ -11,6 +12,7 @@ from sikff.graph import AtomicGraph
 from sikff.training.data.data_statistics import (
     atomic_energies,
     average_neighbours,
+    complete_model,
     compositions,
     energy_scale,
 )
@@ -67,3 +69,58 @@ def test_neighbours_near_the_cutoff_count_less(frames: list[ase.Atoms]) -> None:
     assert average_neighbours(graphs, 4.0) == pytest.approx(mean, rel=LIMITS.parity)
     far = ase.Atoms("Cu2", [[0, 0, 0], [3.9, 0, 0]])
     assert average_neighbours([AtomicGraph.from_atoms(far, 4.0, ("Cu",))], 4.0) == 1.0
+
+
+def test_distances_in_the_data_are_stored_by_pair_of_elements(frames: list[ase.Atoms]) -> None:
+    """Against ASE's neighbours. A model to fine-tune has those of both; unknown ones stay so."""
+    structures = with_labels(frames)
+    samples = make_samples(structures, MODEL)
+
+    def ranges(settings: dict) -> dict | None:
+        model, _ = complete_model({**MODEL.model_dump(), **settings}, structures, samples, {})
+        return model.distances_seen
+
+    pairs = {"Cu-Cu": [], "Cu-Ni": [], "Ni-Ni": []}
+    for atoms in frames:
+        for i, j, d in zip(*neighbor_list("ijd", atoms, MODEL.cutoff), strict=True):
+            pairs["-".join(sorted((atoms.symbols[i], atoms.symbols[j])))].append(d)
+    found = ranges({"distances_seen": {}})
+    for pair, distances in pairs.items():
+        within = [any(low <= d <= high for low, high in found[pair]) for d in distances]
+        assert all(within)
+        assert not distances or found[pair][0][0] == pytest.approx(min(distances), abs=0.01)
+    both = ranges({"distances_seen": {"Ni-Cu": ((1.5, 1.6),)}})
+    assert both["Cu-Ni"][0][0] == 1.5
+    assert both["Cu-Cu"] == found["Cu-Cu"]
+    assert ranges({"distances_seen": None}) is None
+
+
+def test_pairs_that_the_data_never_show_are_reported() -> None:
+    water = molecule("H2O")
+    water.info["REF_energy"] = -1.0
+    structures = with_labels([water])
+    model = ForceFieldConfig(elements=("H", "O"))
+    samples = make_samples(structures, model)
+    settings = {"elements": ("H", "O")}
+    _, notes = complete_model(settings, structures, samples, {})
+    assert "training data: no O-O within the cutoff" in notes
+
+
+@pytest.mark.parametrize(
+    ("known", "expected"),
+    [
+        (None, {"Ni": 2.0, "Cu": 3.0}),
+        ({"Ni": 1.0, "H": 0.5, "Cu": 4.0}, {"Ni": 1.0, "H": 0.5, "Cu": 3.0}),
+        (2.5, 2.0),
+        (1.5, 1.5),
+    ],
+)
+def test_heights_of_a_model_to_fine_tune_are_lowered(known: object, expected: object) -> None:
+    """So that the wall is below the data of both runs, and older models stay without one."""
+    atoms = ase.Atoms("NiCu", [[0, 0, 2], [0, 0, 3]], info={"energy": 0.0})
+    plane = {"plane_origin": (0.0, 0.0, 0.0), "height_min": known}
+    settings = {"elements": ("Ni", "Cu", "H"), "group": "C_inf_v", "environment": plane}
+    structures = with_labels([atoms])
+    samples = make_samples(structures, ForceFieldConfig(**settings))
+    model, _ = complete_model(settings, structures, samples, {})
+    assert model.environment.height_min == expected

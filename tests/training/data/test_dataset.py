@@ -183,6 +183,12 @@ def test_structures_are_weighted_by_their_config_type(config: TrainConfig) -> No
         assert (sample.weight == 5) == (number % 3 != 0 and number % 2 == 0)
     plain = changed(run, data={"train": path, "valid": config.data.train})
     assert {sample.weight for sample in load_dataset(plain).valid} == {1.0}
+    every = [atoms for atoms in ase.io.read(path, ":") if "config_type" in atoms.info]
+    ase.io.write(path.with_name("some.xyz"), [*every, every[0]])
+    data = {"train": path.with_name("some.xyz"), "valid": path}
+    nothing = changed(run, data=data, loss={"config_types": {"warm": 0, "cold": 0}})
+    with pytest.raises(ValueError, match=r"loss\.config_types is 0 for all 9 structures"):
+        load_dataset(nothing)
     wrong = changed(run, loss={"config_types": {"hot": 2, "warm": 1}})
     with pytest.raises(ValueError, match=r"names hot, which no .*; there are cold, warm"):
         load_dataset(wrong)

@@ -180,6 +180,9 @@ def test_columns_that_are_not_read_are_said(tmp_path: Path) -> None:
 
 
 BAD = {
+    "line 2, structure 0: energy occurs twice": TWO.replace("energy", "energy=-2 energy"),
+    "line 6, structure 1: ' is not closed": FRAME.format(0) + FRAME.format("1 note=it's"),
+    'line 2, structure 0: " is not closed': TWO.replace("energy", 'note="a b energy'),
     "structure 0: 999 is no atomic number": "1\nProperties=Z:I:1:pos:R:3\n999 0 0 0\n",
     "structure 0: -1 is no atomic number": "1\nProperties=Z:I:1:pos:R:3\n-1 0 0 0\n",
     "'29' is no element.*LAMMPS": PLAIN.format("").replace("O", "29"),
@@ -219,6 +222,41 @@ BAD = {
     "pbc is 'F F no'; expected three of T and F": TWO.replace("energy", 'pbc="F F no" energy'),
     "pbc is .*expected three of T and F": TWO.replace("energy", 'Pbc="T T" energy'),
 }  # fmt: skip
+
+
+@pytest.mark.parametrize("where", ["step={}", "energy=-1.5", "Lattice"])
+@pytest.mark.parametrize("empty", ["label=", 'label=""', "label=''"])
+def test_keys_without_a_value_hide_no_other(tmp_path: Path, where: str, empty: str) -> None:
+    """ASE writes a label that is empty as `label=`, and takes the next key for its value."""
+    structures = read(tmp_path, TWO.replace(where.format(0), f"{empty} {where.format(0)}"))
+    check_two(structures)
+    assert "label" not in structures[0].info
+
+
+def test_keys_without_a_value_at_the_end(tmp_path: Path) -> None:
+    structures = read(tmp_path, "".join(FRAME.format(f"{k} config_type=") for k in range(2)))
+    check_two(structures)
+    assert not any("config_type" in atoms.info for atoms in structures)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        "C=C=C",
+        "'a= b=1'",
+        '"a= b=1 a=2"',
+        "[1, 2]",
+        '"_JSON {\\"a\\": \\"b=\\"}"',
+        "it\\'s",
+        "{a= a=}",
+    ],
+)
+def test_values_with_equals_signs_and_quotes_are_values(tmp_path: Path, value: str) -> None:
+    structures = read(tmp_path, TWO.replace("energy", f"smiles={value} energy"))
+    check_two(structures)
+    path = tmp_path / "a.xyz"
+    expected = ase.io.read(path).info["smiles"]
+    assert np.all(structures[0].info["smiles"] == expected)
 
 
 @pytest.mark.parametrize("message", BAD)

@@ -186,6 +186,7 @@ def test_a_free_energy_beside_a_reference(
     if not same:
         (note,) = doubts(structures.with_labels(LabelKeys()))
         assert "by up to 20 meV/atom" in note
+        assert "(energy_key: REF_free_energy)" in note
 
 
 def test_the_free_energy_is_in_the_report_of_a_run(

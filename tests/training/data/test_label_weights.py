@@ -213,6 +213,8 @@ def test_forces_on_a_held_atom_count_if_they_are_known() -> None:
     atoms.calc.results["forces"][0] = 0.0
     atoms.calc.results["forces"][1] = [0.0, 0.0, 0.3]  # zero in x and y by symmetry
     assert np.isnan(read(atoms).value("forces")).any(axis=1).tolist() == [True, False, False]
+    atoms.calc.results["forces"][0] = [1e-17, -3e-18, 0.0]  # as after a rotation
+    assert np.isnan(read(atoms).value("forces")).any(axis=1).tolist() == [True, False, False]
     atoms.set_constraint(FixAtoms([0, 1, 2]))
     atoms.calc.results["forces"][:] = 0.0
     assert "forces" not in read(atoms).labels

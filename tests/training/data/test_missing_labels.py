@@ -91,7 +91,9 @@ def test_a_label_missing_everywhere_raises_with_advice(run: Callable) -> None:
     def weigh(number: int, atoms: ase.Atoms) -> None:
         atoms.info["config_forces_weight"] = 0.0
 
-    with pytest.raises(ValueError, match=r"no forces \(.*; left out by config_forces_weight\) in"):
+    with pytest.raises(
+        ValueError, match=r"; left out by config_forces_weight\) in.*a weight above 0$"
+    ):
         load_dataset(run(weigh))
     with pytest.raises(ValueError, match=r"no structure has mine \(forces_weight_key\)"):
         load_dataset(run(weigh, data={"forces_weight_key": "mine"}, loss={"forces": 0}))
@@ -211,5 +213,6 @@ def test_validation_needs_some_label_that_is_trained_on(run: Callable, tmp_path:
     good = run(lambda number, atoms: None, data={"valid": valid})
     dataset = load_dataset(good)
     assert all(sample.targets.forces.isnan().all() for sample in dataset.valid)
+    assert "note: no validation structure has forces" in " ".join(dataset.report)
     with pytest.raises(ValueError, match=r"valid\.xyz: no validation structure has forces, which"):
         load_dataset(changed(good, loss={"energy": 0}))

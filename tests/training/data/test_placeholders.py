@@ -115,6 +115,16 @@ def test_labels_carried_along_from_another_structure_are_refused(name: str) -> N
     check_labels(with_labels([frames[0]] * 5, **{name: [labels[name][0]] * 5}))
 
 
+@pytest.mark.parametrize("name", ["forces", "stress"])
+def test_labels_of_the_structure_before_are_refused(name: str) -> None:
+    frames, labels = rattled("strained", 20)
+    labels[name][1::2] = labels[name][::2]
+    with pytest.raises(ValueError, match=rf"the same {name} in structures 0, 1, 2, 3, .*, though"):
+        check_labels(with_labels(frames, **labels))
+    again = [atoms.copy() for atoms in frames[::2] for _ in range(2)]
+    check_labels(with_labels(again, **{name: labels[name]}))
+
+
 def test_a_hydrostatic_placeholder_is_refused() -> None:
     frames, labels = rattled("strained", 30)
     labels["stress"][::5] = [np.diag([-1.0] * 3)] * 6
@@ -153,12 +163,56 @@ def test_zeros_of_held_atoms_whose_constraint_is_lost_are_refused() -> None:
     check_labels(with_labels(frames, **labels))
 
 
+def test_zeros_of_held_atoms_in_a_few_structures_are_refused_or_noted() -> None:
+    frames, labels, held = slabs()
+    for index in (1, 3):
+        labels["forces"][index][held] = 0.0
+    (note,) = doubts(with_labels(frames, **labels))
+    assert note.startswith("forces on 16 atoms are exactly zero, though not by symmetry, in str")
+    check_labels(with_labels(frames, **labels))
+    labels["forces"][4][held] = 0.0
+    with pytest.raises(
+        ValueError, match=r"forces on 24 atoms are exactly zero.*structures 1, 3, 4"
+    ):
+        check_labels(with_labels(frames, **labels))
+
+
+def test_zero_components_of_atoms_held_along_an_axis_are_noted() -> None:
+    frames, labels, held = slabs()
+    assert not doubts(with_labels(frames, **labels))
+    for forces in labels["forces"]:
+        forces[held, 2] = 0.0
+    (note,) = doubts(with_labels(frames, **labels))
+    assert note.startswith("48 force components are exactly zero, though not by symmetry, in stru")
+
+
+def test_zero_components_by_symmetry_are_not_noted() -> None:
+    rng = np.random.default_rng(0)
+    frames = [molecule("H2O") for _ in range(20)]  # in the plane x = 0
+    for atoms in frames:
+        atoms.positions[:, 1:] += rng.normal(0, 0.05, (3, 2))
+    labels = computed(frames)
+    labels["stress"] = [None] * 20
+    for forces in labels["forces"]:
+        forces[:, 0] = 0.0
+    assert not doubts(with_labels(frames, **labels))
+
+
+def test_stresses_that_are_all_zero_are_noted() -> None:
+    frames, labels = rattled("copper", 10)
+    assert not doubts(with_labels(frames, **labels))
+    labels["stress"] = [np.zeros((3, 3))] * 10
+    (note,) = doubts(with_labels(frames, **labels))
+    assert note.startswith("all stresses are exactly zero, though forces are not")
+
+
 def test_forces_that_were_rounded_to_zero_pass() -> None:
     """Nearly at rest, with few digits, as in files of relaxations."""
     frames, labels, _ = slabs()
     labels["forces"] = [np.round(0.001 * forces, 3) for forces in labels["forces"]]
     assert all((forces == 0).all(axis=1).any() for forces in labels["forces"])
     check_labels(with_labels(frames, **labels))
+    assert not doubts(with_labels(frames, **labels))
 
 
 def turned(atoms: ase.Atoms, seed: int) -> ase.Atoms:
@@ -232,6 +286,40 @@ def test_equal_energies_of_equal_structures_pass() -> None:
     check_labels(with_labels([*frames, *copies], energy=energies))
     rounded = np.round(labels["energy"], 1)
     check_labels(with_labels(frames, energy=rounded))
+
+
+def test_equal_energies_of_structures_that_symmetry_makes_equal_pass() -> None:
+    """One atom of a crystal is displaced, as for phonons."""
+    frames = [bulk("Cu", cubic=True) * 2 for _ in range(12)]
+    for k, atoms in enumerate(frames):
+        atoms.positions[2 * k, k % 3] += 0.03 * (-1) ** k
+    labels = computed(frames)
+    labels["energy"] = np.round(labels["energy"], 5)
+    assert np.ptp(labels["energy"]) == 0
+    check_labels(with_labels(frames, **labels))
+    frames[3].positions[0] += 0.02  # now they are not
+    frames[4].positions[1] += 0.05
+    with pytest.raises(ValueError, match="12 of 12 energies are"):
+        check_labels(with_labels(frames, **labels))
+
+
+def test_labels_of_few_digits_that_repeat_pass() -> None:
+    """At the end of a relaxation all energies are one, to 3 digits; stresses are a few digits."""
+    rng = np.random.default_rng(0)
+    frames, start = [], bulk("Cu", cubic=True)
+    step = rng.normal(0, 0.1, (4, 3))
+    for k in range(40):
+        frames.append(start.copy())
+        frames[-1].positions += 0.8**k * step
+    labels = computed(frames)
+    exact = labels["energy"]
+    labels["energy"] = np.round(exact, 3)
+    assert (labels["energy"] == labels["energy"][-1]).sum() > 20
+    labels["stress"] = list(np.round(labels["stress"], 2))
+    check_labels(with_labels(frames, **labels))
+    labels["energy"] = [*exact[:15], *np.full(25, 1.0)]
+    with pytest.raises(ValueError, match="25 of 40 energies are 1 eV"):
+        check_labels(with_labels(frames, **labels))
 
 
 def test_stresses_of_zero_pass_for_molecules_in_boxes_and_at_rest() -> None:

@@ -75,5 +75,6 @@ def test_evaluation_and_prediction_read_each_structure_once(
     evaluate(models, frames)
     assert calls == {"conditions": 12, "energy": 12, "forces": 12, "stress": 12}
     calls.clear()
-    predict(models, frames)
+    with pytest.warns(UserWarning, match="leads through the plane: it is treated as open"):
+        predict(models, frames)
     assert calls == {"conditions": 12}

@@ -80,6 +80,25 @@ def test_labels_are_covered_and_named(frames: list[ase.Atoms]) -> None:
         described(frames)
 
 
+def test_the_fit_of_the_compositions_honours_weights(frames: list[ase.Atoms]) -> None:
+    exact = [relabelled(atoms, energy=-3.0 * len(atoms)) for atoms in frames]
+    exact[3].calc.results["energy"] += 40.0
+    exact[3].info["config_energy_weight"] = 1e-12
+    (note,) = (line for line in described(exact) if line.startswith("energy"))
+    assert "largest 13.3 eV per atom from a fit of the compositions (structure 3)" in note
+
+
+def test_weights_other_than_one_are_said(frames: list[ase.Atoms]) -> None:
+    assert "weights" not in " ".join(described(frames))
+    frames[0].info["config_energy_weight"] = 0.1
+    frames[1].info["config_energy_weight"] = 0.0
+    frames[2].arrays["forces_weight"] = np.array([0.0, 2.0, 1.0, 0.5][: len(frames[2])])
+    report = described(frames)
+    assert report[1].endswith("; weights 0.1 to 1")
+    assert report[2].endswith(f"; weights {0.5 if len(frames[2]) == 4 else 1} to 2")
+    assert report[3].endswith(")")
+
+
 def test_shortest_distance(frames: list[ase.Atoms]) -> None:
     frames[7].positions[1] = frames[7].positions[0] + [0.0, 0.6, 0.8]
     frames[7] = relabelled(frames[7])

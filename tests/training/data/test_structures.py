@@ -317,8 +317,9 @@ def test_the_range_of_the_data_is_stored_in_the_model() -> None:
     model, notes = complete_model(settings, structures, samples, {})
     assert model.environment.field_min == pytest.approx(-0.4)
     assert model.environment.field_max == pytest.approx(0.2)
-    assert model.environment.height_min == pytest.approx(2.0)
-    assert "training data: fields from -0.4 to 0.2 V/Å, heights from 2 Å" in notes
+    assert model.environment.height_min == pytest.approx({"Ni": 3.0, "Cu": 2.0})
+    heights = "training data: fields from -0.4 to 0.2 V/Å, heights from 3 (Ni), 2 (Cu) Å"
+    assert any(note.startswith(heights) for note in notes)
     settings["environment"] |= {"field_max": 1.0, "height_min": 0.0}
     model, _ = complete_model(settings, structures, samples, {})
     assert (model.environment.field_max, model.environment.height_min) == (1.0, 0.0)

@@ -45,6 +45,20 @@ def model() -> ForceField:
     return model.double().eval()
 
 
+def test_labels_that_are_none_are_said(model: ForceField, frames: list[ase.Atoms]) -> None:
+    for atoms in frames[::2]:
+        atoms.info["weight"] = 0.0
+    assert any(line.startswith("note: weight in ") for line in evaluate(model, frames).lines)
+    for atoms in frames[::2]:
+        atoms.calc.results["forces"] = np.full((len(atoms), 3), -100.0)
+    with pytest.warns(UserWarning, match="forces of -100 in every component"):
+        evaluate(model, frames)
+    for atoms in frames:
+        atoms.info["config_weight"] = 0.0
+    with pytest.raises(ValueError, match=r"no labels that count; .*of weight 0 .config_weight. in"):
+        evaluate(model, frames)
+
+
 @pytest.mark.parametrize("batch_size", [1, 5])
 def test_metrics_agree_with_the_calculator(
     model: ForceField, frames: list[ase.Atoms], batch_size: int

@@ -227,3 +227,20 @@ def test_the_command_raises_for_invalid_names_and_files(
     for name, words in (("folder.xyz", "is a folder"), ("spreads.xyz/o.xyz", "is a file and no")):
         assert main([*asked, name, "--overwrite"]) == 2
         assert words in capsys.readouterr().err
+
+
+def test_predict_notes_charges_of_other_names(
+    mixed: list[ase.Atoms],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    model_of(0).save("model.sikff")
+    mixed[2].info |= {"net_charge": -1, "weight": 0.0}
+    ase.io.write("in.xyz", mixed)
+    options = ["--output", "out.xyz", "--quiet", "--device", "cpu"]
+    assert main(["predict", "model.sikff", "in.xyz", *options]) == 0
+    printed = capsys.readouterr().out
+    assert "note: net_charge in structure 2 is not read; a total charge is called" in printed
+    assert "weight" not in printed  # of labels, which are left out

@@ -125,6 +125,8 @@ def test_cells_periodic_across_a_plane_of_the_model_do_not_change(tmp_path: Path
     box = molecule("CH3OH", vacuum=2.0, pbc=True)
     model = force_field("C_inf_v", environment={"plane_origin": (0.0, 0.0, -2.0)})
     box.calc = SIKFFCalculator(model, device="cpu")
+    with pytest.warns(UserWarning, match="leads through the plane: it is treated as open"):
+        box.get_forces()
     for change in (
         lambda: relax(box, RelaxationSettings(cell=True)),
         lambda: run_md(box, MDSettings(ensemble="npt"), tmp_path / "md.csv"),
