@@ -28,6 +28,7 @@ LEAST_CHANGE = 1e-3  # eV; smaller ones may be rounding
 LEAST_ENERGY = 1e-6  # eV, between structures of one system
 LEAST_FORCE = 1e-3  # eV/Å
 BOND = 1.6  # sums of covalent radii: with these neighbours forces are not zero but by symmetry
+COINCIDENT = 1e-6  # Å
 UNBALANCED = 3e-4  # sum of the directions to neighbours, relative, that is no rounding error
 FEW_DIGITS = 30  # values smaller than so many digits repeat by rounding
 SAME_DIGIT = 1e-9  # relative to the largest force; smaller differences are of arithmetic
@@ -271,4 +272,5 @@ def _bonds(atoms: ase.Atoms) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     reach = 1 - edges.lengths / (BOND * (radii[receiver] + radii[sender]))
     weights = np.maximum(reach, 0.0) ** 2 * atoms.numbers[sender]
     vectors = atoms.positions[sender] - atoms.positions[receiver] + edges.shifts @ atoms.cell.array
-    return receiver, weights, vectors / edges.lengths[:, None]
+    lengths = np.maximum(edges.lengths, COINCIDENT)  # atoms at one place have no direction
+    return receiver, weights, vectors / lengths[:, None]

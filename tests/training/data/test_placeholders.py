@@ -356,3 +356,11 @@ def test_a_run_refuses_placeholders_in_training_and_validation(
         data = config.data.model_copy(update={"valid": config.data.train, **files, part: path})
         with pytest.raises(ValueError, match=r"forces of -100 in every component in structure 3"):
             load_dataset(config.model_copy(update={"data": data}))
+
+
+def test_atoms_at_one_place_have_no_direction_and_are_compared_all_the_same() -> None:
+    atoms = [ase.Atoms("H3", [(0, 0, 0), (0, 0, 0), (0.8, 0, x)]) for x in (0.0, 0.1, 0.2, 0.3)]
+    forces = [np.diag([1.0, 2.0, k]) for k in (1, 2, 3, 4)]
+    structures = with_labels(atoms, energy=[-1.0, -2.0, -2.0, -2.0], forces=forces)
+    with pytest.raises(ValueError, match="energies are -2 eV"):
+        check_labels(structures)
