@@ -24,6 +24,14 @@ SMALL = {
     "atomic_energies": {"H": -13.6, "C": -1030.0, "O": -2040.0, "Al": -5.0},
 }
 GROUPS = ("O(3)", "SO(3)", "C_inf_v", "SO(2)", "D_inf_h", "C6v", "Oh", "C1")
+# one model with each kind of energy, by group
+MODELS: dict[str, dict[str, Any]] = {
+    "O(3)": {},
+    "C_inf_v": {"environment": {"field": True}},
+    "SO(2)": {"environment": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
+    "C6v": {"zbl": True},
+    "SO(3)": {"environment": {"charge": True, "spin": True}},
+}
 
 
 def force_field(group: str = "O(3)", seed: int = 0, **options: Any) -> ForceField:

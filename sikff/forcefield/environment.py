@@ -1,6 +1,7 @@
 """The environment: planes and the electric field, as attributes of atoms."""
 
 from collections.abc import Sequence
+from typing import cast
 
 import ase
 import numpy as np
@@ -316,12 +317,16 @@ class Environment(ConstantModule):
         slit = self.config.slit_width
         return torch.stack([height] if slit is None else [height, slit - height], dim=-1)
 
-    def steerable(self, graph: AtomicGraph) -> Tensor:
-        """The steerable attribute [N, d]: the place, or the field of each atom's structure."""
+    def steerable(self, graph: AtomicGraph, scalars: Tensor | None) -> Tensor:
+        """The steerable attribute [N, d]: the place, or the field of each atom's structure.
+
+        ``scalars``: the invariant ones, among them the functions of the height.
+        """
         if self.places is None:
             return graph.field.to(self.directions.dtype)[graph.batch]
         positions = graph.positions - self.origins(graph)[graph.batch]
-        return self.places(positions, self._height_functions(graph))
+        functions = cast(Tensor, scalars)[:, self.directions.shape[1] :]
+        return self.places(positions, functions.unflatten(1, (len(self.places.waves), -1)))
 
 
 def is_periodic_along(atoms: ase.Atoms, axis: Sequence[float] | np.ndarray) -> bool:

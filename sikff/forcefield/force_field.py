@@ -201,7 +201,7 @@ class ForceField(EnergyModel):
         scalars = environment.scalars(graph) if environment.n_scalars else None
         if environment.steerable_type is None:
             return Attributes(scalars, shares=shares), scalars
-        steerable = environment.steerable(graph)
+        steerable = environment.steerable(graph, scalars)
         if self.steerable is None:
             return Attributes(scalars, edges=steerable, shares=shares), scalars
         node = joined(one_hot(graph.species, len(self.elements), self.dtype), scalars)

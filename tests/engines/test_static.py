@@ -12,7 +12,7 @@ import torch
 from torch.utils import _pytree as pytree
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from force_fields import crystal, ethanol, force_field, graph_of, slab
+from force_fields import MODELS, crystal, ethanol, force_field, graph_of, slab
 from sikff.engines import Capacity, Static, differentiate, neighbour_table
 from sikff.engines import static as static_module
 from sikff.engines.inductor import inductor
@@ -24,13 +24,6 @@ from sikff.nn.neighbour_table import NeighbourTable
 from tolerances import TOLERANCES, Tolerance
 
 LIMITS = TOLERANCES[torch.float64]
-MODELS: dict[str, dict[str, Any]] = {
-    "O(3)": {},
-    "C_inf_v": {"environment": {"field": True}},
-    "SO(2)": {"environment": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
-    "C6v": {"zbl": True},
-    "SO(3)": {"environment": {"charge": True, "spin": True}},
-}
 CONDITIONS: dict[str, dict[str, Any]] = {
     "C_inf_v": {"field": (0, 0, 0.3)},
     "SO(3)": {"charge": -1, "spin": 2},

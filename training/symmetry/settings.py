@@ -46,6 +46,6 @@ class SearchSettings(BaseModel):
             unit_vector(self.axis)
         if self.slab is not None and (self.axis or self.plane_origin):
             raise ValueError(
-                "got slab beside axis or plane_origin; expected the slab alone has them"
+                "got slab beside axis or plane_origin; leave these out, which the slab determines"
             )
         return self

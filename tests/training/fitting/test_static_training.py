@@ -14,7 +14,7 @@ from ase.calculators.emt import EMT
 from torch import Tensor
 from torch.fx import GraphModule
 
-from force_fields import crystal, ethanol, force_field, graph_of, slab
+from force_fields import MODELS, crystal, ethanol, force_field, graph_of, slab
 from runs import changed, rows
 from sikff import ForceField
 from sikff.engines import Capacity, Static
@@ -29,13 +29,6 @@ from sikff.training.fitting.static_training import capacity_for, static_training
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]
-MODELS: dict[str, dict[str, Any]] = {
-    "O(3)": {},
-    "C_inf_v": {"environment": {"field": True}},
-    "SO(2)": {"environment": {"plane_origin": (0, 0, -2.0)}, "vacuum_group": "O(3)"},
-    "C6v": {"zbl": True},
-    "SO(3)": {"environment": {"charge": True, "spin": True}},
-}
 STRUCTURES = {
     "O(3)": [ethanol(), molecule("H2O"), ethanol(1)],
     "C_inf_v": [molecule("CO"), ethanol()],
