@@ -167,7 +167,7 @@ def test_constraints_share_friction_among_the_atoms_they_tie() -> None:
 def water(height: float, environment: dict, group: str = "C_inf_v") -> ase.Atoms:
     """Water near a surface, and water above it."""
     positions = np.array([[0, 0, 0], [0.76, 0.1, 0.59], [-0.76, 0, 0.59]])
-    near, far = positions + (0.3, 0.4, height), positions + (1.0, 0.0, 30.0)
+    near, far = (positions + np.array(shift) for shift in ([0.3, 0.4, height], [1.0, 0.0, 30.0]))
     atoms = with_momenta(ase.Atoms("OH2OH2", [*near, *far]), np.random.default_rng(2))
     group = "C4v" if "lattice" in environment else group
     atoms.calc = SIKFFCalculator(force_field(group, environment=environment), device="cpu")
