@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from dataclasses import dataclass
 
 import ase
 import numpy as np
@@ -25,7 +25,8 @@ from .surface import environments, heights_above_surface
 OF_SINGLE_ATOMS = FixAtoms | FixCartesian | FixedLine | FixedPlane | FixScaled | Hookean
 
 
-class SurfaceFriction(NamedTuple):
+@dataclass(frozen=True)
+class SurfaceFriction:
     """The friction of an atom as a function of its height h above the surface.
 
         gamma(h) = strength exp(-x / decay) f(x / (range - height)),   x = max(h - height, 0)
