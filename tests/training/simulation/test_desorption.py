@@ -4,40 +4,44 @@ import ase
 import numpy as np
 import pytest
 from ase import units
-from ase.build import molecule
+from ase.calculators.emt import EMT
 
-from force_fields import force_field, predict
-from sikff.training.simulation.desorption import (
-    HeightProfile,
-    binding_energies,
-    desorption_curve,
-    desorption_rate,
-    escape_rate,
-    height_profile,
-)
+from sikff.surface.wallpaper import Wallpaper
+from sikff.training.evaluation.adsorbate import Adsorbate, Surface
+from sikff.training.evaluation.mean_force import integrate
+from sikff.training.simulation.desorption import desorption_curve, desorption_rate, escape_rate
 from sikff.training.simulation.surface_friction import LocalLangevin, SurfaceFriction
 from surface_potentials import MASS, SIDE, CorrugatedWell, atoms_at
 
 TEMPERATURE = 1100.0
 GONE = 5.0  # Å, where the well ends
 LATTICE = SIDE * np.eye(3)[:2]
-FLAT = {"plane_origin": (0.0, 0.0, 0.5), "plane_range": 8.0, "surfaces": ("a", "b")}
-PLACES = {**FLAT, "lattice": ((4.0, 0.0), (0.0, 4.0)), "wallpaper": "p4mm", "stars": 1}
 
 
-@pytest.mark.parametrize("temperature", [300.0, 900.0])
-def test_the_free_energy_of_an_atom_is_that_of_the_closed_form(temperature: float) -> None:
-    """Within 2 meV, and within its errors."""
-    well, heights = CorrugatedWell(), np.linspace(1.8, 7.0, 20)
-    found = height_profile(
-        well.energies, ase.Atoms("H"), heights, temperature, LATTICE, samples=40000
+def test_the_rate_from_an_integrated_free_energy_is_that_of_the_closed_form() -> None:
+    """Above the mean of a corrugated well; with the free energy of vacuum it is that far away."""
+    well, atom = CorrugatedWell(), ase.Atoms("H", masses=[MASS])
+    atom.calc = EMT()
+    surface = Surface(Wallpaper("p4mm", LATTICE), np.zeros(3), np.array([0.0, 0, 1]))
+    adsorbate = Adsorbate(atom, surface, well)
+    found = integrate(
+        adsorbate, lambda positions: well.energies(positions), TEMPERATURE, 9.05, n=24
     )
-    off = np.abs(found.values - well.free_energies(heights, temperature))
-    assert off[heights > 2.2].max() < 2e-3
-    assert (off < 4 * found.errors + 1e-6).all()
-    assert found.errors[-1] < 1e-5 < found.errors[2]
-    flat = height_profile(well.energies, ase.Atoms("H"), heights, temperature)
-    assert np.abs(flat.values - found.values).max() > 5e-3
+    grid = np.linspace(1.0, found.heights[-1], 2000)
+    kt = units.kB * TEMPERATURE
+    expected = well.free_energies(grid, TEMPERATURE)
+    arguments = (found.heights, found.profile, MASS, TEMPERATURE)
+    known = desorption_rate(grid, expected, MASS, TEMPERATURE)
+    assert desorption_rate(*arguments) == pytest.approx(known, rel=0.01)
+    far = desorption_rate(*arguments, found.vacuum)
+    assert far == pytest.approx(known * np.exp(expected[-1] / kt), rel=0.01)
+    assert far != pytest.approx(known, rel=1e-3)
+    unknown = found.profile.copy()
+    unknown[-1] = np.nan
+    with pytest.raises(ValueError, match=r"the free energy at 9\.05 Å is nan; expected a number"):
+        desorption_rate(found.heights, unknown, MASS, TEMPERATURE)
+    with pytest.raises(ValueError, match="got 2 heights with 2 free energies"):
+        desorption_rate([1.0, 1.0], [0.0, 0.0], MASS, TEMPERATURE)
 
 
 def test_molecules_escape_about_as_fast_as_transition_state_theory_says() -> None:
@@ -63,7 +67,7 @@ def test_molecules_escape_about_as_fast_as_transition_state_theory_says() -> Non
     found = escape_rate(np.array(heights), 8.0, GONE)
     grid = np.linspace(1.3, GONE, 400)
     values = well.free_energies(grid, TEMPERATURE)
-    theory = desorption_rate(HeightProfile(grid, values, 0 * grid), MASS, TEMPERATURE)
+    theory = desorption_rate(grid, values, MASS, TEMPERATURE)
     assert found.events > 150
     assert found.error < 0.09 * theory
     assert found.value == pytest.approx(theory, abs=3 * found.error)
@@ -75,32 +79,6 @@ def test_escapes_are_counted_once() -> None:
     assert (found.events, found.time) == (1, 8.0)
     with pytest.raises(ValueError, match="1 of 2 molecules start above 3 Å"):
         escape_rate(heights[1:], 2000.0, 3.0)
-    with pytest.raises(ValueError, match="expected two or more, rising"):
-        desorption_rate(HeightProfile(heights[:, 0], heights[:, 0], heights[:, 0]), 1.0, 300.0)
-
-
-@pytest.mark.parametrize(
-    ("environment", "group"), [(FLAT, "C_inf_v"), (PLACES, "C4v")], ids=["flat", "places"]
-)
-def test_the_profile_of_a_molecule_above_a_model_is_that_of_its_energies(
-    environment: dict, group: str
-) -> None:
-    """Against predictions one by one; zero from the range of the surface on."""
-    model, water = force_field(group, environment=environment), molecule("H2O")
-    energies = binding_energies(model, water, "b")
-    rng = np.random.default_rng(0)
-    positions = water.positions + rng.uniform(0, 4, (3, 1, 3)) + np.array([0, 0, 2])
-    for each, found in zip(positions, energies(positions), strict=True):
-        atoms = ase.Atoms(water.numbers, each + np.array([0, 0, 0.5]))
-        expected = [predict(model, atoms, surface=name).energy.item() for name in ("b", "vacuum")]
-        assert found == pytest.approx(expected[0] - expected[1], abs=1e-9)
-    lattice = [[4.0, 0, 0], [0, 4.0, 0]]
-    profile = height_profile(energies, water, [2.5, 9.0], 2000.0, lattice, samples=20)
-    assert profile.values[1] == 0.0
-    assert abs(profile.values[0]) > 10 * abs(profile.errors[1])
-    assert profile.errors[0] > 0
-    with pytest.raises(ValueError, match="the model sees no surface whose normal is z"):
-        binding_energies(force_field(), water)
 
 
 def test_thermal_desorption_peaks_where_redhead_says() -> None:
