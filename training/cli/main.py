@@ -32,6 +32,8 @@ COMMANDS = {
     "relax": "minimise the energy of a structure",
     "check": "lattice, elastic constants, phonons, defects and dynamics of a crystal",
     "symmetry": "which symmetry group, about which axis, a dataset or a force field has",
+    "adsorption": "where a molecule sits on a surface, how it vibrates there and how it hops",
+    "pmf": "potential of mean force of a molecule on a surface, integrated and from MD",
     "surface": "the lattice, wallpaper group and sites of a slab, for a surface without its atoms",
     "nbody": "particles above a plane or in a field: which symmetry learns their motion",
     "nbody table": "models x stiffness x seeds: one file each, resumable, figures and a table",
