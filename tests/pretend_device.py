@@ -55,9 +55,7 @@ class PretendTensor(Tensor):
         return f"PretendTensor({self.on_host})"
 
     @classmethod
-    def __torch_dispatch__(
-        cls, target: Any, types: Any, args: Any = (), kwargs: Any = None
-    ) -> Any:
+    def __torch_dispatch__(cls, target: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         raise MixedDevicesError(f"{target} outside of the context of the device")
 
 
@@ -92,8 +90,8 @@ class Counts(TorchDispatchMode):
                 f"{target} of tensors {[(x.device.type, tuple(x.shape)) for x in tensors]}"
             )
         to_host = bool(here) and (
-            packet is aten._to_copy and asked is not None and not elsewhere
-            or packet is aten.copy_ and not isinstance(args[0], PretendTensor)
+            (packet is aten._to_copy and asked is not None and not elsewhere)
+            or (packet is aten.copy_ and not isinstance(args[0], PretendTensor))
         )
         self._count(target, packet, here, tensors, args, kwargs, elsewhere, to_host)
         unwrapped = pytree.tree_map_only(PretendTensor, lambda x: x.on_host, (args, kwargs))

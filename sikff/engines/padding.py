@@ -91,6 +91,32 @@ def neighbour_table(
     )
 
 
+def nearer(
+    table: NeighbourTable, positions: Tensor, cutoff: float, neighbours: int
+) -> tuple[NeighbourTable, Tensor]:
+    """The neighbours in a table that are nearer than the cutoff, in fewer slots.
+
+    Nothing is read back from the device: a longer table, of candidates within a cutoff and a skin,
+    may stay there while atoms move.
+
+    Args:
+        table: of candidates; they keep their order.
+        positions: of the atoms [N, 3].
+        cutoff: Å.
+        neighbours: slots of each row of the result.
+
+    Returns:
+        The table, and the largest number of neighbours [] of an atom. If it is more than there are
+        slots, some are missing.
+    """
+    vectors = table.vectors(positions.detach()).view_as(table.offsets)
+    inside = (vectors * vectors).sum(-1) < cutoff**2
+    order = torch.argsort((~inside).byte(), dim=1, stable=True)[:, :neighbours]
+    offsets = table.offsets.gather(1, order.unsqueeze(-1).expand(-1, -1, 3))
+    filled = inside.gather(1, order).to(table.filled.dtype)
+    return NeighbourTable(table.senders.gather(1, order), filled, offsets), inside.sum(1).amax()
+
+
 def _offsets(graph: AtomicGraph) -> Tensor:
     """Cartesian offsets [E, 3] of the cells that edges cross."""
     if graph.n_graphs == 1:

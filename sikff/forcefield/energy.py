@@ -26,6 +26,7 @@ class Prediction(NamedTuple):
     forces: Tensor | None  # [N, 3] eV/Å
     stress: Tensor | None  # [B, 3, 3] eV/Å^3, dE/dstrain / volume: positive under tension
     dipole: Tensor | None = None  # [B, 3] e Å, -dE/dfield; zero across the model's field_directions
+    extrapolates: Tensor | None = None  # [] bool: outside of the training data; None: not looked at
 
 
 class EnergyModel(torch.nn.Module):
@@ -251,6 +252,19 @@ def without_inference_tensors(graph: AtomicGraph) -> AtomicGraph:
     with torch.inference_mode(False):
         clones = {name: tensor.clone() for name, tensor in made_there.items()}
     return dataclasses.replace(graph, **clones)
+
+
+def fetch(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Constants on the CPU, with the values of the tensors: copied at once, so that a GPU is waited
+    for once."""
+    given = [tensor.detach() for tensor in tensors if tensor is not None]
+    if all(tensor.device.type == "cpu" for tensor in given):
+        return [None if tensor is None else tensor.detach() for tensor in tensors]
+    joined = torch.cat([tensor.reshape(-1).double() for tensor in given]).cpu()
+    parts = iter(joined.split([tensor.numel() for tensor in given]))
+    return [
+        None if each is None else next(parts).view(each.shape).to(each.dtype) for each in tensors
+    ]
 
 
 def total(energies: Tensor, graph: AtomicGraph) -> Tensor:
