@@ -51,6 +51,10 @@ class PretendTensor(Tensor):
         tensor.on_host = values
         return tensor
 
+    def tolist(self) -> Any:
+        """Of other subclasses torch refuses it."""
+        return self.cpu().tolist()
+
     def __repr__(self) -> str:
         return f"PretendTensor({self.on_host})"
 
@@ -73,6 +77,17 @@ class Counts(TorchDispatchMode):
         self.launches: Counter[str] = Counter()
         self.reads: list[str] = []
         self.uploads: list[int] = []
+
+    @property
+    def total(self) -> int:
+        """The number of launches."""
+        return self.launches.total()
+
+    def clear(self) -> None:
+        """Starts from zero."""
+        self.launches.clear()
+        self.reads.clear()
+        self.uploads.clear()
 
     def __torch_dispatch__(
         self, target: Any, types: Any, args: Any = (), kwargs: Any = None
@@ -131,7 +146,8 @@ class Counts(TorchDispatchMode):
             x is not None and x.dtype in (torch.bool, torch.uint8) for x in args[1]
         )
         dynamic = torch.Tag.dynamic_output_shape in target.tags and packet is not aten.index
-        if packet in READS or masks or dynamic:
+        sized = kwargs.get("output_size") is not None  # as repeat_interleave can be told
+        if packet in READS or masks or (dynamic and not sized):
             self.reads.append(name)
         elif not target.is_view and packet not in UNREAD:
             self.launches[name] += 1

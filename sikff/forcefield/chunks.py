@@ -12,6 +12,7 @@ from functools import partial
 from itertools import accumulate
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -159,7 +160,7 @@ def _number_senders(senders: Tensor, n_slots: Sequence[int]) -> tuple[Tensor, Te
 
     A GPU is waited for twice, however many chunks there are.
     """
-    sizes = torch.tensor(n_slots, device=senders.device)
+    sizes = torch.from_numpy(np.array(n_slots)).to(senders.device)
     numbers = torch.arange(len(n_slots) + 1, device=senders.device)
     chunk = numbers[:-1].repeat_interleave(sizes, output_size=len(senders))
     different, index = torch.unique((chunk << 32) | senders, return_inverse=True)
