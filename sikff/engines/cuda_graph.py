@@ -10,6 +10,7 @@ from torch import Tensor
 from sikff.engines.fixed_buffers import FixedBuffers
 from sikff.engines.recorder import NotReplayableError
 
+DEVICE = "cuda"
 WARM_UP = 3  # calls before the capture, in which libraries choose algorithms and take memory
 
 
@@ -38,7 +39,7 @@ class CudaGraph(FixedBuffers):
         weights: Sequence[Tensor] = (),
     ) -> None:
         super().__init__(example, weights)
-        if self._inputs[0].device.type != "cuda":
+        if self._inputs[0].device.type != DEVICE:
             raise NotReplayableError(
                 f"CUDA graphs are for tensors on a GPU; got {self._inputs[0].device}"
             )
