@@ -70,7 +70,7 @@ FLOORS_INSIDE = {
     ),
     "sikff.forcefield": (
         "chunks energy environment_config free_atoms trained_distances zbl",
-        "config edge_features field_response places",
+        "atomic_stress config edge_features field_response places",
         "environment interaction model_file steerable_attributes",
         "data_end network",
         "electron_shares restrict_model",
