@@ -1,7 +1,7 @@
 """How a force field is run: by itself (eager), or in fixed shapes (static)."""
 
 from sikff.engines.auto import Auto, Evaluator
-from sikff.engines.padding import Capacity, neighbour_table
+from sikff.engines.padding import Capacity, neighbour_table, without_candidates
 from sikff.engines.recorder import NotReplayableError
 from sikff.engines.static import BACKENDS, Backend, Static
 from sikff.forcefield.energy import differentiate
@@ -16,4 +16,5 @@ __all__ = [
     "Static",
     "differentiate",
     "neighbour_table",
+    "without_candidates",
 ]

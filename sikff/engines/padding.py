@@ -91,6 +91,12 @@ def neighbour_table(
     )
 
 
+def without_candidates(graph: AtomicGraph, cutoff: float) -> AtomicGraph:
+    """The graph without edges beyond the cutoff, which one on a GPU may have; see
+    :class:`~sikff.graph.neighbour_list.NeighbourList`."""
+    return graph if graph.positions.device.type == "cpu" else graph.within(cutoff)
+
+
 def nearer(
     table: NeighbourTable, positions: Tensor, cutoff: float, neighbours: int
 ) -> tuple[NeighbourTable, Tensor]:

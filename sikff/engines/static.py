@@ -17,7 +17,14 @@ from torch import Tensor
 
 from sikff.engines.cuda_graph import CudaGraph
 from sikff.engines.inductor import Function, inductor
-from sikff.engines.padding import Capacity, EdgeRows, nearer, neighbour_table, padded
+from sikff.engines.padding import (
+    Capacity,
+    EdgeRows,
+    nearer,
+    neighbour_table,
+    padded,
+    without_candidates,
+)
 from sikff.engines.replay import Replay
 from sikff.forcefield.chunks import fits_in_one_chunk
 from sikff.forcefield.energy import Prediction, differentiate, fetch, stresses, total
@@ -123,6 +130,7 @@ class Static:
         """
         device = graph.positions.device
         if dipole or (device.type == "cpu" and self.model.is_continued(graph)):
+            graph = without_candidates(graph, self.model.cutoff)
             return self.model(graph, forces, stress, dipole)
         recording = self.differentiable and torch.is_grad_enabled()
         with self._lock, plain_autograd(device), torch.set_grad_enabled(recording):

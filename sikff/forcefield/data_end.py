@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor
 
 from sikff.forcefield.environment import Environment
 from sikff.forcefield.trained_distances import CONTINUED, TrainedDistances
 from sikff.graph import AtomicGraph
+
+KINDS = ("height", "distance")  # of warnings
 
 
 class DataEnd:
@@ -52,16 +55,17 @@ class DataEnd:
         return self.distances.faded(graph, vectors, lengths), energies
 
     def is_passed(self, graph: AtomicGraph, vectors: Tensor) -> Tensor:
-        """Whether there is a warning of a height or a distance: one bool, on the device."""
-        passed = self.environment.is_outside(graph)
+        """Whether there is a warning of each of KINDS, [2] bool, on the device."""
+        height = self.environment.is_outside(graph)
+        distance = torch.zeros_like(height)
         if self.distances is not None:
-            passed = passed | self.distances.is_outside(graph, vectors.norm(dim=-1))
-        return passed
+            distance = self.distances.is_outside(graph, vectors.norm(dim=-1))
+        return torch.stack([height, distance])
 
     def warnings(self, graph: AtomicGraph) -> dict[str, str]:
         """Extrapolation warnings, by kind; those of the environment's conditions are among them."""
         warnings = self.environment.extrapolation_warnings(graph)
         distance = None if self.distances is None else self.distances.warning(graph)
         warnings |= {"distance": distance} if distance else {}
-        self._within = None if warnings.keys() & {"height", "distance"} else graph
+        self._within = None if warnings.keys() & set(KINDS) else graph
         return warnings

@@ -145,12 +145,10 @@ class ForceField(EnergyModel):
             continued: compute with a table, too, what the model does where the training data end.
         """
         species, dtype = graph.species, self.dtype
-        on_device = graph.positions.device.type != "cpu"
         if table is None:
-            if on_device and not self.training:  # where edges may be candidates
-                graph = graph.within(self.cutoff)
             vectors = graph.vectors()
             layout = neighbour_layout(graph.edge_index, graph.n_atoms, dtype)
+            on_device = vectors.device.type != "cpu"
             seen, continuation = self.data_end.continuation(graph, vectors, certain=on_device)
         else:
             vectors, layout = table.vectors(graph.positions), table.layout(dtype)
@@ -190,8 +188,8 @@ class ForceField(EnergyModel):
         return self.data_end.is_reached(graph)
 
     def is_extrapolating(self, graph: AtomicGraph, table: NeighbourTable) -> Tensor:
-        """Whether :meth:`extrapolation_warnings` names a height or distance: one bool, which is not
-        read from the device."""
+        """Whether :meth:`extrapolation_warnings` names a height, and a distance: [2] bool, which is
+        not read from the device."""
         graph = dataclasses.replace(graph, edge_index=table.edge_index)
         return self.data_end.is_passed(graph, table.vectors(graph.positions))
 
