@@ -97,11 +97,23 @@ class Batches:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.between(self.epoch * len(self), len(self))
+
+    def between(self, first: int, count: int) -> Iterator[Batch]:
+        """So many batches from a number on, counted from 0 over all epochs."""
+        order = self._order(first // len(self))
+        for number in range(first, first + count):
+            epoch, index = divmod(number, len(self))
+            if not index:
+                order = self._order(epoch)
+            chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+            yield self._batch([self.samples[k] for k in chosen])
+
+    def _order(self, epoch: int) -> np.ndarray:
         order = np.arange(len(self.samples))
         if self.seed is not None:
-            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
-        for start in range(0, len(order), self.batch_size):
-            yield self._batch([self.samples[k] for k in order[start : start + self.batch_size]])
+            np.random.default_rng((self.seed, epoch)).shuffle(order)
+        return order
 
     def _batch(self, samples: Sequence[Sample]) -> Batch:
         share = samples[self.rank :: self.processes]
