@@ -11,13 +11,11 @@ from typing import Any
 
 import torch
 
-from sikff.engines import Auto, Evaluator, Static, without_candidates
+from sikff.engines import Auto, Evaluator, Static, backend_for, without_candidates
 from sikff.forcefield import EnergyModel, ForceField, Prediction, load
 from sikff.forcefield.chunks import keep_freed_memory
 from sikff.graph import AtomicGraph
 from sikff.plain_torch import leave_threads_behind
-
-BACKENDS = {"cuda": "cuda_graph"}  # by device
 
 
 def chosen_device(device: str | torch.device) -> torch.device:
@@ -82,7 +80,7 @@ def choose_evaluators(
         elif compile:
             found.append(Static(model, backend="inductor"))
         else:
-            backend = BACKENDS.get(next(model.parameters()).device.type, "replay")
+            backend = backend_for(next(model.parameters()).device)
             patience = math.inf if replay_after is None else replay_after
             found.append(Auto(model, Static(model, backend=backend), patience))
     return found

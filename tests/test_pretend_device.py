@@ -233,7 +233,7 @@ def predictions(
     device: str, monkeypatch: pytest.MonkeyPatch, models: Sequence[ForceField], steps: int = 3
 ) -> tuple[list[dict[str, Any]], list[tuple[list[str], list[int]]], list[str]]:
     """Results of the last steps of a calculator, what each step waited for and sent, warnings."""
-    monkeypatch.setattr(prepare_models, "BACKENDS", {NAME: direct})
+    monkeypatch.setattr(prepare_models, "backend_for", lambda device: direct)
     results, waits = [], []
     with pretend_device() as counts, warnings.catch_warnings():
         warnings.simplefilter("ignore")

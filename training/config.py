@@ -173,8 +173,11 @@ class TrainConfig(Section):
         compile: take steps through ``torch.compile``: minutes at the start, then about twice as
             many steps for small structures of similar size. It needs a C++ compiler, such as g++,
             on a GPU Triton.
-        replay: on the CPU, if structures are small and of similar size, run the operations of a
-            step without the overhead of Python and autograd, see `sikff.engines.Static`.
+        replay: if structures are small and of similar size, run the operations of a step without
+            the overhead of Python and autograd, on a GPU as CUDA graphs, see
+            `sikff.engines.Static`.
+        deterministic: on a GPU, take algorithms that add numbers in the same order every time. They
+            are slower. On a CPU all are.
         checkpoints: write last.ckpt, without which a run cannot be resumed.
         plots: draw learning_curves.png and parity.png at the end.
         tensorboard: write event files for TensorBoard as well as log.csv.
@@ -207,6 +210,7 @@ class TrainConfig(Section):
     threads: Count | None = None
     compile: bool = False
     replay: bool = True
+    deterministic: bool = False
     checkpoints: bool = True
     plots: bool = True
     tensorboard: bool = False

@@ -60,6 +60,11 @@ BACKENDS: Mapping[str, Backend] = {
 }
 
 
+def backend_for(device: torch.device) -> str:
+    """The backend without a compiler for a device."""
+    return "cuda_graph" if device.type == "cuda" else "replay"
+
+
 class Static:
     """Evaluates a :class:`ForceField` in fixed shapes.
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
@@ -40,11 +41,12 @@ from .static_training import choose_capacity, uses_cuda
 from .trainer import Run, train_in_process, train_together
 
 LIMITS = {"max_epochs", "max_steps", "max_minutes", "patience"}
-MACHINE = {"device", "devices", "threads", "compile", "replay"}
+MACHINE = {"device", "devices", "threads", "compile", "replay", "deterministic"}
 FREE = (
     LIMITS | MACHINE | {"output", "tensorboard", "checkpoints", "plots"}
 )  # settings that a resumed run may change
 
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # see torch.use_deterministic_algorithms
 WRITTEN = ("model.sikff", "start.sikff", NAME, "log.csv", "config.yaml")
 DRAWN = ("learning_curves.png", "parity.png")
 
@@ -205,6 +207,12 @@ def _check_devices(config: TrainConfig, launch: Launch | None) -> None:
         raise ValueError(
             f"device is {config.device} and devices {config.devices}, but torch finds {available} "
             "GPUs; lower devices or set device: cpu"
+        )
+    if uses_cuda(config) and config.deterministic and CUBLAS not in os.environ:
+        raise ValueError(
+            f"deterministic is true, but the environment variable {CUBLAS} is not set, without "
+            "which products of matrices on a GPU are not; start the run with "
+            f"{CUBLAS}=:4096:8, or set deterministic: false"
         )
 
 

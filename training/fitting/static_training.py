@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 
 import torch
 
-from sikff.engines import Auto, Capacity, Evaluator, Static
+from sikff.engines import Auto, Capacity, Evaluator, Static, backend_for
 from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import fits_in_one_chunk
 
@@ -31,9 +31,10 @@ def static_training(model: ForceField, capacity: Capacity, compile: bool) -> Eva
     Args:
         model: the force field.
         capacity: for the largest batch.
-        compile: by ``torch.compile``, which needs a compiler, instead of replaying.
+        compile: by ``torch.compile``, which needs a compiler, instead of replaying or, on a GPU,
+            a CUDA graph.
     """
-    backend = "inductor" if compile else "replay"
+    backend = "inductor" if compile else backend_for(next(model.parameters()).device)
     return Auto(model, Static(model, capacity, backend, differentiable=True))
 
 
@@ -54,8 +55,7 @@ def choose_capacity(
     config: TrainConfig, dataset: Dataset, model: ForceField, report: Callable[[str], None]
 ) -> Capacity | None:
     """The capacity for any batch; None: steps are neither compiled nor replayed."""
-    may_replay = config.replay and not uses_cuda(config)
-    if not (config.compile or may_replay):
+    if not (config.compile or config.replay):
         return None
     capacity, filled = capacity_for(dataset.train, -(-config.batch_size // config.devices))
     how = (
@@ -67,9 +67,9 @@ def choose_capacity(
         if filled < FILLED:
             report("sizes differ so much that the run may be faster with compile: false")
         return capacity
-    small = fits_in_one_chunk(
-        capacity.atoms * capacity.neighbours, model.sender_bytes, torch.device("cpu")
-    )
+    device = torch.device("cuda" if uses_cuda(config) else "cpu")
+    slots = capacity.atoms * capacity.neighbours
+    small = fits_in_one_chunk(slots, model.sender_bytes, device)
     if not small or filled < FILLED:
         return None
     report(f"steps are replayed {how}")

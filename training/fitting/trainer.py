@@ -17,9 +17,17 @@ import sikff
 from sikff.engines import Capacity, Evaluator
 from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import keep_freed_memory
+from sikff.plain_torch import deterministic_algorithms
 
 from ..config import TrainConfig
-from ..data.batches import Batch, Batches, Sample, Targets, Weights, count_labels
+from ..data.batches import (
+    Batch,
+    Batches,
+    Sample,
+    change_tensors,
+    count_labels,
+    prefetched,
+)
 from ..data.dataset import Dataset, Given, load_dataset
 from ..evaluation.metrics import Errors, Metrics, errors
 from .checkpoint import read_checkpoint, write_checkpoint
@@ -100,7 +108,11 @@ class Run:
             loop.load_state_dict(read_checkpoint(self.config.output, self.device)["loop"])
         if writes and self._log is not None:
             self._log.rewind(loop.epoch)
-        steps = self._steps_between
+        with deterministic_algorithms(self.config.deterministic):
+            self._train_epochs(writes)
+
+    def _train_epochs(self, writes: bool) -> None:
+        loop, steps = self.loop, self._steps_between
         for train_loss in loop.epochs(self._epoch, steps, self._loss, lambda batch: batch.names):
             valid_loss, metrics = self._validate() if self.dataset.valid else (train_loss, {})
             loop.read_clock()
@@ -168,7 +180,11 @@ class Run:
         return Batches(samples, size, seed, processes.rank, processes.size)
 
     def _epoch(self, epoch: int) -> Iterator[Batch]:
-        return self._train_batches.between(epoch * self._steps_between, self._steps_between)
+        steps = self._steps_between
+        batches = self._train_batches.between(epoch * steps, steps)
+        if uses_cuda(self.config):
+            return prefetched(batches, lambda batch: change_tensors(batch, Tensor.pin_memory))
+        return batches
 
     def _loss(self, batch: Batch) -> Tensor:
         batch = _moved(batch, self.device)
@@ -243,11 +259,5 @@ def _errors(model: Evaluator, batch: Batch) -> Errors:
 
 
 def _moved(batch: Batch, device: torch.device | str) -> Batch:
-    """The batch on a device."""
-    targets = (None if label is None else label.to(device) for label in batch.targets)
-    weights = batch.weights
-    return batch._replace(
-        graph=batch.graph.to(device),
-        targets=Targets(*targets),
-        weights=None if weights is None else Weights(*(each.to(device) for each in weights)),
-    )
+    """The batch on a device, which is not waited for if the batch is in pinned memory."""
+    return change_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))
