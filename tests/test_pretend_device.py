@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from force_fields import ethanol, force_field
-from pretend_device import NAME, MixedDevicesError, is_available, pretend_device
+from pretend_device import NAME, Counts, MixedDevicesError, is_available, pretend_device
 from sikff.calculators import SIKFFCalculator, prepare_models
 from sikff.engines import Capacity, Static
 from sikff.forcefield import ForceField
@@ -23,6 +23,12 @@ from sikff.forcefield.chunks import Chunks
 from sikff.forcefield.data_end import KINDS as EXTRAPOLATIONS
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import Conditions
+from sikff.training.config import TrainConfig
+from sikff.training.data.batches import Batch, Batches, Sample, Targets, change_tensors
+from sikff.training.evaluation.metrics import errors
+from sikff.training.fitting.loop import Limits, Loop
+from sikff.training.fitting.losses import loss
+from sikff.training.fitting.optimiser import make_optimiser
 from tolerances import TOLERANCES
 
 pytestmark = pytest.mark.skipif(not is_available, reason="this torch has no devices in Python")
@@ -229,6 +235,51 @@ def test_gradients_of_a_training_step(kind: str) -> None:
         assert error(found, expected) < LIMITS.gradient
 
 
+@pytest.mark.parametrize("optimiser", ["adamw", "soap"])
+def test_a_training_step_waits_once(optimiser: str) -> None:
+    """For the loss, the norm of its gradient and the clock, which all processes share."""
+    config = TrainConfig(max_epochs=1, optimiser=optimiser)
+    samples = []
+    for seed in range(2):
+        graph = graph_for(model_of("O(3)"), "O(3)", seed)
+        zeros = (torch.zeros(1), torch.zeros(graph.n_atoms, 3), torch.zeros(1, 3, 3))
+        samples.append(Sample(graph, Targets(*(each.double() for each in zeros)), "made"))
+    batches = list(Batches(samples, 2)) * 3
+    capacity = Capacity(2, 2 * graph.n_atoms, 40)
+
+    def weights_after(device: str, counts: Counts) -> Tensor:
+        model = copy.deepcopy(model_of("O(3)")).requires_grad_().to(device)
+        evaluate = Static(model, capacity, direct, differentiable=True)
+
+        def loss_of(batch: Batch) -> Tensor:
+            counts.clear()
+            batch = change_tensors(batch, lambda tensor: tensor.to(device))
+            prediction = evaluate(batch.graph, stress=True)
+            found = errors(prediction, batch.targets, batch.graph)
+            return loss(found, config.loss, batch.sizes, batch.weights)
+
+        loop = Loop(
+            model,
+            make_optimiser(config, model),
+            lambda progress: 0.01,
+            lambda step: 0.1,
+            Limits(epochs=1),
+            clip=10.0,
+            advice="",
+        )
+        assert len(list(loop.epochs(lambda epoch: batches, len(batches), loss_of))) == 1
+        return torch.cat([weight.detach().cpu().flatten() for weight in model.parameters()])
+
+    with pretend_device() as counts:
+        expected = weights_after("cpu", counts)
+        found = weights_after(NAME, counts)
+        uploaded = sum(1 for each in dataclasses.fields(AtomicGraph)) + len(Targets._fields)
+    assert error(found, expected) < LIMITS.gradient
+    of_weights = sum(1 for _ in model_of("O(3)").parameters())  # at the end
+    assert counts.reads == ["aten._to_copy.default"] * (1 + of_weights)
+    assert len(counts.uploads) == uploaded
+
+
 def predictions(
     device: str, monkeypatch: pytest.MonkeyPatch, models: Sequence[ForceField], steps: int = 3
 ) -> tuple[list[dict[str, Any]], list[tuple[list[str], list[int]]], list[str]]:
@@ -267,6 +318,22 @@ def test_a_step_of_a_calculator_sends_positions_and_waits_once_for_each_model(
     reads, uploads = waits[-1]
     assert uploads == [found[0]["forces"].nbytes]
     assert reads == ["aten._to_copy.default"] * len(kinds)
+
+
+def test_more_neighbours_than_a_given_capacity_are_not_a_number_where_they_cannot_be_counted() -> (
+    None
+):
+    graph = graph_for(model_of("O(3)"), "O(3)")
+    most = int(torch.bincount(graph.edge_index[0]).max())
+    with pretend_device() as counts:
+        moved = graph.to(NAME)
+        for neighbours, fits in ((most, True), (most - 1, False)):
+            capacity = Capacity(1, graph.n_atoms, neighbours)
+            counts.clear()
+            found = Static(model_there("O(3)"), capacity, direct)(moved)
+            assert not counts.reads
+            for one in found[:3]:
+                assert bool(one.cpu().isfinite().all()) is fits
 
 
 def test_tensors_of_both_devices_cannot_be_mixed() -> None:

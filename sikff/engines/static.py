@@ -81,7 +81,7 @@ class Static:
     Args:
         model: the force field. After changes of single weights in place call ``model.thaw()``.
         capacity: shape of all inputs; None: that of the structure, which grows with its
-            neighbours.
+            neighbours. On a GPU, results for an atom with more neighbours than given are NaN.
         backend: "replay" (see :class:`~sikff.engines.replay.Replay`), "cuda_graph" (see
             :class:`~sikff.engines.cuda_graph.CudaGraph`), "inductor", or a :class:`Backend`.
         differentiable: for training: results are differentiable in the weights, which may change
@@ -112,7 +112,7 @@ class Static:
         self._constants: tuple[Tensor, ...] = ()  # of the functions
         self._version = model.version  # of the weights in the functions
         self._edges: tuple[Tensor | None, Tensor | None] = (None, None)  # of the last call
-        self._rows = EdgeRows(torch.zeros(0), 0)  # of these edges
+        self._rows = EdgeRows(torch.zeros(0), torch.zeros(()), 0)  # of these edges
         self._table: NeighbourTable | None = None  # of these edges, and
         self._table_cell: Tensor | None = None  # with this cell
         self._table_capacity: Capacity | None = None
@@ -191,7 +191,7 @@ class Static:
         if device.type != "cpu" and self.backend is Replay:
             return False
         with self._lock:
-            slots = graph.n_atoms * self._rows_of(graph).degree
+            slots = graph.n_atoms * (self._rows_of(graph).degree or 0)
         small = fits_in_one_chunk(slots, self.model.sender_bytes, device)
         return small and slots <= MOST_SLOTS * graph.n_edges
 
@@ -199,7 +199,9 @@ class Static:
         """Those of the edges, cached as long as these are the same tensors."""
         edges = (graph.edge_index, graph.shifts)
         if not all(map(is_, edges, self._edges)):
-            self._edges, self._rows, self._table = edges, EdgeRows.of(graph), None
+            # a given capacity is for all graphs: then a GPU is not waited for
+            read = self._given is None or graph.positions.device.type == "cpu"
+            self._edges, self._rows, self._table = edges, EdgeRows.of(graph, read), None
         return self._rows
 
     def _table_of(self, graph: AtomicGraph, capacity: Capacity, rows: EdgeRows) -> NeighbourTable:
@@ -299,7 +301,7 @@ def _rounded(slots: int, step: int) -> int:
 
 
 def _size(graph: AtomicGraph, rows: EdgeRows) -> Capacity:
-    return Capacity(graph.n_graphs, graph.n_atoms, rows.degree)
+    return Capacity(graph.n_graphs, graph.n_atoms, rows.degree or 0)
 
 
 def _without_edges(tensors: Mapping[str, Tensor]) -> AtomicGraph:
