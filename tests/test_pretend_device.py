@@ -7,13 +7,13 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any
 
-import ase
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
 
-from force_fields import ethanol, force_field
+from force_fields import force_field
+from model_kinds import KINDS, box, graph_for
 from pretend_device import NAME, Counts, MixedDevicesError, is_available, pretend_device
 from sikff.calculators import SIKFFCalculator, prepare_models
 from sikff.engines import Capacity, Static
@@ -22,7 +22,6 @@ from sikff.forcefield import force_field as force_field_module
 from sikff.forcefield.chunks import Chunks
 from sikff.forcefield.data_end import KINDS as EXTRAPOLATIONS
 from sikff.graph import AtomicGraph
-from sikff.graph.conditions import Conditions
 from sikff.training.config import TrainConfig
 from sikff.training.data.batches import Batch, Batches, Sample, Targets, change_tensors
 from sikff.training.evaluation.metrics import errors
@@ -33,30 +32,6 @@ from tolerances import TOLERANCES
 
 pytestmark = pytest.mark.skipif(not is_available, reason="this torch has no devices in Python")
 
-PLANE = {"plane_origin": (0, 0, -2.0)}
-KINDS: dict[str, dict[str, Any]] = {
-    "O(3)": {"group": "O(3)"},
-    "C_inf_v": {"group": "C_inf_v"},
-    "plane": {"group": "SO(2)", "environment": PLANE, "vacuum_group": "O(3)", "zbl": True},
-    "field": {"group": "O(3)", "environment": {"field": True}},
-    "field along the axis": {"group": "C_inf_v", "environment": {"field": True}},
-    "slit": {"group": "C6v", "environment": {**PLANE, "slit_width": 12.0}},
-    "places": {
-        "group": "C4v",
-        "environment": {**PLANE, "lattice": ((3.0, 0.0), (0.0, 3.0)), "wallpaper": "p4mm"},
-    },
-    "charge": {"group": "SO(3)", "environment": {"charge": True, "spin": True}},
-    "distances": {"group": "O(3)", "distances_seen": {"H-H": ((1.4, 4.0),), "C-H": ((0.9, 1.3),)}},
-    "heights": {
-        "group": "C_inf_v",
-        "environment": {**PLANE, "height_min": {"H": 2.0, "C": 2.0, "O": 2.0, "Al": 2.0}},
-    },
-}
-CONDITIONS: dict[str, dict[str, Any]] = {
-    "field": {"field": (0.1, 0.0, 0.2)},
-    "field along the axis": {"field": (0.0, 0.0, 0.2)},
-    "charge": {"charge": -1, "spin": 2},
-}
 OUTSIDE = ("distances", "heights")
 # Kernels of one call in fixed shapes, with forces and stress. They may fall; who raises them says
 # why.
@@ -74,24 +49,6 @@ LAUNCHES = {
 }
 TRAINING_LAUNCHES = {"O(3)": 1320, "plane": 3200, "charge": 1400, "distances": 1570}
 SKIN, LIMITS = 0.8, TOLERANCES[torch.float64]
-
-
-def box(seed: int = 0) -> ase.Atoms:
-    atoms = ethanol(seed)
-    atoms.set_cell([6.0, 6.0, 12.0])
-    atoms.pbc = (True, True, False)
-    return atoms
-
-
-def graph_for(model: ForceField, kind: str, seed: int = 0, skin: float = 0.0) -> AtomicGraph:
-    conditions = Conditions(**CONDITIONS.get(kind, {}))
-    return AtomicGraph.from_atoms(
-        box(seed),
-        model.cutoff + skin,
-        model.elements,
-        conditions=conditions,
-        surfaces=model.surfaces,
-    )
 
 
 def error(found: Tensor, expected: Tensor) -> float:
