@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from ase.calculators.calculator import CalculationFailed
 
-from sikff.engines import without_candidates
+from sikff.engines import Auto, Static, without_candidates
 from sikff.forcefield import EnergyModel, Prediction
 from sikff.forcefield.atomic_stress import FullPrediction, predict_atomic_stress
 from sikff.forcefield.committee import check_committee, graph_settings, mean_prediction
@@ -128,14 +128,15 @@ class StructureEvaluator:
             CalculationFailed: if a model returns NaN or infinity.
         """
         graphs = self._graphs(structures, conditions)
-        calls: list[Callable[[AtomicGraph], Prediction | FullPrediction]]
+        calls: list[Callable[..., Any]] = list(self.evaluators)
+        options = {"forces": True, "stress": stress, "dipole": dipole}
         if atomic_stress:
-            calls = [partial(_atomic_stress, model, dipole=dipole) for model in self.models]
-        else:
-            options = {"forces": True, "stress": stress, "dipole": dipole}
-            calls = [partial(evaluate, **options) for evaluate in self.evaluators]
-        found = zip(self.models, calls, graphs, strict=True)
-        predictions = [self._predict(*each) for each in found]
+            calls = [partial(predict_atomic_stress, model) for model in self.models]
+            options = {"dipole": dipole}
+        predictions = [
+            self._predict(model, call, graph, **options)
+            for model, call, graph in zip(self.models, calls, graphs, strict=True)
+        ]
         solid = list(map(has_volume, structures)) if stress or atomic_stress else []
         for prediction in predictions:
             names = ("energy", "energies", "forces", "dipole")
@@ -198,27 +199,27 @@ class StructureEvaluator:
         return graphs
 
     def _predict(
-        self,
-        model: EnergyModel,
-        call: Callable[[AtomicGraph], Prediction | FullPrediction],
-        graph: AtomicGraph,
+        self, model: EnergyModel, call: Callable[..., Any], graph: AtomicGraph, **options: bool
     ) -> FullPrediction:
         """The prediction on the host, where it is copied at once: a GPU is waited for once."""
-        on_device = graph.positions.device.type != "cpu"
-        if not on_device:
+        if graph.positions.device.type == "cpu":
             self._warn_of(model, graph)
-        prediction = call(graph)
-        found: dict[str, Any] = dict(zip(prediction._fields, fetch(prediction), strict=True))
-        extrapolates = found.pop("extrapolates", None)
+            return FullPrediction(*call(graph, **options))
+        extrapolates = None
+        if isinstance(call, Auto | Static):
+            prediction, extrapolates = call.predict(graph, **options)
+        else:
+            prediction = call(without_candidates(graph, model.cutoff), **options)
         flags = [True] * len(KINDS) if extrapolates is None else extrapolates.tolist()
         # what does not move is looked at when it changes, the rest with the results
         conditions = (graph.field, graph.charge, graph.unpaired)
         same = all(map(is_, conditions, self._conditions.get(model, (None,) * 3)))
         self._conditions[model] = conditions
         new = any(flag and kind not in self.warned for kind, flag in zip(KINDS, flags, strict=True))
-        if on_device and (new or not same):
+        if new or not same:
             self._warn_of(model, graph)
-        return FullPrediction(**found)
+        found: list[Any] = fetch(prediction)
+        return FullPrediction(*found)
 
     def _warn_of(self, model: EnergyModel, graph: AtomicGraph) -> None:
         for kind, message in model.extrapolation_warnings(graph).items():
@@ -240,10 +241,6 @@ class StructureEvaluator:
         if kind not in self.warned:
             self.warned[kind] = message
             warnings.warn(message, stacklevel=5)
-
-
-def _atomic_stress(model: EnergyModel, graph: AtomicGraph, dipole: bool) -> FullPrediction:
-    return predict_atomic_stress(model, without_candidates(graph, model.cutoff), dipole)
 
 
 def check_finite(results: Mapping[str, torch.Tensor]) -> None:

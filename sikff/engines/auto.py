@@ -53,10 +53,16 @@ class Auto:
         self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
     ) -> Prediction:
         """As :meth:`EnergyModel.forward`."""
+        return self.predict(graph, forces, stress, dipole)[0]
+
+    def predict(
+        self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
+    ) -> tuple[Prediction, torch.Tensor | None]:
+        """As :meth:`Static.predict`."""
         checked = dipole or torch.is_anomaly_enabled()  # which looks at each operation of the model
         if not checked and self._is_due(graph) and self.static.is_faster(graph):
             try:
-                return self.static(graph, forces, stress)
+                return self.static.predict(graph, forces, stress)
             except NotReplayableError as error:
                 warnings.warn(
                     f"operations of torch {torch.__version__} are not replayed, which is slower: "
@@ -65,7 +71,7 @@ class Auto:
                 )
                 self.patience = math.inf
         graph = without_candidates(graph, self.model.cutoff)
-        return self.model(graph, forces, stress, dipole)
+        return self.model(graph, forces, stress, dipole), None
 
     def _is_due(self, graph: AtomicGraph) -> bool:
         """Whether there were more calls with these atoms, this one included, than patience."""

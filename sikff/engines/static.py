@@ -76,7 +76,7 @@ class Static:
 
     On a GPU nothing is read back in a call but the results, all at once: without a given capacity
     they are on the host. There edges may be candidates, of which those beyond the cutoff are left
-    out on the device, and the prediction tells whether it `extrapolates`.
+    out on the device.
 
     Args:
         model: the force field. After changes of single weights in place call ``model.thaw()``.
@@ -116,7 +116,10 @@ class Static:
         self._table: NeighbourTable | None = None  # of these edges, and
         self._table_cell: Tensor | None = None  # with this cell
         self._table_capacity: Capacity | None = None
-        self._selected: int | None = None  # slots for those of the candidates within the cutoff
+        # On a GPU without a given capacity: slots for the candidates within the cutoff, and how
+        # many there were in the last call.
+        self._selected: int | None = None
+        self._needed: int | None = None
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -133,10 +136,17 @@ class Static:
             NotReplayableError: if the backend cannot replay an operation of this torch.
             RuntimeError: if torch cannot compile on this machine.
         """
+        return self.predict(graph, forces, stress, dipole)[0]
+
+    def predict(
+        self, graph: AtomicGraph, forces: bool = True, stress: bool = False, dipole: bool = False
+    ) -> tuple[Prediction, Tensor | None]:
+        """The prediction and, on a GPU, whether it extrapolates in heights and distances, [2] bool
+        (see :meth:`ForceField.is_extrapolating`); None: that is not known."""
         device = graph.positions.device
         if dipole or (device.type == "cpu" and self.model.is_continued(graph)):
             graph = without_candidates(graph, self.model.cutoff)
-            return self.model(graph, forces, stress, dipole)
+            return self.model(graph, forces, stress, dipole), None
         recording = self.differentiable and torch.is_grad_enabled()
         with self._lock, plain_autograd(device), torch.set_grad_enabled(recording):
             while True:
@@ -149,12 +159,11 @@ class Static:
                     stresses(strain[0][: graph.n_graphs], graph.cell) if stress else None,
                 )
                 if not flags:
-                    return prediction
-                extrapolates, most = flags
-                prediction = prediction._replace(extrapolates=extrapolates)
-                *found, needed = fetch([*prediction, most])
-                if int(cast(Tensor, needed)) <= cast(int, self._selected):
-                    return Prediction._make(found)
+                    return prediction, None
+                *found, extrapolates, needed = fetch([*prediction, *flags])
+                self._needed = int(cast(Tensor, needed))
+                if self._needed <= cast(int, self._selected):
+                    return Prediction._make(found), extrapolates
                 self._functions.clear()  # neighbours are missing: once more, with more slots
 
     def _results(self, graph: AtomicGraph, stress: bool) -> tuple[Tensor, ...]:
@@ -168,19 +177,12 @@ class Static:
         inputs = table._asdict() | padded(graph, capacity, MOVING)
         if self.differentiable:
             inputs |= _constants(graph, capacity)
-        if not self._functions:
-            self._selected = self._count_selected(table, graph)
+        if not self._functions and self._needed is not None:
+            self._selected = min(_rounded(self._needed + STEP, 4 * STEP), capacity.neighbours)
         if key not in self._functions:
             constants = {} if self.differentiable else _constants(graph, capacity)
             self._functions[key] = self._compile_function(inputs, constants, stress)
         return self._functions[key](*inputs.values())
-
-    def _count_selected(self, table: NeighbourTable, graph: AtomicGraph) -> int | None:
-        """Slots for the neighbours within the cutoff; None: for all that are in the table."""
-        if self._given is not None or graph.positions.device.type == "cpu":
-            return None
-        most = int(nearer(table, graph.positions, self.model.cutoff, 0)[1])
-        return min(_rounded(most + STEP, 4 * STEP), table.senders.shape[1])
 
     def is_faster(self, graph: AtomicGraph) -> bool:
         """Whether this is faster than the model itself: for small systems, and replaying on a CPU
@@ -191,7 +193,8 @@ class Static:
         if device.type != "cpu" and self.backend is Replay:
             return False
         with self._lock:
-            slots = graph.n_atoms * (self._rows_of(graph).degree or 0)
+            rows = self._rows_of(graph)
+            slots = graph.n_atoms * (self._needed or rows.degree or 0)
         small = fits_in_one_chunk(slots, self.model.sender_bytes, device)
         return small and slots <= MOST_SLOTS * graph.n_edges
 
@@ -202,6 +205,8 @@ class Static:
             # a given capacity is for all graphs: then a GPU is not waited for
             read = self._given is None or graph.positions.device.type == "cpu"
             self._edges, self._rows, self._table = edges, EdgeRows.of(graph, read), None
+            if self._given is None and graph.positions.device.type != "cpu":
+                self._needed = EdgeRows.of(graph.within(self.model.cutoff)).degree
         return self._rows
 
     def _table_of(self, graph: AtomicGraph, capacity: Capacity, rows: EdgeRows) -> NeighbourTable:

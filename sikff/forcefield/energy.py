@@ -25,7 +25,6 @@ class Prediction(NamedTuple):
     forces: Tensor | None  # [N, 3] eV/Å
     stress: Tensor | None  # [B, 3, 3] eV/Å^3, dE/dstrain / volume: positive under tension
     dipole: Tensor | None = None  # [B, 3] e Å, -dE/dfield; zero across the model's field_directions
-    extrapolates: Tensor | None = None  # [2] bool: in heights, distances; None: not looked at
 
 
 class EnergyModel(torch.nn.Module):
