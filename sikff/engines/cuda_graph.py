@@ -43,6 +43,7 @@ class CudaGraph(FixedBuffers):
             raise NotReplayableError(
                 f"CUDA graphs are for tensors on a GPU; got {self._inputs[0].device}"
             )
+        self._function = function  # has constants, whose memory the graph reads
         with torch.cuda.device(self._inputs[0].device):
             try:
                 self._capture(function)

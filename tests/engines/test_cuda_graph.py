@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext
 from functools import partial
@@ -141,6 +143,19 @@ def test_gradients_are_a_second_graph_in_the_same_memory(log: list[str]) -> None
     static(graphs[1])
     with pytest.raises(RuntimeError, match="buffers of this call have been used again"):
         first.energy.sum().backward()
+
+
+def test_constants_of_a_function_live_as_long_as_its_graph(log: list[str]) -> None:
+    """A launch reads their memory, which nothing else may have been given."""
+
+    def with_constant() -> tuple[CudaGraph, weakref.ref]:
+        constant = torch.full((3,), 2.0)
+        return CudaGraph(lambda x: (x * constant,), [torch.ones(3)]), weakref.ref(constant)
+
+    graph, constant = with_constant()
+    gc.collect()
+    assert constant() is not None
+    assert graph(torch.full((3,), 5.0))[0].tolist() == [10.0] * 3
 
 
 def test_a_function_that_cannot_be_captured_is_told_and_the_model_predicts(
