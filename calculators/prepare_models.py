@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
-from sikff.engines import Auto, Evaluator, Static
+from sikff.engines import Auto, Evaluator, Static, backend_for
 from sikff.forcefield import EnergyModel, ForceField, load
 from sikff.forcefield.chunks import keep_freed_memory
 from sikff.plain_torch import leave_threads_behind
@@ -76,7 +77,7 @@ def choose_evaluators(
         elif compile:
             found.append(Static(model, backend="inductor"))
         else:
-            found.append(
-                model if replay_after is None else Auto(model, Static(model), replay_after)
-            )
+            backend = backend_for(next(model.parameters()).device)
+            patience = math.inf if replay_after is None else replay_after
+            found.append(Auto(model, Static(model, backend=backend), patience))
     return found

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
+from operator import is_
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import torch
 from ase.calculators.calculator import CalculationFailed
 
+from sikff.engines import Auto, Static, without_candidates
 from sikff.forcefield import EnergyModel, Prediction
 from sikff.forcefield.atomic_stress import FullPrediction, predict_atomic_stress
 from sikff.forcefield.committee import check_committee, graph_settings, mean_prediction
+from sikff.forcefield.data_end import KINDS
+from sikff.forcefield.energy import fetch
 from sikff.forcefield.environment import OPENED, THROUGH
 from sikff.forcefield.field_response import FieldResponse, field_response
 from sikff.forcefield.model_file import chosen_dtype
@@ -56,11 +61,13 @@ class StructureEvaluator:
     ) -> None:
         check_committee(models)
         self.models, self.evaluators, self.device = models, evaluators, device
+        on_device = device.type != "cpu"  # which selects neighbours itself
         self.neighbour_lists = {
-            settings: NeighbourLists(*settings, skin=skin, device=device)
+            settings: NeighbourLists(*settings, skin=skin, device=device, candidates=on_device)
             for settings in map(graph_settings, models)
         }
         self.warned: dict[str, str] = {}  # by kind
+        self._conditions: dict[EnergyModel, tuple[torch.Tensor, ...]] = {}  # of the last graphs
         self.sources = [type(model).__name__ for model in models]
 
     @classmethod
@@ -108,7 +115,8 @@ class StructureEvaluator:
         """Energies and forces of the structures from each model, and what else is asked for.
 
         Atomic stress comes with the stress. Components of stresses that depend on the origin of the
-        coordinates are NaN, and all are for a structure without a cell of finite volume.
+        coordinates are NaN, and all are for a structure without a cell of finite volume. Results
+        are on the host.
 
         Args:
             structures: at least one.
@@ -120,13 +128,15 @@ class StructureEvaluator:
             CalculationFailed: if a model returns NaN or infinity.
         """
         graphs = self._graphs(structures, conditions)
+        calls: list[Callable[..., Any]] = list(self.evaluators)
+        options = {"forces": True, "stress": stress, "dipole": dipole}
         if atomic_stress:
-            pairs = zip(self.models, graphs, strict=True)
-            predictions = [predict_atomic_stress(model, graph, dipole) for model, graph in pairs]
-        else:
-            options = {"forces": True, "stress": stress, "dipole": dipole}
-            calls = zip(self.evaluators, graphs, strict=True)
-            predictions = [FullPrediction(*call(graph, **options)) for call, graph in calls]
+            calls = [partial(predict_atomic_stress, model) for model in self.models]
+            options = {"dipole": dipole}
+        predictions = [
+            self._predict(model, call, graph, **options)
+            for model, call, graph in zip(self.models, calls, graphs, strict=True)
+        ]
         solid = list(map(has_volume, structures)) if stress or atomic_stress else []
         for prediction in predictions:
             names = ("energy", "energies", "forces", "dipole")
@@ -145,7 +155,13 @@ class StructureEvaluator:
 
     def field_response(self, structure: Structure, conditions: Conditions) -> FieldResponse:
         """The mean over the models, which must read the field along the same directions."""
-        responses = map(field_response, self.models, self._graphs([structure], [conditions]))
+        graphs = self._graphs([structure], [conditions])
+        pairs = list(zip(self.models, graphs, strict=True))
+        for model, graph in pairs:
+            self._warn_of(model, graph)
+        responses = [
+            field_response(model, without_candidates(graph, model.cutoff)) for model, graph in pairs
+        ]
         mean = FieldResponse(*(np.mean(each, axis=0) for each in zip(*responses, strict=True)))
         check_finite({name: torch.from_numpy(x) for name, x in mean._asdict().items()})
         return mean
@@ -180,10 +196,34 @@ class StructureEvaluator:
             for settings, neighbours in self.neighbour_lists.items()
         }
         graphs = [shared[graph_settings(model)] for model in self.models]
-        for model, graph in zip(self.models, graphs, strict=True):
-            for kind, message in model.extrapolation_warnings(graph).items():
-                self._warn(kind, message)
         return graphs
+
+    def _predict(
+        self, model: EnergyModel, call: Callable[..., Any], graph: AtomicGraph, **options: bool
+    ) -> FullPrediction:
+        """The prediction on the host, where it is copied at once: a GPU is waited for once."""
+        if graph.positions.device.type == "cpu":
+            self._warn_of(model, graph)
+            return FullPrediction(*call(graph, **options))
+        extrapolates = None
+        if isinstance(call, Auto | Static):
+            prediction, extrapolates = call.predict(graph, **options)
+        else:
+            prediction = call(without_candidates(graph, model.cutoff), **options)
+        flags = [True] * len(KINDS) if extrapolates is None else extrapolates.tolist()
+        # what does not move is looked at when it changes, the rest with the results
+        conditions = (graph.field, graph.charge, graph.unpaired)
+        same = all(map(is_, conditions, self._conditions.get(model, (None,) * 3)))
+        self._conditions[model] = conditions
+        new = any(flag and kind not in self.warned for kind, flag in zip(KINDS, flags, strict=True))
+        if new or not same:
+            self._warn_of(model, graph)
+        found: list[Any] = fetch(prediction)
+        return FullPrediction(*found)
+
+    def _warn_of(self, model: EnergyModel, graph: AtomicGraph) -> None:
+        for kind, message in model.extrapolation_warnings(graph).items():
+            self._warn(kind, message)
 
     def _open(self, structure: Structure, conditions: Conditions) -> Structure:
         """The structure, checked, without periodic directions that lead through a plane."""

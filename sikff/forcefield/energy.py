@@ -252,6 +252,19 @@ def without_inference_tensors(graph: AtomicGraph) -> AtomicGraph:
     return dataclasses.replace(graph, **clones)
 
 
+def fetch(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Constants on the CPU, with the values of the tensors: copied at once, so that a GPU is waited
+    for once."""
+    given = [tensor.detach() for tensor in tensors if tensor is not None]
+    if all(tensor.device.type == "cpu" for tensor in given):
+        return [None if tensor is None else tensor.detach() for tensor in tensors]
+    joined = torch.cat([tensor.reshape(-1).double() for tensor in given]).cpu()
+    parts = iter(joined.split([tensor.numel() for tensor in given]))
+    return [
+        None if each is None else next(parts).view(each.shape).to(each.dtype) for each in tensors
+    ]
+
+
 def total(energies: Tensor, graph: AtomicGraph) -> Tensor:
     return energies.new_zeros(graph.n_graphs).index_add(0, graph.batch, energies)
 

@@ -19,6 +19,7 @@ HEIGHT_FUNCTIONS = 8
 MISFIT = 0.01  # Å, of cell vectors from translations of a surface
 ACROSS = 1e-3  # Å; smaller components of cell vectors are rounding
 WALL = 80.0  # eV/Å^3
+LOWER = 1e-6  # Å below the training data, from which on it counts
 THROUGH = "a periodic direction leads through the plane"
 OPENED = (
     "it is treated as open: the height of an atom is that of its position as it stands, so never "
@@ -219,7 +220,7 @@ class Environment(ConstantModule):
         if self.config.height_min is not None:
             depths = self._max_depths(graph)
             worst = int(depths.argmax())
-            if depths[worst] > 1e-6:
+            if depths[worst] > LOWER:
                 species = int(graph.species[worst])
                 lowest = float(self.constants["lowest"][species])
                 what = self.elements[species] if self.has_wall else "atom"
@@ -240,6 +241,14 @@ class Environment(ConstantModule):
         depths = self.constants["lowest"].take(graph.species.cpu().numpy()) - heights
         at_surface = (graph.surface >= 0).cpu().numpy().take(graph.batch.cpu().numpy())
         return np.where(at_surface, depths, -np.inf)
+
+    def is_outside(self, graph: AtomicGraph) -> Tensor:
+        """Whether an atom is lower than those of its element in the training data: one bool, on
+        the device of the graph."""
+        if self.config.height_min is None:
+            return torch.zeros((), dtype=torch.bool, device=graph.positions.device)
+        depths = self.lowest.double()[graph.species] - self._heights(graph).amin(dim=-1).double()
+        return ((depths > LOWER) & (graph.surface >= 0)[graph.batch]).any()
 
     def wall(self, graph: AtomicGraph) -> Tensor:
         """Energies [N] (eV, float64) of atoms below the lowest of their element in the data."""

@@ -158,6 +158,16 @@ class AtomicGraph:
         positions = self.positions
         return positions.index_select(0, sender) - positions.index_select(0, receiver) + offsets
 
+    def within(self, cutoff: float) -> AtomicGraph:
+        """The graph with those edges alone that are shorter than the cutoff (Å)."""
+        vectors = self.vectors().detach()
+        inside = torch.nonzero((vectors * vectors).sum(-1) < cutoff**2)[:, 0]
+        return dataclasses.replace(
+            self,
+            edge_index=self.edge_index.index_select(1, inside),
+            shifts=self.shifts.index_select(0, inside),
+        )
+
 
 def joined_tensor(graphs: Sequence[AtomicGraph], name: str) -> Tensor:
     """The tensor of that name of graphs that are joined into one."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -12,7 +13,13 @@ from torch import Tensor
 
 from sikff.graph.atomic_graph import AtomicGraph, joined_tensor
 from sikff.graph.conditions import Conditions
-from sikff.graph.neighbour_search import Edges, check_distances, check_finite, find_edges
+from sikff.graph.neighbour_search import (
+    MIN_DISTANCE,
+    Edges,
+    check_distances,
+    check_finite,
+    find_edges,
+)
 from sikff.graph.structure import Structure
 
 
@@ -41,7 +48,20 @@ class _Built(NamedTuple):
     numbers: np.ndarray
     cell: bytes
     pairs: np.ndarray
+    shifts: np.ndarray
     conditions: Conditions
+
+
+class _Moves(NamedTuple):
+    """How far atoms have come since the search."""
+
+    cells: np.ndarray  # [N, 3] whole cells to add to each position to undo wrapping
+    least_stretch: float  # of lengths, by the cell
+    furthest: float  # Å, that an atom has moved beside the cell and all others
+
+    def least(self, distance: float) -> float:
+        """The least present distance of two atoms that were so far apart."""
+        return distance * self.least_stretch - 2 * self.furthest
 
 
 class NeighbourList:
@@ -66,6 +86,9 @@ class NeighbourList:
         surfaces: names of surfaces, see :meth:`AtomicGraph.from_atoms`.
         skin: Å; how much further than the cutoff the search reaches. 0: search for every graph.
         device: of the graphs.
+        candidates: graphs have all pairs that the search found, also those beyond the cutoff. So
+            edges stay the same until the next search, and a step takes a time that does not grow
+            with their number; for a GPU, which selects those that are nearer.
 
     Attributes:
         rebuilds: number of searches so far.
@@ -82,6 +105,7 @@ class NeighbourList:
         *,
         skin: float,
         device: torch.device | str = "cpu",
+        candidates: bool = False,
     ) -> None:
         if not cutoff > 0:
             raise ValueError(f"cutoff is {cutoff}; expected a positive length in Å")
@@ -89,8 +113,9 @@ class NeighbourList:
             raise ValueError(f"skin is {skin}; expected a length in Å, 0 or more")
         self.cutoff, self.skin, self.device = cutoff, skin, torch.device(device)
         self.elements, self.surfaces = tuple(elements), tuple(surfaces)
-        self.rebuilds = 0
+        self.candidates, self.rebuilds = candidates, 0
         self._candidates: _Candidates | None = None
+        self._nearest = np.inf  # least distance of candidates, at the search
         self._selection: _Selection | None = None
         self._built: _Built | None = None
 
@@ -116,14 +141,16 @@ class NeighbourList:
                 and last.conditions == conditions
                 and np.array_equal(last.numbers, structure.numbers)
             ):
-                check_distances(structure, edges)
+                if not self.candidates:
+                    check_distances(structure, edges)
                 graph = self._updated(last, structure, edges)
             else:
                 graph = AtomicGraph.from_edges(
                     structure, edges, self.elements, conditions=conditions, surfaces=self.surfaces
                 ).to(self.device)
         cell = np.asarray(structure.cell).tobytes()
-        self._built = _Built(graph, structure.numbers.copy(), cell, edges.pairs, conditions)
+        numbers = structure.numbers.copy()
+        self._built = _Built(graph, numbers, cell, edges.pairs, edges.shifts, conditions)
         return graph
 
     def _updated(self, last: _Built, structure: Structure, edges: Edges) -> AtomicGraph:
@@ -133,6 +160,7 @@ class NeighbourList:
             changed["cell"] = self._tensor(np.array(structure.cell)[None])
         if edges.pairs is not last.pairs:
             changed["edge_index"] = self._tensor(edges.pairs)
+        if edges.shifts is not last.shifts:
             changed["shifts"] = self._tensor(edges.shifts)
         return dataclasses.replace(last.graph, **changed)
 
@@ -141,8 +169,8 @@ class NeighbourList:
 
     def _edges(self, structure: Structure) -> Edges:
         """Searched if a pair may be missing in the candidates, else selected from them."""
-        candidates, crossings = self._candidates, self._cells_crossed(structure)
-        if candidates is None or crossings is None:
+        candidates, moves = self._candidates, self._moves(structure)
+        if candidates is None or moves is None:
             self._candidates, self._selection = None, None
             edges = find_edges(structure, self.cutoff + self.skin)
             periods = _periods(structure)
@@ -154,13 +182,15 @@ class NeighbourList:
                 np.linalg.pinv(periods),
             )
             self._candidates = candidates
+            self._nearest = edges.lengths.min(initial=np.inf)
             self.rebuilds += 1
-            crossings = np.zeros((len(structure.positions), 3))
-        self._selection = self._select(candidates.edges, structure, crossings)
+            moves = _Moves(np.zeros((len(structure.positions), 3)), 1.0, 0.0)
+        select = self._shift if self.candidates else self._select
+        self._selection = select(candidates.edges, structure, moves)
         return self._selection.edges
 
-    def _cells_crossed(self, structure: Structure) -> np.ndarray | None:
-        """Whole cells [N, 3] to add to each position to undo wrapping; None if a search is due."""
+    def _moves(self, structure: Structure) -> _Moves | None:
+        """How far atoms have come; None if a search is due."""
         old = self._candidates
         if old is None or self.skin == 0 or len(old.positions) != len(structure.positions):
             return None
@@ -179,24 +209,16 @@ class NeighbourList:
             moves += cells @ periods
         moves -= (moves.max(axis=0) + moves.min(axis=0)) / 2
         furthest = np.sqrt(np.einsum("nx,nx->n", moves, moves).max())
-        least_distance = (self.cutoff + self.skin) * least_stretch - 2 * furthest  # of other pairs
-        return cells if least_distance >= self.cutoff else None
+        found = _Moves(cells, least_stretch, furthest)
+        return found if found.least(self.cutoff + self.skin) >= self.cutoff else None
 
-    def _select(self, candidates: Edges, structure: Structure, crossings: np.ndarray) -> _Selection:
+    def _select(self, candidates: Edges, structure: Structure, moves: _Moves) -> _Selection:
         """The candidates that are nearer than the cutoff now.
 
         Edges keep the arrays of pairs and shifts while the same candidates are selected.
         """
         pairs, shifts, _ = candidates
-        receiver, sender = pairs
-        positions, cell = structure.positions, np.asarray(structure.cell)
-        periodic = structure.pbc.any()
-        if periodic:
-            positions = positions + crossings @ cell
-        vectors = positions.take(sender, axis=0) - positions.take(receiver, axis=0)
-        if periodic:
-            vectors += shifts @ cell
-        lengths = np.sqrt(np.einsum("ex,ex->e", vectors, vectors))
+        crossings, lengths = moves.cells, _lengths(candidates, structure, moves.cells)
         indices = np.flatnonzero(lengths < self.cutoff)
         lengths, last = lengths.take(indices), self._selection
         if (
@@ -206,10 +228,25 @@ class NeighbourList:
         ):
             return last._replace(edges=last.edges._replace(lengths=lengths))
         pairs, shifts = pairs.take(indices, axis=1), shifts.take(indices, axis=0)
-        if periodic:
-            receiver, sender = pairs
-            shifts += crossings.take(sender, axis=0) - crossings.take(receiver, axis=0)
+        if structure.pbc.any():
+            shifts += _crossed(crossings, pairs)
         return _Selection(indices, crossings, Edges(pairs, shifts, lengths))
+
+    def _shift(self, candidates: Edges, structure: Structure, moves: _Moves) -> _Selection:
+        """All candidates; the same arrays until atoms are wrapped.
+
+        Lengths are those of the search. The present ones are looked at if atoms may be too near.
+        """
+        if moves.least(self._nearest) < MIN_DISTANCE:
+            lengths = _lengths(candidates, structure, moves.cells)
+            check_distances(structure, candidates._replace(lengths=lengths))
+        last = self._selection
+        if last is not None and np.array_equal(last.crossings, moves.cells):
+            return last
+        if moves.cells.any():
+            shifts = candidates.shifts + _crossed(moves.cells, candidates.pairs)
+            candidates = candidates._replace(shifts=shifts)
+        return _Selection(np.empty(0), moves.cells, candidates)
 
 
 class NeighbourLists:
@@ -230,10 +267,13 @@ class NeighbourLists:
         *,
         skin: float,
         device: torch.device | str = "cpu",
+        candidates: bool = False,
     ) -> None:
-        self._settings, self._skin = (cutoff, elements, surfaces), skin
         self._device = torch.device(device)
-        self._single = NeighbourList(*self._settings, skin=skin, device=device)
+        self._list = partial(
+            NeighbourList, cutoff, elements, surfaces, skin=skin, candidates=candidates
+        )
+        self._single = self._list(device=device)
         self._lists: list[NeighbourList] = []  # of structures in a batch
         self._graphs: list[AtomicGraph] = []  # of the last batch, and
         self._joined: AtomicGraph | None = None  # all of them
@@ -254,7 +294,7 @@ class NeighbourLists:
         if len(structures) == 1:
             return self._single.graph(structures[0], conditions[0])
         for _ in range(len(self._lists), len(structures)):
-            self._lists.append(NeighbourList(*self._settings, skin=self._skin))
+            self._lists.append(self._list())
         graphs = []
         for n, (structure, each) in enumerate(zip(structures, conditions, strict=True)):
             try:
@@ -279,6 +319,25 @@ class NeighbourLists:
             if any(getattr(new, name) is not getattr(old, name) for new, old in pairs)
         }
         return dataclasses.replace(last, **changed)
+
+
+def _lengths(candidates: Edges, structure: Structure, crossings: np.ndarray) -> np.ndarray:
+    """Present lengths [E] (Å) of candidates."""
+    (receiver, sender), shifts, _ = candidates
+    positions, cell = structure.positions, np.asarray(structure.cell)
+    periodic = structure.pbc.any()
+    if periodic:
+        positions = positions + crossings @ cell
+    vectors = positions.take(sender, axis=0) - positions.take(receiver, axis=0)
+    if periodic:
+        vectors += shifts @ cell
+    return np.sqrt(np.einsum("ex,ex->e", vectors, vectors))
+
+
+def _crossed(crossings: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Cells [E, 3] that the atoms of pairs have crossed apart."""
+    receiver, sender = pairs
+    return crossings.take(sender, axis=0) - crossings.take(receiver, axis=0)
 
 
 def _periods(structure: Structure) -> np.ndarray:

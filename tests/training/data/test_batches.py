@@ -1,13 +1,21 @@
 """Batches hold each sample once an epoch, in random order, for any number of processes."""
 
 import math
+import threading
 
 import ase
 import pytest
 import torch
 
 from sikff.graph import AtomicGraph
-from sikff.training.data.batches import Batches, Sample, Targets
+from sikff.training.data.batches import (
+    Batch,
+    Batches,
+    Sample,
+    Targets,
+    change_tensors,
+    prefetched,
+)
 
 
 @pytest.fixture
@@ -56,3 +64,63 @@ def test_processes_share_every_batch(samples: list[Sample], processes: int) -> N
         assert share.names == ()
         assert set(share.sizes) == {math.inf}
         assert share.graph.n_atoms == busy.graph.n_atoms
+
+
+def test_batches_between_epochs_are_those_of_the_epochs(samples: list[Sample]) -> None:
+    batches = Batches(samples, 5, seed=3)
+    names = []
+    for epoch in (0, 1):
+        batches.set_epoch(epoch)
+        names += [batch.names for batch in batches]
+    assert names[0] != names[len(batches)]
+    first = len(batches) - 1
+    assert [batch.names for batch in batches.between(first, 3)] == names[first : first + 3]
+
+
+def test_prefetched_batches_are_the_same_and_come_from_another_thread(
+    samples: list[Sample],
+) -> None:
+    batches, threads = Batches(samples, 5, seed=3), []
+
+    def prepare(batch: Batch) -> Batch:
+        threads.append(threading.current_thread())
+        return change_tensors(batch, torch.clone)
+
+    found = list(prefetched(batches, prepare))
+    assert [batch.names for batch in found] == [batch.names for batch in batches]
+    for one, other in zip(found, batches, strict=True):
+        assert torch.equal(one.graph.edge_index, other.graph.edge_index)
+        assert torch.equal(one.targets.forces, other.targets.forces)
+        assert one.targets.stress is None and one.weights is None
+    assert threading.current_thread() not in threads and len(threads) == len(found)
+
+
+def test_one_batch_is_prepared_ahead(samples: list[Sample]) -> None:
+    made: list[int] = []
+    ready = threading.Semaphore(0)
+
+    def prepare(batch: Batch) -> Batch:
+        made.append(len(batch.names))
+        ready.release()
+        return batch
+
+    found = prefetched(Batches(samples, 2), prepare)
+    for number in range(2):
+        next(found)
+        for _ in range(2 - number):
+            assert ready.acquire(timeout=20)
+        assert len(made) == number + 2
+    found.close()  # as where a run ends within an epoch
+    assert len(made) == 3
+
+
+def test_an_error_in_a_prefetched_batch_is_raised_where_it_is_used(samples: list[Sample]) -> None:
+    def prepare(batch: Batch) -> Batch:
+        if "structure 5" in batch.names:
+            raise ValueError("broken")
+        return batch
+
+    found = prefetched(Batches(samples, 2), prepare)
+    assert [next(found).names[0] for _ in range(2)] == ["structure 1", "structure 3"]
+    with pytest.raises(ValueError, match="broken"):
+        next(found)

@@ -273,6 +273,31 @@ def test_tensorboard_gets_every_row(config: TrainConfig, monkeypatch: pytest.Mon
         fit(changed(config, tensorboard=True, output=config.output.with_name("other")))
 
 
+def test_a_deterministic_run_on_a_gpu_wants_deterministic_products(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
+    monkeypatch.delenv("CUBLAS_WORKSPACE_CONFIG", raising=False)
+    with pytest.raises(ValueError, match="start the run with CUBLAS_WORKSPACE_CONFIG=:4096:8"):
+        fit(changed(config, device="cuda", deterministic=True))
+
+
+def test_algorithms_are_deterministic_during_the_run_alone(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+    real = trainer.loss
+
+    def watched(*arguments: Any) -> torch.Tensor:
+        seen.append(torch.are_deterministic_algorithms_enabled())
+        return real(*arguments)
+
+    monkeypatch.setattr(trainer, "loss", watched)
+    fit(changed(config, deterministic=True, max_epochs=1))
+    assert seen and all(seen)
+    assert not torch.are_deterministic_algorithms_enabled()
+
+
 def test_too_many_devices_are_an_error(config: TrainConfig) -> None:
     with pytest.raises(ValueError, match=r"batch_size \(4\) is less than devices \(5\)"):
         changed(config, devices=5)
