@@ -30,6 +30,7 @@ COMMANDS = {
     "info": "what is in a model file",
     "md": "molecular dynamics of a structure",
     "relax": "minimise the energy of a structure",
+    "ipi": "compute for i-PI (path integrals), or print an input for it",
     "symmetry": "which symmetry group, about which axis, a dataset or a force field has",
     "surface": "the lattice, wallpaper group and sites of a slab, for a surface without its atoms",
     "nbody": "particles above a plane or in a field: which symmetry learns their motion",
