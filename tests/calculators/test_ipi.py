@@ -6,6 +6,7 @@ import re
 import subprocess
 import sys
 import threading
+import warnings
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from ase import units
 from ase.build import molecule
 from ase.calculators.calculator import CalculationFailed
 from ase.calculators.socketio import SocketIOCalculator
+from ase.constraints import FixAtoms
 
 from force_fields import crystal, force_field, slab
 from sikff.calculators import SIKFFCalculator
@@ -189,25 +191,19 @@ def test_a_path_integral_run_conserves_energy_whatever_the_batch(
         assert np.abs(positions - runs[0][1]).max() < 1e-9
 
 
+@pytest.mark.slow
 def test_an_error_ends_ipi(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """In its main thread, and in one of its own, where i-PI would wait for ever."""
+    """Also in a thread of its own, where it would leave i-PI waiting for ever."""
     pytest.importorskip("ipi")
     ase.io.write("other.xyz", ase.io.read("start.xyz")[:5], format="extxyz")
-    text = printed_input(capsys, "--beads", "2")
+    text = printed_input(capsys, "--beads", "2").replace("threaded='False'", "threaded='True'")
     text = text.replace(f"template: {files / 'start.xyz'}", f"template: {files / 'other.xyz'}")
-    program, runs = str(Path(sys.executable).with_name("i-pi")), []
-    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
-    for threaded in ("False", "True"):
-        folder = files / threaded
-        folder.mkdir()
-        changed = text.replace("threaded='False'", f"threaded='{threaded}'")
-        (folder / "input.xml").write_text(changed, encoding="utf-8")
-        runs.append((folder, subprocess.Popen([program, "input.xml"], cwd=folder, **pipes)))
-    for folder, run in runs:
-        output, _ = run.communicate(timeout=120)
-        assert "i-PI has 6 atoms, the template 5" in output
-        rows = (folder / "ipi.out").read_text("utf-8").splitlines()
-        assert max(len(row.split()) for row in rows if not row.startswith("#")) < 6  # no energies
+    Path("input.xml").write_text(text, encoding="utf-8")
+    command = [str(Path(sys.executable).with_name("i-pi")), "input.xml"]
+    ended = subprocess.run(command, capture_output=True, text=True, timeout=300)
+    assert "i-PI has 6 atoms, the template 5" in ended.stdout + ended.stderr
+    rows = Path("ipi.out").read_text("utf-8").splitlines()
+    assert max(len(row.split()) for row in rows if not row.startswith("#")) < 6  # no energies
 
 
 def test_the_printed_input_names_what_the_driver_reads(
@@ -224,7 +220,9 @@ def test_the_printed_input_names_what_the_driver_reads(
     assert "mode='pile_g'" in text and "mode='svr'" in printed_input(capsys, "--beads", "1")
 
 
-@pytest.mark.parametrize("fault", ["cell", "structures", "path", "field", "constraint", "address"])
+@pytest.mark.parametrize(
+    "fault", ["cell", "structures", "path", "field", "constraint", "compile", "address"]
+)
 def test_inputs_that_ipi_would_not_take_raise(
     files: Path, capsys: pytest.CaptureFixture[str], fault: str
 ) -> None:
@@ -237,6 +235,8 @@ def test_inputs_that_ipi_would_not_take_raise(
         words += ["--field", "0.7"]
     elif fault == "constraint":
         words += ["--constraints", "fix=0"]
+    elif fault == "compile":
+        words += ["--compile"]
     elif fault == "address":
         words = []
     ase.io.write(name, [atoms] * (2 if fault == "structures" else 1), format="extxyz")
@@ -247,9 +247,23 @@ def test_inputs_that_ipi_would_not_take_raise(
         "path": "cannot hold",
         "field": "expected one of them, or the same in both",
         "constraint": "give constraints in its input",
+        "compile": "--compile is for sikff md",
         "address": "give the --address of an i-PI",
     }
     assert expected[fault] in capsys.readouterr().err
+
+
+def test_constraints_of_the_start_are_left_to_ipi(
+    files: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    atoms = ase.io.read("start.xyz")
+    atoms.set_constraint(FixAtoms([0]))
+    ase.io.write("start.traj", atoms)
+    with warnings.catch_warnings():
+        warnings.simplefilter("always")
+        assert main(["ipi", "m.sikff", "start.traj", "--print-input"]) == 0
+    printed = capsys.readouterr()
+    assert "are not in force: i-PI moves the atoms" in printed.err and "<ffdirect" in printed.out
 
 
 @pytest.mark.parametrize("mode", ["unix", "inet"])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import ase.io
 
-from ..config import Count
+from ..config import Count, NonNegative, Positive
 from .simulated_structure import SimulatedStructure
 
 if TYPE_CHECKING:
@@ -66,15 +67,15 @@ class IPIArguments(SimulatedStructure):
     """of i-PI: the name of a unix socket or, with --port, a host"""
     port: int | None = None
     """of i-PI on that host"""
-    wait: float = 60.0
+    wait: NonNegative = 60.0
     """seconds that a client waits for i-PI to start"""
     beads: Count = 16
     """in the printed input: beads of every atom; 1: classical nuclei"""
     steps: Count = 1000
     """likewise"""
-    temperature: float = 300.0
+    temperature: Positive = 300.0
     """likewise, K"""
-    timestep: float = 0.25
+    timestep: Positive = 0.25
     """likewise, fs"""
 
 
@@ -92,7 +93,16 @@ def run(settings: IPIArguments) -> None:
         raise ValueError("give the --address of an i-PI to compute for, or --print-input")
     if settings.constraints:
         raise ValueError("i-PI moves the atoms: give constraints in its input, as fixatoms")
+    if settings.compile:
+        raise ValueError("--compile is for sikff md and relax; in i-PI small systems are replayed")
     atoms = settings.read()
+    if atoms.constraints:
+        warnings.warn(
+            f"the constraints of {settings.structure} are not in force: i-PI moves the atoms; give "
+            "them in its input, as fixatoms",
+            stacklevel=2,
+        )
+        atoms.set_constraint()
     atoms.get_forces()  # errors of the calculator come first
     if settings.print_input:
         print(ipi_input(settings, atoms))
