@@ -72,7 +72,7 @@ FLOORS_INSIDE = {
         "chunks energy environment_config free_atoms trained_distances zbl",
         "config edge_features field_response places",
         "environment interaction model_file steerable_attributes",
-        "network",
+        "continuation network",
         "electron_shares restrict_model",
         "force_field",
         "committee corrected_model",

@@ -30,6 +30,7 @@ COMMANDS = {
     "info": "what is in a model file",
     "md": "molecular dynamics of a structure",
     "relax": "minimise the energy of a structure",
+    "export": "a force field as a file that needs no sikff: compiled by torch, or for metatomic",
     "symmetry": "which symmetry group, about which axis, a dataset or a force field has",
     "surface": "the lattice, wallpaper group and sites of a slab, for a surface without its atoms",
     "nbody": "particles above a plane or in a field: which symmetry learns their motion",
