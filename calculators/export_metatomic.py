@@ -3,7 +3,6 @@
 
 import json
 import math
-import warnings
 from pathlib import Path
 from typing import Dict, List, Optional
 
@@ -26,7 +25,7 @@ from sikff.forcefield import ForceField
 
 from .export import NOT_STATED, check_exportable, describe
 from .exported import ACROSS, MISFIT
-from .torchscript import script_energies
+from .torchscript import quiet_torchscript, script_energies
 
 
 def export_metatomic(model: ForceField, path: str | Path, licence: str = NOT_STATED) -> None:
@@ -68,12 +67,9 @@ def export_metatomic(model: ForceField, path: str | Path, licence: str = NOT_STA
         description=f"licence of the weights: {licence}",
         extra={"sikff": json.dumps(description)},
     )
-    with warnings.catch_warnings():  # of torch and metatomic about themselves
-        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated", DeprecationWarning)
-        warnings.filterwarnings("ignore", "The TorchScript type system", UserWarning)
-        found = AtomisticModel(MetatomicModel(model), metadata, capabilities)
-        with complete(path) as temporary:
-            found.save(temporary)
+    found = AtomisticModel(MetatomicModel(model), metadata, capabilities)
+    with quiet_torchscript(), complete(path) as temporary:
+        found.save(temporary)
 
 
 class MetatomicModel(torch.nn.Module):

@@ -6,7 +6,6 @@ This file imports nothing of sikff, so that it may be copied; every exported fil
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,32 +51,55 @@ class ExportedModel:
         j: Any,
         shifts: Any,
         cell: Any = None,
+        **more: Any,
+    ) -> dict[str, Tensor]:
+        """Energy (eV), its parts, and derivatives, all float64.
+
+        Args: as :meth:`tensors`.
+
+        Returns:
+            ``energy`` [], ``energies`` [N] of the atoms, ``forces`` [N, 3], ``strain_gradient``
+            [3, 3], dE/dstrain (eV), and ``stress`` [3, 3] (eV/Å^3), NaN without a volume and in
+            components that depend on the origin.
+        """
+        tensors = self.tensors(positions, numbers, i, j, shifts, cell, **more)
+        results = self.function(*(tensors[each["name"]] for each in self.metadata["inputs"]))
+        named = dict(zip(self.metadata["outputs"], results, strict=True))
+        matrix, defined = tensors["cell"], torch.tensor(self.metadata["stress_defined"])
+        defined = defined.to(matrix.device) | (tensors["surface"] < 0)
+        volume = torch.linalg.det(matrix).abs()
+        defined &= volume > FLAT * matrix.norm(dim=1).prod()
+        return {**named, "stress": named["strain_gradient"] / volume.where(defined, torch.nan)}
+
+    def tensors(
+        self,
+        positions: Any,
+        numbers: Any,
+        i: Any,
+        j: Any,
+        shifts: Any,
+        cell: Any = None,
         *,
-        field: Sequence[float] | None = None,
-        origin: Sequence[float] | None = None,
+        field: Any = None,
+        origin: Any = None,
         surface: str | None = None,
         charge: float = 0,
         spin: int | None = None,
     ) -> dict[str, Tensor]:
-        """Energy (eV), its parts, and derivatives, all float64.
+        """The arguments of the compiled function, by name, and the index of the surface.
 
         Args:
             positions: [N, 3] Å, of any type and layout, as all arrays and tensors here.
             numbers: atomic numbers [N].
             i, j, shifts: every pair within the cutoff, in both directions and any order, so that
                 ``positions[j] - positions[i] + shifts @ cell`` is its vector; [E], [E], [E, 3]. As
-                from ``neighbour_list("ijS", atoms, cutoff)`` of ASE or matscipy, or from vesin.
+                from ``neighbor_list("ijS", atoms, cutoff)`` of ASE, from matscipy or vesin.
             cell: [3, 3] Å, rows are vectors (default: none).
-            field: uniform electric field, V/Å.
-            origin: a point of the surface, Å (default: that of the model).
+            field: uniform electric field [3], V/Å.
+            origin: a point of the surface [3], Å (default: that of the model).
             surface: its name; "vacuum": none (default: the model's only one).
             charge: total charge, e.
             spin: multiplicity 2S + 1 (default: not specified).
-
-        Returns:
-            ``energy`` [], ``energies`` [N] of the atoms, ``forces`` [N, 3], ``strain_gradient``
-            [3, 3], dE/dstrain (eV), and ``stress`` [3, 3] (eV/Å^3), NaN without a volume and in
-            components that depend on the origin.
 
         Raises:
             ValueError: for anything that the model does not know or read.
@@ -93,16 +115,10 @@ class ExportedModel:
         values: dict[str, Any] = {"positions": x, "numbers": z, "cell": matrix, "surface": [index]}
         values |= _table(len(x), receivers, senders, crossed)
         values |= self._conditions(field, origin, charge, spin)
-        tensors = [  # copies, which are contiguous
-            torch.tensor(values[name], dtype=getattr(torch, dtype), device=self.metadata["device"])
-            for name, dtype in ((each["name"], each["dtype"]) for each in self.metadata["inputs"])
-        ]
-        results = dict(zip(self.metadata["outputs"], self.function(*tensors), strict=True))
-        volume, lengths = abs(np.linalg.det(matrix)), np.linalg.norm(matrix, axis=1)
-        defined = np.array(self.metadata["stress_defined"]) | (index < 0)
-        defined &= volume > FLAT * lengths.prod()
-        divisor = torch.tensor(np.where(defined, volume, np.nan)).to(results["strain_gradient"])
-        return {**results, "stress": results["strain_gradient"] / divisor}
+        return {  # as_tensor and tensor keep the order of a transposed array
+            name: torch.tensor(np.ascontiguousarray(value), device=self.metadata["device"])
+            for name, value in values.items()
+        }
 
     def _check_atoms(
         self, positions: np.ndarray, numbers: np.ndarray, i: np.ndarray, j: np.ndarray
@@ -158,8 +174,8 @@ class ExportedModel:
 
     def _conditions(
         self,
-        field: Sequence[float] | None,
-        origin: Sequence[float] | None,
+        field: Any,
+        origin: Any,
         charge: float,
         spin: int | None,
     ) -> dict[str, np.ndarray]:
@@ -168,8 +184,8 @@ class ExportedModel:
         given = {
             "field": np.zeros(3) if field is None else _array("field", field, (3,)),
             "origin": np.full(3, np.inf) if origin is None else _array("origin", origin, (3,)),
-            "charge": _array("charge", [charge], (1,), True),
-            "unpaired": _array("spin", [unpaired], (1,), True),
+            "charge": _array("charge", [charge], (1,), True).astype(float),
+            "unpaired": _array("spin", [unpaired], (1,), True).astype(float),
         }
         for name, value in given.items():
             absent = np.inf if name == "origin" else 0

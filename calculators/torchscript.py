@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
 import torch
 from torch._ops import OpOverload
 from torch.fx import Node
@@ -47,4 +51,14 @@ def script_energies(model: ForceField) -> torch.jit.ScriptModule:
     output.args = output.args[0]  # one tensor, not a tuple of one
     graph.lint()
     traced.recompile()
-    return torch.jit.script(traced)
+    with quiet_torchscript():
+        return torch.jit.script(traced)
+
+
+@contextmanager
+def quiet_torchscript() -> Iterator[None]:
+    """Inside, torch does not warn of TorchScript: that it is deprecated, and of its own modules."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated", DeprecationWarning)
+        warnings.filterwarnings("ignore", "The TorchScript type system", UserWarning)
+        yield
