@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
-import ase
 import numpy as np
 import torch
 from torch import Tensor
@@ -16,7 +15,6 @@ from torch import Tensor
 from sikff.forcefield import model_file
 from sikff.forcefield.chunks import Chunks, SingleChunk, chunked
 from sikff.forcefield.config import ForceFieldConfig
-from sikff.forcefield.continuation import continue_data
 from sikff.forcefield.electron_shares import ElectronShares, widened
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.environment import Environment
@@ -34,7 +32,7 @@ from sikff.forcefield.restrict_model import (
 from sikff.forcefield.steerable_attributes import SteerableAttributes
 from sikff.forcefield.trained_distances import CONTINUED, TrainedDistances
 from sikff.forcefield.zbl import ZBL
-from sikff.graph import AtomicGraph
+from sikff.graph import AtomicGraph, Structure
 from sikff.graph.conditions import Conditions
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, neighbour_layout
@@ -134,30 +132,23 @@ class ForceField(EnergyModel):
         """Bytes of the widest features of a sender."""
         return self._widest * self.dtype.itemsize
 
-    def atomic_energies(
-        self, graph: AtomicGraph, table: NeighbourTable | None = None, continued: bool = False
-    ) -> Tensor:
+    def atomic_energies(self, graph: AtomicGraph, table: NeighbourTable | None = None) -> Tensor:
         """Energy [N] of each atom (eV, float64).
 
         Args:
             graph: atoms and their edges.
-            table: neighbours in fixed shapes, instead of the edges of the graph; no value is then
-                read back from the device, and nothing acts where the training data end.
-            continued: whether it acts there, although there is a table: energies then are those of
-                the graph even if :meth:`is_continued`, for a few operations more on every edge.
+            table: neighbours in fixed shapes, instead of the edges of the graph; the energies are
+                the same unless :meth:`is_continued`, and no value is read back from the device.
         """
         species, dtype = graph.species, self.dtype
         if table is None:
             vectors = graph.vectors()
             layout = neighbour_layout(graph.edge_index, graph.n_atoms, dtype)
-            seen, continuation = continue_data(graph, vectors, self.environment, self.distances)
+            seen, continuation = self._continued(graph, vectors)
         else:
             vectors, layout = table.vectors(graph.positions), table.layout(dtype)
-            graph = dataclasses.replace(graph, edge_index=table.edge_index)
             seen, continuation = vectors, None
-            if continued:
-                limits = (self.environment, self.distances)
-                seen, continuation = continue_data(graph, vectors, *limits, everywhere=True)
+            graph = dataclasses.replace(graph, edge_index=table.edge_index)
         if self.training or table is not None:
             chunks: SingleChunk | Chunks = SingleChunk(layout)
         else:
@@ -192,6 +183,16 @@ class ForceField(EnergyModel):
         far = self.distances is not None and self.distances.state(graph) == CONTINUED
         return far or self.environment.is_below(graph)
 
+    def _continued(self, graph: AtomicGraph, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
+        """Vectors that the network reads, and energies [N] to add; None: the data do not end."""
+        energies = self.environment.wall(graph) if self.environment.is_below(graph) else None
+        if self.distances is None or self.distances.state(graph) != CONTINUED:
+            return vectors, energies
+        lengths = vectors.norm(dim=-1)
+        repulsion = self.distances.energies(graph, lengths)
+        energies = repulsion if energies is None else energies + repulsion
+        return self.distances.faded(graph, vectors, lengths), energies
+
     def _attributes(self, graph: AtomicGraph) -> tuple[Attributes, Tensor | None]:
         """The attributes of atoms, and the invariants [N, n] that multiply one-body energies: all
         that are zero without an environment."""
@@ -221,12 +222,12 @@ class ForceField(EnergyModel):
         """Raises ValueError for a field, surface or charge that the model does not support."""
         self.environment.check(conditions)
 
-    def check_cell(self, atoms: ase.Atoms, conditions: Conditions) -> None:
+    def check_cell(self, structure: Structure, conditions: Conditions) -> None:
         """Raises ValueError for a periodic structure that does not repeat as its surface does."""
-        self.environment.check_cell(atoms, conditions)
+        self.environment.check_cell(structure, conditions)
 
-    def opened(self, atoms: ase.Atoms, conditions: Conditions) -> ase.Atoms:
-        return self.environment.opened(atoms, conditions)
+    def opened(self, structure: Structure, conditions: Conditions) -> Structure:
+        return self.environment.opened(structure, conditions)
 
     def defined_stress(self, conditions: Conditions) -> np.ndarray:
         return self.environment.defined_stress(conditions)
