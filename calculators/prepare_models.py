@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import copy
+import math
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from sikff.engines import Auto, Evaluator, Static
-from sikff.forcefield import EnergyModel, ForceField, load
+from sikff.engines import Auto, Evaluator, Static, backend_for, without_candidates
+from sikff.forcefield import EnergyModel, ForceField, Prediction, load
 from sikff.forcefield.chunks import keep_freed_memory
+from sikff.graph import AtomicGraph
 from sikff.plain_torch import leave_threads_behind
 
 
@@ -72,11 +76,16 @@ def choose_evaluators(
                     f"compile is for models of class ForceField; got {type(model).__name__}. Do "
                     "not compile"
                 )
-            found.append(model)
+            found.append(partial(_without_candidates, model))
         elif compile:
             found.append(Static(model, backend="inductor"))
         else:
-            found.append(
-                model if replay_after is None else Auto(model, Static(model), replay_after)
-            )
+            backend = backend_for(next(model.parameters()).device)
+            patience = math.inf if replay_after is None else replay_after
+            found.append(Auto(model, Static(model, backend=backend), patience))
     return found
+
+
+def _without_candidates(model: EnergyModel, graph: AtomicGraph, **options: Any) -> Prediction:
+    """Of a model that may not be zero beyond its cutoff."""
+    return model(without_candidates(graph, model.cutoff), **options)

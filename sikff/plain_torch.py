@@ -64,6 +64,19 @@ def plain_torch() -> Iterator[None]:
 
 
 @contextmanager
+def deterministic_algorithms(wanted: bool) -> Iterator[None]:
+    """Makes torch take deterministic algorithms inside, if wanted; of all threads."""
+    before = torch.are_deterministic_algorithms_enabled()
+    warned = torch.is_deterministic_algorithms_warn_only_enabled()
+    if wanted:
+        torch.use_deterministic_algorithms(True)
+    try:
+        yield
+    finally:
+        torch.use_deterministic_algorithms(before, warn_only=warned)
+
+
+@contextmanager
 def default_dtype(dtype: torch.dtype) -> Iterator[None]:
     """Sets the type of new floating-point tensors inside; of all threads, so keep it short."""
     before = torch.get_default_dtype()

@@ -29,7 +29,8 @@ FLOORS = {
     "sikff": 6,  # the front page, re-exporting from the floors below it
     "sikff.engines": 6,
     "sikff.calculators": 7,
-    "sikff.training.slab_settings": 6,
+    "sikff.training.slab_settings": 5,
+    "sikff.training.read_settings": 6,
     "sikff.training.console": 7,
     "sikff.training.config": 7,
     "sikff.training": 7,
@@ -73,7 +74,7 @@ FLOORS_INSIDE = {
         "chunks energy environment_config free_atoms trained_distances zbl",
         "atomic_stress config edge_features field_response places",
         "environment interaction model_file steerable_attributes",
-        "network",
+        "data_end network",
         "electron_shares restrict_model",
         "force_field",
         "committee corrected_model",

@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-import difflib
-import reprlib
 import warnings
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
-from sikff.forcefield import EnvironmentConfig, ForceFieldConfig
+from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.environment_config import RENAMED_LIMITS
 
-from .slab_settings import SlabConfig, without_slab
+from .read_settings import check_keys, read_yaml, set_key
+from .read_settings import sentence as sentence
+from .slab_settings import without_slab
 
 RENAMED = {"frame": "environment"}  # keys of `model` in older configurations
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1)]
-
-_SHORT = reprlib.Repr()  # of values in errors: a few lines of YAML with aliases expand to pages
-_SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 80
 
 
 class Section(BaseModel):
@@ -37,8 +33,9 @@ class DataConfig(Section):
     """Where structures and labels come from.
 
     Attributes:
-        train: file that ASE reads, or a list of them.
+        train: file that ASE reads, or a list of them. None: structures given to ``fit``.
         valid: file(s); or a number of structures, or a fraction, drawn from `train` by the seed.
+            0: none, and the model is that of the last step.
         isolated_atoms: file(s) of single atoms, whose energies become the E0s. Structures of
             `train` with ``config_type=IsolatedAtom`` are used for that as well and not trained on.
         energy_key, forces_key, stress_key: label keys in ``atoms.info`` or ``atoms.arrays``, or in
@@ -52,7 +49,7 @@ class DataConfig(Section):
         check_units: raise an error for data that seem to be in other units than eV and Å.
     """
 
-    train: Path | tuple[Path, ...]
+    train: Path | tuple[Path, ...] | None = None
     valid: int | float | Path | tuple[Path, ...] = 0.1
     isolated_atoms: Path | tuple[Path, ...] | None = None
     energy_key: str | None = None
@@ -73,10 +70,10 @@ class DataConfig(Section):
     @classmethod
     def _valid(cls, valid: int | float | Path | tuple[Path, ...]) -> object:
         count = isinstance(valid, int) and valid >= 1
-        if isinstance(valid, int | float) and not count and not 0 < valid < 1:
+        if isinstance(valid, int | float) and not count and not 0 <= valid < 1:
             raise ValueError(
-                f"got {valid}; expected files, a number of structures, or a fraction between 0 "
-                "and 1"
+                f"got {valid}; expected files, a number of structures, a fraction between 0 and 1, "
+                "or 0 for none"
             )
         return valid
 
@@ -128,10 +125,16 @@ class StartConfig(Section):
     Attributes:
         model: model file.
         freeze_vacuum: do not change the weights of the vacuum network.
+        rescale: compute energy_scale and average_neighbours from the data of this run; weights
+            are divided by the change, so that predictions stay the same at first.
+        optimiser: continue with the state of the optimiser in ``last.ckpt`` beside the model, of a
+            run with the same optimiser and network.
     """
 
     model: Path
     freeze_vacuum: bool = False
+    rescale: bool = False
+    optimiser: bool = False
 
 
 class TrainConfig(Section):
@@ -146,9 +149,11 @@ class TrainConfig(Section):
             that of the lowest validation loss, or of a later epoch within 2 % of it: such a
             difference is noise, and the later weights saw a lower learning rate.
         batch_size: structures in a step, over all devices.
-        max_epochs, max_minutes: the run ends at the first limit it meets. Minutes exclude what
-            comes before the first step, such as reading data and compiling.
-        patience: it also ends after so many epochs without a lower validation loss.
+        max_epochs, max_steps, max_minutes: the run ends at the first limit it meets. Minutes
+            exclude what comes before the first step, such as reading data and compiling.
+        validate_every: steps between validations, each with a row of the log and a checkpoint.
+            None: an epoch, a pass over the training set.
+        patience: it also ends after so many validations without a lower loss.
         optimiser: "soap" (Adam in the eigenbases of Shampoo), or "adamw".
         lr, weight_decay: of the optimiser. Vectors do not decay; for "soap" these are also matrices
             of one row or column, for "adamw" also the weights of equivariant maps. By default lr is
@@ -156,7 +161,7 @@ class TrainConfig(Section):
         warm_up: fraction of the run in which the learning rate rises from 0.
         schedule: of the learning rate after that. "cosine": down to 0 at the end of the run;
             "plateau": multiplied by `plateau_factor` whenever the validation loss has not fallen
-            for `plateau_patience` epochs.
+            for `plateau_patience` validations.
         ema: decay of the running average of the weights that is validated and saved; 0: none.
         clip: largest norm of the gradient.
         seed: of the weights, the split and the order of structures.
@@ -168,19 +173,26 @@ class TrainConfig(Section):
         compile: take steps through ``torch.compile``: minutes at the start, then about twice as
             many steps for small structures of similar size. It needs a C++ compiler, such as g++,
             on a GPU Triton.
-        replay: on the CPU, if structures are small and of similar size, run the operations of a
-            step without the overhead of Python and autograd, see `sikff.engines.Static`.
+        replay: if structures are small and of similar size, run the operations of a step without
+            the overhead of Python and autograd, on a GPU as CUDA graphs, see
+            `sikff.engines.Static`.
+        deterministic: on a GPU, take algorithms that add numbers in the same order every time. They
+            are slower. On a CPU all are.
+        checkpoints: write last.ckpt, without which a run cannot be resumed.
+        plots: draw learning_curves.png and parity.png at the end.
         tensorboard: write event files for TensorBoard as well as log.csv.
     """
 
-    data: DataConfig
+    data: DataConfig = DataConfig()
     model: dict[str, Any] = {}
     start: StartConfig | None = None
     loss: LossConfig = LossConfig()
     output: Path = Path("run")
     batch_size: Count = 5
     max_epochs: Count | None = None
+    max_steps: Count | None = None
     max_minutes: Positive | None = None
+    validate_every: Count | None = None
     patience: Count | None = None
     optimiser: Literal["soap", "adamw"] = "soap"
     lr: Positive = 0.03
@@ -198,6 +210,9 @@ class TrainConfig(Section):
     threads: Count | None = None
     compile: bool = False
     replay: bool = True
+    deterministic: bool = False
+    checkpoints: bool = True
+    plots: bool = True
     tensorboard: bool = False
 
     @model_validator(mode="before")
@@ -230,9 +245,15 @@ class TrainConfig(Section):
         return {**values, "model": model}
 
     @model_validator(mode="after")
+    def _one_device_goes_on(self) -> TrainConfig:
+        if self.start is not None and self.start.optimiser and self.devices > 1:
+            raise ValueError("start.optimiser needs devices: 1; set it, or start.optimiser: false")
+        return self
+
+    @model_validator(mode="after")
     def _some_limit(self) -> TrainConfig:
-        if self.max_epochs is None and self.max_minutes is None:
-            raise ValueError("no end of the run; give max_epochs, max_minutes or both")
+        if self.max_epochs is None and self.max_steps is None and self.max_minutes is None:
+            raise ValueError("no end of the run; give max_epochs, max_steps or max_minutes")
         if self.batch_size < self.devices:
             raise ValueError(
                 f"batch_size ({self.batch_size}) is less than devices ({self.devices}); every "
@@ -249,26 +270,17 @@ def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
         ValueError: for text that is not YAML, an unknown key (the nearest one is suggested), or a
             value out of range.
     """
-    path = Path(path)
-    if not path.is_file():
-        raise FileNotFoundError(f"no configuration file {str(path)!r}")
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except OSError:
-        raise
-    except Exception as error:  # PyYAML raises anything
-        raise ValueError(f"{str(path)!r} is not YAML: {' '.join(str(error).split())}") from error
-    if not isinstance(settings, dict):
-        raise ValueError(f"{str(path)!r} holds {_SHORT.repr(settings)}; expected keys and values")
+    settings = read_yaml(path)
     for override in overrides:
-        _override(settings, override)
+        set_key(settings, override)
     if isinstance(settings.get("model"), dict):
         settings["model"] = present_names(settings["model"])
-    _check_keys(settings, TrainConfig)
+    check_keys(settings, TrainConfig, {"model": ForceFieldConfig})
     try:
-        return TrainConfig.model_validate(settings)
+        config = TrainConfig.model_validate(settings)
     except ValidationError as error:
         raise ValueError(f"{str(path)!r}: {sentence(error)}") from error
+    return config
 
 
 def present_names(settings: dict[str, Any]) -> dict[str, Any]:
@@ -293,49 +305,3 @@ def _renamed(settings: Mapping[str, Any], names: Mapping[str, str], place: str) 
             raise ValueError(f"{now}; got both, expected the latter")
         warnings.warn(f"{now}; read as that", stacklevel=3)
     return {names.get(key, key): value for key, value in settings.items()}
-
-
-def sentence(error: ValidationError) -> str:
-    """The errors of pydantic on one line, the first one of each key."""
-    found: dict[str, str] = {}
-    for each in error.errors():
-        place = [part for part in each["loc"] if isinstance(part, str)]
-        key = ".".join(part for part in place if part.isidentifier())
-        message = each["msg"].removeprefix("Value error, ")
-        if each["type"] != "value_error":
-            message = f"{message[0].lower()}{message[1:]}, got {_SHORT.repr(each['input'])}"
-        found.setdefault(key, message)
-    return "; ".join(f"{key}: {message}" if key else message for key, message in found.items())
-
-
-def _override(settings: dict[str, Any], override: str) -> None:
-    name, equals, text = override.partition("=")
-    if not (equals and name):
-        raise ValueError(f"override {override!r} is not understood; expected key.sub=value")
-    *sections, key = name.split(".")
-    for section in sections:
-        if settings.get(section) is None:  # absent, or null as in the config.yaml of a run
-            settings[section] = {}
-        settings = settings[section]
-        if not isinstance(settings, dict):
-            raise ValueError(f"override {override!r}: {section} is a value and has no keys")
-    try:
-        settings[key] = yaml.safe_load(text)
-    except Exception as error:  # PyYAML raises anything
-        raise ValueError(f"override {override!r}: {text!r} is not YAML") from error
-
-
-def _check_keys(settings: Mapping[str, Any], known: type[BaseModel], place: str = "") -> None:
-    names = [*known.model_fields, *(SlabConfig.model_fields if known is EnvironmentConfig else ())]
-    for key, value in settings.items():
-        if key not in names:
-            near = difflib.get_close_matches(str(key), names, 1, cutoff=0)
-            shown = " ".join(str(key).split())[:80]
-            raise ValueError(f"unknown key {place}{shown}; did you mean {place}{near[0]}?")
-        is_model = known is TrainConfig and key == "model"
-        field = known.model_fields.get(key)  # None: a key of a slab
-        section = ForceFieldConfig if is_model else field and field.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            if not isinstance(value, dict):
-                raise ValueError(f"{place}{key} is {_SHORT.repr(value)}; expected keys and values")
-            _check_keys(value, section, f"{place}{key}.")

@@ -1,9 +1,9 @@
 """How a force field is run: by itself (eager), or in fixed shapes (static)."""
 
 from sikff.engines.auto import Auto, Evaluator
-from sikff.engines.padding import Capacity, neighbour_table
+from sikff.engines.padding import Capacity, neighbour_table, without_candidates
 from sikff.engines.recorder import NotReplayableError
-from sikff.engines.static import BACKENDS, Backend, Static
+from sikff.engines.static import BACKENDS, Backend, Static, backend_for
 from sikff.forcefield.energy import differentiate
 
 __all__ = [
@@ -14,6 +14,8 @@ __all__ = [
     "Evaluator",
     "NotReplayableError",
     "Static",
+    "backend_for",
     "differentiate",
     "neighbour_table",
+    "without_candidates",
 ]

@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 import torch
 
+from sikff.engines.padding import without_candidates
 from sikff.engines.recorder import NotReplayableError
 from sikff.engines.static import Static, same_tensors
 from sikff.forcefield import EnergyModel, Prediction
@@ -28,17 +29,19 @@ class Auto:
 
     The model is also used where a static evaluation is not faster (see :meth:`Static.is_faster`),
     for dipoles and, after a warning, where operations cannot be replayed. Other atoms in between
-    restart the count. It may be shared by threads.
+    restart the count. It may be shared by threads. On a GPU edges may be candidates, as for
+    :class:`Static`.
 
     Args:
         model: the force field.
         static: its static evaluator.
-        patience: calls with the same atoms until it is used; 0: it is used for all atoms.
+        patience: calls with the same atoms until it is used; 0: it is used for all atoms;
+            infinity: for none.
     """
 
-    def __init__(self, model: EnergyModel, static: Static, patience: int = 0) -> None:
+    def __init__(self, model: EnergyModel, static: Static, patience: float = 0) -> None:
         self.model, self.static = model, static
-        self.patience: float = patience
+        self.patience = patience
         self._calls = 0  # with the same atoms
         self._atoms: tuple[torch.Tensor, ...] = ()  # of the last call
         self._lock = threading.Lock()
@@ -61,6 +64,7 @@ class Auto:
                     stacklevel=2,
                 )
                 self.patience = math.inf
+        graph = without_candidates(graph, self.model.cutoff)
         return self.model(graph, forces, stress, dipole)
 
     def _is_due(self, graph: AtomicGraph) -> bool:

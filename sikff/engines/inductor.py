@@ -34,7 +34,11 @@ def inductor(
     """
     traced = make_fx(function)(*example)
     traced = _without_detach(traced) if weights else with_constants_folded(traced)
-    compiled: Function = torch.compile(traced, backend=backend, dynamic=False)
+    on_gpu = backend == "inductor" and example[0].device.type == "cuda"
+    # "reduce-overhead" are CUDA graphs
+    mode = "reduce-overhead" if on_gpu else None
+    compiled: Function = torch.compile(traced, backend=backend, dynamic=False, mode=mode)
+    compiled = _with_results_copied(compiled) if on_gpu else compiled
     try:
         compiled(*example)
     except RuntimeError as error:
@@ -44,6 +48,16 @@ def inductor(
             "g++, on a GPU Triton. Install it, or do not compile"
         ) from error
     return compiled
+
+
+def _with_results_copied(compiled: Function) -> Function:
+    """The next launch of a CUDA graph overwrites its results."""
+
+    def function(*tensors: Tensor) -> tuple[Tensor, ...]:
+        torch.compiler.cudagraph_mark_step_begin()
+        return tuple(result.clone() for result in compiled(*tensors))
+
+    return function
 
 
 def _without_detach(traced: GraphModule) -> GraphModule:

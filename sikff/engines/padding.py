@@ -26,7 +26,7 @@ class Capacity(NamedTuple):
     def for_batches(cls, graphs: Sequence[AtomicGraph], structures: int) -> Capacity:
         """That for any batch of so many of the graphs."""
         largest = sorted((graph.n_atoms for graph in graphs), reverse=True)[:structures]
-        degree = max(EdgeRows.of(graph).degree for graph in graphs)
+        degree = max(int(EdgeRows.of(graph).most) for graph in graphs)
         return cls(structures, sum(largest), max(degree, 1))
 
 
@@ -34,14 +34,15 @@ class EdgeRows(NamedTuple):
     """Where the edges of each receiver are in a graph, whose edges are sorted by receiver."""
 
     first: Tensor  # [N] first edge of each atom
-    degree: int  # the largest number of neighbours
+    most: Tensor  # [] the largest number of neighbours
+    degree: int | None  # the same number; None: it is not read from the device
 
     @classmethod
-    def of(cls, graph: AtomicGraph) -> EdgeRows:
+    def of(cls, graph: AtomicGraph, read: bool = True) -> EdgeRows:
         atoms = torch.arange(graph.n_atoms + 1, device=graph.edge_index.device)
         bounds = torch.searchsorted(graph.edge_index[0], atoms)
-        degree = int((bounds[1:] - bounds[:-1]).max()) if graph.n_atoms else 0
-        return cls(bounds[:-1], degree)
+        most = bounds.diff().amax() if graph.n_atoms else bounds.new_zeros(())
+        return cls(bounds[:-1], most, int(most) if read else None)
 
     def slots(self, receivers: Tensor, k: int) -> Tensor:
         """The slot [E] of each edge in a flattened table of k slots a row."""
@@ -66,29 +67,67 @@ def neighbour_table(
         neighbours: slots of each row.
         atoms: rows, of which those beyond the atoms are empty (default: one for each atom).
         dtype: of ``filled`` (default: that of positions).
-        rows: of the edges, if they are known.
+        rows: of the edges, if they are known. Where their degree is not read and an atom has more
+            neighbours, offsets are NaN, and so is all that is computed of them.
 
     Raises:
         ValueError: if an atom has more neighbours, or the graph more atoms.
     """
     rows = EdgeRows.of(graph) if rows is None else rows
     n, device = graph.n_atoms if atoms is None else atoms, graph.positions.device
-    if rows.degree > neighbours or graph.n_atoms > n:
+    if (rows.degree or 0) > neighbours or graph.n_atoms > n:
         raise ValueError(
             f"a table of {n} rows with {neighbours} slots is too small for {graph.n_atoms} atoms "
             f"with up to {rows.degree} neighbours"
         )
     receivers, senders = graph.edge_index
     slots = rows.slots(receivers, neighbours)
+    if rows.degree is None:
+        slots = slots.clamp(max=n * neighbours - 1)
     table = torch.arange(n, device=device).repeat_interleave(neighbours)
     filled = torch.zeros(len(table), dtype=dtype or graph.positions.dtype, device=device)
     offsets = graph.positions.new_zeros(len(table), 3)
     offsets[:, 0] = APART * cutoff
+    offsets.index_copy_(0, slots, _offsets(graph))
+    if rows.degree is None:
+        offsets.masked_fill_(rows.most > neighbours, torch.nan)
     return NeighbourTable(
         table.index_copy_(0, slots, senders).view(n, neighbours),
         filled.index_fill_(0, slots, 1.0).view(n, neighbours),
-        offsets.index_copy_(0, slots, _offsets(graph)).view(n, neighbours, 3),
+        offsets.view(n, neighbours, 3),
     )
+
+
+def without_candidates(graph: AtomicGraph, cutoff: float) -> AtomicGraph:
+    """The graph without edges beyond the cutoff, which one on a GPU may have; see
+    :class:`~sikff.graph.neighbour_list.NeighbourList`."""
+    return graph if graph.positions.device.type == "cpu" else graph.within(cutoff)
+
+
+def nearer(
+    table: NeighbourTable, positions: Tensor, cutoff: float, neighbours: int
+) -> tuple[NeighbourTable, Tensor]:
+    """The neighbours in a table that are nearer than the cutoff, in fewer slots.
+
+    Nothing is read back from the device: a longer table, of candidates within a cutoff and a skin,
+    may stay there while atoms move.
+
+    Args:
+        table: of candidates; they keep their order.
+        positions: of the atoms [N, 3].
+        cutoff: Å.
+        neighbours: slots of each row of the result.
+
+    Returns:
+        The table, and the largest number of neighbours [] of an atom. If it is more than there are
+        slots, some are missing.
+    """
+    vectors = table.vectors(positions.detach()).view_as(table.offsets)
+    inside = (vectors * vectors).sum(-1) < cutoff**2
+    order = torch.argsort((~inside).byte(), dim=1, stable=True)[:, :neighbours]
+    offsets = table.offsets.gather(1, order.unsqueeze(-1).expand(-1, -1, 3))
+    filled = inside.gather(1, order).to(table.filled.dtype)
+    return NeighbourTable(table.senders.gather(1, order), filled, offsets), inside.sum(1).amax()
 
 
 def _offsets(graph: AtomicGraph) -> Tensor:

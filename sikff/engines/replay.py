@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any
 
 import torch
 from torch import Tensor
-from torch.autograd.function import once_differentiable
 
+from sikff.engines.fixed_buffers import FixedBuffers
 from sikff.engines.plan import Plan
 from sikff.engines.recorder import Arguments, Operation, Recorder
 
 
-class Replay:
+class Replay(FixedBuffers):
     """A function of tensors, bit for bit, without the cost of Python, autograd and allocation.
 
     One call of the function records its operations, also those of gradients that it takes. Sizes
     do not change, so all but the arithmetic is done once: constants are computed, views made, and
     buffers assigned, which are recycled. So little memory is written, over and over, that it stays
-    in the cache of a CPU. Calls write shared buffers: threads must take turns.
+    in the cache of a CPU.
 
     Args:
         function: of tensors, with the same operations whatever their values. Returns a tuple of
@@ -44,8 +43,7 @@ class Replay:
         example: Sequence[Tensor],
         weights: Sequence[Tensor] = (),
     ) -> None:
-        self._weights, self._gradients = list(weights), list[Tensor]()
-        self._inputs = [tensor.clone() for tensor in example]
+        super().__init__(example, weights)
         recorder, gradients = Recorder(), tuple[Tensor | None, ...]()
         for tensor in (*self._inputs, *self._weights):
             recorder.add_input(tensor)
@@ -67,54 +65,16 @@ class Replay:
         self._calls, self._forward = plan.calls, sum(number < forward for number in needed)
         self._results = plan.results[: len(results)]
         self._weight_gradients = plan.results[len(results) :]
-        self._in_buffers: object = None  # the call whose results can be differentiated
         self.n_calls, self.n_bytes = len(plan.calls), plan.n_bytes
         self.n_bytes_written = plan.n_bytes_written
 
-    def __call__(self, *tensors: Tensor) -> tuple[Tensor, ...]:
-        """Fresh copies of the results; later calls do not overwrite them.
+    def _compute(self) -> None:
+        for call in self._calls[: self._forward]:
+            call()
 
-        Raises:
-            RuntimeError: when they are differentiated after another call, or again.
-        """
-        _copy(tensors, self._inputs)
-        return _Differentiable.apply(self, *self._weights) if self._weights else self._run()
-
-    def _run(self) -> tuple[Tensor, ...]:
-        with torch.inference_mode():
-            for call in self._calls[: self._forward]:
-                call()
-        return tuple(result.clone() for result in self._results)
-
-    def _run_back(self, gradients: Sequence[Tensor]) -> list[Tensor | None]:
-        """Gradients in the weights, given gradients in the results."""
-        _copy(gradients, self._gradients)
-        with torch.inference_mode():
-            for call in self._calls[self._forward :]:
-                call()
-        return [None if each is None else each.clone() for each in self._weight_gradients]
-
-
-class _Differentiable(torch.autograd.Function):
-    """A call whose results are differentiable in the weights."""
-
-    @staticmethod
-    def forward(ctx: Any, replay: Replay, *weights: Tensor) -> tuple[Tensor, ...]:
-        ctx.replay = replay
-        replay._in_buffers = ctx
-        return replay._run()
-
-    @staticmethod
-    @once_differentiable
-    def backward(ctx: Any, *gradients: Tensor) -> tuple[Tensor | None, ...]:
-        replay = ctx.replay
-        if replay._in_buffers is not ctx:
-            raise RuntimeError(
-                "the buffers of this call have been used again; results can be differentiated "
-                "once, before the next call"
-            )
-        replay._in_buffers = None
-        return None, *replay._run_back(gradients)
+    def _compute_back(self) -> None:
+        for call in self._calls[self._forward :]:
+            call()
 
 
 def _needed(operations: Sequence[Operation], wanted: Arguments) -> list[int]:
@@ -125,9 +85,3 @@ def _needed(operations: Sequence[Operation], wanted: Arguments) -> list[int]:
             needed.append(number)
             used |= operations[number].inputs.buffers
     return needed[::-1]
-
-
-def _copy(tensors: Sequence[Tensor], buffers: Sequence[Tensor]) -> None:
-    with torch.inference_mode():
-        for tensor, buffer in zip(tensors, buffers, strict=True):
-            buffer.copy_(tensor)

@@ -15,11 +15,19 @@ from typing import Any, Protocol, cast
 import torch
 from torch import Tensor
 
+from sikff.engines.cuda_graph import CudaGraph
 from sikff.engines.inductor import Function, inductor
-from sikff.engines.padding import Capacity, EdgeRows, neighbour_table, padded
+from sikff.engines.padding import (
+    Capacity,
+    EdgeRows,
+    nearer,
+    neighbour_table,
+    padded,
+    without_candidates,
+)
 from sikff.engines.replay import Replay
 from sikff.forcefield.chunks import fits_in_one_chunk
-from sikff.forcefield.energy import Prediction, differentiate, stresses, total
+from sikff.forcefield.energy import Prediction, differentiate, fetch, stresses, total
 from sikff.forcefield.force_field import ForceField
 from sikff.graph import AtomicGraph
 from sikff.nn.neighbour_table import NeighbourTable
@@ -45,7 +53,16 @@ class Backend(Protocol):
     ) -> Function: ...
 
 
-BACKENDS: Mapping[str, Backend] = {"replay": Replay, "inductor": inductor}
+BACKENDS: Mapping[str, Backend] = {
+    "replay": Replay,
+    "inductor": inductor,
+    "cuda_graph": CudaGraph,
+}
+
+
+def backend_for(device: torch.device) -> str:
+    """The backend without a compiler for a device."""
+    return "cuda_graph" if device.type == "cuda" else "replay"
 
 
 class Static:
@@ -54,18 +71,22 @@ class Static:
     It prepares itself at the first call, and when atoms, stress or neighbours no longer fit. That
     takes as long as some four calls for the backend "replay", and minutes for "inductor", which
     needs a C++ compiler (on a GPU: Triton) and caches results on disk for later processes. It may
-    be shared by threads, which take turns. The model itself computes dipoles, and structures where
-    the training data end (:meth:`ForceField.is_continued`).
+    be shared by threads, which take turns. The model itself computes dipoles and, on a CPU,
+    structures where the training data end (:meth:`ForceField.is_continued`).
+
+    On a GPU nothing is read back in a call but the results, all at once: without a given capacity
+    they are on the host. There edges may be candidates, of which those beyond the cutoff are left
+    out on the device, and the prediction tells whether it `extrapolates`.
 
     Args:
         model: the force field. After changes of single weights in place call ``model.thaw()``.
         capacity: shape of all inputs; None: that of the structure, which grows with its
-            neighbours.
-        backend: "replay" (see :class:`~sikff.engines.replay.Replay`), "inductor", or a
-            :class:`Backend`.
+            neighbours. On a GPU, results for an atom with more neighbours than given are NaN.
+        backend: "replay" (see :class:`~sikff.engines.replay.Replay`), "cuda_graph" (see
+            :class:`~sikff.engines.cuda_graph.CudaGraph`), "inductor", or a :class:`Backend`.
         differentiable: for training: results are differentiable in the weights, which may change
-            in place; with "replay" once, before the next call. Else the elements of the atoms,
-            their structures and the weights are constants.
+            in place; except with "inductor" once, before the next call. Else the elements of the
+            atoms, their structures and the weights are constants.
 
     Attributes:
         capacity: at present.
@@ -81,7 +102,7 @@ class Static:
         differentiable: bool = False,
     ) -> None:
         if isinstance(backend, str) and backend not in BACKENDS:
-            raise ValueError(f"backend is {backend!r}; expected {' or '.join(BACKENDS)}")
+            raise ValueError(f"backend is {backend!r}; expected one of {', '.join(BACKENDS)}")
         self.model, self.capacity, self.differentiable = model, capacity, differentiable
         self.backend = BACKENDS[backend] if isinstance(backend, str) else backend
         self.compilations, self.seconds = 0, 0.0
@@ -91,10 +112,11 @@ class Static:
         self._constants: tuple[Tensor, ...] = ()  # of the functions
         self._version = model.version  # of the weights in the functions
         self._edges: tuple[Tensor | None, Tensor | None] = (None, None)  # of the last call
-        self._rows = EdgeRows(torch.zeros(0), 0)  # of these edges
+        self._rows = EdgeRows(torch.zeros(0), torch.zeros(()), 0)  # of these edges
         self._table: NeighbourTable | None = None  # of these edges, and
         self._table_cell: Tensor | None = None  # with this cell
         self._table_capacity: Capacity | None = None
+        self._selected: int | None = None  # slots for those of the candidates within the cutoff
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -108,41 +130,68 @@ class Static:
 
         Raises:
             ValueError: as there, and for a graph beyond a given capacity.
-            NotReplayableError: if the backend "replay" cannot replay an operation of this torch.
+            NotReplayableError: if the backend cannot replay an operation of this torch.
             RuntimeError: if torch cannot compile on this machine.
         """
-        if dipole or self.model.is_continued(graph):
+        device = graph.positions.device
+        if dipole or (device.type == "cpu" and self.model.is_continued(graph)):
+            graph = without_candidates(graph, self.model.cutoff)
             return self.model(graph, forces, stress, dipole)
-        n, n_graphs, key = graph.n_atoms, graph.n_graphs, (bool(stress), graph.positions.dtype)
         recording = self.differentiable and torch.is_grad_enabled()
-        plain = plain_autograd(graph.positions.device)
-        with self._lock, plain, torch.set_grad_enabled(recording):
-            rows = self._rows_of(graph)
-            capacity = self._choose_capacity(graph, rows)
-            table = self._table_of(graph, capacity, rows)
-            if self._given is not None:  # ghosts share the charge of a structure of their own
-                capacity = capacity._replace(structures=capacity.structures + 1)
-            inputs = table._asdict() | padded(graph, capacity, MOVING)
-            if self.differentiable:
-                inputs |= _constants(graph, capacity)
-            if key not in self._functions:
-                constants = {} if self.differentiable else _constants(graph, capacity)
-                self._functions[key] = self._compile_function(inputs, constants, stress)
-            energy, energies, of_atoms, *strain = self._functions[key](*inputs.values())
-        return Prediction(
-            energy[:n_graphs],
-            energies[:n],
-            of_atoms[:n] if forces else None,
-            stresses(strain[0][:n_graphs], graph.cell) if stress else None,
-        )
+        with self._lock, plain_autograd(device), torch.set_grad_enabled(recording):
+            while True:
+                energy, energies, of_atoms, *others = self._results(graph, stress)
+                strain, flags = others[:stress], others[stress:]
+                prediction = Prediction(
+                    energy[: graph.n_graphs],
+                    energies[: graph.n_atoms],
+                    of_atoms[: graph.n_atoms] if forces else None,
+                    stresses(strain[0][: graph.n_graphs], graph.cell) if stress else None,
+                )
+                if not flags:
+                    return prediction
+                extrapolates, most = flags
+                prediction = prediction._replace(extrapolates=extrapolates)
+                *found, needed = fetch([*prediction, most])
+                if int(cast(Tensor, needed)) <= cast(int, self._selected):
+                    return Prediction._make(found)
+                self._functions.clear()  # neighbours are missing: once more, with more slots
+
+    def _results(self, graph: AtomicGraph, stress: bool) -> tuple[Tensor, ...]:
+        """Those of the function of this graph, which is prepared if there is none that fits."""
+        key = (bool(stress), graph.positions.dtype)
+        rows = self._rows_of(graph)
+        capacity = self._choose_capacity(graph, rows)
+        table = self._table_of(graph, capacity, rows)
+        if self._given is not None:  # ghosts share the charge of a structure of their own
+            capacity = capacity._replace(structures=capacity.structures + 1)
+        inputs = table._asdict() | padded(graph, capacity, MOVING)
+        if self.differentiable:
+            inputs |= _constants(graph, capacity)
+        if not self._functions:
+            self._selected = self._count_selected(table, graph)
+        if key not in self._functions:
+            constants = {} if self.differentiable else _constants(graph, capacity)
+            self._functions[key] = self._compile_function(inputs, constants, stress)
+        return self._functions[key](*inputs.values())
+
+    def _count_selected(self, table: NeighbourTable, graph: AtomicGraph) -> int | None:
+        """Slots for the neighbours within the cutoff; None: for all that are in the table."""
+        if self._given is not None or graph.positions.device.type == "cpu":
+            return None
+        most = int(nearer(table, graph.positions, self.model.cutoff, 0)[1])
+        return min(_rounded(most + STEP, 4 * STEP), table.senders.shape[1])
 
     def is_faster(self, graph: AtomicGraph) -> bool:
-        """Whether replaying is faster than the model itself: for small systems, on a CPU."""
+        """Whether this is faster than the model itself: for small systems, and replaying on a CPU
+        alone."""
         device = graph.positions.device
-        if self._given is not None or device.type != "cpu":
-            return self._given is not None
+        if self._given is not None:
+            return True
+        if device.type != "cpu" and self.backend is Replay:
+            return False
         with self._lock:
-            slots = graph.n_atoms * self._rows_of(graph).degree
+            slots = graph.n_atoms * (self._rows_of(graph).degree or 0)
         small = fits_in_one_chunk(slots, self.model.sender_bytes, device)
         return small and slots <= MOST_SLOTS * graph.n_edges
 
@@ -150,7 +199,9 @@ class Static:
         """Those of the edges, cached as long as these are the same tensors."""
         edges = (graph.edge_index, graph.shifts)
         if not all(map(is_, edges, self._edges)):
-            self._edges, self._rows, self._table = edges, EdgeRows.of(graph), None
+            # a given capacity is for all graphs: then a GPU is not waited for
+            read = self._given is None or graph.positions.device.type == "cpu"
+            self._edges, self._rows, self._table = edges, EdgeRows.of(graph, read), None
         return self._rows
 
     def _table_of(self, graph: AtomicGraph, capacity: Capacity, rows: EdgeRows) -> NeighbourTable:
@@ -188,24 +239,28 @@ class Static:
                 return old
             self._functions.clear()
         step = STEP if self.backend is Replay else 4 * STEP
-        self.capacity = new._replace(neighbours=max(1, -(-new.neighbours // step)) * step)
+        self.capacity = new._replace(neighbours=_rounded(new.neighbours, step))
         return self.capacity
 
     def _compile_function(
         self, inputs: dict[str, Tensor], constants: dict[str, Tensor], stress: bool
     ) -> Function:
-        """The function of the inputs: energy, energies, forces and perhaps dE/dstrain."""
+        """The function of the inputs: energy, energies, forces, perhaps dE/dstrain, flags."""
         start = time.perf_counter()
+        selected, on_device = self._selected, inputs["positions"].device.type != "cpu"
         weights = [w for w in self.model.parameters() if w.requires_grad and self.differentiable]
 
         def function(*tensors: Tensor) -> tuple[Tensor, ...]:
             values = constants | dict(zip(inputs, tensors, strict=True))
             table = NeighbourTable(*(values.pop(name) for name in NeighbourTable._fields))
-            real = values.pop("real")
+            real, flags = values.pop("real"), list[Tensor]()
             padded_graph = _without_edges(values)
+            if selected is not None:
+                table, most = nearer(table, padded_graph.positions, self.model.cutoff, selected)
+                flags = [self.model.is_extrapolating(padded_graph, table), most]
 
             def energies_of(graph: AtomicGraph, table: NeighbourTable) -> Tensor:
-                return real * self.model.atomic_energies(graph, table)
+                return real * self.model.atomic_energies(graph, table, on_device)
 
             found = differentiate(
                 energies_of,
@@ -217,7 +272,7 @@ class Static:
             energies = found.energies if self.differentiable else found.energies.detach()
             forces = -cast(Tensor, found.positions)
             strain = [] if found.strain is None else [found.strain]
-            return total(energies, padded_graph), energies, forces, *strain
+            return total(energies, padded_graph), energies, forces, *strain, *flags
 
         with torch.set_grad_enabled(self.differentiable):  # also if the first call records nothing
             prepared = self.backend(function, list(inputs.values()), weights)
@@ -241,8 +296,12 @@ def _constants(graph: AtomicGraph, capacity: Capacity) -> dict[str, Tensor]:
     return padded(graph, capacity, CONSTANT) | {"real": real.double()}
 
 
+def _rounded(slots: int, step: int) -> int:
+    return max(1, -(-slots // step)) * step
+
+
 def _size(graph: AtomicGraph, rows: EdgeRows) -> Capacity:
-    return Capacity(graph.n_graphs, graph.n_atoms, rows.degree)
+    return Capacity(graph.n_graphs, graph.n_atoms, rows.degree or 0)
 
 
 def _without_edges(tensors: Mapping[str, Tensor]) -> AtomicGraph:

@@ -12,6 +12,7 @@ from functools import partial
 from itertools import accumulate
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
@@ -99,16 +100,13 @@ class Chunks:
     def __init__(self, layout: NeighbourLayout, slots: int, saved: int) -> None:
         self.order = layout.order
         self.stacked = None if layout.order is None else torch.argsort(layout.order)
-        self.layouts, senders = [], []
-        for chunk in layout.split(slots):
-            # features are gathered per chunk, so senders are renumbered within it
-            different, index = torch.unique(chunk.senders, return_inverse=True)
-            self.layouts.append(chunk._replace(senders=index))
-            senders.append(different)
-        self.senders = torch.cat(senders)
-        self.n_senders = [len(different) for different in senders]
+        chunks = layout.split(slots)
+        self.n_slots = [chunk.n_slots for chunk in chunks]
+        # features are gathered per chunk, so senders are renumbered within it
+        self.senders, index, self.n_senders = _number_senders(layout.senders, self.n_slots)
+        renumbered = zip(chunks, index.split(self.n_slots), strict=True)
+        self.layouts = [chunk._replace(senders=each) for chunk, each in renumbered]
         self.n_receivers = [chunk.shapes[0][0] for chunk in self.layouts]
-        self.n_slots = [chunk.n_slots for chunk in self.layouts]
         self.is_saved = [so_far <= saved for so_far in accumulate(self.n_slots)]
 
     def of_slots(self, function: SlotFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -147,26 +145,69 @@ class Chunks:
         ) -> Tensor:
             return function(f, own, gates, type(edges)(*of_edges), layout)
 
-        summed = is_summed is not None and is_summed()
-        runs = [_SummedGradients.apply if summed else partial(_run, s) for s in self.is_saved]
+        alike: list[bool] | None = [] if is_summed is not None and is_summed() else None
+        runs = [partial(_run, s) if alike is None else partial(_sum, alike) for s in self.is_saved]
         chunks = zip(runs, self.layouts, *inputs, strict=True)
         stacked = torch.cat([run(of_chunk, *chunk) for run, *chunk in chunks])
-        return stacked if self.order is None else stacked.index_select(0, self.order)
+        if self.order is not None:
+            stacked = stacked.index_select(0, self.order)
+        return stacked if alike is None else _Watched.apply(stacked, alike)
+
+
+def _number_senders(senders: Tensor, n_slots: Sequence[int]) -> tuple[Tensor, Tensor, list[int]]:
+    """The different senders of each chunk in turn, the number of each slot's sender among those of
+    its chunk [P], and how many there are in each chunk.
+
+    A GPU is waited for twice, however many chunks there are.
+    """
+    sizes = torch.from_numpy(np.array(n_slots)).to(senders.device)
+    numbers = torch.arange(len(n_slots) + 1, device=senders.device)
+    chunk = numbers[:-1].repeat_interleave(sizes, output_size=len(senders))
+    different, index = torch.unique((chunk << 32) | senders, return_inverse=True)
+    first = torch.searchsorted(different >> 32, numbers)
+    counts: list[int] = first.diff().tolist()
+    return different & (2**32 - 1), index - first.index_select(0, chunk), counts
+
+
+class _Watched(torch.autograd.Function):
+    """The tensor itself. Its backward pass appends to a list whether it weighs all elements alike,
+    unless it is to be differentiable."""
+
+    @staticmethod
+    def forward(ctx: Any, tensor: Tensor, alike: list[bool]) -> Tensor:
+        ctx.alike = alike
+        return tensor.view_as(tensor)
+
+    @staticmethod
+    def backward(ctx: Any, *weights: Tensor) -> tuple[Tensor, None]:
+        if not torch.is_grad_enabled():
+            ctx.alike[:] = [bool((weights[0] == weights[0].flatten()[0]).all())]
+        return weights[0], None
+
+
+def _sum(alike: list[bool], *inputs: Any) -> Tensor:
+    result: Tensor = _SummedGradients.apply(alike, *inputs)
+    return result
 
 
 class _SummedGradients(torch.autograd.Function):
     """``function(layout, *inputs)``, saving only the gradients of the sum of its results.
 
-    They suffice for a backward pass that weighs all results alike. Any other, and one that is to be
-    differentiable, evaluates the function again.
+    They suffice for a backward pass that weighs the results of all chunks alike, as ``alike`` then
+    tells (:class:`_Watched`). Any other, and one that is to be differentiable, evaluates the
+    function again.
     """
 
     @staticmethod
     def forward(
-        ctx: Any, function: Callable[..., Tensor], layout: NeighbourLayout, *inputs: Tensor
+        ctx: Any,
+        alike: list[bool],
+        function: Callable[..., Tensor],
+        layout: NeighbourLayout,
+        *inputs: Tensor,
     ) -> Tensor:
-        ctx.called = function, layout
-        wanted = ctx.needs_input_grad[2:]
+        ctx.called, ctx.alike = (function, layout), alike
+        wanted = ctx.needs_input_grad[3:]
         leaves = [x.detach().requires_grad_(w) for x, w in zip(inputs, wanted, strict=True)]
         with torch.enable_grad():
             result = function(layout, *leaves)
@@ -176,10 +217,10 @@ class _SummedGradients(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *weights: Tensor) -> tuple[Tensor | None, ...]:
-        wanted, create_graph = ctx.needs_input_grad[2:], torch.is_grad_enabled()
+        wanted, create_graph = ctx.needs_input_grad[3:], torch.is_grad_enabled()
         inputs = ctx.saved_tensors[: len(wanted)]
-        weight = weights[0].flatten()[0]
-        if not create_graph and bool((weights[0] == weight).all()):
+        if not create_graph and ctx.alike[0]:
+            weight = weights[0].flatten()[0]
             gradients = [weight * each for each in ctx.saved_tensors[len(wanted) :]]
         else:
             function, layout = ctx.called
@@ -187,7 +228,7 @@ class _SummedGradients(torch.autograd.Function):
                 result = function(layout, *inputs)
             gradients = _gradients(result, inputs, weights[0], create_graph)
         next_one = iter(gradients)
-        return (None, None, *(next(next_one) if w else None for w in wanted))
+        return (None, None, None, *(next(next_one) if w else None for w in wanted))
 
 
 def _run(saved: bool, function: Callable[..., Any], *inputs: Any) -> Any:

@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
-import ase
 import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.graph import FLAT, AtomicGraph
+from sikff.graph import FLAT, AtomicGraph, Structure
 from sikff.graph.conditions import Conditions
 from sikff.nn.neighbour_table import NeighbourTable
 from sikff.nn.weight_cache import freeze, thaw
@@ -26,6 +25,7 @@ class Prediction(NamedTuple):
     forces: Tensor | None  # [N, 3] eV/Å
     stress: Tensor | None  # [B, 3, 3] eV/Å^3, dE/dstrain / volume: positive under tension
     dipole: Tensor | None = None  # [B, 3] e Å, -dE/dfield; zero across the model's field_directions
+    extrapolates: Tensor | None = None  # [2] bool: in heights, distances; None: not looked at
 
 
 class EnergyModel(torch.nn.Module):
@@ -79,12 +79,12 @@ class EnergyModel(torch.nn.Module):
     def check_conditions(self, conditions: Conditions) -> None:
         """Raises ValueError for a field or surface that the model does not support."""
 
-    def check_cell(self, atoms: ase.Atoms, conditions: Conditions) -> None:
+    def check_cell(self, structure: Structure, conditions: Conditions) -> None:
         """Raises ValueError for a cell that the model's surfaces do not have."""
 
-    def opened(self, atoms: ase.Atoms, conditions: Conditions) -> ase.Atoms:
+    def opened(self, structure: Structure, conditions: Conditions) -> Structure:
         """The structure without periodic directions that lead through a surface."""
-        return atoms
+        return structure
 
     def defined_stress(self, conditions: Conditions) -> np.ndarray:
         """Which components [3, 3] of the stress do not depend on the origin of the coordinates."""
@@ -251,6 +251,19 @@ def without_inference_tensors(graph: AtomicGraph) -> AtomicGraph:
     with torch.inference_mode(False):
         clones = {name: tensor.clone() for name, tensor in made_there.items()}
     return dataclasses.replace(graph, **clones)
+
+
+def fetch(tensors: Sequence[Tensor | None]) -> list[Tensor | None]:
+    """Constants on the CPU, with the values of the tensors: copied at once, so that a GPU is waited
+    for once."""
+    given = [tensor.detach() for tensor in tensors if tensor is not None]
+    if all(tensor.device.type == "cpu" for tensor in given):
+        return [None if tensor is None else tensor.detach() for tensor in tensors]
+    joined = torch.cat([tensor.reshape(-1).double() for tensor in given]).cpu()
+    parts = iter(joined.split([tensor.numel() for tensor in given]))
+    return [
+        None if each is None else next(parts).view(each.shape).to(each.dtype) for each in tensors
+    ]
 
 
 def total(energies: Tensor, graph: AtomicGraph) -> Tensor:

@@ -15,6 +15,7 @@ from torch import Tensor
 from sikff.forcefield import model_file
 from sikff.forcefield.chunks import Chunks, SingleChunk, chunked
 from sikff.forcefield.config import ForceFieldConfig
+from sikff.forcefield.data_end import DataEnd
 from sikff.forcefield.electron_shares import ElectronShares, widened
 from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.environment import Environment
@@ -30,7 +31,7 @@ from sikff.forcefield.restrict_model import (
     zero_output,
 )
 from sikff.forcefield.steerable_attributes import SteerableAttributes
-from sikff.forcefield.trained_distances import CONTINUED, TrainedDistances
+from sikff.forcefield.trained_distances import TrainedDistances
 from sikff.forcefield.zbl import ZBL
 from sikff.graph import AtomicGraph, Structure
 from sikff.graph.conditions import Conditions
@@ -106,7 +107,7 @@ class ForceField(EnergyModel):
         self.distances, seen = None, config.distances_seen
         if seen is not None:
             self.distances = TrainedDistances(self.elements, seen, config.cutoff)
-        self._within: AtomicGraph | None = None  # the last one found to be in their range
+        self.data_end = DataEnd(self.environment, self.distances)
         self._widest = max(n.widest for n in (self.vacuum, self.network) if n is not None)
         self.free_atoms = FreeAtoms([config.atomic_energies.get(e, 0.0) for e in self.elements])
 
@@ -132,23 +133,29 @@ class ForceField(EnergyModel):
         """Bytes of the widest features of a sender."""
         return self._widest * self.dtype.itemsize
 
-    def atomic_energies(self, graph: AtomicGraph, table: NeighbourTable | None = None) -> Tensor:
+    def atomic_energies(
+        self, graph: AtomicGraph, table: NeighbourTable | None = None, continued: bool = False
+    ) -> Tensor:
         """Energy [N] of each atom (eV, float64).
 
         Args:
             graph: atoms and their edges.
             table: neighbours in fixed shapes, instead of the edges of the graph; the energies are
                 the same unless :meth:`is_continued`, and no value is read back from the device.
+            continued: compute with a table, too, what the model does where the training data end.
         """
         species, dtype = graph.species, self.dtype
         if table is None:
             vectors = graph.vectors()
             layout = neighbour_layout(graph.edge_index, graph.n_atoms, dtype)
-            seen, continuation = self._continued(graph, vectors)
+            on_device = vectors.device.type != "cpu"
+            seen, continuation = self.data_end.continuation(graph, vectors, certain=on_device)
         else:
             vectors, layout = table.vectors(graph.positions), table.layout(dtype)
-            seen, continuation = vectors, None
             graph = dataclasses.replace(graph, edge_index=table.edge_index)
+            seen, continuation = vectors, None
+            if continued:
+                seen, continuation = self.data_end.continuation(graph, vectors, certain=True)
         if self.training or table is not None:
             chunks: SingleChunk | Chunks = SingleChunk(layout)
         else:
@@ -178,20 +185,13 @@ class ForceField(EnergyModel):
 
     def is_continued(self, graph: AtomicGraph) -> bool:
         """Whether the network is not left to itself: where the training data end."""
-        if graph is self._within:
-            return False
-        far = self.distances is not None and self.distances.state(graph) == CONTINUED
-        return far or self.environment.is_below(graph)
+        return self.data_end.is_reached(graph)
 
-    def _continued(self, graph: AtomicGraph, vectors: Tensor) -> tuple[Tensor, Tensor | None]:
-        """Vectors that the network reads, and energies [N] to add; None: the data do not end."""
-        energies = self.environment.wall(graph) if self.environment.is_below(graph) else None
-        if self.distances is None or self.distances.state(graph) != CONTINUED:
-            return vectors, energies
-        lengths = vectors.norm(dim=-1)
-        repulsion = self.distances.energies(graph, lengths)
-        energies = repulsion if energies is None else energies + repulsion
-        return self.distances.faded(graph, vectors, lengths), energies
+    def is_extrapolating(self, graph: AtomicGraph, table: NeighbourTable) -> Tensor:
+        """Whether :meth:`extrapolation_warnings` names a height, and a distance: [2] bool, which is
+        not read from the device."""
+        graph = dataclasses.replace(graph, edge_index=table.edge_index)
+        return self.data_end.is_passed(graph, table.vectors(graph.positions))
 
     def _attributes(self, graph: AtomicGraph) -> tuple[Attributes, Tensor | None]:
         """The attributes of atoms, and the invariants [N, n] that multiply one-body energies: all
@@ -234,11 +234,7 @@ class ForceField(EnergyModel):
 
     def extrapolation_warnings(self, graph: AtomicGraph) -> dict[str, str]:
         """Extrapolation warnings: what is outside the range of the training data, by kind."""
-        warnings = self.environment.extrapolation_warnings(graph)
-        distance = None if self.distances is None else self.distances.warning(graph)
-        warnings |= {"distance": distance} if distance else {}
-        self._within = None if warnings.keys() & {"height", "distance"} else graph
-        return warnings
+        return self.data_end.warnings(graph)
 
     def restrict(
         self,

@@ -65,6 +65,7 @@ class TrainedDistances(torch.nn.Module):
     near: Tensor
     far: Tensor
     contact: Tensor
+    unseen: Tensor
 
     def __init__(
         self, elements: Sequence[str], seen: Mapping[str, Intervals], cutoff: float
@@ -77,7 +78,10 @@ class TrainedDistances(torch.nn.Module):
         states, near, far, contact = zip(*pairs, strict=True)
         for name, values in (("near", near), ("far", far), ("contact", contact)):
             self.register_buffer(name, torch.tensor(values).double(), persistent=False)
-        self._table = np.concatenate(states)
+        self._table = np.stack(states)
+        self._table[:, -1] = SEEN  # beyond the cutoff, as candidates for neighbours may be
+        self._table = self._table.flatten()
+        self.register_buffer("unseen", torch.from_numpy(self._table > SEEN), persistent=False)
         self._codes: tuple[Tensor | None, np.ndarray] = (None, np.empty(0))  # of the last edges
 
     def _pair(self, first: str, second: str) -> tuple[np.ndarray, float, float, float]:
@@ -116,6 +120,12 @@ class TrainedDistances(torch.nn.Module):
             self._codes = (graph.edge_index, codes)
         bins = np.minimum((lengths / BIN).astype(np.int64), self.n_bins - 1)
         return self._table.take(codes + bins)
+
+    def is_outside(self, graph: AtomicGraph, lengths: Tensor) -> Tensor:
+        """Whether a pair is at a distance that the data do not have: one bool, on the device of the
+        graph, whose edges have the lengths [E] (Å)."""
+        bins = (lengths / BIN).long().clamp(max=self.n_bins - 1)
+        return self.unseen.take(self._pairs(graph) * self.n_bins + bins).any()
 
     def _pairs(self, graph: AtomicGraph) -> Tensor:
         first, second = graph.species.take(graph.edge_index)

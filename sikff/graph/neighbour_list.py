@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
-import ase
 import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.graph.atomic_graph import AtomicGraph
+from sikff.graph.atomic_graph import AtomicGraph, joined_tensor
 from sikff.graph.conditions import Conditions
-from sikff.graph.neighbour_search import Edges, check_distances, check_finite, find_edges
+from sikff.graph.neighbour_search import (
+    MIN_DISTANCE,
+    Edges,
+    check_distances,
+    check_finite,
+    find_edges,
+)
+from sikff.graph.structure import Structure
 
 
 class _Candidates(NamedTuple):
@@ -41,7 +48,20 @@ class _Built(NamedTuple):
     numbers: np.ndarray
     cell: bytes
     pairs: np.ndarray
+    shifts: np.ndarray
     conditions: Conditions
+
+
+class _Moves(NamedTuple):
+    """How far atoms have come since the search."""
+
+    cells: np.ndarray  # [N, 3] whole cells to add to each position to undo wrapping
+    least_stretch: float  # of lengths, by the cell
+    furthest: float  # Å, that an atom has moved beside the cell and all others
+
+    def least(self, distance: float) -> float:
+        """The least present distance of two atoms that were so far apart."""
+        return distance * self.least_stretch - 2 * self.furthest
 
 
 class NeighbourList:
@@ -66,6 +86,9 @@ class NeighbourList:
         surfaces: names of surfaces, see :meth:`AtomicGraph.from_atoms`.
         skin: Å; how much further than the cutoff the search reaches. 0: search for every graph.
         device: of the graphs.
+        candidates: graphs have all pairs that the search found, also those beyond the cutoff. So
+            edges stay the same until the next search, and a step takes a time that does not grow
+            with their number; for a GPU, which selects those that are nearer.
 
     Attributes:
         rebuilds: number of searches so far.
@@ -82,6 +105,7 @@ class NeighbourList:
         *,
         skin: float,
         device: torch.device | str = "cpu",
+        candidates: bool = False,
     ) -> None:
         if not cutoff > 0:
             raise ValueError(f"cutoff is {cutoff}; expected a positive length in Å")
@@ -89,82 +113,93 @@ class NeighbourList:
             raise ValueError(f"skin is {skin}; expected a length in Å, 0 or more")
         self.cutoff, self.skin, self.device = cutoff, skin, torch.device(device)
         self.elements, self.surfaces = tuple(elements), tuple(surfaces)
-        self.rebuilds = 0
+        self.candidates, self.rebuilds = candidates, 0
         self._candidates: _Candidates | None = None
+        self._nearest = np.inf  # least distance of candidates, at the search
         self._selection: _Selection | None = None
         self._built: _Built | None = None
 
-    def graph(self, atoms: ase.Atoms, conditions: Conditions | None = None) -> AtomicGraph:
-        """The float64 graph that :meth:`AtomicGraph.from_atoms` builds of `atoms`.
+    def graph(self, structure: Structure, conditions: Conditions | None = None) -> AtomicGraph:
+        """The float64 graph that :meth:`AtomicGraph.from_atoms` builds of the structure.
 
         Args:
-            atoms: any structure; the less it differs from the previous one, the less work this is.
-            conditions: electric field and surface; None: those in ``atoms.info``.
+            structure: any; the less it differs from the previous one, the less work this is.
+            conditions: electric field, surface, charge and spin; None: those in the `info` of an
+                ase.Atoms.
 
         Raises:
             ValueError: as :meth:`AtomicGraph.from_atoms`.
         """
-        check_finite(atoms)
-        edges = self._edges(atoms)
+        check_finite(structure)
+        edges = self._edges(structure)
         if conditions is None:
-            conditions = Conditions.of(atoms.info)
+            conditions = Conditions.of(getattr(structure, "info", {}))
         last = self._built
         with torch.inference_mode(False):  # tensors of this graph are in later ones, outside it
             if (
                 last is not None
                 and last.conditions == conditions
-                and np.array_equal(last.numbers, atoms.numbers)
+                and np.array_equal(last.numbers, structure.numbers)
             ):
-                check_distances(atoms, edges)
-                graph = self._updated(last, atoms, edges)
+                if not self.candidates:
+                    check_distances(structure, edges)
+                graph = self._updated(last, structure, edges)
             else:
                 graph = AtomicGraph.from_edges(
-                    atoms, edges, self.elements, conditions=conditions, surfaces=self.surfaces
+                    structure, edges, self.elements, conditions=conditions, surfaces=self.surfaces
                 ).to(self.device)
-        cell = atoms.cell.array.tobytes()
-        self._built = _Built(graph, atoms.numbers.copy(), cell, edges.pairs, conditions)
+        cell = np.asarray(structure.cell).tobytes()
+        numbers = structure.numbers.copy()
+        self._built = _Built(graph, numbers, cell, edges.pairs, edges.shifts, conditions)
         return graph
 
-    def _updated(self, last: _Built, atoms: ase.Atoms, edges: Edges) -> AtomicGraph:
+    def _updated(self, last: _Built, structure: Structure, edges: Edges) -> AtomicGraph:
         """The last graph with the present positions and, where they changed, cell and edges."""
-        changed = {"positions": self._tensor(atoms.positions.copy())}
-        if atoms.cell.array.tobytes() != last.cell:
-            changed["cell"] = self._tensor(atoms.cell.array[None].copy())
+        changed = {"positions": self._tensor(structure.positions.copy())}
+        if np.asarray(structure.cell).tobytes() != last.cell:
+            changed["cell"] = self._tensor(np.array(structure.cell)[None])
         if edges.pairs is not last.pairs:
             changed["edge_index"] = self._tensor(edges.pairs)
+        if edges.shifts is not last.shifts:
             changed["shifts"] = self._tensor(edges.shifts)
         return dataclasses.replace(last.graph, **changed)
 
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _edges(self, atoms: ase.Atoms) -> Edges:
+    def _edges(self, structure: Structure) -> Edges:
         """Searched if a pair may be missing in the candidates, else selected from them."""
-        candidates, crossings = self._candidates, self._cells_crossed(atoms)
-        if candidates is None or crossings is None:
+        candidates, moves = self._candidates, self._moves(structure)
+        if candidates is None or moves is None:
             self._candidates, self._selection = None, None
-            edges = find_edges(atoms, self.cutoff + self.skin)
-            periods = _periods(atoms)
+            edges = find_edges(structure, self.cutoff + self.skin)
+            periods = _periods(structure)
             candidates = _Candidates(
-                edges, atoms.positions.copy(), atoms.pbc.copy(), periods, np.linalg.pinv(periods)
+                edges,
+                structure.positions.copy(),
+                structure.pbc.copy(),
+                periods,
+                np.linalg.pinv(periods),
             )
             self._candidates = candidates
+            self._nearest = edges.lengths.min(initial=np.inf)
             self.rebuilds += 1
-            crossings = np.zeros((len(atoms), 3))
-        self._selection = self._select(candidates.edges, atoms, crossings)
+            moves = _Moves(np.zeros((len(structure.positions), 3)), 1.0, 0.0)
+        select = self._shift if self.candidates else self._select
+        self._selection = select(candidates.edges, structure, moves)
         return self._selection.edges
 
-    def _cells_crossed(self, atoms: ase.Atoms) -> np.ndarray | None:
-        """Whole cells [N, 3] to add to each position to undo wrapping; None if a search is due."""
+    def _moves(self, structure: Structure) -> _Moves | None:
+        """How far atoms have come; None if a search is due."""
         old = self._candidates
-        if old is None or self.skin == 0 or len(old.positions) != len(atoms):
+        if old is None or self.skin == 0 or len(old.positions) != len(structure.positions):
             return None
-        if old.pbc.tolist() != atoms.pbc.tolist():
+        if old.pbc.tolist() != structure.pbc.tolist():
             return None
-        moves, least_stretch = atoms.positions - old.positions, 1.0
+        moves, least_stretch = structure.positions - old.positions, 1.0
         cells = np.zeros_like(moves)
-        if atoms.pbc.any():
-            periods = _periods(atoms)
+        if structure.pbc.any():
+            periods = _periods(structure)
             strain = old.inverse @ (periods - old.periods)  # F - 1
             if strain.any():
                 moves -= old.positions @ strain
@@ -174,23 +209,16 @@ class NeighbourList:
             moves += cells @ periods
         moves -= (moves.max(axis=0) + moves.min(axis=0)) / 2
         furthest = np.sqrt(np.einsum("nx,nx->n", moves, moves).max())
-        least_distance = (self.cutoff + self.skin) * least_stretch - 2 * furthest  # of other pairs
-        return cells if least_distance >= self.cutoff else None
+        found = _Moves(cells, least_stretch, furthest)
+        return found if found.least(self.cutoff + self.skin) >= self.cutoff else None
 
-    def _select(self, candidates: Edges, atoms: ase.Atoms, crossings: np.ndarray) -> _Selection:
+    def _select(self, candidates: Edges, structure: Structure, moves: _Moves) -> _Selection:
         """The candidates that are nearer than the cutoff now.
 
         Edges keep the arrays of pairs and shifts while the same candidates are selected.
         """
         pairs, shifts, _ = candidates
-        receiver, sender = pairs
-        positions, periodic = atoms.positions, atoms.pbc.any()
-        if periodic:
-            positions = positions + crossings @ atoms.cell.array
-        vectors = positions.take(sender, axis=0) - positions.take(receiver, axis=0)
-        if periodic:
-            vectors += shifts @ atoms.cell.array
-        lengths = np.sqrt(np.einsum("ex,ex->e", vectors, vectors))
+        crossings, lengths = moves.cells, _lengths(candidates, structure, moves.cells)
         indices = np.flatnonzero(lengths < self.cutoff)
         lengths, last = lengths.take(indices), self._selection
         if (
@@ -200,12 +228,118 @@ class NeighbourList:
         ):
             return last._replace(edges=last.edges._replace(lengths=lengths))
         pairs, shifts = pairs.take(indices, axis=1), shifts.take(indices, axis=0)
-        if periodic:
-            receiver, sender = pairs
-            shifts += crossings.take(sender, axis=0) - crossings.take(receiver, axis=0)
+        if structure.pbc.any():
+            shifts += _crossed(crossings, pairs)
         return _Selection(indices, crossings, Edges(pairs, shifts, lengths))
 
+    def _shift(self, candidates: Edges, structure: Structure, moves: _Moves) -> _Selection:
+        """All candidates; the same arrays until atoms are wrapped.
 
-def _periods(atoms: ase.Atoms) -> np.ndarray:
+        Lengths are those of the search. The present ones are looked at if atoms may be too near.
+        """
+        if moves.least(self._nearest) < MIN_DISTANCE:
+            lengths = _lengths(candidates, structure, moves.cells)
+            check_distances(structure, candidates._replace(lengths=lengths))
+        last = self._selection
+        if last is not None and np.array_equal(last.crossings, moves.cells):
+            return last
+        if moves.cells.any():
+            shifts = candidates.shifts + _crossed(moves.cells, candidates.pairs)
+            candidates = candidates._replace(shifts=shifts)
+        return _Selection(np.empty(0), moves.cells, candidates)
+
+
+class NeighbourLists:
+    """Builds one graph of several structures that move, each with a :class:`NeighbourList`.
+
+    The structure at a place in the order is that of the same place in the last call; if it is
+    another one, its neighbours are searched. Structures are joined on the CPU and copied to the
+    device together; tensors that do not change are shared by successive graphs.
+
+    Args: as those of :class:`NeighbourList`.
+    """
+
+    def __init__(
+        self,
+        cutoff: float,
+        elements: Sequence[str],
+        surfaces: Sequence[str] = (),
+        *,
+        skin: float,
+        device: torch.device | str = "cpu",
+        candidates: bool = False,
+    ) -> None:
+        self._device = torch.device(device)
+        self._list = partial(
+            NeighbourList, cutoff, elements, surfaces, skin=skin, candidates=candidates
+        )
+        self._single = self._list(device=device)
+        self._lists: list[NeighbourList] = []  # of structures in a batch
+        self._graphs: list[AtomicGraph] = []  # of the last batch, and
+        self._joined: AtomicGraph | None = None  # all of them
+
+    @property
+    def rebuilds(self) -> int:
+        """Number of searches so far."""
+        return sum(each.rebuilds for each in (self._single, *self._lists))
+
+    def graph(
+        self, structures: Sequence[Structure], conditions: Sequence[Conditions]
+    ) -> AtomicGraph:
+        """The float64 graph of the structures, in their order.
+
+        Raises:
+            ValueError: as :meth:`AtomicGraph.from_atoms`; without structures.
+        """
+        if len(structures) == 1:
+            return self._single.graph(structures[0], conditions[0])
+        for _ in range(len(self._lists), len(structures)):
+            self._lists.append(self._list())
+        graphs = []
+        for n, (structure, each) in enumerate(zip(structures, conditions, strict=True)):
+            try:
+                graphs.append(self._lists[n].graph(structure, each))
+            except ValueError as error:
+                raise ValueError(f"structure {n} of {len(structures)}: {error}") from error
+        with torch.inference_mode(False):  # as in a single list
+            self._joined = self._join(graphs)
+        self._graphs = graphs
+        return self._joined
+
+    def _join(self, graphs: Sequence[AtomicGraph]) -> AtomicGraph:
+        """All graphs as one, with the tensors of the last one where these did not change."""
+        last = self._joined
+        if last is None or [g.n_atoms for g in graphs] != [g.n_atoms for g in self._graphs]:
+            return AtomicGraph.batch_of(graphs).to(self._device)
+        pairs = list(zip(graphs, self._graphs, strict=True))
+        names = [entry.name for entry in dataclasses.fields(AtomicGraph)]
+        changed = {
+            name: joined_tensor(graphs, name).to(self._device)
+            for name in names
+            if any(getattr(new, name) is not getattr(old, name) for new, old in pairs)
+        }
+        return dataclasses.replace(last, **changed)
+
+
+def _lengths(candidates: Edges, structure: Structure, crossings: np.ndarray) -> np.ndarray:
+    """Present lengths [E] (Å) of candidates."""
+    (receiver, sender), shifts, _ = candidates
+    positions, cell = structure.positions, np.asarray(structure.cell)
+    periodic = structure.pbc.any()
+    if periodic:
+        positions = positions + crossings @ cell
+    vectors = positions.take(sender, axis=0) - positions.take(receiver, axis=0)
+    if periodic:
+        vectors += shifts @ cell
+    return np.sqrt(np.einsum("ex,ex->e", vectors, vectors))
+
+
+def _crossed(crossings: np.ndarray, pairs: np.ndarray) -> np.ndarray:
+    """Cells [E, 3] that the atoms of pairs have crossed apart."""
+    receiver, sender = pairs
+    return crossings.take(sender, axis=0) - crossings.take(receiver, axis=0)
+
+
+def _periods(structure: Structure) -> np.ndarray:
     """The cell [3, 3] with zeros for aperiodic directions."""
-    return np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
+    return np.where(structure.pbc[:, None], structure.cell, 0.0)

@@ -89,15 +89,17 @@ def neighbour_layout(
     receivers = edge_index[0]
     device, n_edges = receivers.device, receivers.shape[0]
     by_receiver = torch.argsort(receivers, stable=True)
-    degree = torch.bincount(receivers, minlength=n_nodes)
-    start = torch.cumsum(degree, 0) - degree
+    # not bincount, of which a GPU has to be waited for
+    nodes = torch.arange(n_nodes + 1, device=device)
+    bounds = torch.searchsorted(receivers.index_select(0, by_receiver), nodes)
+    start, degree = bounds[:-1], bounds[1:] - bounds[:-1]
     width = _width(degree) if n_nodes else 0
     if n_nodes * width <= 2 * n_edges + 16 * n_nodes:
         tables, order = [(start, degree, width)], None
     else:
         size = torch.ceil(torch.log2(degree.clamp(min=1).double())).long()
         members = [torch.nonzero(size == s)[:, 0] for s in torch.unique(size).tolist()]
-        tables = [(start[nodes], degree[nodes], _width(degree[nodes])) for nodes in members]
+        tables = [(start[some], degree[some], _width(degree[some])) for some in members]
         order = torch.argsort(torch.cat(members))
 
     # slot s of a node holds the edge number (first edge of the node) + s in the order by receiver

@@ -186,7 +186,7 @@ def test_what_does_not_fit_raises() -> None:
             neighbour_table(graph, model.cutoff, neighbours, atoms)
     with pytest.raises(ValueError, match=r"atoms=9, .* is beyond the capacity"):
         Static(model, Capacity(1, 8, 8))(graph)
-    with pytest.raises(ValueError, match="backend is 'cuda'; expected replay or inductor"):
+    with pytest.raises(ValueError, match="backend is 'cuda'; expected one of replay, inductor"):
         Static(model, backend="cuda")
 
 

@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from pair_model import structures
 from random_atoms import edges, random_atoms
-from sikff.graph import AtomicGraph
+from sikff.graph import AtomicGraph, neighbour_list
 from sikff.graph.conditions import Conditions
 from sikff.graph.neighbour_list import NeighbourList
 
@@ -64,7 +64,10 @@ def same_as_a_search(neighbours: NeighbourList, atoms: ase.Atoms) -> bool:
         with pytest.raises(ValueError, match="apart"):
             neighbours.graph(atoms)
         return True
-    return equal_graphs(neighbours.graph(atoms), expected)
+    graph = neighbours.graph(atoms)
+    return equal_graphs(
+        graph.within(neighbours.cutoff) if neighbours.candidates else graph, expected
+    )
 
 
 @pytest.mark.parametrize("pbc", PBC)
@@ -74,6 +77,7 @@ def same_as_a_search(neighbours: NeighbourList, atoms: ase.Atoms) -> bool:
     scale=st.sampled_from([0.4, 1.0, 3.0]),
     cutoff=st.floats(0.5, 3.0),
     skin=st.sampled_from([0.0, 0.3, 1.0]),
+    candidates=st.booleans(),
     changes=st.lists(st.sampled_from(CHANGES), min_size=1, max_size=8),
 )
 def test_graphs_equal_those_of_a_fresh_search(
@@ -82,10 +86,11 @@ def test_graphs_equal_those_of_a_fresh_search(
     scale: float,
     cutoff: float,
     skin: float,
+    candidates: bool,
     changes: list[str],
 ) -> None:
     atoms = random_atoms(seed, pbc, scale)
-    neighbours = NeighbourList(cutoff, ELEMENTS, skin=skin)
+    neighbours = NeighbourList(cutoff, ELEMENTS, skin=skin, candidates=candidates)
     rng = np.random.default_rng(seed)
     assert same_as_a_search(neighbours, atoms)
     for name in changes:
@@ -120,6 +125,21 @@ def test_a_walk_needs_few_searches() -> None:
     assert 3 < neighbours.rebuilds < 300 / 4
 
 
+def test_edges_of_candidates_stay_until_the_next_search() -> None:
+    neighbours, shared = NeighbourList(3.0, ELEMENTS, skin=0.8, candidates=True), 0
+    atoms = bulk("Cu", "bcc", a=2.8, cubic=True) * (1, 1, 2)
+    rng, graph = np.random.default_rng(0), neighbours.graph(atoms)
+    for _ in range(60):
+        change(atoms, "move", rng)
+        last, graph, searches = graph, neighbours.graph(atoms), neighbours.rebuilds
+        same = all(
+            getattr(graph, name) is getattr(last, name) for name in ("edge_index", "shifts", "cell")
+        )
+        shared += same
+        assert equal_graphs(graph.within(3.0), AtomicGraph.from_atoms(atoms, 3.0, ELEMENTS))
+    assert shared + searches == 61 and shared > 30
+
+
 @pytest.mark.parametrize("fault", ["skin", "wrapping"])
 def test_faulty_lists_differ_from_a_search(fault: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Controls: a list that is reused too long, and one that does not undo wrapping."""
@@ -128,8 +148,8 @@ def test_faulty_lists_differ_from_a_search(fault: str, monkeypatch: pytest.Monke
     if fault == "skin":
         neighbours.skin = 3.0  # the search reached no further than 0.8
     else:
-        none = np.zeros((4, 3))
-        monkeypatch.setattr(neighbours, "_cells_crossed", lambda atoms: none)
+        none = neighbour_list._Moves(np.zeros((4, 3)), 1.0, 0.0)
+        monkeypatch.setattr(neighbours, "_moves", lambda atoms: none)
     assert walk(neighbours, 300)[0] > 5
 
 

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from pydantic import Field
 
+from ..config import Count
 from .arguments import CommandSettings, Metavar, Positional
 
 
@@ -26,6 +27,8 @@ class TrainSettings(CommandSettings):
     breaks the symmetry, such as C_inf_v"""
     freeze_vacuum: bool = False
     """with model.vacuum_group: keep the weights of the vacuum network"""
+    members: Count = 1
+    """train so many models with different seeds, each in a folder of its own, member0 and so on"""
     resume: bool = False
     """continue the run in the output folder, if any"""
     quiet: bool = False
@@ -60,17 +63,23 @@ def run(settings: TrainSettings) -> None:
     from sikff.forcefield.model_file import read_header
 
     from ..fitting.fit import fit
+    from ..fitting.fit_committee import fit_committee
     from ..fitting.launch import find_launch
 
     launch = find_launch(config.devices)
     quiet = settings.quiet or (launch is not None and launch.rank > 0)
     report = (lambda line: None) if quiet else print
+    options: dict[str, Any] = {"resume": settings.resume, "progress": not quiet, "report": report}
     try:
-        model = fit(config, resume=settings.resume, progress=not quiet, report=report)
+        if settings.members > 1:
+            models = fit_committee(config, settings.members, **options)
+        else:
+            models = [fit(config, **options)]
     except KeyboardInterrupt as interrupt:
         raise KeyboardInterrupt("--resume continues after the last whole epoch") from interrupt
-    found = read_header(model)["provenance"]["validation"]
-    for key in ("energy_mae_mev_per_atom", "force_mae_mev_per_a"):
-        if key in found:
-            report(f"{key} {found[key]:.4g} (validation, epoch {found['epoch']})")
-    report(f"wrote {model}")
+    for model in models:
+        found = read_header(model)["provenance"]["validation"]
+        for key in ("energy_mae_mev_per_atom", "force_mae_mev_per_a"):
+            if key in found:
+                report(f"{key} {found[key]:.4g} (validation, epoch {found['epoch']})")
+        report(f"wrote {model}")

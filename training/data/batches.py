@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -97,11 +99,23 @@ class Batches:
         self.epoch = epoch
 
     def __iter__(self) -> Iterator[Batch]:
+        return self.between(self.epoch * len(self), len(self))
+
+    def between(self, first: int, count: int) -> Iterator[Batch]:
+        """So many batches from a number on, counted from 0 over all epochs."""
+        order = self._order(first // len(self))
+        for number in range(first, first + count):
+            epoch, index = divmod(number, len(self))
+            if not index:
+                order = self._order(epoch)
+            chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
+            yield self._batch([self.samples[k] for k in chosen])
+
+    def _order(self, epoch: int) -> np.ndarray:
         order = np.arange(len(self.samples))
         if self.seed is not None:
-            np.random.default_rng((self.seed, self.epoch)).shuffle(order)
-        for start in range(0, len(order), self.batch_size):
-            yield self._batch([self.samples[k] for k in order[start : start + self.batch_size]])
+            np.random.default_rng((self.seed, epoch)).shuffle(order)
+        return order
 
     def _batch(self, samples: Sequence[Sample]) -> Batch:
         share = samples[self.rank :: self.processes]
@@ -114,6 +128,27 @@ class Batches:
         graph, targets = collate(share)
         weights = _join_weights(share) if self._weighted else None
         return Batch(graph, targets, names, sizes, weights)
+
+
+def prefetched(batches: Iterable[Batch], prepare: Callable[[Batch], Batch]) -> Iterator[Batch]:
+    """The same batches; the next one is made and prepared by a thread while one is used."""
+    following = map(prepare, batches)
+    with ThreadPoolExecutor(max_workers=1) as pool:
+        ahead = pool.submit(next, following, None)
+        while (batch := ahead.result()) is not None:
+            ahead = pool.submit(next, following, None)
+            yield batch
+
+
+def change_tensors(batch: Batch, change: Callable[[Tensor], Tensor]) -> Batch:
+    """The batch with all its tensors changed, such as moved to a device."""
+    graph, targets, weights = batch.graph, batch.targets, batch.weights
+    names = [entry.name for entry in dataclasses.fields(graph)]
+    return batch._replace(
+        graph=dataclasses.replace(graph, **{name: change(getattr(graph, name)) for name in names}),
+        targets=Targets._make(None if each is None else change(each) for each in targets),
+        weights=None if weights is None else Weights._make(map(change, weights)),
+    )
 
 
 def collate(samples: Sequence[Sample]) -> tuple[AtomicGraph, Targets]:

@@ -5,6 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, cast
+
+import ase
 
 from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.environment import OPENED, THROUGH, is_periodic_along
@@ -58,14 +61,37 @@ class Dataset:
         return digest.hexdigest()
 
 
-def load_dataset(config: TrainConfig) -> Dataset:
+@dataclass(frozen=True)
+class Given:
+    """Labelled structures in memory, instead of those in ``data.train`` and ``data.valid``.
+
+    Attributes:
+        train: structures; isolated atoms among them are used as in files.
+        valid: structures; None: as ``data.valid`` says, of `train`.
+    """
+
+    train: Structures
+    valid: Structures | None = None
+
+    @classmethod
+    def of(cls, train: Sequence[ase.Atoms], valid: Sequence[ase.Atoms] | None = None) -> Given:
+        """Reads the structures (:meth:`Structures.of`)."""
+        read = None if valid is None else Structures.of(valid, "validation structures")
+        return cls(Structures.of(train), read)
+
+
+def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
     """Reads, checks and splits the data, and completes the configuration of the model.
+
+    Args:
+        given: structures in memory; None: files are read.
 
     Raises:
         FileNotFoundError, ValueError: if files or labels are missing or make no sense.
     """
-    train, valid, free, left_out = _read_labelled(config)
-    for structures in (train, valid):
+    train, valid, free, left_out = _read_labelled(config, given)
+    parts = (train, valid) if len(valid) else (train,)
+    for structures in parts:
         check_labels(structures)
         if config.data.check_units:
             check_units(structures, free)
@@ -73,7 +99,7 @@ def load_dataset(config: TrainConfig) -> Dataset:
     _check_config_types(train, valid, config.loss.config_types)
     settings = with_surfaces(model_settings(config, train.elements, free), train)
     bare = ForceFieldConfig(**{**settings, "atomic_energies": {}})
-    for structures in (train, valid):
+    for structures in parts:
         check_fields(structures, bare)
         if config.data.check_units:
             check_zero_of_energy(structures, bare)
@@ -109,48 +135,64 @@ def load_dataset(config: TrainConfig) -> Dataset:
 
 
 def _read_labelled(
-    config: TrainConfig,
+    config: TrainConfig, given: Given | None
 ) -> tuple[Structures, Structures, dict[str, float], list[str]]:
     """(training structures, validation structures, energies of free atoms, what is left out), with
     all labels that the run reads."""
     data = config.data
     keys = LabelKeys(data.energy_key, data.forces_key, data.stress_key, data.forces_weight_key)
-    train, isolated = split_isolated(read_structures(data.train))
+    train, isolated = split_isolated(_given_or_read(config, given))
     train, left_out = _labelled(train, keys, config)
     train.check_weight_key()
-    if isinstance(data.valid, int | float):
-        train, valid = split_validation(train, data.valid, config.seed)
-    else:
-        valid, _ = split_isolated(read_structures(data.valid))
+    is_drawn = isinstance(data.valid, int | float) and (given is None or given.valid is None)
+    if not is_drawn:
+        found = given.valid if given and given.valid else read_structures(cast(Any, data.valid))
+        valid, _ = split_isolated(found)
         valid, more = _labelled(valid, keys, config)
         left_out += [f"validation: {line}" for line in more]
+    elif data.valid:
+        train, valid = split_validation(train, cast(float, data.valid), config.seed)
+    else:
+        valid = train.select([])
     check_names([train, valid])
     for name in _trained(config):
         if name in train.label_names:
             continue
-        if isinstance(data.valid, int | float) and name in valid.label_names:
+        if is_drawn and name in valid.label_names:
             raise ValueError(
                 f"{valid.source}: {name} is in validation structures only "
                 f"({valid.having(name).names(range(len(valid.having(name))))}); give data.valid "
                 "or another seed"
             )
         train.check_labels_complete([name])  # raises, with what to do
-    if not set(_trained(config)) & set(valid.label_names):
+    if len(valid) and not set(_trained(config)) & set(valid.label_names):
         raise ValueError(
             f"{valid.source}: no validation structure has {' or '.join(_trained(config))}, which "
             "the run is trained on; give data.valid, or another seed"
         )
     for name in _trained(config):
-        if name not in valid.label_names:
+        if len(valid) and name not in valid.label_names:
             left_out.append(
                 f"note: no validation structure has {name}, so the best epoch is chosen without"
             )
     sources = [isolated]
     if data.isolated_atoms is not None:
         sources.append(read_structures(data.isolated_atoms))
-    given = config.model.get("atomic_energies", {})
-    free = isolated_energies(sources, keys, given, beside=[train, valid])
+    known = config.model.get("atomic_energies", {})
+    free = isolated_energies(sources, keys, known, beside=[train, valid])
     return train, valid, free, left_out
+
+
+def _given_or_read(config: TrainConfig, given: Given | None) -> Structures:
+    """The structures for training, before the split."""
+    if given is not None:
+        return given.train
+    if config.data.train is None:
+        raise ValueError(
+            "data.train is missing; expected a file of labelled structures, or a list of them (in "
+            "Python also structures in memory, as an argument of fit)"
+        )
+    return read_structures(config.data.train)
 
 
 def _labelled(
@@ -199,7 +241,7 @@ def _check_config_types(
             f"loss.config_types names {', '.join(foreign)}, which no training structure has as its "
             f"config_type; there are {', '.join(sorted(kinds)) or 'none'}"
         )
-    for part in (structures, valid):
+    for part in (structures, valid) if len(valid) else (structures,):
         if not any(each.weight for each in part.with_weights(weights)):
             raise ValueError(
                 f"{part.source}: loss.config_types is 0 for all {len(part)} structures with labels "

@@ -15,6 +15,7 @@ from sikff.forcefield.restrict_model import check_correction, restricted_config
 from ..config import TrainConfig
 from .data_statistics import SAME_ENERGY
 
+SCALES = ("energy_scale", "average_neighbours")
 CHANGES = ("group", "axis", "environment", "vacuum_group", "atomic_energies")
 
 
@@ -75,7 +76,8 @@ def model_settings(
                 f"where it is {getattr(target, key)!r}; leave it out (a run may change "
                 f"{', '.join(CHANGES)})"
             )
-    return dict(target)
+    scales = SCALES if config.start.rescale else ()
+    return {key: value for key, value in dict(target).items() if key not in scales}
 
 
 def _target(trained: ForceFieldConfig, changes: Mapping[str, Any]) -> ForceFieldConfig:

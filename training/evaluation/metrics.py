@@ -30,7 +30,8 @@ class Errors(NamedTuple):
 
 def errors(prediction: Prediction, targets: Targets, graph: AtomicGraph) -> Errors:
     """Errors of all predictions that have labels."""
-    atoms = torch.bincount(graph.batch, minlength=graph.n_graphs)
+    ones = torch.ones_like(graph.batch)  # not bincount, of which a GPU has to be waited for
+    atoms = graph.batch.new_zeros(graph.n_graphs).index_add(0, graph.batch, ones)
     energy = _difference(prediction.energy, targets.energy)
     return Errors(
         None if energy is None else energy / atoms,

@@ -85,6 +85,39 @@ def predict(
     return copies
 
 
+@plain_torch()
+def deviations(
+    models: Sequence[ForceField],
+    structures: Structures | Sequence[ase.Atoms],
+    batch_size: int = 16,
+) -> list[np.ndarray]:
+    """Computes how far the forces of a committee deviate, for many structures at once.
+
+    Args:
+        models: at least two, on the device where they run.
+        structures: labels are not read.
+        batch_size: structures at a time.
+
+    Returns:
+        For each structure the deviation of the force on each atom [N], eV/Å: the square root of
+        the sum over x, y and z of the sample variances over the models.
+
+    Raises:
+        ValueError: for fewer models, or as :func:`predict`.
+    """
+    models = committee(models)
+    if len(models) < 2:
+        raise ValueError("got one model, which has nothing to deviate from; expected two or more")
+    structures = Structures.of(structures)
+    if not len(structures):
+        return []
+    samples = samples_for(models, structures)
+    predictions, _ = predict_samples(models, samples, batch_size)
+    variances = standard_deviation(predictions, "forces").square().sum(-1)
+    sizes = [len(atoms) for atoms in structures.atoms]
+    return [part.sqrt().numpy() for part in variances.split(sizes)]
+
+
 def spread(structures: Sequence[ase.Atoms]) -> dict[str, float]:
     """Standard deviations of the forces of a committee in structures from :func:`predict`, meV/Å.
 

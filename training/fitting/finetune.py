@@ -21,7 +21,9 @@ from ..data.batches import Sample, collate
 from ..data.charging import charging_energies
 from ..data.data_statistics import atomic_energies
 from ..data.model_settings import trained_model
+from .checkpoint import NAME, read_checkpoint
 from .init_scales import set_scales
+from .rescale import keep_predictions
 
 SAMPLED = 32  # structures whose errors are computed before training
 LARGE_SHIFT = 0.1  # eV per atom
@@ -49,6 +51,8 @@ def initial_model(
             trained = trained_model(config, config.start.model)
             adds = model.vacuum_group != trained.config.vacuum_group
             made = build_corrected(trained, model) if adds else build_restricted(trained, model)
+            if config.start.rescale:
+                keep_predictions(made, trained.config)
             random = [made.network] if adds else []
     if config.start is not None and config.start.freeze_vacuum:
         if made.vacuum is None:
@@ -60,6 +64,37 @@ def initial_model(
     made = made.to(getattr(torch, config.dtype)).train()
     set_scales(made, random, graphs)
     return made
+
+
+def continue_optimiser(
+    config: TrainConfig, model: ForceField, optimiser: torch.optim.Optimizer
+) -> None:
+    """Gives an optimiser the state of that of the run to fine-tune, if ``start.optimiser`` is set.
+
+    Raises:
+        FileNotFoundError, ValueError: without a checkpoint beside the model of ``start``, or if it
+            is of another network or optimiser.
+    """
+    if config.start is None or not config.start.optimiser:
+        return
+    path = config.start.model.parent / NAME
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"start.optimiser is true, but there is no {str(path)!r}; expected the checkpoint of "
+            "the run beside its model, or start.optimiser: false"
+        )
+    loop, now = read_checkpoint(path.parent)["loop"], optimiser.state_dict()
+    before = loop["optimiser"]
+    same = before["param_groups"][0].keys() == now["param_groups"][0].keys() and all(
+        name in loop["model"] and loop["model"][name].shape == weight.shape
+        for name, weight in model.named_parameters()
+    )
+    if not same:
+        raise ValueError(
+            f"{str(path)!r} has the state of another optimiser or network; expected those of this "
+            "run, or start.optimiser: false"
+        )
+    optimiser.load_state_dict({"state": before["state"], "param_groups": now["param_groups"]})
 
 
 @torch.no_grad()

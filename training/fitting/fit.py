@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import os
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 
+import ase
 import torch
 import yaml
 
 from sikff.atomic_write import clear_unfinished, complete
-from sikff.engines import Capacity
-from sikff.forcefield import ForceField, load
-from sikff.forcefield.chunks import fits_in_one_chunk
+from sikff.forcefield import load
 from sikff.lock import lock
 from sikff.plain_torch import plain_torch
 
 from ..config import TrainConfig, read_config
-from ..data.dataset import Dataset, load_dataset
+from ..data.dataset import Dataset, Given, load_dataset
 from ..data.model_settings import copy_start_model
 from ..data.slab import check_data_above, with_surface, with_surface_of
 from ..evaluation.evaluate import evaluate_samples
@@ -29,18 +29,24 @@ from ..evaluation.plots import (
     save_figure,
 )
 from .checkpoint import NAME, read_checkpoint
-from .finetune import errors_at_start, initial_model, set_charging_energies
+from .finetune import (
+    continue_optimiser,
+    errors_at_start,
+    initial_model,
+    set_charging_energies,
+)
 from .launch import Launch, Leader, clear_meetings, find_launch, follow, lead, read_launch
 from .processes import Processes, joined, run_processes
-from .static_training import capacity_for
-from .trainer import Run, train_in_process, train_together, uses_cuda
+from .static_training import choose_capacity, uses_cuda
+from .trainer import Run, train_in_process, train_together
 
-FILLED = 0.5  # fraction of a padded batch; where less is used, neither compiling nor replay pays
+LIMITS = {"max_epochs", "max_steps", "max_minutes", "patience"}
+MACHINE = {"device", "devices", "threads", "compile", "replay", "deterministic"}
+FREE = (
+    LIMITS | MACHINE | {"output", "tensorboard", "checkpoints", "plots"}
+)  # settings that a resumed run may change
 
-LIMITS = {"max_epochs", "max_minutes", "patience"}
-MACHINE = {"device", "devices", "threads", "compile", "replay"}
-FREE = LIMITS | MACHINE | {"output", "tensorboard"}  # settings that a resumed run may change
-
+CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # see torch.use_deterministic_algorithms
 WRITTEN = ("model.sikff", "start.sikff", NAME, "log.csv", "config.yaml")
 DRAWN = ("learning_curves.png", "parity.png")
 
@@ -49,6 +55,8 @@ DRAWN = ("learning_curves.png", "parity.png")
 def fit(
     config: TrainConfig,
     *,
+    structures: Sequence[ase.Atoms] | None = None,
+    validation: Sequence[ase.Atoms] | None = None,
     resume: bool = False,
     progress: bool = False,
     report: Callable[[str], None] = lambda line: None,
@@ -64,6 +72,8 @@ def fit(
 
     Args:
         config: the run.
+        structures: labelled structures in memory, instead of those in ``data.train``.
+        validation: likewise, instead of those in ``data.valid``.
         resume: continue from ``last.ckpt`` in the output folder, or begin if there is none yet.
         progress: show a progress bar.
         report: called with each line for the user.
@@ -91,7 +101,8 @@ def fit(
                 if note:
                     report(note)
                 clear_meetings(config.output, launch)
-                _fit(config, resume, progress, report, leader)
+                given = None if structures is None else Given.of(structures, validation)
+                _fit(config, given, resume, progress, report, leader)
     return config.output / "model.sikff"
 
 
@@ -133,6 +144,7 @@ def _threads(count: int) -> Iterator[None]:
 
 def _fit(
     config: TrainConfig,
+    given: Given | None,
     resume: bool,
     progress: bool,
     report: Callable[[str], None],
@@ -150,7 +162,7 @@ def _fit(
         config = with_surface_of(config, before.model)
         _check_same_settings(config, before)
     data = read_checkpoint(config.output)["data"] if resumed else None
-    dataset = load_dataset(config)
+    dataset = load_dataset(config, given)
     if notes:  # the surface was found in a slab
         notes += check_data_above(dataset)
     for line in (*notes, *dataset.report):
@@ -169,11 +181,14 @@ def _fit(
     if config.start is not None and not resumed:
         for line in errors_at_start(model, dataset.train):
             report(line)
-    capacity = _capacity(config, dataset, model, report)
+    capacity = choose_capacity(config, dataset, model, report)
     _write_config(config)
-    shared, cuda = (config, model, capacity, resumed, progress), uses_cuda(config)
+    shared, cuda = (config, model, capacity, resumed, progress, given), uses_cuda(config)
     if config.devices == 1:
-        Run(config, model, dataset, capacity=capacity, progress=progress).train(resumed)
+        run = Run(config, model, dataset, capacity=capacity, progress=progress)
+        if not resumed:
+            continue_optimiser(config, model, run.loop.optimiser)
+        run.train(resumed)
     elif leader is None:
         run_processes(train_in_process, config.devices, cuda, shared)
     else:
@@ -181,7 +196,8 @@ def _fit(
         processes = _processes(leader.launch)
         with joined(processes, leader.store, cuda):
             train_together(processes, *shared, dataset)
-    _draw(config, dataset)
+    if config.plots:
+        _draw(config, dataset)
 
 
 def _check_devices(config: TrainConfig, launch: Launch | None) -> None:
@@ -192,32 +208,12 @@ def _check_devices(config: TrainConfig, launch: Launch | None) -> None:
             f"device is {config.device} and devices {config.devices}, but torch finds {available} "
             "GPUs; lower devices or set device: cpu"
         )
-
-
-def _capacity(
-    config: TrainConfig, dataset: Dataset, model: ForceField, report: Callable[[str], None]
-) -> Capacity | None:
-    """The capacity for any batch; None: steps are neither compiled nor replayed."""
-    may_replay = config.replay and not uses_cuda(config)
-    if not (config.compile or may_replay):
-        return None
-    capacity, filled = capacity_for(dataset.train, -(-config.batch_size // config.devices))
-    how = (
-        f"for {capacity.atoms} atoms with {capacity.neighbours} neighbours each, of which batches "
-        f"fill {filled:.0%} on average"
-    )
-    if config.compile:
-        report(f"compiled {how}; the first step takes some minutes")
-        if filled < FILLED:
-            report("sizes differ so much that the run may be faster with compile: false")
-        return capacity
-    small = fits_in_one_chunk(
-        capacity.atoms * capacity.neighbours, model.sender_bytes, torch.device("cpu")
-    )
-    if not small or filled < FILLED:
-        return None
-    report(f"steps are replayed {how}")
-    return capacity
+    if uses_cuda(config) and config.deterministic and CUBLAS not in os.environ:
+        raise ValueError(
+            f"deterministic is true, but the environment variable {CUBLAS} is not set, without "
+            "which products of matrices on a GPU are not; start the run with "
+            f"{CUBLAS}=:4096:8, or set deterministic: false"
+        )
 
 
 def _prepare_folder(config: TrainConfig, resume: bool) -> TrainConfig | None:
@@ -262,6 +258,8 @@ def _draw(config: TrainConfig, dataset: Dataset) -> None:
         curves = learning_curves(read_log(config.output / "log.csv"))
         save_figure(curves, config.output / DRAWN[0])
     model = load(config.output / "model.sikff")
+    if not dataset.valid:
+        return
     evaluation = evaluate_samples([model], [dataset.valid], config.batch_size)
     with picture_may_fail(config.output / DRAWN[1]):
         save_figure(parity(evaluation, "validation"), config.output / DRAWN[1])

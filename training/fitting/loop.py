@@ -31,15 +31,17 @@ class Limits:
         epochs: passes over the training set.
         minutes: of training and validation.
         patience: epochs since the lowest validation loss.
+        steps: of the optimiser.
     """
 
     epochs: int | None = None
     minutes: float | None = None
     patience: int | None = None
+    steps: int | None = None
 
-    def progress(self, epochs: float, minutes: float) -> float:
-        """Completed fraction of a training, of its epochs or minutes, whichever is larger."""
-        pairs = ((epochs, self.epochs), (minutes, self.minutes))
+    def progress(self, epochs: float, minutes: float, steps: int = 0) -> float:
+        """Completed fraction of a training, of its epochs, steps or minutes, the largest."""
+        pairs = ((epochs, self.epochs), (minutes, self.minutes), (steps, self.steps))
         return min(1.0, max(done / limit for done, limit in pairs if limit is not None))
 
 
@@ -124,7 +126,7 @@ class Loop(Generic[M]):
     @property
     def progress(self) -> float:
         """Complete fraction of the training."""
-        return self.limits.progress(self.epoch + self._partial, self.minutes)
+        return self.limits.progress(self.epoch + self._partial, self.minutes, self.step)
 
     @property
     def learning_rate(self) -> float:
@@ -166,7 +168,7 @@ class Loop(Generic[M]):
                     losses.append(self._take_step(batch, loss, names))
                     self._partial = number / steps
                     bar.update(100 * self.progress - bar.n)
-                    if self._is_out_of_time():
+                    if self._is_out_of_time() or self._is_out_of_steps():
                         break
                 yield sum(losses) / len(losses)
                 bar.set_postfix({"epoch": self.epoch, **self.shown}, refresh=False)
@@ -248,8 +250,12 @@ class Loop(Generic[M]):
     def _is_out_of_time(self) -> bool:
         return self.limits.minutes is not None and self.minutes >= self.limits.minutes
 
+    def _is_out_of_steps(self) -> bool:
+        return self.limits.steps is not None and self.step >= self.limits.steps
+
     def _is_over(self) -> bool:
         limits = self.limits
         no_more_epochs = limits.epochs is not None and self.epoch >= limits.epochs
         no_patience = limits.patience is not None and self.patience.waited >= limits.patience
-        return no_more_epochs or no_patience or self._is_out_of_time()
+        over = no_more_epochs or no_patience
+        return over or self._is_out_of_time() or self._is_out_of_steps()

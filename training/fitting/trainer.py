@@ -1,4 +1,4 @@
-"""The training of a force field: what the loop runs, and what is written after each epoch."""
+"""The training of a force field: what the loop runs, and what is kept after each validation."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import copy
 import datetime
 import threading
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import torch
@@ -17,10 +17,18 @@ import sikff
 from sikff.engines import Capacity, Evaluator
 from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import keep_freed_memory
+from sikff.plain_torch import deterministic_algorithms
 
 from ..config import TrainConfig
-from ..data.batches import Batch, Batches, Sample, Targets, Weights, count_labels
-from ..data.dataset import Dataset, load_dataset
+from ..data.batches import (
+    Batch,
+    Batches,
+    Sample,
+    change_tensors,
+    count_labels,
+    prefetched,
+)
+from ..data.dataset import Dataset, Given, load_dataset
 from ..evaluation.metrics import Errors, Metrics, errors
 from .checkpoint import read_checkpoint, write_checkpoint
 from .log import RunLog
@@ -29,18 +37,13 @@ from .losses import loss
 from .optimiser import make_optimiser
 from .processes import ALONE, Processes
 from .schedule import cosine_factor, warm_up_factor
-from .static_training import static_training
+from .static_training import static_training, uses_cuda
 
 SHOWN = {"E meV/atom": "energy_mae_mev_per_atom", "F meV/Å": "force_mae_mev_per_a"}
 
 
-def uses_cuda(config: TrainConfig) -> bool:
-    """Whether a run takes GPUs."""
-    return torch.cuda.is_available() if config.device == "auto" else config.device == "cuda"
-
-
 class Run:
-    """Trains a model; validates and saves the running average of its weights.
+    """Trains a model; validates and keeps the running average of its weights.
 
     Args:
         config: the run.
@@ -49,6 +52,10 @@ class Run:
         capacity: for any batch, if steps are to be compiled or replayed.
         processes: that share the run.
         progress: show a progress bar.
+        in_memory: write no files.
+
+    Attributes:
+        best: the model that is kept, if no files are written.
     """
 
     def __init__(
@@ -60,6 +67,7 @@ class Run:
         capacity: Capacity | None = None,
         processes: Processes = ALONE,
         progress: bool = False,
+        in_memory: bool = False,
     ) -> None:
         self.config, self.dataset, self.processes = config, dataset, processes
         self.device = torch.device("cuda", processes.gpu) if uses_cuda(config) else "cpu"
@@ -67,7 +75,8 @@ class Run:
         self._predict: Evaluator = self.model
         if capacity is not None:
             self._predict = static_training(self.model, capacity, config.compile)
-        self._log = RunLog(config.output, config.tensorboard)
+        self._log = None if in_memory else RunLog(config.output, config.tensorboard)
+        self.best: ForceField | None = None
         self._train_batches = self._batches(dataset.train, config.seed)
         self._valid_batches = self._batches(dataset.valid)
         self._validated = count_labels(dataset.valid)
@@ -76,7 +85,7 @@ class Run:
             make_optimiser(config, self.model),
             self._learning_rate,
             lambda step: 1 - min(config.ema, step / (step + 10.0)),  # shorter at the start
-            Limits(config.max_epochs, config.max_minutes, config.patience),
+            self._limits(),
             clip=config.clip,
             advice=(
                 f"try a smaller lr or look for wrong labels (lr is {config.lr:g}; the last good "
@@ -97,20 +106,34 @@ class Run:
         loop, writes = self.loop, self.processes.rank == 0
         if resume:
             loop.load_state_dict(read_checkpoint(self.config.output, self.device)["loop"])
-        if writes:
+        if writes and self._log is not None:
             self._log.rewind(loop.epoch)
-        steps = len(self._train_batches)
+        with deterministic_algorithms(self.config.deterministic):
+            self._train_epochs(writes)
+
+    def _train_epochs(self, writes: bool) -> None:
+        loop, steps = self.loop, self._steps_between
         for train_loss in loop.epochs(self._epoch, steps, self._loss, lambda batch: batch.names):
-            valid_loss, metrics = self._validate()
+            valid_loss, metrics = self._validate() if self.dataset.valid else (train_loss, {})
             loop.read_clock()
             loop.patience.update(valid_loss)
             if self.config.schedule == "plateau":
                 config = self.config
                 loop.patience.reduce_on_plateau(config.plateau_patience, config.plateau_factor)
             if writes:
-                self._write({"train_loss": train_loss, "valid_loss": valid_loss, **metrics})
+                self._keep({"train_loss": train_loss, "valid_loss": valid_loss, **metrics})
 
-    def _write(self, results: dict[str, float]) -> None:
+    def _keep(self, results: dict[str, float]) -> None:
+        """Keeps the model if it is the best, or without validation, and writes files if any."""
+        loop = self.loop
+        is_best = loop.patience.is_within_noise(results["valid_loss"]) or not self.dataset.valid
+        if self._log is not None:
+            self._write(self._log, results, is_best)
+        elif is_best:
+            self.best = copy.deepcopy(loop.averaged)
+        loop.shown = {name: f"{results[key]:.3g}" for name, key in SHOWN.items() if key in results}
+
+    def _write(self, log: RunLog, results: dict[str, float], is_best: bool) -> None:
         """The model if it is the best, the row of the log, the checkpoint."""
         loop, output = self.loop, self.config.output
         if not output.is_dir():  # writing would make a new one, with a part of the run
@@ -125,11 +148,25 @@ class Run:
             "lr": loop.learning_rate,
             **results,
         }
-        if loop.patience.is_within_noise(results["valid_loss"]):
+        if is_best:
             loop.averaged.save(output / "model.sikff", self._provenance(row))
-        self._log.append(row)
-        write_checkpoint(output, loop.state_dict(), self.dataset.fingerprint)
-        loop.shown = {name: f"{row[key]:.3g}" for name, key in SHOWN.items() if key in row}
+        log.append(row)
+        if self.config.checkpoints:
+            write_checkpoint(output, loop.state_dict(), self.dataset.fingerprint)
+
+    @property
+    def _steps_between(self) -> int:
+        """Steps between two validations."""
+        return self.config.validate_every or len(self._train_batches)
+
+    def _limits(self) -> Limits:
+        """Where the run ends; with `validate_every` epochs of the loop are that many steps."""
+        config = self.config
+        epochs, steps = config.max_epochs, config.max_steps
+        if config.validate_every is not None and epochs is not None:
+            passes = epochs * len(self._train_batches)
+            epochs, steps = None, passes if steps is None else min(passes, steps)
+        return Limits(epochs, config.max_minutes, config.patience, steps)
 
     def _learning_rate(self, progress: float) -> float:
         factor = self.loop.patience.factor * warm_up_factor(progress, self.config.warm_up)
@@ -142,9 +179,12 @@ class Run:
         size, processes = self.config.batch_size, self.processes
         return Batches(samples, size, seed, processes.rank, processes.size)
 
-    def _epoch(self, epoch: int) -> Batches:
-        self._train_batches.set_epoch(epoch)
-        return self._train_batches
+    def _epoch(self, epoch: int) -> Iterator[Batch]:
+        steps = self._steps_between
+        batches = self._train_batches.between(epoch * steps, steps)
+        if uses_cuda(self.config):
+            return prefetched(batches, lambda batch: change_tensors(batch, Tensor.pin_memory))
+        return batches
 
     def _loss(self, batch: Batch) -> Tensor:
         batch = _moved(batch, self.device)
@@ -194,14 +234,19 @@ def train_together(
     capacity: Capacity | None,
     resume: bool,
     progress: bool,
+    given: Given | None,
     dataset: Dataset | None = None,
 ) -> None:
-    """Trains as one of several processes, of which all but those with a dataset read it."""
+    """Trains as one of several processes, of which all but those with a dataset read it.
+
+    Args:
+        given: structures in memory, if not in files.
+    """
     model = copy.deepcopy(model)  # the argument may be in memory that all processes share
     if dataset is None:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # the first reader has shown them
-            dataset = load_dataset(config)
+            dataset = load_dataset(config, given)
     run = Run(config, model, dataset, capacity=capacity, processes=processes, progress=progress)
     run.train(resume)
 
@@ -214,11 +259,5 @@ def _errors(model: Evaluator, batch: Batch) -> Errors:
 
 
 def _moved(batch: Batch, device: torch.device | str) -> Batch:
-    """The batch on a device."""
-    targets = (None if label is None else label.to(device) for label in batch.targets)
-    weights = batch.weights
-    return batch._replace(
-        graph=batch.graph.to(device),
-        targets=Targets(*targets),
-        weights=None if weights is None else Weights(*(each.to(device) for each in weights)),
-    )
+    """The batch on a device, which is not waited for if the batch is in pinned memory."""
+    return change_tensors(batch, lambda tensor: tensor.to(device, non_blocking=True))

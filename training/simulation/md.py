@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import io
 from collections.abc import Callable
 from contextlib import nullcontext
 from pathlib import Path
@@ -23,13 +24,16 @@ from .settings import MDSettings
 from .structure_files import frame_writer, locked
 from .surface import ThroughSurfaceError, check_above_surface, environments
 
+CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8"}
+
 
 def run_md(
     atoms: ase.Atoms,
     settings: MDSettings,
-    log: str | Path,
-    trajectory: str | Path | None = None,
+    log: str | Path | None = None,
+    trajectory: str | Path | list[ase.Atoms] | None = None,
     on_step: Callable[[int], Any] | None = None,
+    stop_when: Callable[[ase.Atoms], bool] | None = None,
 ) -> dict[str, float]:
     """Runs molecular dynamics; `atoms` carry the calculator and end as the last frame.
 
@@ -41,13 +45,17 @@ def run_md(
             volume_A3 and pressure_GPa, with the part of the momenta; of a committee
             force_std_eV_per_A, the largest standard deviation of a force component. The
             temperature is ASE's: from the kinetic energy of all degrees of freedom but those that
-            constraints remove.
-        trajectory: file of frames: ASE's binary .traj, or .xyz / .extxyz.
+            constraints remove. None: none is written.
+        trajectory: file of frames: ASE's binary .traj, or .xyz / .extxyz; or a list, to which
+            copies with energy and forces are appended.
         on_step: called with the number of steps done.
+        stop_when: called with the atoms after every step; the run ends when it returns true, and
+            the last step is recorded. A committee may be asked here every n-th step, while one
+            model moves the atoms (`sikff.training.evaluation.predict.deviations`).
 
     Returns:
-        steps, means over the rows (temperature_K, of npt volume_A3 and pressure_GPa), of nve
-        drift_mev_per_atom_per_ps (of the total energy, from a linear fit).
+        steps that were done, means over the rows (temperature_K, of npt volume_A3 and
+        pressure_GPa), of nve drift_mev_per_atom_per_ps (of the total energy, from a linear fit).
 
     Raises:
         ValueError: before any file is opened, for a structure that the calculator does not accept
@@ -68,12 +76,11 @@ def run_md(
     dynamics = _dynamics(atoms, settings, rng)
     columns = _observables(atoms, 0, settings).keys()
     rows: list[dict[str, float]] = []
-    log = Path(log)
     with (
-        locked(log),
-        nullcontext() if trajectory is None else locked(trajectory),
+        nullcontext() if log is None else locked(log),
+        locked(trajectory) if isinstance(trajectory, str | Path) else nullcontext(),
         frame_writer(atoms, trajectory) as write_frame,
-        log.open("w", newline="", encoding="utf-8") as file,
+        nullcontext(io.StringIO()) if log is None else Path(log).open("w", **CSV) as file,
     ):
         writer = csv.DictWriter(file, columns)
         writer.writeheader()
@@ -90,8 +97,10 @@ def run_md(
         if on_step is not None:
             dynamics.attach(lambda: on_step(dynamics.nsteps), interval=1)
         try:
-            dynamics.run(settings.steps)
-            if settings.steps % settings.every:
+            for _ in dynamics.irun(settings.steps):
+                if stop_when is not None and dynamics.nsteps and stop_when(atoms):
+                    break
+            if dynamics.nsteps % settings.every:
                 record()
         except (CalculatorError, ValueError, RuntimeError) as error:  # FixBondLengths: the last
             raise CalculationFailed(
@@ -134,7 +143,7 @@ def _observables(atoms: ase.Atoms, step: int, settings: MDSettings) -> dict[str,
 def _summary(rows: list[dict[str, float]], settings: MDSettings, n_atoms: int) -> dict[str, float]:
     """Means over the rows of a log, and the drift of the total energy in nve."""
     table = {name: np.array([row[name] for row in rows]) for name in rows[0]}
-    summary: dict[str, float] = {"steps": settings.steps}
+    summary: dict[str, float] = {"steps": rows[-1]["step"]}
     for name in ("temperature_K", "volume_A3", "pressure_GPa"):
         if name in table:
             summary[name] = float(table[name].mean())

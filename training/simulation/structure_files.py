@@ -10,6 +10,7 @@ from pathlib import Path
 
 import ase
 import ase.io
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io.formats import UnknownFileTypeError, filetype, ioformats
 from ase.io.trajectory import Trajectory
 
@@ -71,17 +72,24 @@ def write_structures(path: str | Path, atoms: ase.Atoms | Sequence[ase.Atoms]) -
 
 
 @contextmanager
-def frame_writer(atoms: ase.Atoms, path: str | Path | None) -> Iterator[Callable[[], None]]:
+def frame_writer(
+    atoms: ase.Atoms, path: str | Path | list[ase.Atoms] | None
+) -> Iterator[Callable[[], None]]:
     """Yields a function that appends the present atoms to a trajectory, or does nothing.
 
     Args:
-        path: of the trajectory; None: none is written.
+        path: of the trajectory; a list: copies with energy and forces are appended to it; None:
+            none is written.
 
     Raises:
         ValueError: for a suffix other than .traj, .xyz and .extxyz.
     """
     if path is None:
         yield lambda: None
+        return
+    if isinstance(path, list):
+        frames = path
+        yield lambda: frames.append(_frozen_copy(atoms))
         return
     path = Path(path)
     if path.suffix not in (".traj", ".xyz", ".extxyz"):
@@ -101,6 +109,14 @@ def frame_writer(atoms: ase.Atoms, path: str | Path | None) -> Iterator[Callable
                 file.flush()
 
             yield write
+
+
+def _frozen_copy(atoms: ase.Atoms) -> ase.Atoms:
+    """A copy whose results are those at present."""
+    copy = atoms.copy()
+    results = {name: atoms.calc.get_property(name, atoms) for name in ("energy", "forces")}
+    copy.calc = SinglePointCalculator(copy, **results)
+    return copy
 
 
 def _warn_of_lost_constraints(path: Path, atoms: ase.Atoms) -> None:

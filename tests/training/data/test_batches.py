@@ -56,3 +56,14 @@ def test_processes_share_every_batch(samples: list[Sample], processes: int) -> N
         assert share.names == ()
         assert set(share.sizes) == {math.inf}
         assert share.graph.n_atoms == busy.graph.n_atoms
+
+
+def test_batches_between_epochs_are_those_of_the_epochs(samples: list[Sample]) -> None:
+    batches = Batches(samples, 5, seed=3)
+    names = []
+    for epoch in (0, 1):
+        batches.set_epoch(epoch)
+        names += [batch.names for batch in batches]
+    assert names[0] != names[len(batches)]
+    first = len(batches) - 1
+    assert [batch.names for batch in batches.between(first, 3)] == names[first : first + 3]

@@ -14,7 +14,7 @@ from sikff.forcefield import EnvironmentConfig
 from sikff.training.cli import main
 from sikff.training.data.labels import LabelKeys, without_labels
 from sikff.training.data.reading import read_structures
-from sikff.training.evaluation.predict import predict, spread
+from sikff.training.evaluation.predict import deviations, predict, spread
 from sikff.training.simulation.structure_files import write_structures
 from tolerances import TOLERANCES, WRITTEN
 
@@ -244,3 +244,16 @@ def test_predict_notes_charges_of_other_names(
     printed = capsys.readouterr().out
     assert "note: net_charge in structure 2 is not read; a total charge is called" in printed
     assert "weight" not in printed  # of labels, which are left out
+
+
+def test_deviations_of_many_structures_are_those_of_each(mixed: list[ase.Atoms]) -> None:
+    models = [model_of(0), model_of(1), model_of(2)]
+    found = deviations(models, mixed, batch_size=5)
+    calculator = SIKFFCalculator(models, device="cpu")
+    for atoms, of_atoms in zip(mixed, found, strict=True):
+        std = calculator.get_deviations(atoms)["forces_std"]
+        assert of_atoms == pytest.approx(np.linalg.norm(std, axis=1), abs=LIMIT)
+    assert max(each.max() for each in found) > 1e-3
+    with pytest.raises(ValueError, match="expected two or more"):
+        deviations(models[:1], mixed)
+    assert deviations(models, []) == []

@@ -276,3 +276,23 @@ def test_a_committee_logs_its_force_deviation(tmp_path: Path, atoms: ase.Atoms) 
 def test_an_unknown_trajectory_format_raises(tmp_path: Path, atoms: ase.Atoms) -> None:
     with pytest.raises(ValueError, match=r"expected a name in \.traj, \.xyz or \.extxyz"):
         run_md(atoms, MDSettings(), tmp_path / "md.csv", tmp_path / "a.pdb")
+
+
+def test_a_run_ends_when_it_is_told_and_records_the_last_step(atoms: ase.Atoms) -> None:
+    """Without files: the frames are in a list, with the energies and forces of their step."""
+    frames: list[ase.Atoms] = []
+    seen: list[np.ndarray] = []
+
+    def stop_when(now: ase.Atoms) -> bool:
+        seen.append(now.positions.copy())
+        return len(seen) == 7
+
+    settings = MDSettings(steps=60, timestep=1.0, every=5)
+    summary = run_md(atoms, settings, trajectory=frames, stop_when=stop_when)
+    assert summary["steps"] == 7 and len(seen) == 7
+    assert [len(frames), len(frames[0])] == [3, len(atoms)]
+    assert np.array_equal(frames[-1].positions, atoms.positions)
+    assert np.array_equal(frames[1].positions, seen[4])
+    forces = frames[1].get_forces()
+    frames[1].calc = atoms.calc
+    assert frames[1].get_forces() == pytest.approx(forces, abs=LIMITS.invariance)
