@@ -34,6 +34,8 @@ OUTPUTS = {
     "strain_gradient": "[3, 3] eV, dE/dstrain; stress = strain_gradient / volume",
 }
 PARITY = {torch.float32: 1e-4, torch.float64: 1e-9}  # relative error by which none may differ
+# On one thread: for small systems, and one of many processes, as engines run them.
+SETTINGS = {"cpp.threads": 1}
 NOT_STATED = "not stated"
 
 
@@ -69,7 +71,7 @@ def export_compiled(
             compiled = torch._inductor.aoti_compile_and_package(
                 export_program(model),
                 package_path=io.BytesIO(),  # in a file the name of a temporary would be in it
-                inductor_configs={"aot_inductor.metadata": metadata},
+                inductor_configs={"aot_inductor.metadata": metadata, **SETTINGS},
             )
         except RuntimeError as error:
             reason = str(error).partition("\n")[0]
