@@ -21,9 +21,10 @@ from sikff.atomic_write import complete
 from sikff.forcefield import EnergyModel, ForceField
 from sikff.forcefield.model_file import CONVENTIONS, UNITS
 from sikff.graph import AtomicGraph
-from sikff.graph.conditions import Conditions
+from sikff.graph.conditions import NO_FIELD, Conditions
 
 from . import exported
+from .prepare_models import chosen_device
 from .table_form import inputs_of, trace_derivatives
 
 FORMAT, FORMAT_VERSION = "sikff-exported", 1
@@ -54,11 +55,12 @@ def export_compiled(
         device: where it will run: cpu or cuda.
 
     Raises:
-        ValueError: if the model is no :class:`ForceField`.
+        ValueError: if the model is no :class:`ForceField`, or for a device that torch cannot use.
         OSError: if the file cannot be written, or torch cannot compile on this machine.
         RuntimeError: if the compiled function is wrong.
     """
     check_exportable(model)
+    chosen_device(device)
     check_compiler()
     model = copy.deepcopy(model).to(device).eval()
     metadata = {
@@ -97,34 +99,31 @@ def check_parity(path: Path, model: ForceField) -> None:
     """
     compiled = exported.ExportedModel(path)
     generator = np.random.default_rng(0)
-    origin = np.array(model.config.environment.plane_origin or (0, 0, 0))
-    surface = model.surfaces[0] if model.surfaces else None
+    environment, normal = model.config.environment, model.environment.constants["normal"]
+    start = np.array(environment.plane_origin or (0, 0, 0)) + 3.0 * normal
+    conditions = Conditions(
+        field=tuple(0.1 * model.field_directions[0]) if environment.field else NO_FIELD,
+        surface=model.surfaces[0] if model.surfaces else None,
+        charge=int(environment.charge and not environment.field),
+        spin=2 if environment.spin else None,
+    )
     device = model.free_atoms.energies.device
     for n in (1, 5, 2 * len(model.elements) + 20):
         side = round(n ** (1 / 3) + 0.5)
         places = np.stack(np.unravel_index(np.arange(n), (side, side, side)), axis=1) * 1.5
-        places = (
-            places
-            + generator.uniform(-0.2, 0.2, places.shape)
-            + 3.0 * np.array(model.environment.constants["normal"])
-        )
+        places = places + generator.uniform(-0.2, 0.2, places.shape) + start
         elements = [model.elements[k % len(model.elements)] for k in range(n)]
-        atoms = ase.Atoms(elements, origin + places)
+        atoms = ase.Atoms(elements, places)
+        limits = (model.cutoff, model.elements)
         graph = AtomicGraph.from_atoms(
-            atoms,
-            model.cutoff,
-            model.elements,
-            conditions=Conditions(surface=surface),
-            surfaces=model.surfaces,
+            atoms, *limits, conditions=conditions, surfaces=model.surfaces
         )
         pairs = (*graph.edge_index, graph.shifts)
-        found = compiled(atoms.positions, atoms.numbers, *pairs, surface=surface)
+        found = compiled(atoms.positions, atoms.numbers, *pairs, **conditions._asdict())
         expected = model(graph.to(device))
-        for one, two in (
-            (found["energies"], expected.energies),
-            (found["forces"], expected.forces),
-        ):
-            error = float((one - two).abs().max() / (1 + two.abs().max()))
+        for name in ("energies", "forces"):
+            right = getattr(expected, name)
+            error = float((found[name] - right).abs().max() / (1 + right.abs().max()))
             if not error < PARITY[model.dtype]:
                 raise RuntimeError(
                     f"the compiled model differs from the model by {error:.2g} for {n} atoms; "
@@ -142,8 +141,12 @@ def check_exportable(model: EnergyModel) -> None:
 
 
 def check_compiler() -> None:
-    """Raises OSError without a C++ compiler."""
-    names = [name for name in torch._inductor.config.cpp.cxx if name]
+    """Raises OSError without a C++ compiler, or with a torch that cannot compile to a file."""
+    from torch._inductor import config  # takes a second
+
+    if not hasattr(torch._inductor, "aoti_compile_and_package"):
+        raise OSError(f"torch {torch.__version__} cannot compile to a file; install a newer torch")
+    names = [name for name in config.cpp.cxx if name]
     if not any(map(shutil.which, names)):
         raise OSError(
             f"a file .pt2 is compiled, and there is no C++ compiler here ({', '.join(names)}); "

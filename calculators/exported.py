@@ -32,10 +32,13 @@ class ExportedModel:
         cutoff: Å; neighbours nearer than this have to be given.
 
     Raises:
-        ValueError: if it is no such file.
+        FileNotFoundError: if there is no such file.
+        ValueError: if it was not written by `sikff export`.
     """
 
     def __init__(self, path: str | Path) -> None:
+        if not Path(path).is_file():
+            raise FileNotFoundError(f"no exported model {str(path)!r}")
         self.function = torch._inductor.aoti_load_package(str(path))
         stored = self.function.get_metadata()
         if "sikff" not in stored:

@@ -18,6 +18,7 @@ from sikff.engines.padding import APART
 from sikff.forcefield import ForceField
 from sikff.graph import AtomicGraph
 from sikff.nn.neighbour_table import NeighbourTable
+from sikff.plain_torch import plain_torch
 
 EXAMPLE = {"N": 97, "K": 61}  # sizes while it is traced: primes, which no layer has
 N_NUMBERS = 120  # atomic numbers from 0 on
@@ -60,6 +61,7 @@ def inputs_of(model: ForceField) -> tuple[Input, ...]:
     return tuple(found)
 
 
+@plain_torch()
 def trace_energies(model: ForceField) -> GraphModule:
     """The function from inputs to atomic energies [N] (eV, float64), differentiable in them.
 
@@ -74,6 +76,7 @@ def trace_energies(model: ForceField) -> GraphModule:
     return _traced(energies, model)
 
 
+@plain_torch()
 def trace_derivatives(model: ForceField) -> GraphModule:
     """The function from inputs to energy, atomic energies, forces and dE/dstrain.
 

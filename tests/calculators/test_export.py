@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -20,20 +21,13 @@ from sikff.training.cli import main
 from tolerances import TOLERANCES
 
 TINY = {"layers": 1, "channels": 2, "max_frequency": 1, "correlation": 1}
-# Run where sikff cannot be imported: takes the loader out of the file.
+PAGE = Path(__file__).parents[2] / "docs/howto/export.md"
+# Run where sikff cannot be imported, after the blocks of the page.
 STRANGER = """
-import json, sys
-sys.modules["sikff"] = None
-import numpy, torch
-from ase.neighborlist import neighbor_list
-import ase.io
-package = torch._inductor.aoti_load_package("model.pt2")
-open("loader.py", "w").write(package.get_metadata()["loader"])
-from loader import ExportedModel
-model, found = ExportedModel("model.pt2"), []
+import json, numpy
+found = []
 for atoms in ase.io.read("structures.xyz", ":"):
-    i, j, shifts = neighbor_list("ijS", atoms, model.cutoff)
-    inputs = (atoms.numbers, i, j, shifts, atoms.cell.array)
+    inputs = (atoms.numbers, *neighbor_list("ijS", atoms, model.cutoff), atoms.cell.array)
     results = model(atoms.positions, *inputs)
     turned = model(torch.tensor(atoms.positions.T.copy()).T, *inputs)  # not contiguous
     assert torch.equal(results["forces"], turned["forces"])
@@ -47,6 +41,14 @@ z, senders = torch.full((97,), 2), torch.full((97, 61), -1)
 found.append(model.function(x, z, cell, senders, shifts)[0].isnan().item())
 json.dump(found, open("found.json", "w"))
 """
+
+
+def program() -> str:
+    """The blocks of the page on files .pt2, and more, without sikff."""
+    blocks = re.findall(r"```python\n(.*?)```", PAGE.read_text(encoding="utf-8"), re.S)
+    own = [block for block in blocks if "metatomic" not in block]
+    assert len(own) == 3
+    return "\n".join(["import sys", "sys.modules['sikff'] = None", *own, STRANGER])
 
 
 def has_compiler() -> bool:
@@ -69,7 +71,8 @@ def test_a_compiled_model_predicts_what_the_model_predicts_where_there_is_no_sik
     near = ase.Atoms("OHHO", [[0, 0, 0], [0, 0, 0.12], [0, 0.15, 0], [2, 0, 0]])
     structures = [ethanol(), crystal(), crystal() * (2, 2, 2), ase.Atoms("H"), near]
     ase.io.write(tmp_path / "structures.xyz", structures)
-    (tmp_path / "run.py").write_text(STRANGER, encoding="utf-8")
+    ase.io.write(tmp_path / "start.xyz", ethanol())
+    (tmp_path / "run.py").write_text(program(), encoding="utf-8")
     environment = os.environ | {"OMP_NUM_THREADS": "2"}
     subprocess.run([sys.executable, "run.py"], cwd=tmp_path, check=True, env=environment)
     *found, message, is_nan = json.loads((tmp_path / "found.json").read_text(encoding="utf-8"))

@@ -73,7 +73,7 @@ def exported_from(group: str, options: str, dtype: torch.dtype) -> tuple[ForceFi
     package = Package(model)
     with pytest.MonkeyPatch.context() as patched:
         patched.setattr(torch._inductor, "aoti_load_package", lambda path: package)
-        return model, ExportedModel("model.pt2")
+        return model, ExportedModel(__file__)
 
 
 def exported(
@@ -273,12 +273,14 @@ def test_the_description_says_what_the_model_is() -> None:
     assert names == ["positions", "numbers", "cell", "senders", "shifts", "charge", "unpaired"]
 
 
-def test_other_packages_raise(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_and_other_files_raise(monkeypatch: pytest.MonkeyPatch) -> None:
     package = Package.__new__(Package)
     package.metadata = {}
     monkeypatch.setattr(torch._inductor, "aoti_load_package", lambda path: package)
     with pytest.raises(ValueError, match="was not written by sikff export"):
-        ExportedModel("other.pt2")
+        ExportedModel(__file__)
+    with pytest.raises(FileNotFoundError, match=r"no exported model 'missing.pt2'"):
+        ExportedModel("missing.pt2")
 
 
 @pytest.mark.parametrize("kind", ["slit", "electrons"])
