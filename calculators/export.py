@@ -69,6 +69,7 @@ def export_compiled(
     }
     with warnings.catch_warnings():  # of torch about itself
         warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+        warnings.filterwarnings("ignore", ".*torch.jit.* is deprecated", DeprecationWarning)
         try:
             compiled = torch._inductor.aoti_compile_and_package(
                 export_program(model),

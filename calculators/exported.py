@@ -56,9 +56,9 @@ class ExportedModel:
         cell: Any = None,
         **more: Any,
     ) -> dict[str, Tensor]:
-        """Energy (eV), its parts, and derivatives, all float64.
+        """Energy (eV), its parts, and derivatives, all float64, without gradients of their own.
 
-        Args: as :meth:`tensors`.
+        Takes what :meth:`tensors` takes, and raises what it raises.
 
         Returns:
             ``energy`` [], ``energies`` [N] of the atoms, ``forces`` [N, 3], ``strain_gradient``
@@ -102,7 +102,7 @@ class ExportedModel:
             origin: a point of the surface [3], Å (default: that of the model).
             surface: its name; "vacuum": none (default: the model's only one).
             charge: total charge, e.
-            spin: multiplicity 2S + 1 (default: not specified).
+            spin: multiplicity 2S + 1 (default, and 0: not specified).
 
         Raises:
             ValueError: for anything that the model does not know or read.
@@ -182,7 +182,7 @@ class ExportedModel:
         charge: float,
         spin: int | None,
     ) -> dict[str, np.ndarray]:
-        unpaired = 0 if spin is None else spin - 1
+        unpaired = spin - 1 if spin else 0
         read = {each["name"] for each in self.metadata["inputs"]}
         given = {
             "field": np.zeros(3) if field is None else _array("field", field, (3,)),
@@ -194,6 +194,8 @@ class ExportedModel:
             absent = np.inf if name == "origin" else 0
             if name not in read and (value != absent).any():
                 raise ValueError(f"{name} is {value.tolist()}, which the model does not read")
+        if unpaired < 0:
+            raise ValueError(f"spin is {spin}; expected the multiplicity 2S + 1, at least 1")
         directions = np.array(self.metadata["field_directions"]).reshape(-1, 3)
         across = given["field"] - given["field"] @ directions.T @ directions
         if np.linalg.norm(across) > 1e-6 * np.linalg.norm(given["field"]):

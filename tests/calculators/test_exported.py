@@ -203,6 +203,7 @@ def test_a_half_neighbour_list_raises() -> None:
         ("surfaces", {"surface": None}, "surface is None; the model expects one of a, b, vacuum"),
         ("surfaces", {"surface": "gold"}, "the model expects one of a, b, vacuum"),
         ("plane and field", {"field": (1, 0, 0)}, "the model reads it along"),
+        ("electrons", {"spin": -1}, "spin is -1; expected the multiplicity"),
         ("electrons", {"charge": 0.5}, "charge holds 0.5; expected whole numbers"),
     ],
 )
