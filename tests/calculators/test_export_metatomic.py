@@ -14,6 +14,7 @@ import torch
 from force_fields import crystal, ethanol, force_field
 from sikff import ForceField
 from sikff.calculators import SIKFFCalculator
+from sikff.training.cli import main
 from tolerances import TOLERANCES
 
 pytest.importorskip("metatomic.torch", reason="metatomic is not installed")
@@ -182,3 +183,12 @@ def test_other_elements_raise(tmp_path: Path) -> None:
     atoms.calc = MetatomicCalculator(written(force_field("O(3)", **TINY), tmp_path))
     with pytest.raises(Exception, match="does not support the atomic type"):
         atoms.get_potential_energy()
+
+
+def test_the_command_writes_a_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    force_field("O(3)", **TINY).save(tmp_path / "model.sikff")
+    to = tmp_path / "model.pt"
+    arguments = [str(tmp_path / "model.sikff"), "--to", str(to), "--licence", "CC0"]
+    assert main(["export", *arguments]) == 0
+    assert f"wrote {to}" in capsys.readouterr().out
+    assert "CC0" in read_model_metadata(str(to)).description
