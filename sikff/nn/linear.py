@@ -114,11 +114,11 @@ class Linear(ConstantModule):
         outputs, operands = [], zip(*self._operands(x, 1, 1), strict=True)
         for run in self._runs:
             if isinstance(run, int):
-                outputs.append(x.new_zeros(len(x), run))
+                outputs.append(x.new_zeros(x.shape[0], run))
                 continue
             part, matrices = next(operands)
             # features are [component, copy]: a product for each component (or irrep), for all rows
-            part = part.view(len(x), run.n_products, run.rows).transpose(0, 1)
+            part = part.view(x.shape[0], run.n_products, run.rows).transpose(0, 1)
             outputs.append(torch.bmm(part, matrices).transpose(0, 1).flatten(1))
         return torch.cat(outputs, dim=1) if len(outputs) > 1 else outputs[0]
 
@@ -181,7 +181,7 @@ class ChannelLinear(Linear):
             ValueError: features of another size.
         """
         channels, n = x.shape[1:]
-        if len(x) * channels != self.in_type.size:
+        if x.shape[0] * channels != self.in_type.size:
             raise ValueError(
                 f"ChannelLinear: expected features [D, C, N] of {self.in_type!r}, with D C = "
                 f"{self.in_type.size}; got shape {tuple(x.shape)}"

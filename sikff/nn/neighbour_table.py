@@ -60,7 +60,7 @@ class NeighbourTable(NamedTuple):
     @property
     def edge_index(self) -> Tensor:
         """Receivers and senders of all slots, [2, N K]."""
-        receivers = torch.arange(len(self.senders), device=self.senders.device)
+        receivers = torch.arange(self.senders.shape[0], device=self.senders.device)
         return torch.stack([receivers.unsqueeze(1).expand_as(self.senders), self.senders]).flatten(
             1
         )

@@ -32,6 +32,7 @@ COMMANDS = {
     "relax": "minimise the energy of a structure",
     "ipi": "compute for i-PI (path integrals), or print an input for it",
     "check": "lattice, elastic constants, phonons, defects and dynamics of a crystal",
+    "export": "a force field as a file that needs no sikff: compiled by torch, or for metatomic",
     "symmetry": "which symmetry group, about which axis, a dataset or a force field has",
     "adsorption": "where a molecule sits on a surface, how it vibrates there and how it hops",
     "pmf": "potential of mean force of a molecule on a surface, integrated and from MD",
