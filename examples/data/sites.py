@@ -59,10 +59,11 @@ def main() -> None:
         atoms = adsorbate.relaxed(Atoms("OHH", positions), FMAX, held)
         found = stationary(adsorbate, atoms, vibrate=not held)
         rows[name] = Adsorption(adsorbate, [found]).row(found)
-        rows[name]["positions_A"] = atoms.positions.round(4).tolist()
+        rows[name]["positions_A"] = atoms.positions.tolist()
         print(name, rows[name], flush=True)
-        path = Path(__file__).with_name("water_nacl_sites.json")
-        path.write_text(json.dumps(rows, indent=1) + "\n", encoding="utf-8")
+    rounded = json.loads(json.dumps(rows), parse_float=lambda text: round(float(text), 4) + 0.0)
+    path = Path(__file__).with_name("water_nacl_sites.json")
+    path.write_text(json.dumps(rounded, indent=1) + "\n", encoding="utf-8")
 
 
 if __name__ == "__main__":
