@@ -62,7 +62,11 @@ class Adsorption(NamedTuple):
         if self.site_map is not None and self.adsorbate.is_chiral:
             lines.append("the molecule is chiral: mirror and glide lines do not map it to itself")
         lines += ["", HEADER, *map(self._line, self.places)]
-        lines += ["tilt: of the molecule's axis from the normal; plane: of its plane's normal", ""]
+        if len(self.adsorbate) > 1:
+            lines.append(
+                "tilt: of the molecule's axis from the normal; plane: of its plane's normal"
+            )
+        lines.append("")
         for minimum in self.minima:
             lines += self._frequencies(minimum)
         for number, hop in enumerate(self.hops, start=1):
@@ -184,8 +188,8 @@ def study(
     if adsorbate.surface.wallpaper is None:
         return Adsorption(adsorbate, [above_flat(adsorbate, starts)])
     sites = map_sites(adsorbate, n, starts, on_place)
-    minima = find_minima(adsorbate, sites)
     held = at_sites(adsorbate, sites, starts)
+    minima = find_minima(adsorbate, sites, held)
     hops = find_hops(adsorbate, minima[0].atoms, paths, images)
     return Adsorption(adsorbate, minima, sites, held, hops)
 

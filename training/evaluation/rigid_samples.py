@@ -9,7 +9,6 @@ from typing import NamedTuple
 import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
-from scipy.stats import qmc
 
 from sikff.calculators import SIKFFCalculator
 from sikff.graph import AtomicGraph
@@ -151,8 +150,9 @@ def _exponents(
 
 
 def _uniform(count: int, bins: Array, rng: np.random.Generator) -> tuple[Array, Rotation]:
-    """Heights and orientations that fill the space evenly."""
-    u = qmc.Sobol(4, seed=rng).random(count)
+    """Heights and orientations that fill the space evenly (a Latin hypercube)."""
+    strata = np.stack([rng.permutation(count) for _ in range(4)], axis=1)
+    u = (strata + rng.random((count, 4))) / count
     height = bins[0] + u[:, 0] * (bins[-1] - bins[0])
     first, second = np.sqrt(1 - u[:, 1]), np.sqrt(u[:, 1])
     a, b = 2 * np.pi * u[:, 2], 2 * np.pi * u[:, 3]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import ase
@@ -140,11 +140,14 @@ def _moved(
     return images + apart @ surface.lattice
 
 
-def find_minima(adsorbate: Adsorbate, sites: SiteMap) -> list[Stationary]:
-    """The minima of the energy that the lowest places of a map lead to, the lowest first."""
+def find_minima(
+    adsorbate: Adsorbate, sites: SiteMap, held: Sequence[Stationary] = ()
+) -> list[Stationary]:
+    """The minima of the energy that the lowest places of a map lead to, the lowest first, and those
+    among known places that a coarse map does not show."""
+    relaxed = [relaxed_minimum(adsorbate, sites.structures[place]) for place in sites.minima]
     found: list[Stationary] = []
-    for place in sites.minima:
-        minimum = relaxed_minimum(adsorbate, sites.structures[place])
+    for minimum in (*relaxed, *(each for each in held if each.kind == "minimum")):
         if not any(_is_same(adsorbate, minimum, other) for other in found):
             found.append(minimum)
     return sorted(found, key=lambda minimum: minimum.energy)
