@@ -151,6 +151,7 @@ class Adsorbate:
         free: the relaxed molecule.
         zero: energy (eV) of the molecule far from the surface (and of the slab).
         weights: [n] of the atoms in the mean whose place counts.
+        data_floors: [n] lowest heights (Å) in training data, below which no relaxation starts.
         floors: [n] heights (Å) below which atoms never are.
         reach: height (Å) from which on the surface does not act.
 
@@ -174,7 +175,8 @@ class Adsorbate:
                 f"anchor is {anchor}; expected the number of an atom, 0 to {len(free) - 1}"
             )
         self.surface, self.calculator, self.slab = surface, calculator, slab
-        self.info, self.floors = dict(info or {}), np.zeros(len(free))
+        self.info = dict(info or {})
+        self.data_floors = self.floors = np.zeros(len(free))
         self.reach = np.inf
         masses = free.get_masses()
         self.weights = masses / masses.sum()
@@ -204,8 +206,8 @@ class Adsorbate:
         environment = model.environment
         adsorbate.reach = environment.range
         if environment.has_wall:
-            lowest = environment.config.lowest_of(list(molecule.symbols))
-            adsorbate.floors = np.array(lowest) - INTO_WALL
+            adsorbate.data_floors = np.array(environment.config.lowest_of(list(molecule.symbols)))
+            adsorbate.floors = adsorbate.data_floors - INTO_WALL
         return adsorbate
 
     def __len__(self) -> int:
@@ -281,8 +283,12 @@ class Adsorbate:
         turned = turn.apply(self.free.positions - self.anchor(self.free.positions))
         offset = self.surface.heights(turned + point).min()
         best, least = self.above(turned), np.inf
-        for height in np.arange(HIGHEST, 0.0, -STEP):
-            atoms = self.above(turned + point + (height - offset) * self.surface.normal)
+        highest = HIGHEST + max(self.data_floors.max(), 0.0)
+        for height in np.arange(highest, self.data_floors.min(), -STEP):
+            positions = turned + point + (height - offset) * self.surface.normal
+            if (self.surface.heights(positions) < self.data_floors).any():
+                break
+            atoms = self.above(positions)
             energy = self.energy(atoms)
             if energy < least:
                 best, least = atoms, energy
@@ -297,8 +303,6 @@ class Adsorbate:
 
 def relax(atoms: ase.Atoms, fmax: float) -> bool:
     """Relaxes atoms in place; returns whether their forces are then below fmax (eV/Å)."""
-    if len(atoms) == 1 and not atoms.get_forces().any():
-        return True
     return bool(BFGS(atoms, logfile=None).run(fmax=fmax, steps=MOST_STEPS))
 
 

@@ -12,6 +12,7 @@ import ase.io
 import numpy as np
 
 from sikff.atomic_write import complete
+from sikff.surface.lattice import describe
 
 from .adsorbate import Adsorbate
 from .evaluate import write_json
@@ -54,13 +55,18 @@ class Adsorption(NamedTuple):
     @property
     def lines(self) -> list[str]:
         """All of it for the user."""
-        surface = self.adsorbate.surface
-        kind = "a flat surface" if surface.wallpaper is None else f"a surface {surface.wallpaper!r}"
+        kind, wallpaper = "a flat surface", self.adsorbate.surface.wallpaper
+        if wallpaper is not None:
+            kind = f"a surface {wallpaper.name}, {describe(wallpaper.lattice)}"
         lines = [f"{self.adsorbate.free.get_chemical_formula()} above {kind}"]
         if self.site_map is not None and self.adsorbate.is_chiral:
             lines.append("the molecule is chiral: mirror and glide lines do not map it to itself")
         lines += ["", HEADER, *map(self._line, self.places)]
-        lines += ["tilt: of the molecule's axis from the normal; plane: of its plane's normal", ""]
+        if len(self.adsorbate) > 1:
+            lines.append(
+                "tilt: of the molecule's axis from the normal; plane: of its plane's normal"
+            )
+        lines.append("")
         for minimum in self.minima:
             lines += self._frequencies(minimum)
         for number, hop in enumerate(self.hops, start=1):
@@ -182,8 +188,8 @@ def study(
     if adsorbate.surface.wallpaper is None:
         return Adsorption(adsorbate, [above_flat(adsorbate, starts)])
     sites = map_sites(adsorbate, n, starts, on_place)
-    minima = find_minima(adsorbate, sites)
     held = at_sites(adsorbate, sites, starts)
+    minima = find_minima(adsorbate, sites, held)
     hops = find_hops(adsorbate, minima[0].atoms, paths, images)
     return Adsorption(adsorbate, minima, sites, held, hops)
 

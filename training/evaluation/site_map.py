@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import ase
@@ -140,11 +140,14 @@ def _moved(
     return images + apart @ surface.lattice
 
 
-def find_minima(adsorbate: Adsorbate, sites: SiteMap) -> list[Stationary]:
-    """The minima of the energy that the lowest places of a map lead to, the lowest first."""
+def find_minima(
+    adsorbate: Adsorbate, sites: SiteMap, held: Sequence[Stationary] = ()
+) -> list[Stationary]:
+    """The minima of the energy that the lowest places of a map lead to, the lowest first, and those
+    among known places that a coarse map does not show."""
+    relaxed = [relaxed_minimum(adsorbate, sites.structures[place]) for place in sites.minima]
     found: list[Stationary] = []
-    for place in sites.minima:
-        minimum = relaxed_minimum(adsorbate, sites.structures[place])
+    for minimum in (*relaxed, *(each for each in held if each.kind == "minimum")):
         if not any(_is_same(adsorbate, minimum, other) for other in found):
             found.append(minimum)
     return sorted(found, key=lambda minimum: minimum.energy)
@@ -161,7 +164,7 @@ def relaxed_minimum(adsorbate: Adsorbate, atoms: ase.Atoms) -> Stationary:
         downhill = vibrations.modes[0] / np.sqrt(vibrations.masses)[:, None]
         kicked += KICK * downhill / np.linalg.norm(downhill, axis=1).max()
         atoms = adsorbate.above(kicked)
-    return _stationary(adsorbate, atoms, vibrations)
+    return _described(adsorbate, atoms, vibrations)
 
 
 def at_sites(adsorbate: Adsorbate, sites: SiteMap, starts: int = 6) -> list[Stationary]:
@@ -183,9 +186,7 @@ def _at_site(adsorbate: Adsorbate, sites: SiteMap, site: Site, starts: int) -> S
     else:
         turns = orientations(starts, len(adsorbate))
         atoms = adsorbate.lowest(adsorbate.surface.points(place), turns, TIGHT)
-    is_stationary = adsorbate.lateral_force(atoms) < PULLED
-    vibrations = harmonic_frequencies(atoms) if is_stationary else None
-    return _stationary(adsorbate, atoms, vibrations)
+    return stationary(adsorbate, atoms, adsorbate.lateral_force(atoms) < PULLED)
 
 
 def above_flat(adsorbate: Adsorbate, starts: int = 6) -> Stationary:
@@ -194,9 +195,17 @@ def above_flat(adsorbate: Adsorbate, starts: int = 6) -> Stationary:
     return relaxed_minimum(adsorbate, adsorbate.lowest(adsorbate.surface.origin, turns))
 
 
-def _stationary(
-    adsorbate: Adsorbate, atoms: ase.Atoms, vibrations: Vibrations | None
-) -> Stationary:
+def stationary(adsorbate: Adsorbate, atoms: ase.Atoms, vibrate: bool = True) -> Stationary:
+    """What is known of a relaxed structure.
+
+    Args:
+        vibrate: compute its normal modes.
+    """
+    return _described(adsorbate, atoms, harmonic_frequencies(atoms) if vibrate else None)
+
+
+def _described(adsorbate: Adsorbate, atoms: ase.Atoms, vibrations: Vibrations | None) -> Stationary:
+    """As :func:`stationary`, with vibrations that are known."""
     place, symmetry, wallpaper = None, "", adsorbate.surface.wallpaper
     if wallpaper is not None:
         place = adsorbate.place(atoms)
