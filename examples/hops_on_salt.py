@@ -21,12 +21,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from ase import Atoms
-from ase.build import molecule
-from side_by_side import dynamics
+from side_by_side import adsorbed_water, dynamics, separate_copies
 
-from sikff import load
-from sikff.calculators import SIKFFCalculator
 from sikff.surface.sites import equivalent_points
 from sikff.training.evaluation.adsorbate import Adsorbate
 from sikff.training.evaluation.hops import Hop, find_hops
@@ -38,10 +34,10 @@ from sikff.training.simulation.jumps import Jumps, count_jumps, visited_sites
 from sikff.training.simulation.md import MDSettings
 from sikff.training.simulation.rates import Rate, counted_rate
 
-REPLICAS = 24  # molecules too far apart to feel each other
-APART = 10  # lattice vectors
+REPLICAS = 32  # molecules too far apart to feel each other
 FRICTION = 0.002  # 1/fs
 EVERY = 5  # steps between looks at where molecules are
+SAME = 0.1  # Å; a minimum that is nearer to a mirror line is on it
 NAMES = ("turn", "hop")
 
 
@@ -52,30 +48,25 @@ class Found(NamedTuple):
         rates: of each path.
         jumps: all of them.
         diffusion: from displacements.
-        tracks: centres of mass [frames, molecules, 3] (Å), ``interval`` fs apart.
     """
 
     rates: list[Rate]
     jumps: Jumps
     diffusion: Diffusion
-    tracks: np.ndarray
-    interval: float
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--output", type=Path, default=Path("runs/hops_on_salt"))
-    parser.add_argument("--temperatures", type=float, nargs="+", default=[300.0, 400.0, 550.0])
-    parser.add_argument(
-        "--steps", type=int, default=12000, help="of 1 fs; a quarter of them in NVE"
-    )
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[350.0, 450.0, 600.0])
+    parser.add_argument("--steps", type=int, default=6000, help="of 1 fs; a quarter of them in NVE")
     parser.add_argument("--grid", type=int, default=6, help="places of the map along a side")
     options = parser.parse_args()
     output, temperatures = options.output, sorted(options.temperatures)
     output.mkdir(parents=True, exist_ok=True)
 
-    adsorbate = on_surface(options.model)
+    adsorbate = adsorbed_water(options.model)
     print("1. sites and the paths between them")
     sites = map_sites(adsorbate, options.grid, starts=4)
     minimum = find_minima(adsorbate, sites)[0]
@@ -92,43 +83,31 @@ def main() -> None:
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         tracks = list(pool.map(work, jobs))
-    places = equivalent_points(adsorbate.surface.corrugated, minimum.place)
-    found = [
-        analyse(adsorbate, places, hops, each, t)
-        for each, t in zip(tracks, [*temperatures, temperatures[-1]], strict=True)
-    ]
-    report(adsorbate, hops, temperatures, found[:-1])
+    places = equivalent_points(adsorbate.surface.corrugated, minimum.place, tolerance=SAME)
+    found = [analyse(adsorbate, places, hops, each) for each in tracks[:-1]]
+    report(adsorbate, hops, temperatures, found)
     path = output / "hops_on_salt.png"
     log = read_log(output / f"{temperatures[-1]:.0f}K_nve.csv")
-    draw(adsorbate, hops, temperatures, found, log, path)
+    draw(adsorbate, hops, temperatures, found, tracks[-1], log, path)
     print(f"wrote {path}")
-
-
-def on_surface(path: Path) -> Adsorbate:
-    """Water on the surface of a model."""
-    model = load(path)
-    water = molecule("H2O", info={"surface": model.surfaces[0]})
-    return Adsorbate.of_model(water, SIKFFCalculator(model, device="cpu"))
 
 
 def simulate(
     path: Path, output: Path, steps: int, start: np.ndarray, job: tuple[float, str, int]
 ) -> np.ndarray:
-    """Centres of mass [frames, molecules, 3] (Å) in dynamics, ``EVERY`` fs apart, after a
-    fifth of the run. NVE starts as the run with friction does, with half of its time step."""
+    """Centres of mass [frames, molecules, 3] (Å) in dynamics, ``EVERY`` fs apart, of warm
+    molecules."""
     temperature, ensemble, place = job
-    adsorbate = on_surface(path)
-    lattice, atoms = APART * adsorbate.surface.lattice, Atoms()
-    for k in range(REPLICAS):
-        atoms += Atoms("OHH", start + k % 4 * lattice[0] + k // 4 * lattice[1])
-    atoms.info, atoms.calc = dict(adsorbate.info), adsorbate.calculator
+    adsorbate = adsorbed_water(path)
+    atoms = separate_copies(adsorbate, start, REPLICAS)
     common = {"temperature": temperature, "every": 20, "seed": place}
-    if ensemble == "nvt":
-        settings = MDSettings(surface_friction=FRICTION, timestep=1.0, steps=steps, **common)
-    else:
-        warm = MDSettings(surface_friction=0.05, timestep=1.0, steps=max(steps // 20, 1), **common)
-        dynamics(atoms, warm, output / "warm.csv", lambda: None, place=place)
-        settings = MDSettings(timestep=0.5, steps=max(steps // 4, 1), **common)
+    warm = MDSettings(surface_friction=0.02, steps=max(steps // 20, 1), timestep=1.0, **common)
+    dynamics(
+        atoms, warm, output / f"{temperature:.0f}K_warm_{place}.csv", lambda: None, place=place
+    )
+    settings = MDSettings(surface_friction=FRICTION, steps=steps, timestep=1.0, **common)
+    if ensemble == "nve":
+        settings = MDSettings(steps=max(steps // 4, 1), timestep=0.5, **common)
     tracks: list[np.ndarray] = []
 
     def observe() -> None:
@@ -136,13 +115,10 @@ def simulate(
 
     log = output / f"{temperature:.0f}K_{ensemble}.csv"
     dynamics(atoms, settings, log, observe, place=place)
-    looks = np.array(tracks)[:: EVERY * round(1.0 / settings.timestep)]
-    return looks[len(looks) // 5 if ensemble == "nvt" else 0 :]
+    return np.array(tracks)[:: EVERY * round(1.0 / settings.timestep)]
 
 
-def analyse(
-    adsorbate: Adsorbate, places: np.ndarray, hops: list[Hop], tracks: np.ndarray, t: float
-) -> Found:
+def analyse(adsorbate: Adsorbate, places: np.ndarray, hops: list[Hop], tracks: np.ndarray) -> Found:
     """Jumps between equivalent places, by the path they took, and diffusion."""
     surface, interval = adsorbate.surface, float(EVERY)
     visited = visited_sites(tracks, surface.lattice, places, origin=surface.origin)
@@ -152,7 +128,9 @@ def analyse(
     for hop in hops:
         along_path = np.isclose(lengths, hop.distance, atol=0.02)
         rates.append(counted_rate(int(along_path.sum()), jumps.rate.time))
-    return Found(rates, jumps, diffusion_coefficient(tracks, interval), tracks, interval)
+    time = len(tracks) * interval / 1000
+    lags = (time / 8, time / 2)  # molecules rattle in their wells for a few tenths of a ps
+    return Found(rates, jumps, diffusion_coefficient(tracks, interval, lags))
 
 
 def report(
@@ -178,13 +156,13 @@ def draw(
     adsorbate: Adsorbate,
     hops: list[Hop],
     temperatures: list[float],
-    found: list[Found],
+    warm: list[Found],
+    nve: np.ndarray,
     log: dict[str, np.ndarray],
     path: Path,
 ) -> None:
     """Rates and diffusion against 1/T; the energy and a molecule's place in NVE."""
     figure, (left, middle, right) = new_figure(3)
-    *warm, nve = found
     inverse = 1000 / np.array(temperatures)
     grid = np.linspace(inverse.min() * 0.95, inverse.max() * 1.05, 40)
     for k, (name, hop, colour) in enumerate(zip(NAMES, hops, (BLUE, ORANGE), strict=False)):
@@ -201,9 +179,9 @@ def draw(
     middle.plot(inverse, forgetful, "s", color=GREY, label="if jumps forgot each other")
     middle.set(xlabel="1000 K / T", ylabel="diffusion (Å²/ps)", yscale="log", title="diffusion")
     middle.legend(frameon=False, fontsize=8)
-    time = np.arange(len(nve.tracks)) * nve.interval / 1000
+    time = np.arange(len(nve)) * EVERY / 1000
     side = np.linalg.norm(adsorbate.surface.lattice[0])
-    away = nve.tracks - nve.tracks[0]
+    away = nve - nve[0]
     farthest = np.linalg.norm(away[..., :2], axis=-1).max(axis=0).argmax()
     right.plot(time, away[:, farthest, 0] / side, color=BLUE, label="x / lattice vector")
     right.plot(time, away[:, farthest, 1] / side, color=GREY, label="y / lattice vector")

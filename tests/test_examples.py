@@ -90,7 +90,8 @@ def test_water_on_graphene(on_graphene: tuple[str, Path]) -> None:
 @pytest.mark.slow
 def test_desorption(on_graphene: tuple[str, Path], tmp_path: Path) -> None:
     model = on_graphene[1] / "C_inf_v" / "model.sikff"
-    said = run("desorption.py", model, "--output", tmp_path, "--steps", 3, "--turns", 8)
+    size = ("--steps", 3, "--samples", 64)
+    said = run("desorption.py", model, "--output", tmp_path, *size, allowed=BEYOND_DATA)
     assert "transition-state theory" in said
     assert (tmp_path / "desorption.png").stat().st_size > 10_000
 

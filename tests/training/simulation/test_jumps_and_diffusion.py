@@ -198,6 +198,8 @@ def test_a_molecule_that_turns_back_has_not_jumped() -> None:
         visited_sites(tracks, SQUARE, SITES, core=1.3)
     with pytest.raises(ValueError, match=r"below 0\.625 Å"):
         visited_sites(tracks, SQUARE, [[0, 0], [0.5, 0.0]], core=0.7)
+    with pytest.raises(ValueError, match=r"two sites are 0\.025 Å apart; expected different"):
+        visited_sites(tracks, SQUARE, [[0.005, 0], [0.995, 0.0]])
     with pytest.raises(ValueError, match="expected a longer trajectory"):
         count_jumps(np.full((5, 1, 3), np.nan), 1.0)
 
