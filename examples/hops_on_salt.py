@@ -28,6 +28,7 @@ from sikff.training.evaluation.adsorbate import Adsorbate
 from sikff.training.evaluation.hops import Hop, find_hops
 from sikff.training.evaluation.plots import BLUE, GREY, ORANGE, new_figure, read_log, save_figure
 from sikff.training.evaluation.site_map import find_minima, map_sites
+from sikff.training.evaluation.vibrations import harmonic_frequencies
 from sikff.training.simulation.diffusion import Diffusion, diffusion_coefficient
 from sikff.training.simulation.hop_rates import hop_rate
 from sikff.training.simulation.jumps import Jumps, count_jumps, visited_sites
@@ -70,10 +71,13 @@ def main() -> None:
     print("1. sites and the paths between them")
     sites = map_sites(adsorbate, options.grid, starts=4)
     minimum = find_minima(adsorbate, sites)[0]
-    hops = sorted(find_hops(adsorbate, minimum.atoms, most=2), key=lambda hop: hop.distance)
+    paths = find_hops(adsorbate, minimum.atoms, most=2)
+    hops = sorted(filter(has_rate, paths), key=lambda hop: hop.distance)
     print(f"   {1000 * minimum.energy:.0f} meV at {minimum.place.round(3)} of the lattice vectors")
     for name, hop in zip(NAMES, hops, strict=False):
         print(f"   {name}: {hop.distance:.2f} Å, barrier {1000 * hop.barrier:.0f} meV")
+    if len(hops) < len(paths):
+        print(f"   {len(paths) - len(hops)} paths have no saddle point: train the model for longer")
 
     print(f"2. dynamics of {REPLICAS} molecules with friction, and without")
     start = minimum.atoms.positions
@@ -90,6 +94,12 @@ def main() -> None:
     log = read_log(output / f"{temperatures[-1]:.0f}K_nve.csv")
     draw(adsorbate, hops, temperatures, found, tracks[-1], log, path)
     print(f"wrote {path}")
+
+
+def has_rate(hop: Hop) -> bool:
+    """Whether harmonic transition-state theory has a rate for a path."""
+    minimum = harmonic_frequencies(hop.path[0]).wavenumbers
+    return bool((minimum > 0).all() and (hop.vibrations.wavenumbers <= 0).sum() == 1)
 
 
 def simulate(
