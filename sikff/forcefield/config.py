@@ -37,6 +37,8 @@ class ForceFieldConfig(BaseModel):
         type_group: a larger group; features are of its irreps up to max_frequency, restricted to
             ``group``, so that an irrep of ``group`` has as many copies as these contain. Set in
             models that :meth:`ForceField.restrict` made. None: the group itself.
+        place_group: a larger group within the surface's, likewise of the features of places; set in
+            models restricted from one with places. None: the group itself.
         environment: what acts from outside (plane, slit, field).
         vacuum_group: a larger group, usually O(3), for a second network that does not see the
             environment; the network of ``group`` then describes only what the environment
@@ -72,6 +74,7 @@ class ForceFieldConfig(BaseModel):
     group: str = "O(3)"
     axis: Vector = (0.0, 0.0, 1.0)
     type_group: str | None = None
+    place_group: str | None = None
     environment: EnvironmentConfig = EnvironmentConfig()
     vacuum_group: str | None = None
     cutoff: Positive = 5.0
@@ -156,21 +159,31 @@ class ForceFieldConfig(BaseModel):
     @property
     def symmetry_group(self) -> SymmetryGroup:
         """The symmetry group G; above a crystal surface its mirrors are oriented as the lattice."""
-        wallpapers = self.environment.wallpapers
-        if not wallpapers:
-            return named_group(self.group, self.axis)
-        point_group = wallpapers[0].point_group
-        if self.group == point_group.name:
-            return point_group
-        q = point_group.orientation
-        return SymmetryGroup.from_generators(q @ generators(self.group) @ q.T)
+        return self._oriented(self.group)
+
+    @property
+    def symmetry_group_of_places(self) -> SymmetryGroup:
+        """The group of whose irreps the features of places are made: G itself, or a larger one."""
+        return self._oriented(self.place_group or self.group)
 
     @property
     def symmetry_group_of_types(self) -> SymmetryGroup:
         """The group whose irreps the features are made of: G itself, or a larger one."""
         if self.type_group is None:
             return self.symmetry_group
+        if self.type_group == self.place_group:
+            return self.symmetry_group_of_places
         return named_group(self.type_group, self.axis)
+
+    def _oriented(self, name: str) -> SymmetryGroup:
+        wallpapers = self.environment.wallpapers
+        if not wallpapers:
+            return named_group(name, self.axis)
+        point_group = wallpapers[0].point_group
+        if name == point_group.name:
+            return point_group
+        q = point_group.orientation
+        return SymmetryGroup.from_generators(q @ generators(name) @ q.T)
 
 
 def _check_limits(config: ForceFieldConfig) -> None:
@@ -225,6 +238,12 @@ def _check_places(config: ForceFieldConfig) -> None:
             f"group is {config.group}, but {wallpaper.name} has the point group "
             f"{point_group.name}: a larger group would have symmetries that the surface does not "
             f"have. Leave group out, or name a subgroup of {point_group.name}"
+        )
+    places = config.symmetry_group_of_places
+    if not config.symmetry_group <= places or not places <= point_group:
+        raise ValueError(
+            f"place_group is {config.place_group}; expected a group between group ({config.group}) "
+            f"and the point group {point_group.name} of the surface, or none"
         )
 
 

@@ -26,9 +26,9 @@ from sikff.forcefield.network import Attributes, Network, joined, one_hot
 from sikff.forcefield.restrict_model import (
     attribute_map,
     restrict_network,
+    restrict_one_body,
+    restrict_places,
     restricted_config,
-    with_species,
-    zero_output,
 )
 from sikff.forcefield.steerable_attributes import SteerableAttributes
 from sikff.forcefield.trained_distances import CONTINUED, TrainedDistances
@@ -38,7 +38,6 @@ from sikff.graph.conditions import Conditions
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, neighbour_layout
 from sikff.nn.neighbour_table import NeighbourTable
-from sikff.nn.restrict_layers import restrict_mlp
 
 
 class ForceField(EnergyModel):
@@ -252,7 +251,9 @@ class ForceField(EnergyModel):
         Every equivariant layer of G is a layer of the subgroup H with tied weights. In the new
         model they are not tied, so that it can learn what breaks the symmetry G; maps that only H
         allows start with the weight zero. Models of H can be restricted again. With
-        ``vacuum_group`` the network in the environment is restricted.
+        ``vacuum_group`` the network in the environment is restricted. Above a crystal surface H is a
+        subgroup of its point group: the model keeps the lattice and the operations {R|t} with R in H,
+        so the wallpaper group in its environment stays as it is.
 
         Args:
             group: name of H (default: the model's group; where the environment adds a lattice, its
@@ -339,10 +340,9 @@ def _set_weights(old: ForceField, new: ForceField) -> None:
         None if old.shares is None else cast(ElectronShares, new.shares).selection(old.shares)
     )
     restrict_network(old.network, new.network, attributes, old.vacuum is not None, selection)
-    if old.one_body is not None and new.one_body is not None:
-        n_inputs, n_factors = len(new.one_body.weights[0]), new.one_body.weights[-1].shape[1]
-        inputs = with_species(len(old.elements), attributes, n_inputs)
-        outputs = with_species(0, attributes, n_factors).T
-        restrict_mlp(old.one_body, new.one_body, inputs, outputs)
-    elif new.one_body is not None:
-        zero_output(new.one_body)
+    factors = attributes
+    if old.environment.places is not None:
+        before, after = (cast(SteerableAttributes, each.steerable) for each in (old, new))
+        factors = restrict_places(before, after, old.environment, new.environment, attributes)
+    if new.one_body is not None:
+        restrict_one_body(old.one_body, new.one_body, len(old.elements), factors)

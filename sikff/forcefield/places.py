@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import cast
 
 import torch
 from torch import Tensor, nn
@@ -36,7 +37,7 @@ class Places(nn.Module):
     ) -> None:
         super().__init__()
         of_surfaces = [PlaneWaves(wallpaper, stars, group) for wallpaper in wallpapers]
-        self.waves = nn.ModuleList(of_surfaces)
+        self.waves, self.n_heights = nn.ModuleList(of_surfaces), n_heights
         parts = []
         for waves in of_surfaces:
             fields = [(n - irrep.is_trivial, irrep) for n, irrep in waves.out_type.fields]
@@ -57,3 +58,17 @@ class Places(nn.Module):
             for waves, of_height in zip(self.waves, heights.unbind(1), strict=True)
         ]
         return self.to_canonical(torch.cat(parts, dim=-1))
+
+    def of_subgroup(self, smaller: Places) -> Tensor:
+        """The orthogonal matrix [d, d], float64, from this attribute (columns) to that of the same
+        surfaces under a subgroup (rows): a = a_smaller @ matrix."""
+        return smaller._from_waves().T @ self._from_waves() / 2  # cosines have mean square 1/2
+
+    def _from_waves(self) -> Tensor:
+        """The matrix from cosines and sines, each times every function of the height."""
+        eye = torch.eye(self.n_heights, dtype=torch.float64)
+        bases = [cast(PlaneWaves, waves).constants["basis"][:, 1:] for waves in self.waves]
+        joined = torch.block_diag(*(torch.kron(torch.from_numpy(b), eye) for b in bases))
+        if self.to_canonical.is_identity:
+            return joined
+        return joined @ torch.from_numpy(self.to_canonical.constants["matrix"])

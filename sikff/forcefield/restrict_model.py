@@ -13,6 +13,8 @@ from sikff.forcefield.environment import HEIGHT_FUNCTIONS, Environment
 from sikff.forcefield.environment_config import EnvironmentConfig
 from sikff.forcefield.interaction import Interaction
 from sikff.forcefield.network import Network
+from sikff.forcefield.places import Places
+from sikff.forcefield.steerable_attributes import SteerableAttributes
 from sikff.groups import SymmetryGroup
 from sikff.groups.matrices import SAME, unit_vector
 from sikff.nn import MLP, ChannelProduct, Linear
@@ -26,8 +28,8 @@ from sikff.nn.restrict_layers import (
 )
 
 CORRECTED = {
-    *("group", "axis", "environment", "vacuum_group", "type_group", "atomic_energies"),
-    "distances_seen",
+    *("group", "axis", "environment", "vacuum_group", "type_group", "place_group"),
+    *("atomic_energies", "distances_seen"),
 }
 
 
@@ -59,7 +61,8 @@ def restricted_config(
             f"the model has the environment ({config.environment}), which cannot become "
             f"({environment}): {problem}. Leave the environment as it is, or add to it"
         )
-    settings = dict(config) | {"axis": direction, "environment": environment, "type_group": None}
+    settings = dict(config) | {"axis": direction, "environment": environment}
+    settings |= {"type_group": None, "place_group": None}
     adds_lattice = environment.lattice is not None and config.environment.lattice is None
     settings["group"] = group if group or adds_lattice else config.group
     changed = ForceFieldConfig.model_validate(settings)
@@ -69,12 +72,13 @@ def restricted_config(
             f"{smaller} is not a subgroup of the model's group {larger}; expected a smaller group, "
             "about the same axis, such as C_inf_v, C6v or C1 for a model of O(3)"
         )
-    if smaller == larger:
-        return ForceFieldConfig.model_validate(settings | {"type_group": config.type_group})
-    _check_attributes_are_invariant(config, changed)
-    return ForceFieldConfig.model_validate(
-        settings | {"group": changed.group, "type_group": config.type_group or config.group}
-    )
+    kept = {"type_group": config.type_group, "place_group": config.place_group}
+    if smaller != larger:
+        _check_attributes_are_invariant(config, changed)
+        kept = {"group": changed.group, "type_group": config.type_group or config.group}
+        if config.environment.lattice is not None:
+            kept["place_group"] = config.place_group or config.group
+    return ForceFieldConfig.model_validate(settings | kept)
 
 
 def _lost(old: EnvironmentConfig, new: EnvironmentConfig) -> str:
@@ -98,12 +102,7 @@ def _lost(old: EnvironmentConfig, new: EnvironmentConfig) -> str:
 
 
 def _check_attributes_are_invariant(config: ForceFieldConfig, changed: ForceFieldConfig) -> None:
-    """Raises ValueError for a model that reads a steerable attribute: its group cannot change."""
-    if config.environment.lattice is not None:
-        raise ValueError(
-            f"a model with places of {config.group} cannot become one of {changed.group}; restrict "
-            "the model of a flat surface, or of O(3), to that group"
-        )
+    """Raises ValueError for a model that reads a field as a steerable attribute."""
     if any(
         c.environment.lattice is None and Environment(c).steerable_type for c in (config, changed)
     ):
@@ -180,11 +179,75 @@ def attribute_map(old: Environment, new: Environment) -> Tensor:
     return torch.block_diag(fields, torch.kron(surfaces, torch.kron(planes, functions)))
 
 
-def with_species(n_species: int, attributes: Tensor, n_new: int) -> Tensor:
-    """The same matrix for attributes that follow n_species numbers of the species, and in the new
-    model are followed by further ones, to n_new in all, which change nothing."""
-    matrix = torch.block_diag(torch.eye(n_species, dtype=torch.float64), attributes)
+def with_species(n_species: int, attributes: Tensor, n_new: int, n_old: int = 0) -> Tensor:
+    """The same matrix for attributes that follow n_species numbers of the species. They are
+    followed by others: in the old model, to n_old in all, by some that stay the same; in the new
+    one, to n_new in all, by further ones, which change nothing."""
+    same = max(n_old - n_species - attributes.shape[1], 0)
+    eyes = (torch.eye(n, dtype=torch.float64) for n in (n_species, same))
+    first, last = eyes
+    matrix = torch.block_diag(first, attributes, last)
     return torch.nn.functional.pad(matrix, (0, 0, 0, n_new - len(matrix)))
+
+
+def restrict_one_body(old: MLP | None, new: MLP, n_species: int, factors: Tensor) -> None:
+    """Set the weights of ``new``, one-body energies for each factor, so that it returns what
+    ``old`` does: zeros, if there is none.
+
+    Args:
+        factors: matrix from the factors of ``new`` (rows) to those of ``old``.
+    """
+    if old is None:
+        zero_output(new)
+        return
+    inputs = with_species(n_species, factors, len(new.weights[0]), len(old.weights[0]))
+    restrict_mlp(old, new, inputs, with_species(0, factors, new.weights[-1].shape[1]).T)
+
+
+def restrict_places(
+    old: SteerableAttributes,
+    new: SteerableAttributes,
+    old_environment: Environment,
+    new_environment: Environment,
+    attributes: Tensor,
+) -> Tensor:
+    """Set the weights of ``new`` so that it returns what ``old`` does of places; both float64.
+
+    Args:
+        attributes: matrix from the other attributes of an atom of ``new`` (rows) to those of
+            ``old``.
+
+    Returns:
+        The same with the invariants among the places.
+    """
+    places = cast(Places, old_environment.places)
+    place = places.of_subgroup(cast(Places, new_environment.places))
+    group, fields = new.covariant_type.group, new.trunk.fields
+    hidden = Restriction.of(old.trunk.out_type, group, fields)
+    covariant = Restriction(hidden.matrix[1:, 1:], fields)  # the MLP makes the invariants
+    restrict_linear(old.trunk.mix, new.trunk.mix, Restriction(place.T), covariant)
+    contained = containment(old.trunk.out_type, group, fields)
+    n_old, n_new = (each.trunk.in_type.n_invariants for each in (old, new))
+    eye = torch.eye(fields, dtype=torch.float64)
+    norms = torch.kron(_shares_of_norms(old, new) * contained[1:, 1:].T, eye)
+    n_species = len(old_environment.elements)
+    node = with_species(n_species, attributes, n_species + len(attributes))
+    invariants = torch.block_diag(place[:n_new, :n_old], node, norms)
+    restrict_mlp(old.trunk.mlp, new.trunk.mlp, invariants, torch.kron(contained, eye))
+    outputs = Restriction.of(old.covariant_type, group, fields)
+    restrict_linear(old.output, new.output, hidden, outputs)
+    return torch.block_diag(attributes, place[:n_new, :n_old])
+
+
+def _shares_of_norms(old: SteerableAttributes, new: SteerableAttributes) -> Tensor:
+    """Dimension of each covariant field of ``new`` (rows) over that of each of ``old``: the mean
+    square of a field from those of its parts."""
+    dims = []
+    for each in (new, old):
+        fields = each.trunk.fields
+        one = [irrep.dim for n, irrep in each.trunk.out_type.fields for _ in range(n // fields)]
+        dims.append(torch.tensor(one[1:], dtype=torch.float64))
+    return dims[0][:, None] / dims[1]
 
 
 def restrict_network(
@@ -202,7 +265,8 @@ def restrict_network(
         shares: matrix from the shares that ``new`` reads (rows) to those of ``old``, if any.
     """
     n_species, s = old.embedding.shape
-    node = with_species(n_species, attributes, len(new.start.weights[0]))
+    n_new, n_old = (len(each.start.weights[0]) for each in (new, old))
+    node = with_species(n_species, attributes, n_new, n_old)
     new.embedding.data.copy_(old.embedding)
     restrict_mlp(old.start, new.start, node)
     if shares is not None:
@@ -241,6 +305,9 @@ def _restrict_interaction(
         if matrix is not None and gate is not None and restricted is not None:
             restricted.data.copy_(torch.einsum("nm,mfc,fg->ngc", matrix, gate, fields))
     powers = [hidden] * (len(old.product) - 1) + [out] * bool(old.product)
+    if old.steer is not None and new.steer is not None:
+        covariants = Restriction.of(old.steer.right_type, group, channels)
+        restrict_product(old.steer, new.steer, hidden, covariants, hidden)
     for before, after, power in zip(old.linear, new.linear, [hidden, *powers], strict=True):
         restrict_linear(cast(Linear, before), cast(Linear, after), power, out)
     for before, after in zip(old.mix, new.mix, strict=True):

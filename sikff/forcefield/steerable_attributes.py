@@ -6,6 +6,7 @@ from torch import Tensor, nn
 
 from sikff.field_types import FieldType
 from sikff.forcefield.config import ForceFieldConfig
+from sikff.forcefield.places import Places
 from sikff.nn import Linear
 from sikff.nn.gmlp import Trunk
 
@@ -26,16 +27,27 @@ class SteerableAttributes(nn.Module):
     Attributes:
         n_invariants: number of invariant features.
         covariant_type: type of the covariant ones: the covariant irreps of messages, as often as
-            messages have them.
+            messages have them. Both are those of the config's place_group, restricted to G.
     """
 
     def __init__(self, config: ForceFieldConfig, in_type: FieldType, n_node: int) -> None:
         super().__init__()
+        group, larger = in_type.group, config.symmetry_group_of_places
         hidden_type = FieldType.harmonic(
             config.symmetry_group_of_types, config.max_frequency, config.channels
-        ).restrict(config.symmetry_group)
-        irreps = (in_type.group.irreps(0)[0], *hidden_type.covariant.irreps)
-        self.n_invariants, self.covariant_type = config.channels, hidden_type.covariant
+        ).restrict(larger)
+        covariant = hidden_type.covariant
+        parts = [(1, irrep) for irrep in covariant.irreps]
+        if group != larger:  # those that the larger group's places have, and what becomes of them
+            environment = config.environment
+            places = Places(environment.wallpapers, environment.n_stars, 1, larger).out_type
+            parts = [(n, irrep) for n, irrep in parts if places.multiplicity(irrep)]
+        split = FieldType(larger, parts).restrict(group)
+        irreps = (
+            group.irreps(0)[0],
+            *(irrep for n, irrep in split.fields for _ in range(n)),
+        )
+        self.n_invariants, self.covariant_type = config.channels, covariant.restrict(group)
         self.trunk = Trunk(
             in_type,
             irreps,

@@ -10,7 +10,7 @@ import torch
 from ase.build import molecule
 
 from force_fields import SMALL, graph_of, predict
-from sikff import ForceField, ForceFieldConfig, load
+from sikff import ForceField, ForceFieldConfig, SymmetryGroup, load
 from sikff.engines import Static
 from sikff.forcefield import EnvironmentConfig
 from sikff.graph.conditions import Conditions
@@ -316,6 +316,77 @@ def test_by_default_there_are_as_many_stars_as_tell_all_places_apart(
     assert load(tmp_path / "model.sikff").config == model.config
 
 
-def test_places_cannot_be_restricted_further() -> None:
-    with pytest.raises(ValueError, match="a model with places of C4v cannot become one of C2v"):
-        force_field({**FLAT, **SQUARE}).restrict("C2v")
+def broken(model: ForceField, wallpaper: Wallpaper) -> float:
+    """By how much energies change under the operations of a wallpaper group (eV), for forces of the
+    size of 1 eV/Å."""
+    atoms = water()
+    energy, forces, most = *predict(model, atoms)[:2], 0.0
+    for r, t in zip(wallpaper.rotations, wallpaper.translations, strict=True):
+        image = atoms.copy()
+        image.positions = atoms.positions @ r.T + t
+        most = max(most, abs(float(predict(model, image).energy - energy)))
+    return most / max(1.0, float(abs(forces).max()))
+
+
+@pytest.mark.parametrize(
+    ("name", "steps", "vacuum_group"),
+    [
+        ("p4mm", ("C4",), None),
+        ("p4mm", ("C2v", "C2"), "O(3)"),
+        ("p6mm", ("C3v",), "O(3)"),
+        ("p2gg", ("C1",), "O(3)"),
+    ],
+)
+def test_a_model_with_places_is_restricted_to_fewer_operations_of_its_lattice(
+    name: str, steps: tuple[str, ...], vacuum_group: str | None, tmp_path: Path
+) -> None:
+    lattice = lattice_of(name) @ TILT
+    environment = {**FLAT, "lattice": tuple(map(tuple, lattice)), "wallpaper": name, "stars": 3}
+    model = force_field(environment, vacuum_group=vacuum_group)
+    larger = Wallpaper(name, lattice)
+    for group in steps:
+        restricted = model.restrict(group)
+        assert restricted.group.name == group
+        assert_same_predictions(model, restricted)
+        assert broken(restricted, larger) < 1e-9
+        n_weights = [sum(p.numel() for p in each.parameters()) for each in (model, restricted)]
+        assert n_weights[0] < n_weights[1]
+        with torch.no_grad():
+            for parameter in restricted.parameters():
+                parameter.add_(0.1 * torch.randn(parameter.shape, dtype=torch.float64))
+        assert broken(restricted, larger) > 1e-7
+        model, operations = restricted, zip(larger.operations, larger.rotations, strict=True)
+        kept = [o for o, r in operations if SymmetryGroup.from_generators([r]) <= model.group]
+        larger = Wallpaper.from_generators(lattice, kept)
+        assert broken(model, larger) < 1e-9
+    model.save(tmp_path / "model.sikff")
+    assert_same_predictions(model, load(tmp_path / "model.sikff"))
+
+
+def test_flat_models_become_ones_with_places_and_then_lose_operations() -> None:
+    flat = force_field({**FLAT, "surfaces": ["a", "b"]}, group="C_inf_v", vacuum_group="O(3)")
+    lattices = {"a": ((3.0, 0.0), (0.0, 3.0)), "b": ((4.0, 0.0), (0.0, 4.0))}
+    places = EnvironmentConfig(**FLAT, surfaces=("a", "b"), lattice=lattices, wallpaper="p4mm")
+    model = flat.restrict(environment=places)
+    assert_same_predictions(flat, model, surface="b")
+    for parameter in model.parameters():
+        torch.nn.init.normal_(parameter, std=0.3)
+    for group in ("C2v", "C1"):
+        restricted = model.restrict(group)
+        assert_same_predictions(model, restricted, surface="a")
+        assert_same_predictions(model, restricted, surface="b")
+        model = restricted
+
+
+def test_places_in_slits_and_beside_charges_lose_operations() -> None:
+    slit = force_field({**FLAT, "slit_width": 7.0, **SQUARE})
+    assert_same_predictions(slit, slit.restrict("C2"))
+    with_charge = force_field({**FLAT, **SQUARE, "charge": True})
+    assert_same_predictions(with_charge, with_charge.restrict("C2"), charge=1)
+
+
+def test_a_group_of_places_must_lie_between_group_and_point_group() -> None:
+    with pytest.raises(ValueError, match="place_group is C2; expected a group between group"):
+        force_field({**FLAT, **SQUARE}, group="C4", place_group="C2")
+    with pytest.raises(ValueError, match="not a subgroup of the model's group C4"):
+        force_field({**FLAT, **SQUARE}, group="C4").restrict("C2v")

@@ -12,6 +12,7 @@ import ase.io
 import numpy as np
 
 from sikff.atomic_write import complete
+from sikff.surface.lattice import describe
 
 from .adsorbate import Adsorbate
 from .evaluate import write_json
@@ -54,8 +55,9 @@ class Adsorption(NamedTuple):
     @property
     def lines(self) -> list[str]:
         """All of it for the user."""
-        surface = self.adsorbate.surface
-        kind = "a flat surface" if surface.wallpaper is None else f"a surface {surface.wallpaper!r}"
+        kind, wallpaper = "a flat surface", self.adsorbate.surface.wallpaper
+        if wallpaper is not None:
+            kind = f"a surface {wallpaper.name}, {describe(wallpaper.lattice)}"
         lines = [f"{self.adsorbate.free.get_chemical_formula()} above {kind}"]
         if self.site_map is not None and self.adsorbate.is_chiral:
             lines.append("the molecule is chiral: mirror and glide lines do not map it to itself")

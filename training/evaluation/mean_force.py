@@ -96,16 +96,18 @@ def integrate(
         found.append(boltzmann_factors(adsorbate, energies, point, kt, bins, samples, number))
         on_place()
     factors = np.array([each.factors for each in found])
-    errors = np.array([each.errors for each in found])
-    mean = shares @ factors
-    errors = kt * np.sqrt(shares**2 @ errors**2) / np.where(mean > 0, mean, np.inf)
+    scales = np.array([each.scale for each in found])
+    relative = np.exp(scales - scales.max())  # else strong binding overflows
+    mean = shares * relative @ factors
+    scatter = (shares * relative) ** 2 @ np.array([each.errors for each in found]) ** 2
+    errors = kt * np.sqrt(scatter) / np.where(mean > 0, mean, np.inf)
     places = None
     if grid is not None:
         inside, scatter = factors.sum(axis=1), np.array([each.total_error for each in found])
-        scatter = kt * scatter / np.where(inside > 0, inside, np.inf)
-        values = _free_energy(grid.unfolded(inside), kt)
-        places = PlaceMap(grid, values, grid.unfolded(scatter))
-    vacuum = float(kt * np.log(mean.max() / (bins[1] - bins[0])))
+        values = -kt * (np.log(inside) + scales)
+        values = grid.unfolded(values - values.min())
+        places = PlaceMap(grid, values, grid.unfolded(kt * scatter / inside))
+    vacuum = float(kt * (np.log(mean.max() / (bins[1] - bins[0])) + scales.max()))
     middles = (bins[1:] + bins[:-1]) / 2
     return MeanForce(temperature, middles, _free_energy(mean, kt), errors, places, vacuum)
 

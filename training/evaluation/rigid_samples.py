@@ -31,12 +31,14 @@ class Factors(NamedTuple):
     """Integrals of exp(-U/kT) over bins of the height (Å), averaged over orientations.
 
     Attributes:
-        factors: [k]; errors: standard errors of them; total_error: of their sum.
+        factors: [k], times exp(-scale); errors: standard errors of them; total_error: of their sum.
+        scale: the largest exponent -U/kT.
     """
 
     factors: Array
     errors: Array
     total_error: float
+    scale: float
 
 
 def energies_of(adsorbate: Adsorbate) -> Energies:
@@ -98,20 +100,22 @@ def boltzmann_factors(
         count = int(np.ceil(width / QUADRATURE))
         offsets = (np.arange(count) + 0.5) / count * width
         heights = (bins[:-1, None] + offsets).ravel()
-        inside = _boltzmann(
+        exponents = _exponents(
             adsorbate, energies, point, kt, heights, Rotation.identity(len(heights))
         )
-        factors = inside.reshape(len(bins) - 1, count).mean(axis=1) * width
-        return Factors(factors, np.zeros(len(factors)), 0.0)
+        inside = np.exp(exponents - exponents.max()).reshape(len(bins) - 1, count)
+        factors = inside.mean(axis=1) * width
+        return Factors(factors, np.zeros(len(factors)), 0.0, float(exponents.max()))
     rng = np.random.default_rng(seed)
     height, turn = _uniform(samples, bins, rng)
     density = np.ones(samples)
     for hotter in HOTTER:
-        weights = _boltzmann(adsorbate, energies, point, kt, height, turn, log=True)
-        chosen = np.exp((weights - weights.max()) / hotter) / density
+        exponents = _exponents(adsorbate, energies, point, kt, height, turn)
+        chosen = np.exp((exponents - exponents.max()) / hotter) / density
         centres = rng.choice(samples, min(samples, CENTRES), p=chosen / chosen.sum())
         height, turn, density = _draw(samples, height[centres], turn[centres], bins, rng)
-    weights = _boltzmann(adsorbate, energies, point, kt, height, turn) / density
+    exponents = _exponents(adsorbate, energies, point, kt, height, turn)
+    weights = np.exp(exponents - exponents.max()) / density
     weights *= (bins[-1] - bins[0]) / samples
     where = np.digitize(height, bins) - 1
     inside = (where >= 0) & (where < len(bins) - 1)
@@ -119,27 +123,31 @@ def boltzmann_factors(
     factors, squares = (np.bincount(where, each, len(bins) - 1) for each in (weights, weights**2))
     errors = np.sqrt(np.maximum(squares - factors**2 / samples, 0))
     total = float(np.sqrt(max(squares.sum() - factors.sum() ** 2 / samples, 0)))
-    return Factors(factors, errors, total)
+    return Factors(factors, errors, total, float(exponents.max()))
 
 
-def _boltzmann(
+def _exponents(
     adsorbate: Adsorbate,
     energies: Energies,
     point: Array,
     kt: float,
     height: Array,
     turn: Rotation,
-    log: bool = False,
 ) -> Array:
-    """exp(-U/kT) [B] or its logarithm; zero where an atom is below what the surface allows."""
+    """-U/kT [B]; minus infinity where an atom is below what the surface allows.
+
+    Raises:
+        ValueError: all are.
+    """
     rigid = adsorbate.free.positions - adsorbate.anchor(adsorbate.free.positions)
     turned = np.einsum("bij,nj->bni", turn.as_matrix(), rigid)
     positions = turned + point + height[:, None, None] * adsorbate.surface.normal
     above = (adsorbate.surface.heights(positions) >= adsorbate.floors).all(axis=1)
-    exponent = np.full(len(height), -np.inf)
-    if above.any():
-        exponent[above] = -energies(positions[above]) / kt
-    return exponent if log else np.exp(exponent)
+    if not above.any():
+        raise ValueError("the molecule is nowhere above the surface; expected a larger height")
+    exponents = np.full(len(height), -np.inf)
+    exponents[above] = -energies(positions[above]) / kt
+    return exponents
 
 
 def _uniform(count: int, bins: Array, rng: np.random.Generator) -> tuple[Array, Rotation]:

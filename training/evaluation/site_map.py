@@ -161,7 +161,7 @@ def relaxed_minimum(adsorbate: Adsorbate, atoms: ase.Atoms) -> Stationary:
         downhill = vibrations.modes[0] / np.sqrt(vibrations.masses)[:, None]
         kicked += KICK * downhill / np.linalg.norm(downhill, axis=1).max()
         atoms = adsorbate.above(kicked)
-    return _stationary(adsorbate, atoms, vibrations)
+    return _described(adsorbate, atoms, vibrations)
 
 
 def at_sites(adsorbate: Adsorbate, sites: SiteMap, starts: int = 6) -> list[Stationary]:
@@ -183,9 +183,7 @@ def _at_site(adsorbate: Adsorbate, sites: SiteMap, site: Site, starts: int) -> S
     else:
         turns = orientations(starts, len(adsorbate))
         atoms = adsorbate.lowest(adsorbate.surface.points(place), turns, TIGHT)
-    is_stationary = adsorbate.lateral_force(atoms) < PULLED
-    vibrations = harmonic_frequencies(atoms) if is_stationary else None
-    return _stationary(adsorbate, atoms, vibrations)
+    return stationary(adsorbate, atoms, adsorbate.lateral_force(atoms) < PULLED)
 
 
 def above_flat(adsorbate: Adsorbate, starts: int = 6) -> Stationary:
@@ -194,9 +192,17 @@ def above_flat(adsorbate: Adsorbate, starts: int = 6) -> Stationary:
     return relaxed_minimum(adsorbate, adsorbate.lowest(adsorbate.surface.origin, turns))
 
 
-def _stationary(
-    adsorbate: Adsorbate, atoms: ase.Atoms, vibrations: Vibrations | None
-) -> Stationary:
+def stationary(adsorbate: Adsorbate, atoms: ase.Atoms, vibrate: bool = True) -> Stationary:
+    """What is known of a relaxed structure.
+
+    Args:
+        vibrate: compute its normal modes.
+    """
+    return _described(adsorbate, atoms, harmonic_frequencies(atoms) if vibrate else None)
+
+
+def _described(adsorbate: Adsorbate, atoms: ase.Atoms, vibrations: Vibrations | None) -> Stationary:
+    """As :func:`stationary`, with vibrations that are known."""
     place, symmetry, wallpaper = None, "", adsorbate.surface.wallpaper
     if wallpaper is not None:
         place = adsorbate.place(atoms)
