@@ -251,9 +251,8 @@ class ForceField(EnergyModel):
         Every equivariant layer of G is a layer of the subgroup H with tied weights. In the new
         model they are not tied, so that it can learn what breaks the symmetry G; maps that only H
         allows start with the weight zero. Models of H can be restricted again. With
-        ``vacuum_group`` the network in the environment is restricted. Above a crystal surface H is a
-        subgroup of its point group: the model keeps the lattice and the operations {R|t} with R in H,
-        so the wallpaper group in its environment stays as it is.
+        ``vacuum_group`` the network in the environment is restricted. Above a crystal surface the
+        model keeps the operations {R|t} with R in H; its environment stays as it is.
 
         Args:
             group: name of H (default: the model's group; where the environment adds a lattice, its

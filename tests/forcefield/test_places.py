@@ -178,10 +178,17 @@ def test_positions_may_be_wrapped_into_a_commensurate_cell() -> None:
     atoms = water()
     atoms.set_cell([6.0, 9.0, 40.0])
     atoms.pbc = (True, True, False)
+    before = predict(model, atoms)
+    together = atoms.copy()
+    together.positions += [6.0 * 7, -9.0 * 5, 0.0]
+    apart = atoms.copy()  # each atom by a translation of its own
+    apart.positions += np.array([[6.0, 0, 0], [-12.0, 9.0, 0], [0, 90.0, 0]])
     wrapped = atoms.copy()
-    wrapped.positions += [6.0 * 7, -9.0 * 5, 0.0]
-    limit = TOLERANCES[torch.float64].parity
-    assert abs(predict(model, wrapped).energy - predict(model, atoms).energy) < limit
+    wrapped.wrap()
+    for moved in (together, apart, wrapped):
+        after = predict(model, moved)
+        assert abs(after.energy - before.energy) < 1e-10
+        assert abs(after.forces - before.forces).max() < 1e-10
 
 
 def test_a_cell_that_is_no_multiple_of_the_lattice_is_refused() -> None:
