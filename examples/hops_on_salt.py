@@ -39,19 +39,20 @@ REPLICAS = 32  # molecules too far apart to feel each other
 FRICTION = 0.002  # 1/fs
 EVERY = 5  # steps between looks at where molecules are
 SAME = 0.1  # Å; a minimum that is nearer to a mirror line is on it
-NAMES = ("turn", "hop")
+SODIUM = [[0.0, 0.0]]  # lattice coordinates
+CORES = {"turn": 0.42, "hop": 1.3}  # Å, about places and about ions
 
 
 class Found(NamedTuple):
     """What dynamics shows.
 
     Attributes:
-        rates: of each path.
-        jumps: all of them.
+        rates: of turns to another place at the same ion, and of hops to another ion.
+        jumps: all of them between places.
         diffusion: from displacements.
     """
 
-    rates: list[Rate]
+    rates: dict[str, Rate]
     jumps: Jumps
     diffusion: Diffusion
 
@@ -61,7 +62,9 @@ def main() -> None:
     parser.add_argument("model", type=Path)
     parser.add_argument("--output", type=Path, default=Path("runs/hops_on_salt"))
     parser.add_argument("--temperatures", type=float, nargs="+", default=[350.0, 450.0, 600.0])
-    parser.add_argument("--steps", type=int, default=6000, help="of 1 fs; a quarter of them in NVE")
+    parser.add_argument(
+        "--steps", type=int, default=6000, help="of 1 fs; a quarter of the time in NVE"
+    )
     parser.add_argument("--grid", type=int, default=6, help="places of the map along a side")
     options = parser.parse_args()
     output, temperatures = options.output, sorted(options.temperatures)
@@ -74,8 +77,10 @@ def main() -> None:
     paths = find_hops(adsorbate, minimum.atoms, most=2)
     hops = sorted(filter(has_rate, paths), key=lambda hop: hop.distance)
     print(f"   {1000 * minimum.energy:.0f} meV at {minimum.place.round(3)} of the lattice vectors")
-    for name, hop in zip(NAMES, hops, strict=False):
-        print(f"   {name}: {hop.distance:.2f} Å, barrier {1000 * hop.barrier:.0f} meV")
+    for hop in hops:
+        print(
+            f"   {kind(adsorbate, hop)}: {hop.distance:.2f} Å, barrier {1000 * hop.barrier:.0f} meV"
+        )
     if len(hops) < len(paths):
         print(f"   {len(paths) - len(hops)} paths have no saddle point: train the model for longer")
 
@@ -88,12 +93,17 @@ def main() -> None:
     with ProcessPoolExecutor(2, mp_context=context) as pool:
         tracks = list(pool.map(work, jobs))
     places = equivalent_points(adsorbate.surface.corrugated, minimum.place, tolerance=SAME)
-    found = [analyse(adsorbate, places, hops, each) for each in tracks[:-1]]
+    found = [analyse(adsorbate, places, each) for each in tracks[:-1]]
     report(adsorbate, hops, temperatures, found)
     path = output / "hops_on_salt.png"
     log = read_log(output / f"{temperatures[-1]:.0f}K_nve.csv")
     draw(adsorbate, hops, temperatures, found, tracks[-1], log, path)
     print(f"wrote {path}")
+
+
+def kind(adsorbate: Adsorbate, hop: Hop) -> str:
+    """Whether a path leads to another place at the same ion, or to another ion."""
+    return "turn" if hop.distance < np.linalg.norm(adsorbate.surface.lattice[0]) / 2 else "hop"
 
 
 def has_rate(hop: Hop) -> bool:
@@ -117,7 +127,7 @@ def simulate(
     )
     settings = MDSettings(surface_friction=FRICTION, steps=steps, timestep=1.0, **common)
     if ensemble == "nve":
-        settings = MDSettings(steps=max(steps // 4, 1), timestep=0.5, **common)
+        settings = MDSettings(steps=max(steps // 2, 1), timestep=0.5, **common)
     tracks: list[np.ndarray] = []
 
     def observe() -> None:
@@ -128,16 +138,21 @@ def simulate(
     return np.array(tracks)[:: EVERY * round(1.0 / settings.timestep)]
 
 
-def analyse(adsorbate: Adsorbate, places: np.ndarray, hops: list[Hop], tracks: np.ndarray) -> Found:
-    """Jumps between equivalent places, by the path they took, and diffusion."""
+def analyse(adsorbate: Adsorbate, places: np.ndarray, tracks: np.ndarray) -> Found:
+    """Jumps between equivalent places and between ions, and diffusion."""
     surface, interval = adsorbate.surface, float(EVERY)
-    visited = visited_sites(tracks, surface.lattice, places, origin=surface.origin)
-    jumps = count_jumps(visited, interval)
-    lengths = np.linalg.norm(jumps.steps, axis=1)
-    rates = []
-    for hop in hops:
-        along_path = np.isclose(lengths, hop.distance, atol=0.02)
-        rates.append(counted_rate(int(along_path.sum()), jumps.rate.time))
+    found = {}
+    for name, sites in (("turn", places), ("hop", SODIUM)):
+        visited = visited_sites(
+            tracks, surface.lattice, sites, core=CORES[name], origin=surface.origin
+        )
+        found[name] = count_jumps(visited, interval)
+    jumps = found["turn"]
+    stays = np.linalg.norm(jumps.steps, axis=1) < np.linalg.norm(surface.lattice[0]) / 2
+    rates = {
+        "turn": counted_rate(int(stays.sum()), jumps.rate.time),
+        "hop": found["hop"].rate,
+    }
     time = len(tracks) * interval / 1000
     lags = (time / 8, time / 2)  # molecules rattle in their wells for a few tenths of a ps
     return Found(rates, jumps, diffusion_coefficient(tracks, interval, lags))
@@ -149,14 +164,14 @@ def report(
     """Print rates and diffusion at each temperature."""
     for temperature, each in zip(temperatures, found, strict=True):
         print(f"   {temperature:.0f} K:", end="")
-        for name, hop, rate in zip(NAMES, hops, each.rates, strict=False):
-            theory = hop_rate(adsorbate, hop, temperature)
+        for hop in hops:
+            name, theory = kind(adsorbate, hop), hop_rate(adsorbate, hop, temperature)
+            rate = each.rates[name]
             print(
                 f" {name} {rate.value:.3f} ± {rate.error:.3f} 1/ps (theory {theory:.3f}),", end=""
             )
         d = each.diffusion
         print(
-            f" other jumps {each.jumps.rate.events - sum(r.events for r in each.rates)};"
             f" D = {d.coefficient:.3f} ± {d.error:.3f} Å²/ps from displacements, "
             f"{each.jumps.diffusion:.3f} if jumps forgot each other"
         )
@@ -175,11 +190,12 @@ def draw(
     figure, (left, middle, right) = new_figure(3)
     inverse = 1000 / np.array(temperatures)
     grid = np.linspace(inverse.min() * 0.95, inverse.max() * 1.05, 40)
-    for k, (name, hop, colour) in enumerate(zip(NAMES, hops, (BLUE, ORANGE), strict=False)):
+    for hop, colour in zip(hops, (BLUE, ORANGE), strict=False):
+        name = kind(adsorbate, hop)
         theory = [hop_rate(adsorbate, hop, 1000 / x) for x in grid]
         label = f"{name}, {1000 * hop.barrier:.0f} meV: theory"
         left.plot(grid, theory, color=colour, label=label)
-        values, errors = np.array([each.rates[k][:2] for each in warm]).T
+        values, errors = np.array([each.rates[name][:2] for each in warm]).T
         left.errorbar(inverse, values, errors, fmt="o", color=colour, label=f"{name}: dynamics")
     left.set(xlabel="1000 K / T", ylabel="rate (1/ps)", yscale="log", title="jumps")
     left.legend(frameon=False, fontsize=8)
