@@ -1,4 +1,4 @@
-"""How long does water stay on implicit graphene? Residence times from MD, and from statistics.
+"""How long does water stay on a surface? Residence times from MD, and from statistics.
 
 Molecules start in the well of the surface at two temperatures. The share that has not yet been
 beyond 7 Å falls with time; the line is what transition-state theory makes of the model's own
@@ -6,7 +6,10 @@ potential of mean force: the flux through 7 Å of molecules in equilibrium, whic
 
     python examples/desorption.py runs/water_on_graphene/C_inf_v/model.sikff
 
-The model is the one that water_on_graphene.py trains. It takes about five minutes on two cores.
+The model is the one that water_on_graphene.py trains. It takes about five minutes on two cores. A
+surface with places holds its molecules longer:
+
+    python examples/desorption.py runs/water_on_salt/C4v/model.sikff --temperatures 1200 1600
 """
 
 from __future__ import annotations
@@ -18,42 +21,48 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from ase import Atoms, units
-from side_by_side import dynamics
-from water_on_graphene import heights_of, potential_of_mean_force, relaxed, replicas
+from side_by_side import adsorbed_water, dynamics, separate_copies
 
-from sikff import ForceField, load
-from sikff.calculators import SIKFFCalculator
-from sikff.training.evaluation.plots import BLUE, ORANGE, new_figure, save_figure
+from sikff.training.evaluation.adsorbate import Adsorbate, orientations
+from sikff.training.evaluation.mean_force import integrate
+from sikff.training.evaluation.plots import BLUE, GREY, ORANGE, new_figure, save_figure
+from sikff.training.evaluation.rigid_samples import energies_of
+from sikff.training.simulation.desorption import desorption_rate, escape_rate, free_energy_at
 from sikff.training.simulation.md import MDSettings
 
-TEMPERATURES = (300.0, 450.0)  # K
 GONE = 7.0  # Å
 TIMESTEP = 1.0  # fs
 REPLICAS = 24
+COLOURS = (BLUE, ORANGE, GREY)
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", type=Path)
     parser.add_argument("--output", type=Path, default=Path("runs/desorption"))
+    parser.add_argument("--temperatures", type=float, nargs="+", default=[300.0, 450.0], help="K")
     parser.add_argument("--steps", type=int, default=5000, help="of 1 fs")
-    parser.add_argument("--turns", type=int, default=256, help="orientations of rigid water")
+    parser.add_argument("--samples", type=int, default=4096, help="of rigid water at each place")
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
-    work = partial(residence, options.model, options.output, options.steps, options.turns)
+    work = partial(residence, options.model, options.output, options.steps, options.samples)
+    jobs = list(enumerate(options.temperatures))
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(2, mp_context=context) as pool:
-        results = dict(zip(TEMPERATURES, pool.map(work, TEMPERATURES), strict=True))
+        results = dict(zip(options.temperatures, pool.map(work, jobs), strict=True))
 
     figure, (ax,) = new_figure(1, width=5.6)
-    for (temperature, (share, rate)), colour in zip(results.items(), (BLUE, ORANGE), strict=True):
+    for k, (temperature, (heights, rate)) in enumerate(results.items()):
+        gone = np.logical_or.accumulate(heights > GONE, axis=0)
+        share, colour = 1 - gone.mean(axis=1), COLOURS[k % len(COLOURS)]
         time = TIMESTEP / 1000 * np.arange(len(share))
         ax.plot(time, share, color=colour, label=f"MD, {temperature:.0f} K")
         ax.plot(time, np.exp(-rate * time), "--", color=colour, label="transition-state theory")
+        counted = escape_rate(heights, TIMESTEP, GONE)
         print(
             f"{temperature:.0f} K: {share[-1]:.0%} of {REPLICAS} molecules still there after "
-            f"{time[-1]:.1f} ps; transition-state theory: residence time {1 / rate:.1f} ps"
+            f"{time[-1]:.1f} ps, {counted.value:.3f} ± {counted.error:.3f} escapes per ps; "
+            f"transition-state theory: {rate:.3g} per ps, residence time {1 / rate:.3g} ps"
         )
     ax.set(xlabel="time (ps)", ylabel="share not yet desorbed", ylim=(0, 1.02))
     ax.legend(frameon=False)
@@ -62,38 +71,33 @@ def main() -> None:
 
 
 def residence(
-    path: Path, output: Path, steps: int, n_turns: int, temperature: float
+    path: Path, output: Path, steps: int, samples: int, job: tuple[int, float]
 ) -> tuple[np.ndarray, float]:
-    """Share of molecules that have not been beyond `GONE` by each step; rate in theory (1/ps)."""
-    model = load(path)
-    water = relaxed(model)
-    atoms = replicas(water, REPLICAS)
-    atoms.calc = SIKFFCalculator(model, device="cpu", surface="graphene")
+    """Heights [steps + 1, molecules] (Å) of molecules in dynamics; rate in theory (1/ps)."""
+    place, temperature = job
+    adsorbate = adsorbed_water(path)
+    atoms = separate_copies(adsorbate, lowest(adsorbate), REPLICAS)
     settings = MDSettings(
         ensemble="nvt", steps=steps, timestep=TIMESTEP, temperature=temperature, friction=0.002
     )
-    gone, share = np.zeros(REPLICAS, dtype=bool), []
+    heights: list[np.ndarray] = []
 
     def observe() -> None:
-        np.logical_or(gone, heights_of(atoms) > GONE, out=gone)
-        share.append(1 - gone.mean())
+        centres = adsorbate.anchor(atoms.positions.reshape(REPLICAS, -1, 3))
+        heights.append(adsorbate.surface.heights(centres))
 
-    log, place = output / f"{temperature:.0f}K.csv", TEMPERATURES.index(temperature)
-    dynamics(atoms, settings, log, observe, place=place)
-    mass = water.get_masses().sum()
-    return np.array(share), rate_in_theory(model, water, temperature, mass, n_turns)
+    dynamics(atoms, settings, output / f"{temperature:.0f}K.csv", observe, place=place)
+    energies, mass = energies_of(adsorbate), adsorbate.free.get_masses().sum()
+    well = integrate(adsorbate, energies, temperature, GONE, 6, samples)
+    gone = well.vacuum + free_energy_at(adsorbate, energies, GONE, temperature)
+    rate = desorption_rate(well.heights, well.profile, mass, temperature, gone)
+    return np.array(heights), rate
 
 
-def rate_in_theory(
-    model: ForceField, water: Atoms, temperature: float, mass: float, n_turns: int
-) -> float:
-    """Flux through `GONE` of molecules in equilibrium below it, 1/ps."""
-    z = np.linspace(2.6, GONE, 60)
-    kt = units.kB * temperature
-    weights = np.exp(-potential_of_mean_force(model, water, z, temperature, n_turns) / kt)
-    inside = np.trapezoid(weights, z)
-    speed = np.sqrt(kt / (2 * np.pi * mass)) * 1000 * units.fs  # Å/ps
-    return float(speed * weights[-1] / inside)
+def lowest(adsorbate: Adsorbate) -> np.ndarray:
+    """Positions [atoms, 3] of a molecule in the well, relaxed from above the origin."""
+    start = adsorbate.lowest(adsorbate.surface.origin, orientations(6, len(adsorbate)))
+    return adsorbate.positions(adsorbate.relaxed(start, held=False))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,5 @@
-"""What the examples share: trainings side by side, and dynamics; both show how far they are."""
+"""What the examples share: trainings side by side, dynamics, which show how far they are, and water
+on the surface of a model."""
 
 from __future__ import annotations
 
@@ -11,15 +12,21 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 import yaml
 from ase import Atoms
+from ase.build import molecule
 
+from sikff import load
+from sikff.calculators import SIKFFCalculator
 from sikff.training.console import progress_bar
+from sikff.training.evaluation.adsorbate import Adsorbate
 from sikff.training.evaluation.evaluate import Evaluation
 from sikff.training.evaluation.plots import learning_curves, parity, read_log, save_figure
 from sikff.training.simulation.md import MDSettings, run_md
 
+APART = 40.0  # Å, at least, between molecules that are not to feel each other
 BAR = "{desc} {percentage:3.0f}% |{bar:30}| {n}/{total} {unit} [{elapsed}<{remaining}{postfix}]"
 
 
@@ -105,3 +112,23 @@ def dynamics(
             observe()
 
         return run_md(atoms, settings, log, trajectory, on_step)
+
+
+def adsorbed_water(path: Path) -> Adsorbate:
+    """Water on the first surface of a model."""
+    model = load(path)
+    water = molecule("H2O", info={"surface": model.surfaces[0]} if model.surfaces else {})
+    return Adsorbate.of_model(water, SIKFFCalculator(model, device="cpu"))
+
+
+def separate_copies(adsorbate: Adsorbate, positions: np.ndarray, count: int) -> Atoms:
+    """Molecules at equivalent places of a surface, too far apart to feel each other."""
+    surface, atoms = adsorbate.surface, Atoms()
+    vectors = APART * np.eye(3)[:2]  # the normal is z
+    if surface.wallpaper is not None:
+        shortest = np.linalg.norm(surface.lattice, axis=1)
+        vectors = np.ceil(APART / shortest)[:, None] * surface.lattice
+    for k in range(count):
+        atoms += Atoms(adsorbate.free.numbers, positions + k % 8 * vectors[0] + k // 8 * vectors[1])
+    atoms.info, atoms.calc = dict(adsorbate.info), adsorbate.calculator
+    return atoms

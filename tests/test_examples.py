@@ -95,19 +95,36 @@ def test_water_on_graphene(on_graphene: tuple[str, Path]) -> None:
 @pytest.mark.slow
 def test_desorption(on_graphene: tuple[str, Path], tmp_path: Path) -> None:
     model = on_graphene[1] / "C_inf_v" / "model.sikff"
-    said = run("desorption.py", model, "--output", tmp_path, "--steps", 3, "--turns", 8)
+    size = ("--steps", 3, "--samples", 64)
+    said = run("desorption.py", model, "--output", tmp_path, *size, allowed=BEYOND_DATA)
     assert "transition-state theory" in said
     assert (tmp_path / "desorption.png").stat().st_size > 10_000
 
 
-@pytest.mark.slow
-def test_water_on_salt(tmp_path: Path) -> None:
+@pytest.fixture(scope="module")
+def on_salt(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, Path]:
+    """What the example of water on salt says, and its folder."""
+    output = tmp_path_factory.mktemp("salt") / "run"
     size = ("--grid", 2, "--starts", 1, "--images", 1)
     # trained for so short a time it may pull the molecule below the heights of its data
-    output = ("--output", tmp_path / "salt", "--minutes", 0.25)
-    said = run("water_on_salt.py", *output, *size, allowed=BEYOND_DATA)
+    arguments = ("--output", output, "--minutes", 0.25, *size)
+    return run("water_on_salt.py", *arguments, allowed=BEYOND_DATA), output
+
+
+@pytest.mark.slow
+def test_water_on_salt(on_salt: tuple[str, Path]) -> None:
+    said, output = on_salt
     assert "the reference has 104 meV" in said
-    assert (tmp_path / "salt" / "water_on_salt.png").stat().st_size > 10_000
+    assert (output / "water_on_salt.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_hops_on_salt(on_salt: tuple[str, Path], tmp_path: Path) -> None:
+    size = ("--steps", 80, "--grid", 2)
+    model = on_salt[1] / "C4v" / "model.sikff"
+    said = run("hops_on_salt.py", model, "--output", tmp_path, *size, allowed=BEYOND_DATA)
+    assert "Å²/ps from displacements" in said
+    assert (tmp_path / "hops_on_salt.png").stat().st_size > 10_000
 
 
 @pytest.mark.slow

@@ -5,7 +5,10 @@ from __future__ import annotations
 import numpy as np
 from ase import units
 from numpy.typing import ArrayLike
+from scipy.spatial.transform import Rotation
 
+from ..evaluation.adsorbate import Adsorbate
+from ..evaluation.rigid_samples import Energies
 from .rates import Rate, counted_rate, flux_rate
 
 Array = np.ndarray
@@ -16,7 +19,7 @@ def desorption_rate(
     free_energies: ArrayLike,
     mass: float,
     temperature: float,
-    vacuum: float | None = None,
+    gone: float | None = None,
 ) -> float:
     """The rate (1/ps) of transition-state theory: the flux through the highest of the heights.
 
@@ -29,8 +32,8 @@ def desorption_rate(
         free_energies: along them, eV, from any zero; NaN where no molecule is.
         mass: of the molecule, u.
         temperature: K.
-        vacuum: the free energy far from the surface, if the highest height is there and the last
-            of the free energies has a statistical error.
+        gone: the free energy at the highest height where it is known better, as by
+            ``free_energy_at``: few molecules of a sample are there.
 
     Raises:
         ValueError: heights that do not rise, or no free energy at the last one.
@@ -41,16 +44,45 @@ def desorption_rate(
             f"got {len(h)} heights with {len(f)} free energies; expected as many, two or more, at "
             "heights that rise"
         )
-    last = f[-1] if vacuum is None else vacuum
+    last = f[-1] if gone is None else gone
     if not np.isfinite(last):
         raise ValueError(
-            f"the free energy at {h[-1]:g} Å is {last}; expected a number: give that in vacuum, or "
-            "sample more"
+            f"the free energy at {h[-1]:g} Å is {last}; expected a number, such as that of "
+            "free_energy_at"
         )
     lowest = np.nanmin(f)
     weights = np.nan_to_num(np.exp(-(f - lowest) / kt))
     density = np.exp(-(last - lowest) / kt) / np.trapezoid(weights, h)
     return flux_rate(float(density), mass, temperature)
+
+
+def free_energy_at(
+    adsorbate: Adsorbate,
+    energies: Energies,
+    height: float,
+    temperature: float,
+    samples: int = 1000,
+) -> float:
+    """-kT ln <exp(-U/kT)> (eV) over orientations and places at one height: zero in vacuum.
+
+    They are drawn at random, which is for heights where the surface acts little; ``MeanForce``
+    has all heights, and as ``vacuum`` the zero of this.
+
+    Args:
+        energies: of the rigid molecule, as of ``energies_of``.
+        height: Å.
+        temperature: K.
+    """
+    rng, kt, surface = np.random.default_rng(0), units.kB * temperature, adsorbate.surface
+    turns = Rotation.from_quat(rng.normal(size=(samples, 4)))  # normalised: uniform
+    rigid = adsorbate.free.positions - adsorbate.anchor(adsorbate.free.positions)
+    positions = np.einsum("bij,nj->bni", turns.as_matrix(), rigid)
+    positions += surface.origin + height * surface.normal
+    if surface.wallpaper is not None:
+        positions += (rng.random((samples, 2)) @ surface.lattice)[:, None]
+    exponents = -energies(positions) / kt
+    most = exponents.max()
+    return float(-kt * (np.log(np.exp(exponents - most).mean()) + most))
 
 
 def escape_rate(heights: Array, interval: float, gone: float) -> Rate:

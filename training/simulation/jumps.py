@@ -16,6 +16,7 @@ from .rates import Rate, counted_rate
 Array = np.ndarray
 
 CORE = 0.25  # of the shortest distance between sites
+NEAREST = 0.1  # Å; sites nearer to each other are taken for one that symmetry has split
 
 
 class Jumps(NamedTuple):
@@ -57,7 +58,7 @@ def visited_sites(
         origin: of the lattice.
 
     Raises:
-        ValueError: cores that overlap.
+        ValueError: cores that overlap, or sites that are one.
     """
     vectors = as_lattice(np.asarray(lattice))
     points = np.asarray(sites, dtype=float).reshape(-1, 2) @ vectors
@@ -65,6 +66,11 @@ def visited_sites(
     coordinates = dual(short)
     around = np.array(list(itertools.product((-1, 0, 1), repeat=2)))
     nearest = _shortest_distance(points, around @ short, coordinates, short)
+    if nearest < NEAREST:
+        raise ValueError(
+            f"two sites are {nearest:.2g} Å apart; expected different sites: a minimum that is "
+            "almost on a mirror line is one with its image (tolerance of equivalent_points)"
+        )
     core = CORE * nearest if core is None else core
     if not 0 < core < nearest / 2:
         raise ValueError(
@@ -93,7 +99,7 @@ def count_jumps(visited: Array, interval: float) -> Jumps:
     steps = np.diff(visited, axis=0)
     known = np.isfinite(steps).all(axis=-1)
     moved = np.nan_to_num(steps)[known]
-    moved = moved[(moved**2).sum(axis=-1) > 1e-6]  # sites are never so near
+    moved = moved[(moved**2).sum(axis=-1) > 1e-6]
     time = float(known.sum() * interval / 1000)
     return Jumps(counted_rate(len(moved), time), moved)
 

@@ -9,7 +9,12 @@ from ase.calculators.emt import EMT
 from sikff.surface.wallpaper import Wallpaper
 from sikff.training.evaluation.adsorbate import Adsorbate, Surface
 from sikff.training.evaluation.mean_force import integrate
-from sikff.training.simulation.desorption import desorption_curve, desorption_rate, escape_rate
+from sikff.training.simulation.desorption import (
+    desorption_curve,
+    desorption_rate,
+    escape_rate,
+    free_energy_at,
+)
 from sikff.training.simulation.surface_friction import LocalLangevin, SurfaceFriction
 from surface_potentials import MASS, SIDE, CorrugatedWell, atoms_at
 
@@ -24,9 +29,8 @@ def test_the_rate_from_an_integrated_free_energy_is_that_of_the_closed_form() ->
     atom.calc = EMT()
     surface = Surface(Wallpaper("p4mm", LATTICE), np.zeros(3), np.array([0.0, 0, 1]))
     adsorbate = Adsorbate(atom, surface, well)
-    found = integrate(
-        adsorbate, lambda positions: well.energies(positions), TEMPERATURE, 9.05, n=24
-    )
+    energies = well.energies
+    found = integrate(adsorbate, energies, TEMPERATURE, 9.05, n=24)
     grid = np.linspace(1.0, found.heights[-1], 2000)
     kt = units.kB * TEMPERATURE
     expected = well.free_energies(grid, TEMPERATURE)
@@ -36,6 +40,10 @@ def test_the_rate_from_an_integrated_free_energy_is_that_of_the_closed_form() ->
     far = desorption_rate(*arguments, found.vacuum)
     assert far == pytest.approx(known * np.exp(expected[-1] / kt), rel=0.01)
     assert far != pytest.approx(known, rel=1e-3)
+    for height in (4.0, 6.0):
+        above = free_energy_at(adsorbate, energies, height, TEMPERATURE, 20000)
+        exact = well.free_energies(np.array([height]), TEMPERATURE)
+        assert above == pytest.approx(exact[0], abs=5e-4)
     unknown = found.profile.copy()
     unknown[-1] = np.nan
     with pytest.raises(ValueError, match=r"the free energy at 9\.05 Å is nan; expected a number"):

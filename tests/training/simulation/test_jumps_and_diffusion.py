@@ -7,8 +7,11 @@ import numpy as np
 import pytest
 from ase import units
 from ase.calculators.calculator import Calculator
+from ase.md.verlet import VelocityVerlet
 from scipy.special import i0
 
+from force_fields import force_field
+from sikff.calculators import SIKFFCalculator
 from sikff.surface import find_sites
 from sikff.surface.wallpaper import Wallpaper
 from sikff.training.evaluation.vibrations import harmonic_frequencies
@@ -198,6 +201,8 @@ def test_a_molecule_that_turns_back_has_not_jumped() -> None:
         visited_sites(tracks, SQUARE, SITES, core=1.3)
     with pytest.raises(ValueError, match=r"below 0\.625 Å"):
         visited_sites(tracks, SQUARE, [[0, 0], [0.5, 0.0]], core=0.7)
+    with pytest.raises(ValueError, match=r"two sites are 0\.025 Å apart; expected different"):
+        visited_sites(tracks, SQUARE, [[0.005, 0], [0.995, 0.0]])
     with pytest.raises(ValueError, match="expected a longer trajectory"):
         count_jumps(np.full((5, 1, 3), np.nan), 1.0)
 
@@ -224,3 +229,27 @@ def test_centres_of_mass_cross_periodic_boundaries(wrapped: bool) -> None:
         centres_of_mass([frames[0], frames[1][[1, 0, 2, 3, 4, 5]]], 3)
     with pytest.raises(ValueError, match="got no frames"):
         centres_of_mass([], 3)
+
+
+def test_energy_is_conserved_while_an_atom_hops_over_a_model_with_places() -> None:
+    """Its change falls with the square of the time step."""
+    places = {"lattice": ((3.0, 0.0), (0.0, 3.0)), "wallpaper": "p4mm", "stars": 1}
+    environment = {"plane_origin": (0, 0, 0), "plane_range": 8.0, "height_min": 1.9, **places}
+    atoms = ase.Atoms("O", [[0.2, 0.3, 2.5]])
+    atoms.calc = SIKFFCalculator(force_field("C4v", environment=environment), device="cpu")
+    errors = []
+    for timestep in (1.0, 0.5):
+        atoms.positions[0] = 0.2, 0.3, 2.5
+        atoms.set_momenta([[9.0, 0.3, 0.0]])
+        seen: list[np.ndarray] = []
+        energies: list[tuple[float, float]] = []
+        dynamics = VelocityVerlet(atoms, timestep * units.fs)
+        for _ in dynamics.irun(round(150 / timestep)):
+            seen.append(atoms.positions.copy())
+            energies.append((atoms.get_potential_energy(), atoms.get_total_energy()))
+        visited = visited_sites(np.array(seen), places["lattice"], SITES, core=0.9)
+        assert count_jumps(visited, timestep).rate.events >= 2
+        potential, total = np.ptp(energies, axis=0)
+        errors.append(total / potential)
+    assert errors[0] < 0.02
+    assert errors[1] == pytest.approx(errors[0] / 4, rel=0.3)
