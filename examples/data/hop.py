@@ -21,8 +21,6 @@ from ase.optimize import BFGS
 import surface
 
 FMAX = 0.01  # eV/Å
-SITE = [[0.73, 0.0, 2.03], [1.15, 0.76, 1.60], [1.15, -0.76, 1.60]]  # Å
-SADDLE = [[1.994, 0.0, 2.36], [1.994, 0.77, 1.77], [1.994, -0.77, 1.77]]
 
 
 class Labels(Calculator):
@@ -48,7 +46,8 @@ def relaxed(atoms: Atoms) -> float:
 def main() -> None:
     free = molecule("H2O")
     free.positions[:, 2] += surface.CELL_HEIGHT / 2
-    energies = [relaxed(atoms) for atoms in (free, Atoms("OHH", SITE), Atoms("OHH", SADDLE))]
+    starts = (free, Atoms("OHH", surface.SITE), Atoms("OHH", surface.SADDLE))
+    energies = [relaxed(atoms) for atoms in starts]
     rows = {"adsorption": energies[1] - energies[0], "barrier": energies[2] - energies[1]}
     path = Path(__file__).with_name("water_nacl_hop.csv")
     with path.open("w", newline="", encoding="utf-8") as file:
