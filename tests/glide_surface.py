@@ -60,3 +60,14 @@ class GlideSurface:
             positions += place - [0, 0, positions[:, 2].min()]
             found.append(self.label(ase.Atoms("CO", positions)))
         return found
+
+    def floor(self, atoms: ase.Atoms, other: str) -> np.ndarray:
+        """What a model of another wallpaper group cannot give of the forces [2, 3] (eV/Å): they
+        less their mean over the images under that group."""
+        forces, mean = self.label(atoms).get_forces(), np.zeros((2, 3))
+        wrong = Wallpaper(other, LATTICE)
+        for r, t in zip(wrong.rotations, wrong.translations, strict=True):
+            image = atoms.copy()
+            image.positions = atoms.positions @ r.T + t
+            mean += self.label(image).get_forces() @ r / len(wrong.rotations)
+        return forces - mean
