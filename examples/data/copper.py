@@ -193,7 +193,7 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Carbon monoxide on Cu(111), SevenNet-0.")
     parser.add_argument("--output", type=Path, help="default: beside the script")
-    parser.add_argument("--count", type=int, default=400)
+    parser.add_argument("--count", type=int, default=360)
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="frames labelled at a time")
     parser.add_argument("--sites", action="store_true", help="write co_copper_sites.csv")
