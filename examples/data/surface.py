@@ -423,7 +423,7 @@ def check(surface: str, seed: int) -> None:
 
 KINDS = {
     "frames": (sample_frames, 1200, ".xyz"),
-    "more": (sample_more, 600, "_more.xyz"),
+    "more": (sample_more, 667, "_more.xyz"),
     "copies": (sample_copies, 60, "_copies.xyz"),
 }
 
@@ -434,7 +434,7 @@ def main() -> None:
     parser.add_argument("--surface", choices=SURFACES, default="graphene")
     parser.add_argument("--what", choices=("frames", "more", "copies"), default="frames")
     parser.add_argument("--output", type=Path, help="default: water_<surface>... beside the script")
-    parser.add_argument("--count", type=int, help="frames (1200, more: 600) or molecules (60)")
+    parser.add_argument("--count", type=int, help="frames (1200, more: 667) or molecules (60)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="frames labelled at a time")
     parser.add_argument("--check", action="store_true", help="test the labels, write nothing")
