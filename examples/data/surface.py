@@ -29,6 +29,11 @@ Labels
     *is* that of the free molecule from 12 Å on. ``REF_forces`` is minus the gradient of
     ``REF_energy``.
 
+More frames (``--what more``, NaCl)
+    ``wall``: of the ``random`` kind, most of them within 1.5 Å of the wall, where the labels are
+    large. ``hop``: between the site of the molecule and the saddle to the next one, displaced and
+    turned at random. All are ``train``.
+
 Copies (``--what copies``)
     Molecules of the ``random`` kind, below 8 Å, each at several lateral positions and azimuths. How
     much their labels differ is the error of the best model that knows only the normal of the
@@ -45,6 +50,7 @@ was interrupted continues (see ``labelling.py``). Needs ``pip install tblite ase
     OMP_NUM_THREADS=1 python surface.py --check                # test the labels, write nothing
     OMP_NUM_THREADS=1 python surface.py --workers 4            # write water_graphene.xyz
     OMP_NUM_THREADS=1 python surface.py --surface nacl --count 400
+    OMP_NUM_THREADS=1 python surface.py --surface nacl --what more
 """
 
 from __future__ import annotations
@@ -71,9 +77,14 @@ ACCURACY = 0.1  # of tblite's convergence thresholds
 TEMPERATURES = (300, 450, 600)  # K
 WALL = {"H": 1.3, "O": 1.9}  # Å, heights of about 1.5 eV of repulsion
 GAPS = ((0.0, 1.2, 0.45), (1.2, 3.5, 0.35), (3.5, 11.0, 0.2))  # Å, Å, share: beyond the wall
+MORE_GAPS = ((0.0, 1.5, 0.8), (1.5, 4.0, 0.2))  # the same for the frames that are added
 SHARES = {"random": 0.8, "sheet": 0.1, "vacuum": 0.1}
 TRAIN = 5 / 6  # of the frames; the others are test
 COPIES = 12
+HOPS = 0.3  # share of the added frames
+SITE = [[0.73, 0.0, 2.03], [1.15, 0.76, 1.60], [1.15, -0.76, 1.60]]  # Å, where water sits on NaCl
+SADDLE = [[1.994, 0.0, 2.36], [1.994, 0.77, 1.77], [1.994, -0.77, 1.77]]  # Å, to the next site
+SHIFTED, TURNED, BENT = 0.15, 0.25, 0.03  # Å, rad, Å: displacements from the path between them
 ORIENTATIONS = {  # degrees, axis; ase.build.molecule has both hydrogens down, in the yz plane
     "both_H_down": (0, "x"),
     "one_H_down": (-52, "x"),
@@ -248,10 +259,14 @@ def sheet_molecules(surface: str, count: int, rng: np.random.Generator) -> list[
     return found
 
 
-def wall_height(positions: np.ndarray, rng: np.random.Generator) -> float:
+def wall_height(
+    positions: np.ndarray,
+    rng: np.random.Generator,
+    gaps: tuple[tuple[float, float, float], ...] = GAPS,
+) -> float:
     """A random height (Å) for the origin of ``positions``, see ``WALL`` and ``GAPS``."""
-    lows, highs, shares = zip(*GAPS, strict=True)
-    index = rng.choice(len(GAPS), p=shares)
+    lows, highs, shares = zip(*gaps, strict=True)
+    index = rng.choice(len(gaps), p=shares)
     lowest = max(WALL[s] - z for s, z in zip("OHH", positions[:, 2], strict=True))
     return lowest + rng.uniform(lows[index], highs[index])
 
@@ -299,6 +314,35 @@ def sample_frames(surface: str, count: int, seed: int) -> list[Atoms]:
             atoms.info["config_type"] = "train" if index < round(TRAIN * n) else "test"
             frames.append(atoms)
     return isolated("IsolatedAtom") + [frames[i] for i in rng.permutation(len(frames))]
+
+
+def sample_more(surface: str, count: int, seed: int) -> list[Atoms]:
+    """``count`` frames near the wall of NaCl and along the hop, in their final order."""
+    rng = np.random.default_rng([seed, 2])
+    hops = round(HOPS * count)
+    frames = []
+    for positions in free_molecules(count - hops, rng):
+        height = wall_height(positions, rng, MORE_GAPS)
+        azimuth, site = rng.uniform(0, 2 * np.pi), rng.uniform(size=2)
+        frames.append(place(positions, height, surface, azimuth, site))
+        frames[-1].info["sample"] = "wall"
+    for _ in range(hops):
+        frames.append(near_the_path(rng))
+        frames[-1].info["sample"] = "hop"
+    for atoms in frames:
+        atoms.info.update(surface=surface, config_type="train")
+    return [frames[i] for i in rng.permutation(count)]
+
+
+def near_the_path(rng: np.random.Generator) -> Atoms:
+    """Water between ``SITE`` and ``SADDLE``, displaced, turned and bent at random."""
+    along = rng.uniform()
+    atoms = Atoms("OHH", (1 - along) * np.array(SITE) + along * np.array(SADDLE))
+    centre = atoms.get_center_of_mass()
+    turn = Rotation.from_rotvec(rng.normal(scale=TURNED, size=3))
+    moved = turn.apply(atoms.positions - centre) + centre + rng.normal(scale=SHIFTED, size=3)
+    atoms.positions = np.round(moved + rng.normal(scale=BENT, size=moved.shape), 5)
+    return atoms
 
 
 def sites(count: int) -> np.ndarray:
@@ -377,31 +421,36 @@ def check(surface: str, seed: int) -> None:
         raise RuntimeError("the labels are wrong: " + ", ".join(failures))
 
 
+KINDS = {
+    "frames": (sample_frames, 1200, ".xyz"),
+    "more": (sample_more, 667, "_more.xyz"),
+    "copies": (sample_copies, 60, "_copies.xyz"),
+}
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description="Water on a frozen surface, GFN1-xTB.")
     parser.add_argument("--surface", choices=SURFACES, default="graphene")
-    parser.add_argument("--what", choices=("frames", "copies"), default="frames")
+    parser.add_argument("--what", choices=("frames", "more", "copies"), default="frames")
     parser.add_argument("--output", type=Path, help="default: water_<surface>... beside the script")
-    parser.add_argument("--count", type=int, help="frames (1200) or molecules in copies (60)")
+    parser.add_argument("--count", type=int, help="frames (1200, more: 667) or molecules (60)")
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--workers", type=int, default=1, help="frames labelled at a time")
     parser.add_argument("--check", action="store_true", help="test the labels, write nothing")
     options = parser.parse_args()
     surface, seed = options.surface, options.seed
-    copies = options.what == "copies"
-    count = options.count or (60 if copies else 1200)
-    ending = "_copies.xyz" if copies else ".xyz"
+    if options.what == "more" and surface != "nacl":
+        parser.error("--what more is for --surface nacl: its hop is known")
+    sampler, count, ending = KINDS[options.what]
+    count = options.count or count
+    expected = {"frames": count + 2, "more": count, "copies": count * COPIES}[options.what]
     output = options.output or Path(__file__).with_name(f"water_{surface}{ending}")
-    labeller = partial(label, surface=surface)
     if options.check:
         check(surface, seed)
-    elif copies:
-        sample = partial(sample_copies, surface, count, seed)
-        generate(output, sample, labeller, count * COPIES, options.workers)
     else:
-        sample = partial(sample_frames, surface, count, seed)
-        generate(output, sample, labeller, count + 2, options.workers)
+        sample = partial(sampler, surface, count, seed)
+        generate(output, sample, partial(label, surface=surface), expected, options.workers)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ G under the point group with -G, transform among themselves; glides become phase
 """
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -16,6 +17,7 @@ from sikff.surface.wallpaper import Wallpaper
 Array = np.ndarray
 
 SAME_LENGTH = 1e-6  # relative
+_MORE_MIRRORS = ("p2gg", "p4", "p4gm", "p6")  # see fewest_stars
 
 
 class Star(NamedTuple):
@@ -54,15 +56,35 @@ def first_stars(wallpaper: Wallpaper, count: int) -> tuple[Star, ...]:
 
 
 def fewest_stars(wallpaper: Wallpaper) -> int:
-    """The number of shortest stars that tell all places of the cell apart: their vectors span the
-    reciprocal lattice."""
+    """The number of shortest stars that tell all places of the cell apart.
+
+    Their vectors span the reciprocal lattice. In the groups of ``_MORE_MIRRORS`` the invariants of
+    these stars, and the invariants of second order, have mirrors which the group does not have;
+    the next star in another direction breaks them.
+    """
     count = 1
-    while True:
-        indices = np.concatenate([star.indices for star in first_stars(wallpaper, count)])
-        areas = [a[0] * b[1] - a[1] * b[0] for a in indices.tolist() for b in indices.tolist()]
-        if math.gcd(*areas) == 1:
-            return count
+    while not _spans(first_stars(wallpaper, count)):
         count += 1
+    if wallpaper.name in _MORE_MIRRORS:
+        shortest = np.concatenate([star.indices for star in first_stars(wallpaper, count)])
+        while _all_parallel(first_stars(wallpaper, count)[-1].indices, shortest):
+            count += 1
+    return count
+
+
+def _spans(stars: Sequence[Star]) -> bool:
+    """True if the vectors of the stars span the reciprocal lattice."""
+    indices = np.concatenate([star.indices for star in stars])
+    return math.gcd(*_cross(indices, indices).ravel().tolist()) == 1
+
+
+def _all_parallel(indices: Array, others: Array) -> bool:
+    """True if each vector is parallel to one of the others."""
+    return bool((_cross(indices, others) == 0).any(axis=1).all())
+
+
+def _cross(a: Array, b: Array) -> Array:
+    return np.outer(a[:, 0], b[:, 1]) - np.outer(a[:, 1], b[:, 0])
 
 
 def _stars_within(wallpaper: Wallpaper, reach: float) -> list[Star]:

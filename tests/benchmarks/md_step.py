@@ -22,7 +22,7 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -132,11 +132,14 @@ def calculator(name: str, device: str, average: float) -> Any:
         how = {"compile": name in COMPILED, "replay_after": 0 if name in REPLAYED else None}
         return SIKFFCalculator(ForceField(config), device=device, **how)
     if name in MACE:
-        return _mace(MACE[name], device, average)
+        return mace_calculator(MACE[name], device, average)
     return _nequip(NEQUIP[name], device, average)
 
 
-def _mace(hidden: str, device: str, average: float) -> Any:
+def mace_calculator(
+    hidden: str, device: str, average: float, elements: Sequence[str] = ELEMENTS
+) -> Any:
+    """MACE of those hidden irreps, with random weights in float32."""
     import torch
     from e3nn import o3
     from mace import modules
@@ -151,13 +154,13 @@ def _mace(hidden: str, device: str, average: float) -> Any:
         interaction_cls=blocks["RealAgnosticResidualInteractionBlock"],
         interaction_cls_first=blocks["RealAgnosticResidualInteractionBlock"],
         num_interactions=2,
-        num_elements=len(ELEMENTS),
+        num_elements=len(elements),
         hidden_irreps=o3.Irreps(hidden),
         MLP_irreps=o3.Irreps("16x0e"),
         gate=torch.nn.functional.silu,
-        atomic_energies=np.zeros(len(ELEMENTS)),
+        atomic_energies=np.zeros(len(elements)),
         avg_num_neighbors=average,
-        atomic_numbers=sorted(Atoms(ELEMENTS).numbers.tolist()),
+        atomic_numbers=sorted(Atoms(elements).numbers.tolist()),
         correlation=3,
         radial_type="bessel",
         atomic_inter_scale=1.0,
