@@ -40,8 +40,9 @@ FLOORS = {
     "sikff.training.simulation": 10,
     "sikff.training.symmetry": 11,
     "sikff.training.studies": 12,
-    "sikff.training.cli": 13,
-    "sikff.training.__main__": 14,
+    "sikff.training.learn": 13,
+    "sikff.training.cli": 14,
+    "sikff.training.__main__": 15,
 }
 # Modules by floor inside some rooms, from the lowest one up.
 FLOORS_INSIDE = {

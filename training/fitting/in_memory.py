@@ -80,7 +80,7 @@ def train_in_memory(
     run.train()
     best = run.loop.averaged if run.best is None else run.best
     best = best.cpu().eval().requires_grad_(False)
-    return Trained(best, run.loop.optimiser.state_dict()["state"], run.loop.patience.last)
+    return Trained(best, run.loop.optimiser.state_dict()["state"], run.loss)
 
 
 def _model(config: TrainConfig, dataset: Dataset, before: Trained | None) -> ForceField:
