@@ -165,7 +165,11 @@ class LabelLog:
         self._file = path.open("a+b")
         if new:
             _sync_folder(path.parent)
-        self._read()
+        try:
+            self._read()
+        except BaseException:
+            self.close()
+            raise
 
     def _read(self) -> None:
         self._file.seek(0)

@@ -15,7 +15,7 @@ def test_atoms_in_each_other_and_atoms_that_left_are_noticed() -> None:
     physical = Physical([ethanol])
     assert physical.problem(ethanol) == ""
     near, far = ethanol.copy(), ethanol.copy()
-    near.positions[3] = near.positions[0] + 0.5 * (near.positions[3] - near.positions[0])
+    near.positions[1] = near.positions[0] + 0.5 * (near.positions[1] - near.positions[0])
     assert "is in another one" in physical.problem(near)
     far.positions[-1] += [0.0, 0.0, 4.0]
     assert "has left the others" in physical.problem(far)

@@ -58,8 +58,8 @@ def test_half_a_record_is_removed_and_asked_for_again(tmp_path: Path, left: int)
     assert len(again) == 1 and again.find(second) is None
     again.append(second, answer(second.atoms))
     again.close()
-    assert len(path.read_text().splitlines()) == 2
-    assert all(json.loads(line)["status"] == "labelled" for line in path.open())
+    lines = path.read_text().splitlines()
+    assert [json.loads(line)["status"] for line in lines] == 2 * ["labelled"]
 
 
 def test_a_structure_has_one_record(tmp_path: Path) -> None:

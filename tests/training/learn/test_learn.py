@@ -10,6 +10,7 @@ import ase
 import ase.io
 import numpy as np
 import pytest
+import torch
 from ase.build import bulk, fcc111
 from ase.calculators.calculator import CalculationFailed
 from ase.calculators.emt import EMT
@@ -59,7 +60,8 @@ def test_a_cluster_is_learned_and_its_error_is_true(
     model = load(learned.model)
     assert model.provenance["learning"]["force_mae"] == learned.force_mae
     assert model.provenance["learning"]["structures"] <= 20
-    records = [json.loads(line) for line in (config.output / "labels.jsonl").open()]
+    lines_of_log = (config.output / "labels.jsonl").read_text().splitlines()
+    records = [json.loads(line) for line in lines_of_log]
     final = [n for n, record in enumerate(records) if record["use"] == "final"]
     errors = evaluate(model, [labels[n] for n in final]).metrics
     assert errors["force_mae_mev_per_a"] == pytest.approx(learned.force_mae, rel=1e-3)
