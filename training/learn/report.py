@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import html
 import io
+import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -238,7 +239,9 @@ def _parity(config: LearnConfig, log: LabelLog) -> Figure:
     figure = Figure((8, 3.6))
     left, right = figure.subplots(1, 2)
     if structures:
-        found = predict(load(config.output / "model.sikff"), structures)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of structures beyond the data: they are fresh
+            found = predict(load(config.output / "model.sikff"), structures)
         forces = [np.concatenate([a.get_forces().ravel() for a in x]) for x in (structures, found)]
         energies = [_relative_energies(each, structures) for each in (structures, found)]
         left.plot(*forces, ".", markersize=3)
