@@ -48,7 +48,7 @@ def run(folder: Path, seconds: float) -> None:
             "structures": folder / "start.xyz",
             "temperatures": [300.0],
             "target": 0.1,
-            "max_labels": 60,
+            "max_labels": 45,
             "model": MODEL,
             "output": folder / "learned",
         }

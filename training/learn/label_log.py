@@ -79,7 +79,7 @@ class Request:
     Attributes:
         atoms: the structure.
         use: "slab" (alone), "start", "fresh" (drawn evenly from dynamics: a measure), "picked"
-            (uncertain) or "final" (fresh, of the last training).
+            (uncertain), "final" (fresh, of the last training) or "site" (relaxed by the model).
         round: of the run.
         temperature: of the walker that found it, K; None: of none.
         deviation: largest of an atom in the committee, eV/Å.
@@ -122,6 +122,11 @@ class Answer:
     results: Mapping[str, Any] = field(default_factory=dict)
     reason: str = ""
     seconds: float = 0.0
+
+    @property
+    def energy(self) -> float | None:
+        """eV; None without one."""
+        return None if "energy" not in self.results else float(self.results["energy"])
 
 
 @dataclass(frozen=True)

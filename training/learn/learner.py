@@ -15,6 +15,7 @@ import numpy as np
 from ase.calculators.calculator import CalculationFailed
 
 from sikff.atomic_write import complete
+from sikff.forcefield import load
 
 from ..data.reading import read_structures
 from . import sizes
@@ -26,7 +27,9 @@ from .members import Trainer, read_members, write_members
 from .reference import Reference
 from .report import write_report
 from .rounds import Rounds
+from .site_energies import compare, relax_at_sites
 from .state import State
+from .surface import SurfaceSystem
 from .system import System
 
 MEMBERS = "members.pt"
@@ -75,6 +78,8 @@ class Learner:
         """Runs all phases that are left."""
         if self.state.phase != "probe":
             self._find_zero()
+        if self.state.phase == "end" and not self._has_reached() and not self._is_over():
+            self.state.phase = "train"  # with a larger budget, or another target
         phases = {
             "probe": self._probe,
             "label": self._label,
@@ -82,6 +87,7 @@ class Learner:
             "explore": self._explore,
             "last training": self._train_last,
             "last labels": self._measure_last,
+            "sites": self._ask_sites,
         }
         while self.state.phase != "end":
             phases[self.state.phase]()
@@ -174,8 +180,6 @@ class Learner:
         self.state.phase = "last labels"
 
     def _measure_last(self) -> None:
-        from sikff.forcefield import load
-
         state = self.state
         labels = self._answer(state.requests)
         model = load(self.config.output / "model.sikff")
@@ -186,15 +190,35 @@ class Learner:
             f"error in {len(labels)} fresh structures: {error:.3g} meV/Å, "
             f"{state.result['energy_mae']:.3g} meV/atom"
         )
-        state.phase = "end"
-        if error > self.config.target and not self._is_over():
+        state.phase = "sites"
+        if not self._has_reached() and not self._is_over():
             state.patience *= max(0.5, 0.9 * self.config.target / error)
             state.phase = "train"
+
+    def _ask_sites(self) -> None:
+        """Compares adsorption energies at the sites of a surface with the reference."""
+        state, state_folder = self.state, self.config.output
+        if isinstance(self.system, SurfaceSystem):
+            members = [each.model for each in read_members(state_folder / MEMBERS)]
+            model = load(state_folder / "model.sikff")
+            sites = relax_at_sites(self.system, model, members, self._rng("sites"))
+            requests = _requests([site.atoms for site in sites], "site", state.round)
+            if len(self.log) + len(requests) <= self.config.max_labels or all(
+                self.log.find(each) for each in requests
+            ):
+                open_requests = [each for each in requests if self.log.find(each) is None]
+                self.reference.answer(open_requests, self.log.append)
+            found = [self.log.find(Request(site.atoms, "site", state.round)) for site in sites]
+            energies = [None if each is None else each.answer.energy for each in found]
+            state.result["more"] = compare(sites, energies)
+            for words, value in state.result["more"]:
+                self.report(f"{words}: {value}")
+        state.phase = "end"
 
     def _finish(self) -> Learned:
         state, config = self.state, self.config
         error = float(state.result["force_mae"])
-        reached = error <= config.target
+        reached = self._has_reached()
         words = (
             f"{'reached' if reached else 'did not reach'} the target of {config.target:g} meV/Å: "
             f"{error:.3g} meV/Å in {state.result['structures']} fresh structures, with "
@@ -260,10 +284,15 @@ class Learner:
         seconds = [label.answer.seconds for label in self.log.labelled]
         return float(np.median(seconds)) / workers if seconds else 0.0
 
+    def _has_reached(self) -> bool:
+        return bool(self.state.result["force_mae"] <= self.config.target)
+
     def _is_over(self) -> bool:
         """Whether the budget allows no further round before the last training."""
         round_ = self.state.round + 1
         needed = sizes.n_fresh(round_) + sizes.n_picked(round_) + sizes.FINAL
+        if isinstance(self.system, SurfaceSystem):
+            needed += sizes.SITES
         out_of_labels = len(self.log) + needed > self.config.max_labels
         asked = [row.get("asked") for row in self.state.rounds[-IDLE:]]
         idle = len(asked) == IDLE and len(set(asked)) == 1  # nothing new is found any more

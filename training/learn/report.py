@@ -31,6 +31,11 @@ td, th {text-align: right} td:first-child, th:first-child {text-align: left}
 pre {background: #f4f4f4; padding: 8px; overflow-x: auto} img {max-width: 100%}
 .good {color: #176d2a} .bad {color: #a32020}
 """
+NOT_IN_MODEL = """
+<h2>What is not in the model</h2><p>Atoms of the slab do not move and take no energy; steps, defects
+and other terminations of the surface, and more molecules than structures had, are not in the
+data.</p>
+"""
 FEW = 3  # structures of a kind that are hardly a sample
 HONEST = 1.3  # factor between errors of two temperatures, or of rounds, that is noted
 
@@ -63,6 +68,7 @@ def write_report(config: LearnConfig, log: LabelLog, state: State, words: str) -
         _uses(log),
         "<h2>Where the time went</h2>",
         _table(("part", "seconds"), [(part, f"{s:.1f}") for part, s in state.seconds.items()]),
+        NOT_IN_MODEL if config.surface is not None else "",
         "<h2>What failed</h2>",
         _failures(log),
         "<h2>Dynamics with the result</h2>",

@@ -6,6 +6,7 @@ FINAL = 20  # structures that measure the last training
 CHEAP = 1.0  # s, a label that costs less than learning
 DEAR = 20.0  # s, a label that costs far more
 STARTS = 10
+SITES = 6  # labels that compare adsorption energies with the reference
 CHECK = 10  # steps between checks of walkers
 MOST_WALKING = 600  # atoms in the batch of walkers
 WALKERS = 3  # for each temperature

@@ -14,7 +14,9 @@ from .label_log import Request, structure_from_json, structure_to_json
 
 NAME = "state.json"
 FORMAT = "sikff learning run, version 1"
-Phase = Literal["probe", "label", "train", "explore", "last training", "last labels", "end"]
+Phase = Literal[
+    "probe", "label", "train", "explore", "last training", "last labels", "sites", "end"
+]
 PARTS = ("labels", "training", "exploration", "last training")
 
 

@@ -135,6 +135,10 @@ class SurfaceSystem:
         joined += ase.Atoms(atoms.numbers, positions=atoms.positions)
         return joined
 
+    def empty_cell(self) -> ase.Atoms:
+        """The cell of the slab, periodic along it."""
+        return ase.Atoms(cell=self.slab.cell, pbc=[i != self.axis for i in range(3)])
+
     def _shape(self, number: int, temperature: float, rng: np.random.Generator) -> ase.Atoms:
         """A molecule of thermal shape and random orientation."""
         molecule = self.molecules[number % len(self.molecules)].copy()
@@ -150,7 +154,7 @@ class SurfaceSystem:
     ) -> ase.Atoms | None:
         """Molecules above random points of the slab's cell; None if there is no room for them."""
         lateral = np.delete(self.slab.cell.array, self.axis, axis=0)
-        placed = ase.Atoms(cell=self.slab.cell, pbc=[i != self.axis for i in range(3)])
+        placed = self.empty_cell()
         for molecule in molecules:
             for _ in range(ATTEMPTS):
                 trial = molecule.copy()
@@ -169,14 +173,19 @@ class SurfaceSystem:
         lowest = ((atoms.positions - self.origin) @ self.normal).min()
         atoms.positions += (self.reach - lowest) * self.normal
         if not near:
-            least = self._height_of(atoms, BONDED[1])
+            least = self.height_of(atoms, BONDED[1])
             atoms.positions -= rng.random() * (self.reach - least) * self.normal
             return
         wanted = rng.uniform(*BONDED)
-        atoms.positions -= (self.reach - self._height_of(atoms, wanted)) * self.normal
+        atoms.positions -= (self.reach - self.height_of(atoms, wanted)) * self.normal
 
-    def _height_of(self, atoms: ase.Atoms, ratio: float) -> float:
-        """Height of the lowest atom at which the molecule is so near to the slab."""
+    def height_of(self, atoms: ase.Atoms, ratio: float) -> float:
+        """Height (Å) of the lowest atom at which a molecule is so near to the slab.
+
+        Args:
+            atoms: with its lowest atom at the end of its reach.
+            ratio: of the smallest distance to an atom of the slab and the sum of covalent radii.
+        """
         high, low = self.reach, -2.0
         for _ in range(20):
             middle = 0.5 * (high + low)

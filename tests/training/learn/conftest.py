@@ -12,17 +12,17 @@ from ase.cluster import Octahedron
 from sikff.training.learn import sizes
 from sikff.training.learn.config import LearnConfig
 
-MODEL = {"layers": 1, "channels": 4, "max_frequency": 2, "correlation": 2, "cutoff": 4.0}
+MODEL = {"layers": 1, "channels": 2, "max_frequency": 2, "correlation": 2, "cutoff": 4.0}
 
 
 @pytest.fixture
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few steps of dynamics and of training."""
-    monkeypatch.setattr(sizes, "ROUNDS", {1: 60})
-    monkeypatch.setattr(sizes, "LATER", 100)
-    monkeypatch.setattr(sizes, "WARM", (60, 0))
-    monkeypatch.setattr(sizes, "SCRATCH", (100, 0))
-    monkeypatch.setattr(sizes, "LAST", (150, 0))
+    monkeypatch.setattr(sizes, "ROUNDS", {1: 40})
+    monkeypatch.setattr(sizes, "LATER", 60)
+    monkeypatch.setattr(sizes, "WARM", (30, 0))
+    monkeypatch.setattr(sizes, "SCRATCH", (60, 0))
+    monkeypatch.setattr(sizes, "LAST", (100, 0))
     monkeypatch.setattr(sizes, "WALKERS", 2)
 
 
@@ -41,8 +41,8 @@ def make_config(tmp_path: Path, cluster: ase.Atoms) -> Callable[..., LearnConfig
             "structures": tmp_path / "start.xyz",
             "calculator": {"name": "ase.calculators.emt.EMT"},
             "temperatures": [300.0],
-            "target": 100.0,
-            "max_labels": 60,
+            "target": 200.0,
+            "max_labels": 45,
             "model": MODEL,
             "output": tmp_path / "learned",
         }
