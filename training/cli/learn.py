@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from .arguments import CommandSettings, Positional
+from .arguments import CommandSettings, Positional, StandsAlone
 
 LABELS_MISSING, NOT_REACHED = 3, 4  # exit statuses
 
@@ -17,8 +17,10 @@ class LearnSettings(CommandSettings):
     """YAML file; its keys: sikff.training.learn.config.LearnConfig"""
     overrides: Annotated[tuple[str, ...], Positional("KEY=VALUE")] = ()
     """instead of what CONFIG says, such as target=10"""
-    example: Literal["molecule", "crystal", "surface", "queue"] | None = None
-    """print a configuration with comments, to begin with, and end"""
+    example: Annotated[
+        Literal["molecule", "crystal", "surface", "queue"] | None, StandsAlone("molecule")
+    ] = None
+    """print a configuration with comments, to begin with, and end; of a molecule if no other"""
     resume: bool = False
     """continue the run in the output folder, if any"""
     quiet: bool = False

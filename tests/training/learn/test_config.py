@@ -16,6 +16,9 @@ def test_examples_are_valid(kind: str, tmp_path: Path, capsys: pytest.CaptureFix
     assert main(["learn", "--example", kind]) == 0
     path = tmp_path / "learn.yaml"
     path.write_text(capsys.readouterr().out)
+    if kind == "molecule":
+        assert main(["learn", "--example"]) == 0
+        assert capsys.readouterr().out == path.read_text()
     config = read_learn_config(path)
     assert (config.surface is not None) == (kind == "surface")
     assert (config.ensemble == "npt") == (kind == "crystal")
