@@ -22,6 +22,7 @@ from sikff.training.learn.learn import learn
 
 MODEL = {"layers": 1, "channels": 2, "max_frequency": 1, "correlation": 2, "cutoff": 4.0}
 SHORT = {"LATER": 60, "ROUNDS": {1: 40}, "WARM": (30, 0), "SCRATCH": (40, 0), "LAST": (60, 0)}
+SHORT |= {"WALKERS": 2, "STARTS": 6, "FINAL": 8}
 
 
 class Slow(EMT):
@@ -48,7 +49,7 @@ def run(folder: Path, seconds: float) -> None:
             "structures": folder / "start.xyz",
             "temperatures": [300.0],
             "target": 0.1,
-            "max_labels": 45,
+            "max_labels": 30,
             "model": MODEL,
             "output": folder / "learned",
         }

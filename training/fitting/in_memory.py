@@ -66,7 +66,8 @@ def train_in_memory(
         model_keys = {**config.model, "atomic_energies": energies}
         config = config.model_copy(update={"model": model_keys})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore" if before is not None else "default")  # said before
+        if before is not None:
+            warnings.simplefilter("ignore")  # said before
         dataset = load_dataset(config, Given.of(structures, validation))
     for line in dataset.report:
         report(line)

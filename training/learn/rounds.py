@@ -14,11 +14,11 @@ from sikff.forcefield import ForceField
 from ..evaluation.predict import predict
 from ..simulation.md import thermal_momenta
 from ..simulation.walkers import Walker
+from . import sizes
 from .config import LearnConfig
 from .explore import Exploration, Settings, draw_evenly, explore
 from .label_log import Label, LabelLog, Request, rms_force
 from .pick import pick
-from .sizes import CHECK, FINAL, n_fresh, n_picked, n_steps, n_walkers
 from .state import State
 from .surface import LEFT
 from .system import System, choose_timestep
@@ -57,9 +57,9 @@ class Rounds:
             state.limit = STOP * rms_force(self.log.labelled)
         turn = state.round % len(models)
         ordered = [models[turn], *models[:turn], *models[turn + 1 :]]
-        steps = n_steps(state.round, seconds)
+        steps = sizes.n_steps(state.round, seconds)
         limit = state.limit / state.calibration
-        settings = Settings(self.timestep, steps, CHECK, limit, self.pressure)
+        settings = Settings(self.timestep, steps, sizes.CHECK, limit, self.pressure)
         found = explore(ordered, state.walkers, settings, self.system.problem, rng)
         if found.early >= MANY * len(state.walkers):
             state.limit *= RAISED
@@ -84,7 +84,7 @@ class Rounds:
         if not state.walkers:
             temperatures = [*self.config.temperatures, self.config.hottest]
             largest = max(len(atoms) for atoms in self.system.starts)
-            count = n_walkers(len(temperatures), largest)
+            count = sizes.n_walkers(len(temperatures), largest)
             count = max(count, -(-len(self.system.starts) // len(temperatures)))
             state.walkers = [
                 Walker(ase.Atoms(), temperature, moves=False)
@@ -114,11 +114,11 @@ class Rounds:
         state, config = self.state, self.config
         round_ = state.round
         measured = [f for f in found.frames if f.temperature <= max(config.temperatures)]
-        fresh = draw_evenly(measured, n_fresh(round_))
+        fresh = draw_evenly(measured, sizes.n_fresh(round_))
         least = 0.001 * CANDIDATE * config.target / state.calibration
         uncertain = [f for f in (*found.frames, *found.ends) if f.deviation > least]
         known = [*(label.request.atoms for label in self.log.labelled), *(f.atoms for f in fresh)]
-        picked = pick(uncertain, known, n_picked(round_))
+        picked = pick(uncertain, known, sizes.n_picked(round_))
         requests: dict[str, Request] = {}
         for use, frames in (("fresh", fresh), ("picked", picked)):
             for frame in frames:
@@ -188,13 +188,17 @@ class Rounds:
             if walker.temperature <= hottest
         ]
         settings = Settings(
-            self.timestep, n_steps(self.state.round, seconds), CHECK, np.inf, self.pressure
+            self.timestep,
+            sizes.n_steps(self.state.round, seconds),
+            sizes.CHECK,
+            np.inf,
+            self.pressure,
         )
         found = explore([model], walkers, settings, self.system.problem, rng)
         later = found.frames[:0]
         for walker in _tracks(found.frames):
             later += walker[len(walker) // 4 :]  # away from where other models were
-        frames = draw_evenly(later or found.frames, FINAL)
+        frames = draw_evenly(later or found.frames, sizes.FINAL)
         return [
             Request(_without_momenta(f.atoms), "final", self.state.round, f.temperature)
             for f in frames

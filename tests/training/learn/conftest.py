@@ -24,6 +24,8 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sizes, "SCRATCH", (60, 0))
     monkeypatch.setattr(sizes, "LAST", (100, 0))
     monkeypatch.setattr(sizes, "WALKERS", 2)
+    monkeypatch.setattr(sizes, "STARTS", 6)
+    monkeypatch.setattr(sizes, "FINAL", 8)
 
 
 @pytest.fixture
@@ -42,7 +44,7 @@ def make_config(tmp_path: Path, cluster: ase.Atoms) -> Callable[..., LearnConfig
             "calculator": {"name": "ase.calculators.emt.EMT"},
             "temperatures": [300.0],
             "target": 200.0,
-            "max_labels": 45,
+            "max_labels": 30,
             "model": MODEL,
             "output": tmp_path / "learned",
         }

@@ -51,15 +51,15 @@ def quiet(line: str) -> None:
 def test_a_cluster_is_learned_and_its_error_is_true(
     make_config: MakeConfig, short: None, cluster: ase.Atoms
 ) -> None:
-    config, lines, calculator = make_config(), [], Counting()
+    config, lines, calculator = make_config(target=1000.0), [], Counting()
     learned = learn(config, calculator, report=lines.append)
-    assert learned.reached and learned.labels == len(calculator.asked) <= 45
+    assert learned.reached and learned.labels == len(calculator.asked) <= 30
     assert len(set(calculator.asked)) == len(calculator.asked)
     labels = ase.io.read(config.output / "data.xyz", ":")
     assert len(labels) == learned.labels
     model = load(learned.model)
     assert model.provenance["learning"]["force_mae"] == learned.force_mae
-    assert model.provenance["learning"]["structures"] <= 20
+    assert model.provenance["learning"]["structures"] <= 8
     lines_of_log = (config.output / "labels.jsonl").read_text().splitlines()
     records = [json.loads(line) for line in lines_of_log]
     final = [n for n, record in enumerate(records) if record["use"] == "final"]
@@ -72,7 +72,7 @@ def test_a_cluster_is_learned_and_its_error_is_true(
     moved.get_forces()
     page = (config.output / "report.html").read_text()
     assert "<img" in page and "http" not in page and "sikff md" in page
-    assert any(line.startswith("round 1: 1") for line in lines)
+    assert any(line.startswith("round 1: ") for line in lines)
 
 
 def test_a_crystal_learns_stress(make_config: MakeConfig, short: None) -> None:
@@ -101,13 +101,13 @@ def test_atoms_on_a_slab_keep_fixed_layers(make_config: MakeConfig, short: None)
 
 def test_the_budget_ends_a_run_and_the_model_is_kept(make_config: MakeConfig, short: None) -> None:
     learned = learn(make_config(target=0.01), report=quiet)
-    assert not learned.reached and learned.labels <= 45
+    assert not learned.reached and learned.labels <= 30
     same = learn(make_config(target=0.01), resume=True, report=quiet)
     assert same.labels == learned.labels
-    more = learn(make_config(target=0.01, max_labels=80), resume=True, report=quiet)
-    assert learned.labels < more.labels <= 80
+    more = learn(make_config(target=0.01, max_labels=50), resume=True, report=quiet)
+    assert learned.labels < more.labels <= 50
     assert "did not reach the target of 0.01 meV/Å" in learned.words
-    assert "of 45 labels" in learned.words and load(learned.model).provenance["learning"]["labels"]
+    assert "of 30 labels" in learned.words and load(learned.model).provenance["learning"]["labels"]
 
 
 def test_an_interrupted_run_asks_nothing_twice(
@@ -119,7 +119,7 @@ def test_an_interrupted_run_asks_nothing_twice(
     calculator = Counting()
     whole = learn(config, calculator, report=quiet)
     parts, config = Counting(), make_config(output=tmp_path / "parts")
-    for stop_at in (1, 9, 25, 10**9):
+    for stop_at in (1, 7, 14, 10**9):
         parts.stop_at = stop_at
         with nullcontext() if stop_at == 10**9 else pytest.raises(KeyboardInterrupt):
             learned = learn(config, parts, resume=stop_at > 1, report=quiet)
@@ -142,7 +142,7 @@ def test_failures_cost_their_structure_and_many_of_them_end_the_run(
     assert "no convergence" in (config.output / "report.html").read_text()
     with pytest.raises(CalculationFailed, match="the reason is: CalculationFailed: no conv"):
         learn(
-            make_config(output=config.output / "2"), Counting(fail=lambda n: n > 15), report=quiet
+            make_config(output=config.output / "2"), Counting(fail=lambda n: n > 10), report=quiet
         )
     first = Counting(fail=lambda n: True)
     with pytest.raises(CalculationFailed, match=r"failed for a start structure: .*no conv"):

@@ -58,7 +58,7 @@ def test_the_energy_is_the_one_whose_gradient_the_forces_are() -> None:
 
 def test_a_process_that_dies_costs_its_structure_alone(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
-    config = CalculatorConfig(name="dying_calculator.Dying", workers=2)
+    config = CalculatorConfig(name="dying_calculator.Dying", workers=1)
     monkeypatch.syspath_prepend(os.path.dirname(__file__))
     reference = InWorkers(config)
     requests = [dimer(length) for length in (1.1, 1.2, 0.9, 1.3, 2.5)]

@@ -12,6 +12,7 @@ from ase.build import fcc111, molecule
 from ase.calculators.emt import EMT
 
 from sikff import load
+from sikff.training.learn import site_energies
 from sikff.training.learn.config import LearnConfig, SurfaceConfig
 from sikff.training.learn.label_log import Request
 from sikff.training.learn.learn import learn
@@ -111,7 +112,11 @@ def test_a_slab_without_room_is_refused(tmp_path: Path) -> None:
         system(tmp_path, slab(), reach=20.0)
 
 
-def test_places_of_a_molecule_are_learned(tmp_path: Path, short: None) -> None:
+def test_places_of_a_molecule_are_learned(
+    tmp_path: Path, short: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(site_energies, "ORIENTATIONS", 1)
+    monkeypatch.setattr(site_energies, "STEPS", 8)
     small = fcc111("Cu", (1, 1, 2), a=3.6, vacuum=8.0)
     small.info = {}
     ase.io.write(tmp_path / "slab.xyz", small)
@@ -122,13 +127,14 @@ def test_places_of_a_molecule_are_learned(tmp_path: Path, short: None) -> None:
         "calculator": {"name": "ase.calculators.emt.EMT"},
         "temperatures": [300.0],
         "target": 500.0,
-        "max_labels": 45,
+        "max_labels": 40,
         "model": MODEL,
         "output": tmp_path / "learned",
     }
     learned = learn(LearnConfig.model_validate(settings), report=lambda line: None)
     config = load(learned.model).config
     assert config.environment.wallpaper == "p3m1" and config.vacuum_group == "O(3)"
+    assert "adsorption: top Cu (3m)" in (tmp_path / "learned/report.html").read_text()
     labels = ase.io.read(tmp_path / "learned/data.xyz", ":")
     assert all(len(atoms) == 2 for atoms in labels)
     assert any(atoms.info.get("surface") == "vacuum" for atoms in labels)
