@@ -19,6 +19,7 @@ from force_fields import force_field
 from sikff.training.cli.main import parse_command
 from sikff.training.config import TrainConfig, read_config
 from sikff.training.fitting import fit as fitting
+from sikff.training.learn.config import read_learn_config
 from sikff.training.simulation import md
 from test_layers import FLOORS
 
@@ -168,6 +169,9 @@ def test_configurations_are_valid(page: Path, workspace: Path) -> None:
     for block in blocks(page):
         if block.language == "yaml":
             Path("config.yaml").write_text(block.code, encoding="utf-8")
+            if "structures" in yaml.safe_load(block.code):
+                assert read_learn_config("config.yaml").structures, f"{page}:{block.line}"
+                continue
             config = read_config("config.yaml")
             assert config.data.train, f"{page}:{block.line}"
             for file in (config.data.train, config.data.valid):

@@ -41,8 +41,9 @@ FLOORS = {
     "sikff.training.properties": 11,
     "sikff.training.symmetry": 11,
     "sikff.training.studies": 12,
-    "sikff.training.cli": 13,
-    "sikff.training.__main__": 14,
+    "sikff.training.learn": 13,
+    "sikff.training.cli": 14,
+    "sikff.training.__main__": 15,
 }
 # Modules by floor inside some rooms, from the lowest one up.
 FLOORS_INSIDE = {

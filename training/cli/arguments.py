@@ -30,6 +30,10 @@ class Positional(Metavar):
     """Placeholder of a field that is a positional argument."""
 
 
+class StandsAlone(Metavar):
+    """Placeholder of an option that may go without a value, and then has this one."""
+
+
 def choices(names: Iterable[str]) -> Metavar:
     """Placeholder that lists names; they are not checked here, unlike those of a Literal."""
     return Metavar(f"{{{','.join(names)}}}")
@@ -93,6 +97,10 @@ def _add_argument(parser: Parser, name: str, field: FieldInfo) -> None:
     required, positional = field.is_required(), isinstance(metavar, Positional)
     if length is None:
         settings["nargs"] = "*" if positional and not required else "+"
+    if positional and not required and length == 1:
+        settings["nargs"] = "?"
+    if isinstance(metavar, StandsAlone):
+        settings |= {"nargs": "?", "const": str(metavar)}
     if length == len(words) > 1:
         settings |= {"nargs": length, "metavar": tuple(words)}
     elif get_origin(item) is Literal:

@@ -24,6 +24,7 @@ from .interrupts import Interrupts
 # pydantic model from which arguments and --help are made. Those of studies are made in studies.py.
 COMMANDS = {
     "train": "fit a force field to labelled structures",
+    "learn": "from structures and a calculator to a force field, unattended",
     "data": "what is in files of labelled structures, and whether it makes sense",
     "evaluate": "compare a force field with labels",
     "predict": "label structures with a force field or the mean of several",
@@ -62,9 +63,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Runs a command.
 
     Returns:
-        0; 2 after an error, which is reported in one sentence on stderr (with --traceback or
-        SIKFF_TRACEBACK=1 below its traceback); 128 + the number of a signal that ended it: 130
-        after Ctrl-C, 143 after SIGTERM.
+        0, or the status that the command returns; 2 after an error, which is reported in one
+        sentence on stderr (with --traceback or SIKFF_TRACEBACK=1 below its traceback); 128 + the
+        number of a signal that ended it: 130 after Ctrl-C, 143 after SIGTERM.
 
     Raises:
         SystemExit: with code 2 for arguments that are not understood, with 0 after --help.
@@ -89,9 +90,9 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
     run, show_traceback = parse_command(arguments)
     try:
         with plain_warnings():
-            run()
+            status = run()
         sys.stdout.flush()
-        return 0
+        return status or 0
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in it
         return BROKEN_PIPE
@@ -126,7 +127,7 @@ def parse_command(arguments: Sequence[str]) -> tuple[Callable[[], Any], bool]:
     return partial(run, settings), show_traceback or from_environment
 
 
-def find_command(name: str) -> tuple[Callable[[Any], None], type[BaseModel]]:
+def find_command(name: str) -> tuple[Callable[[Any], int | None], type[BaseModel]]:
     """The function of a command and the model of its settings; imports the command's module."""
     module = name.split()[0]
     if module in STUDIES:

@@ -66,7 +66,8 @@ def train_in_memory(
         model_keys = {**config.model, "atomic_energies": energies}
         config = config.model_copy(update={"model": model_keys})
     with warnings.catch_warnings():
-        warnings.simplefilter("ignore" if before is not None else "default")  # said before
+        if before is not None:
+            warnings.simplefilter("ignore")  # said before
         dataset = load_dataset(config, Given.of(structures, validation))
     for line in dataset.report:
         report(line)
@@ -80,7 +81,7 @@ def train_in_memory(
     run.train()
     best = run.loop.averaged if run.best is None else run.best
     best = best.cpu().eval().requires_grad_(False)
-    return Trained(best, run.loop.optimiser.state_dict()["state"], run.loop.patience.last)
+    return Trained(best, run.loop.optimiser.state_dict()["state"], run.loss)
 
 
 def _model(config: TrainConfig, dataset: Dataset, before: Trained | None) -> ForceField:

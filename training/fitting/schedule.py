@@ -27,17 +27,14 @@ class Patience:
         best: lowest validation loss so far.
         waited: epochs since then.
         factor: of the learning rate; it shrinks on every plateau.
-        last: the latest validation loss.
     """
 
     best: float = math.inf
     waited: int = 0
     factor: float = 1.0
-    last: float = math.inf
 
     def update(self, loss: float) -> None:
         """Counts an epoch with this validation loss."""
-        self.last = loss
         if loss < self.best:
             self.best, self.waited = loss, 0
         else:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import datetime
+import math
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
@@ -56,6 +57,7 @@ class Run:
 
     Attributes:
         best: the model that is kept, if no files are written.
+        loss: of the last validation; without one, of the last epoch.
     """
 
     def __init__(
@@ -77,6 +79,7 @@ class Run:
             self._predict = static_training(self.model, capacity, config.compile)
         self._log = None if in_memory else RunLog(config.output, config.tensorboard)
         self.best: ForceField | None = None
+        self.loss = math.inf
         self._train_batches = self._batches(dataset.train, config.seed)
         self._valid_batches = self._batches(dataset.valid)
         self._validated = count_labels(dataset.valid)
@@ -115,6 +118,7 @@ class Run:
         loop, steps = self.loop, self._steps_between
         for train_loss in loop.epochs(self._epoch, steps, self._loss, lambda batch: batch.names):
             valid_loss, metrics = self._validate() if self.dataset.valid else (train_loss, {})
+            self.loss = valid_loss
             loop.read_clock()
             loop.patience.update(valid_loss)
             if self.config.schedule == "plateau":

@@ -1,0 +1,1 @@
+"""From structures and a reference calculator to a force field, unattended."""

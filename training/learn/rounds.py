@@ -1,0 +1,255 @@
+"""One round of learning: where walkers go, what is asked, and what the answers say of the model."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Sequence
+from typing import Any
+
+import ase
+import numpy as np
+
+from sikff.forcefield import ForceField
+
+from ..evaluation.predict import predict
+from ..simulation.md import thermal_momenta
+from ..simulation.walkers import Walker
+from . import sizes
+from .config import LearnConfig
+from .explore import Exploration, Settings, draw_evenly, explore
+from .label_log import Label, LabelLog, Request, rms_force
+from .pick import pick
+from .state import State
+from .surface import LEFT
+from .system import System, choose_timestep
+
+STOP = 0.65  # of the root mean square force component: error at which a walker stops
+CANDIDATE = 4.0  # times the target: error from which a structure is uncertain
+RAISED = 1.5  # factor of the first, where walkers stop too early
+MANY = 1 / 3  # of the walkers
+CALIBRATION = (0.5, 10.0)  # range of error over deviation
+WILD = 5.0  # eV/Å, a force on an atom where no walker starts
+POOLED = 2.0  # times what is good enough, which the round before may have had
+
+
+class Rounds:
+    """The rounds of a run.
+
+    Args:
+        config: the run.
+        system: what it learns.
+        log: labels so far.
+        state: where the run is; changed in place.
+    """
+
+    def __init__(self, config: LearnConfig, system: System, log: LabelLog, state: State) -> None:
+        self.config, self.system, self.log, self.state = config, system, log, state
+        self.timestep = choose_timestep(config, system.starts)
+        self.pressure = config.pressure if config.ensemble == "npt" else None
+
+    def explore(
+        self, models: Sequence[ForceField], rng: np.random.Generator, seconds: float
+    ) -> Exploration:
+        """Moves the walkers, of which those that were stopped start again, by one of the models."""
+        state = self.state
+        self._place_walkers(rng)
+        if not state.limit:
+            state.limit = STOP * rms_force(self.log.labelled)
+        turn = state.round % len(models)
+        ordered = [models[turn], *models[:turn], *models[turn + 1 :]]
+        steps = sizes.n_steps(state.round, seconds)
+        limit = state.limit / state.calibration
+        settings = Settings(self.timestep, steps, sizes.CHECK, limit, self.pressure)
+        found = explore(ordered, state.walkers, settings, self.system.problem, rng)
+        if found.early >= MANY * len(state.walkers):
+            state.limit *= RAISED
+        else:
+            calm = STOP * rms_force(self.log.labelled)
+            state.limit = max(calm, 0.001 * CANDIDATE * self.config.target)
+        state.rounds.append(
+            {
+                "round": state.round,
+                "steps": found.steps,
+                "walkers": len(state.walkers),
+                "alive": sum(w.moves for w in state.walkers) + found.reasons.count(LEFT),
+                "reasons": found.reasons,
+                "structures": len(self.log.labelled),
+            }
+        )
+        return found
+
+    def _place_walkers(self, rng: np.random.Generator) -> None:
+        """Makes the walkers, or starts those again that were stopped, at labelled structures."""
+        state = self.state
+        if not state.walkers:
+            temperatures = [*self.config.temperatures, self.config.hottest]
+            largest = max(len(atoms) for atoms in self.system.starts)
+            count = sizes.n_walkers(len(temperatures), largest)
+            count = max(count, -(-len(self.system.starts) // len(temperatures)))
+            state.walkers = [
+                Walker(ase.Atoms(), temperature, moves=False)
+                for _ in range(count)
+                for temperature in temperatures
+            ]
+        places = self._places()
+        order = rng.permutation(len(places))
+        for number, walker in enumerate(state.walkers):
+            if not walker.moves:
+                atoms = places[order[number % len(places)]].copy()
+                momenta = thermal_momenta(atoms, walker.temperature, rng)
+                atoms.set_array("momenta", momenta)
+                walker.atoms, walker.moves = atoms, True
+
+    def _places(self) -> list[ase.Atoms]:
+        """Labelled structures whose forces are not wild, or the starts."""
+        places = [
+            label.request.atoms
+            for label in self.log.labelled
+            if np.linalg.norm(label.forces, axis=1).max() < WILD
+        ]
+        return places or self.system.starts
+
+    def choose(self, found: Exploration) -> list[Request]:
+        """Fresh structures, drawn evenly from the dynamics asked for, and uncertain ones."""
+        state, config = self.state, self.config
+        round_ = state.round
+        measured = [f for f in found.frames if f.temperature <= max(config.temperatures)]
+        fresh = draw_evenly(measured, sizes.n_fresh(round_))
+        least = 0.001 * CANDIDATE * config.target / state.calibration
+        uncertain = [f for f in (*found.frames, *found.ends) if f.deviation > least]
+        known = [*(label.request.atoms for label in self.log.labelled), *(f.atoms for f in fresh)]
+        picked = pick(uncertain, known, sizes.n_picked(round_))
+        requests: dict[str, Request] = {}
+        for use, frames in (("fresh", fresh), ("picked", picked)):
+            for frame in frames:
+                atoms = _without_momenta(frame.atoms)
+                request = Request(atoms, use, round_, frame.temperature, frame.deviation)
+                if self.log.find(request) is None:
+                    requests.setdefault(request.id, request)
+        return list(requests.values())
+
+    def measure(self, models: Sequence[ForceField], labels: Sequence[Label]) -> dict[str, Any]:
+        """Compares the models that explored with the labels of what they found; sets the
+        calibration, and returns the row of the round."""
+        state, row = self.state, self.state.rounds[-1]
+        turn = state.round % len(models)
+        structures = [label.atoms for label in labels]
+        of_models = [_errors(model, structures) for model in models]
+        ratios = []
+        for label, (force_error, _) in zip(labels, of_models[turn], strict=True):
+            deviation = label.request.deviation
+            if deviation:
+                largest = float(np.linalg.norm(force_error, axis=1).max())
+                ratios.append(largest / deviation)
+                state.points.append((deviation, largest, label.request.use))
+        if ratios:
+            state.calibration = float(np.clip(np.median(ratios), *CALIBRATION))
+        fresh = [index for index, label in enumerate(labels) if label.request.use == "fresh"]
+        row["asked"] = len(self.log)
+        row["calibration"] = state.calibration
+        for name, which in (("force_mae", 0), ("energy_mae", 1)):
+            values = [
+                np.concatenate([np.abs(errors[index][which]).ravel() for index in fresh]).mean()
+                for errors in of_models
+                if fresh
+            ]
+            row[name] = 1000 * float(np.mean(values)) if values else None
+        return row
+
+    def words(self, row: dict[str, Any]) -> str:
+        """A round in a line."""
+        error = row["force_mae"]
+        shown = "no fresh structure" if error is None else f"{error:.3g} meV/Å in fresh structures"
+        return (
+            f"round {row['round']}: {row['structures']} structures trained on, {shown}, "
+            f"{row['alive']} of {row['walkers']} walkers went on, {row['asked']} labels asked for"
+        )
+
+    def is_good_enough(self) -> bool:
+        """Whether a last training may reach the target: it lowers errors by about a fourth."""
+        rows = self.state.rounds
+        enough = self.state.patience * self.config.target
+        errors = [row["force_mae"] for row in rows[-2:] if row.get("force_mae") is not None]
+        if len(errors) < 2:
+            return False
+        stopped = rows[-1]["walkers"] - rows[-1]["alive"]
+        calm = stopped <= MANY * rows[-1]["walkers"]
+        return errors[1] <= enough and errors[0] <= POOLED * enough and calm
+
+    def fresh_of(
+        self, model: ForceField, rng: np.random.Generator, seconds: float
+    ) -> list[Request]:
+        """Structures drawn evenly from the dynamics of a model, from where walkers are."""
+        self._place_walkers(rng)
+        hottest = max(self.config.temperatures)
+        walkers = [
+            Walker(walker.atoms.copy(), walker.temperature)
+            for walker in self.state.walkers
+            if walker.temperature <= hottest
+        ]
+        settings = Settings(
+            self.timestep,
+            sizes.n_steps(self.state.round, seconds),
+            sizes.CHECK,
+            np.inf,
+            self.pressure,
+        )
+        found = explore([model], walkers, settings, self.system.problem, rng)
+        later = found.frames[:0]
+        for walker in _tracks(found.frames):
+            later += walker[len(walker) // 4 :]  # away from where other models were
+        frames = draw_evenly(later or found.frames, sizes.FINAL)
+        return [
+            Request(_without_momenta(f.atoms), "final", self.state.round, f.temperature)
+            for f in frames
+        ]
+
+    def measure_last(self, model: ForceField, labels: Sequence[Label]) -> dict[str, Any]:
+        """Errors of the model of the last training, meV/Å and meV per atom, and by temperature."""
+        errors = _errors(model, [label.atoms for label in labels])
+        forces = np.concatenate([force.ravel() for force, _ in errors])
+        by_temperature: dict[str, float] = {}
+        for temperature in sorted({label.request.temperature or 0.0 for label in labels}):
+            chosen = [
+                np.abs(error).ravel()
+                for label, (error, _) in zip(labels, errors, strict=True)
+                if (label.request.temperature or 0.0) == temperature
+            ]
+            by_temperature[f"{temperature:g}"] = 1000 * float(np.concatenate(chosen).mean())
+        return {
+            "force_mae": 1000 * float(np.abs(forces).mean()),
+            "force_rmse": 1000 * float(np.sqrt(np.mean(forces**2))),
+            "energy_mae": 1000 * float(np.mean([abs(energy) for _, energy in errors])),
+            "by_temperature": by_temperature,
+            "structures": len(labels),
+        }
+
+
+def _tracks(frames: Sequence[Any]) -> list[list[Any]]:
+    """Frames of one temperature that follow each other."""
+    tracks: list[list[Any]] = []
+    for frame in frames:
+        if not tracks or tracks[-1][-1].temperature != frame.temperature:
+            tracks.append([])
+        tracks[-1].append(frame)
+    return tracks
+
+
+def _errors(model: ForceField, structures: Sequence[ase.Atoms]) -> list[tuple[np.ndarray, float]]:
+    """Errors of forces [N, 3] (eV/Å) and of the energy (eV per atom) of each structure."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # of structures beyond the data, which are to be measured
+        found = predict(model, structures)
+    return [
+        (
+            now.get_forces() - label.get_forces(),
+            (now.get_potential_energy() - label.get_potential_energy()) / len(label),
+        )
+        for now, label in zip(found, structures, strict=True)
+    ]
+
+
+def _without_momenta(atoms: ase.Atoms) -> ase.Atoms:
+    atoms = atoms.copy()
+    atoms.set_array("momenta", None)
+    return atoms

@@ -1,0 +1,143 @@
+"""What a run learns: its start structures, how to vary them, and the keys of the model."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any, Protocol
+
+import ase
+import numpy as np
+from ase.data import atomic_masses
+
+from ..data.reading import read_structures
+from .config import LearnConfig
+from .geometry import Physical, Springs, check_start, strained, turned
+
+FASTEST = 0.5  # fs, time step of hydrogen
+SLOWEST = 3.0  # fs
+PROBED = 150.0  # K, of the displacement of the probe
+STIFFNESSES = (0.03, 3.0)  # range of the factor
+ATTEMPTS = 20  # at a thermal structure that makes sense
+
+
+class System(Protocol):
+    """The structures of a run.
+
+    Attributes:
+        starts: structures to begin with.
+        model: keys of the force field that follow from the system.
+        physical: tells structures that make sense.
+    """
+
+    starts: list[ase.Atoms]
+    model: dict[str, Any]
+
+    def zero(self) -> list[ase.Atoms]:
+        """Structures whose energies labels are relative to, as the calculator sees them."""
+
+    def set_zero(self, energies: Sequence[float]) -> None:
+        """Takes their energies, eV."""
+
+    def probe(self, rng: np.random.Generator) -> list[ase.Atoms]:
+        """A start and two structures on opposite sides of it, to be labelled first."""
+
+    def set_stiffness(self, energies: Sequence[float]) -> None:
+        """Reads off the labels of the probe how far thermal structures are from a start."""
+
+    def draw(self, count: int, temperature: float, rng: np.random.Generator) -> list[ase.Atoms]:
+        """Thermal structures, about as at a temperature (K)."""
+
+    def problem(self, atoms: ase.Atoms) -> str:
+        """What is wrong with a structure, in words; "" if nothing is."""
+
+
+class FreeSystem:
+    """Molecules, clusters, crystals, slabs: all atoms are in the model.
+
+    Args:
+        starts: structures to begin with.
+        strains: vary cells as well.
+
+    Raises:
+        ValueError: for a start whose atoms are in each other.
+    """
+
+    def __init__(self, starts: list[ase.Atoms], strains: bool = False) -> None:
+        for number, atoms in enumerate(starts):
+            check_start(atoms, f"start structure {number}")
+        self.starts, self._strains = starts, strains
+        self.model: dict[str, Any] = {"elements": sorted({s for a in starts for s in a.symbols})}
+        self._physical = Physical(starts)
+        self._scale = 1.0
+        self._probed = np.zeros((len(starts[0]), 3))
+
+    def zero(self) -> list[ase.Atoms]:
+        return []
+
+    def set_zero(self, energies: Sequence[float]) -> None:
+        pass
+
+    def probe(self, rng: np.random.Generator) -> list[ase.Atoms]:
+        start = self.starts[0]
+        self._probed = Springs(start).draw(PROBED, rng)
+        pair = [start.copy(), start.copy()]
+        for sign, atoms in zip((1, -1), pair, strict=True):
+            atoms.positions += sign * self._probed
+        return [start.copy(), *pair]
+
+    def set_stiffness(self, energies: Sequence[float]) -> None:
+        self._scale = stiffness(Springs(self.starts[0]).energy(self._probed), energies)
+
+    def draw(self, count: int, temperature: float, rng: np.random.Generator) -> list[ase.Atoms]:
+        found = []
+        for number in range(count):
+            start = self.starts[number % len(self.starts)]
+            for attempt in range(ATTEMPTS):
+                turns = number // len(self.starts) % 2 and attempt < ATTEMPTS // 2
+                atoms = turned(start, rng) if turns else start.copy()
+                atoms = strained(atoms, rng) if self._strains else atoms
+                springs = Springs(atoms)
+                springs.scale = self._scale
+                atoms.positions += springs.draw(temperature * 0.8**attempt, rng)
+                if not self.problem(atoms):
+                    found.append(atoms)
+                    break
+        return found
+
+    def problem(self, atoms: ase.Atoms) -> str:
+        return self._physical.problem(atoms)
+
+
+def stiffness(expected: float, energies: Sequence[float]) -> float:
+    """The factor of the stiffness of springs, from the labels of a probe.
+
+    Args:
+        expected: energy of its displacement, eV.
+        energies: of the start and of both displaced structures, eV.
+    """
+    if len(energies) != 3:
+        return 1.0
+    found = 0.5 * (energies[1] + energies[2]) - energies[0]
+    return float(np.clip(found / expected, *STIFFNESSES)) if expected > 0 and found > 0 else 1.0
+
+
+def choose_timestep(config: LearnConfig, structures: Sequence[ase.Atoms]) -> float:
+    """The time step (fs): that of the configuration, or as the lightest element allows."""
+    if config.timestep is not None:
+        return config.timestep
+    lightest = min(float(atomic_masses[atoms.numbers].min()) for atoms in structures)
+    return float(np.clip(FASTEST * np.sqrt(lightest), FASTEST, SLOWEST))
+
+
+def read_starts(config: LearnConfig) -> list[ase.Atoms]:
+    """The start structures, without labels.
+
+    Raises:
+        FileNotFoundError, ValueError: if a file cannot be read.
+    """
+    starts = []
+    for atoms in read_structures(list(config.structures)).atoms:
+        atoms = atoms.copy()
+        atoms.set_array("momenta", None)
+        starts.append(atoms)
+    return starts
