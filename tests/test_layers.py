@@ -69,13 +69,14 @@ FLOORS_INSIDE = {
         "dense_conv point_conv restrict_layers",
     ),
     "sikff.forcefield": (
-        "chunks energy environment_config free_atoms trained_distances zbl",
+        "energy environment_config free_atoms halo trained_distances zbl",
+        "chunks",
         "config edge_features field_response places",
         "environment interaction model_file steerable_attributes",
         "network",
         "electron_shares restrict_model",
         "force_field",
-        "committee corrected_model",
+        "committee corrected_model edge_gradients",
     ),
 }
 HEAVY = ("matplotlib", "e3nn", "scipy", "sikff.training")

@@ -24,6 +24,7 @@ class _Candidates(NamedTuple):
     pbc: np.ndarray
     periods: np.ndarray  # [3, 3] cell vectors, zeros for aperiodic directions
     inverse: np.ndarray  # pseudo-inverse of periods
+    receivers: int | None  # atoms whose edges were searched, the first ones; None: all
 
 
 class _Selection(NamedTuple):
@@ -94,18 +95,24 @@ class NeighbourList:
         self._selection: _Selection | None = None
         self._built: _Built | None = None
 
-    def graph(self, atoms: ase.Atoms, conditions: Conditions | None = None) -> AtomicGraph:
+    def graph(
+        self,
+        atoms: ase.Atoms,
+        conditions: Conditions | None = None,
+        receivers: int | None = None,
+    ) -> AtomicGraph:
         """The float64 graph that :meth:`AtomicGraph.from_atoms` builds of `atoms`.
 
         Args:
             atoms: any structure; the less it differs from the previous one, the less work this is.
             conditions: electric field and surface; None: those in ``atoms.info``.
+            receivers: only so many atoms, the first ones, get edges to others; None: all.
 
         Raises:
             ValueError: as :meth:`AtomicGraph.from_atoms`.
         """
         check_finite(atoms)
-        edges = self._edges(atoms)
+        edges = self._edges(atoms, receivers)
         if conditions is None:
             conditions = Conditions.of(atoms.info)
         last = self._built
@@ -138,15 +145,22 @@ class NeighbourList:
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _edges(self, atoms: ase.Atoms) -> Edges:
+    def _edges(self, atoms: ase.Atoms, receivers: int | None) -> Edges:
         """Searched if a pair may be missing in the candidates, else selected from them."""
+        if self._candidates is not None and self._candidates.receivers != receivers:
+            self._candidates = None
         candidates, crossings = self._candidates, self._cells_crossed(atoms)
         if candidates is None or crossings is None:
             self._candidates, self._selection = None, None
-            edges = find_edges(atoms, self.cutoff + self.skin)
+            edges = find_edges(atoms, self.cutoff + self.skin, receivers)
             periods = _periods(atoms)
             candidates = _Candidates(
-                edges, atoms.positions.copy(), atoms.pbc.copy(), periods, np.linalg.pinv(periods)
+                edges,
+                atoms.positions.copy(),
+                atoms.pbc.copy(),
+                periods,
+                np.linalg.pinv(periods),
+                receivers,
             )
             self._candidates = candidates
             self.rebuilds += 1
@@ -159,7 +173,7 @@ class NeighbourList:
         old = self._candidates
         if old is None or self.skin == 0 or len(old.positions) != len(atoms):
             return None
-        if old.pbc.tolist() != atoms.pbc.tolist():
+        if old.pbc.tolist() != atoms.pbc.tolist() or not len(atoms):
             return None
         moves, least_stretch = atoms.positions - old.positions, 1.0
         cells = np.zeros_like(moves)

@@ -28,8 +28,10 @@ class Edges(NamedTuple):
     lengths: np.ndarray  # [E] Å
 
 
-def find_edges(atoms: ase.Atoms, cutoff: float) -> Edges:
+def find_edges(atoms: ase.Atoms, cutoff: float, receivers: int | None = None) -> Edges:
     """Searches all pairs nearer than `cutoff` (Å), periodic images included.
+
+    ``receivers``: only edges of so many atoms, the first ones, are wanted; None: of all.
 
     Raises:
         ValueError: for positions or cell that are not finite, a cutoff that is not positive, or a
@@ -45,6 +47,11 @@ def find_edges(atoms: ase.Atoms, cutoff: float) -> Edges:
         pbc=atoms.pbc,
         cutoff=float(cutoff),
     )
+    if receivers is not None:
+        wanted = receiver < receivers
+        receiver, sender, shifts, lengths = (
+            each[wanted] for each in (receiver, sender, shifts, lengths)
+        )
     shifts[:, ~atoms.pbc] = 0  # matscipy < 1.2 counts cells in these directions too
     order = np.lexsort((*shifts.T[::-1], sender, receiver))
     return Edges(

@@ -13,6 +13,14 @@ from ..console import SIGNALS
 UNHANDLED = (signal.SIG_DFL, signal.default_int_handler)
 
 
+class Interrupted(KeyboardInterrupt):
+    """By a signal that the command has received."""
+
+    def __init__(self, received: signal.Signals) -> None:
+        super().__init__()
+        self.signal = received
+
+
 class Interrupts:
     """Makes a KeyboardInterrupt of the first signal inside, so that files are left whole.
 
@@ -43,7 +51,7 @@ class Interrupts:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received = signal.Signals(number)
-            raise KeyboardInterrupt
+            raise Interrupted(self.received)
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

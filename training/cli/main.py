@@ -30,6 +30,7 @@ COMMANDS = {
     "info": "what is in a model file",
     "md": "molecular dynamics of a structure",
     "relax": "minimise the energy of a structure",
+    "lammps": "an input file of LAMMPS with a force field, on one process or on many",
     "symmetry": "which symmetry group, about which axis, a dataset or a force field has",
     "surface": "the lattice, wallpaper group and sites of a slab, for a surface without its atoms",
     "nbody": "particles above a plane or in a field: which symmetry learns their motion",
@@ -91,7 +92,7 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in it
         return BROKEN_PIPE
     except Exception as error:
-        problem = _sentence(error)
+        problem = sentence_of(error)
         if problem is None or interrupts.received is not None:
             raise
         if show_traceback:
@@ -139,7 +140,7 @@ def _listed(prefix: str) -> str:
     return "\n".join(["commands:", *lines]) if lines else ""
 
 
-def _sentence(error: Exception) -> str | None:
+def sentence_of(error: BaseException) -> str | None:
     """What went wrong, for errors that input may cause; None for others."""
     from ase.calculators.calculator import CalculatorError, PropertyNotImplementedError
     from torch import OutOfMemoryError
