@@ -11,25 +11,26 @@ import warnings
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
-import ase
 import numpy as np
 import torch
 
 from sikff.forcefield import ForceField
 from sikff.forcefield.committee import graph_settings
-from sikff.forcefield.edge_gradients import EdgeGradients, edge_gradients
 from sikff.forcefield.environment import THROUGH
+from sikff.graph import Structure, StructureArrays
 from sikff.graph.conditions import Conditions
 from sikff.graph.neighbour_list import NeighbourList
 
-from .ase_properties import check_finite
 from .exchange import Exchange
 from .lammps_types import numbers_by_type
+from .owned_atoms import OwnedPrediction, predict_owned
+from .structure_evaluator import check_finite
 
 ENERGY_UNITS = {"metal": 1.0, "real": 23.060549}  # of LAMMPS, for 1 eV; lengths are Å in both
-ROUNDING = 1e-6  # Å
+MARGIN = 0.02  # Å, of copies; LAMMPS sees the deformation of a box only as moves of its corners
 NO_GHOSTS = 0.1  # Å; LAMMPS warns of none at all
 ORDER = [0, 1, 2, 5, 4, 3]  # xx, yy, zz, xy, xz, yz among the components in Voigt's order
+EMPTY = StructureArrays.of(np.empty((0, 3)), np.empty(0, int))
 Stop = Callable[[int, BaseException], NoReturn]
 
 
@@ -72,7 +73,7 @@ class LammpsForces:
         self._unit = ENERGY_UNITS[lmp.extract_global("units")]
         self._comm = lmp.get_mpi_comm()
         self._is_shared = self._comm is not None and self._comm.size > 1
-        self._numbers, self._box = numbers_by_type(elements), ase.Atoms()
+        self._numbers, self._box = numbers_by_type(elements), EMPTY
         self._exchange: Exchange | None = None
         self._reference = _Reference(np.empty((0, 3)), np.eye(3))
 
@@ -85,7 +86,7 @@ class LammpsForces:
             commands += [
                 f"neighbor {self.skin} bin",
                 "neigh_modify every 1 delay 0 check yes",
-                f"comm_modify cutoff {self._cutoff + self.skin}",
+                f"comm_modify cutoff {self._cutoff + self.skin + MARGIN}",
             ]
         else:
             commands.append(f"comm_modify cutoff {NO_GHOSTS}")
@@ -114,32 +115,35 @@ class LammpsForces:
             furthest = self._furthest_move(atoms.positions - low, cell)
         else:
             types = self._lmp.numpy.extract_atom("type", nelem=n)
-            atoms = ase.Atoms(self._numbers[types], x, cell=cell, pbc=self._box.pbc)
+            atoms = StructureArrays(x, self._numbers[types], cell, self._box.pbc)
         try:
             graphs = {
                 settings: each.graph(atoms, self._conditions, receivers)
                 for settings, each in self.neighbour_lists.items()
             }
         except ValueError as error:
-            which = "places in LAMMPS' arrays of this process, from 0; its time step may be too long"
-            raise ValueError(f"{error} (numbers of atoms are {which})") from error
-        found, new = [], {}
+            raise ValueError(
+                f"{error} Atoms are counted from 0, in the order of LAMMPS' arrays on process "
+                f"{self._comm.rank if self._is_shared else 0}; the time step may be too long"
+            ) from error
+        found: list[OwnedPrediction] = []
+        new: dict[str, str] = {}
         for model in self.models:
             graph = graphs[graph_settings(model)]
-            if len(atoms):
+            if len(atoms.numbers):
                 new |= model.extrapolation_warnings(graph)
-            found.append(edge_gradients(model, graph, self._exchange))
+            found.append(predict_owned(model, graph, self._exchange))
         columns = zip(*found, strict=True)
-        mean = EdgeGradients(*(torch.stack(each).mean(0).cpu().numpy() for each in columns))
+        mean = OwnedPrediction(*(torch.stack(each).mean(0).cpu() for each in columns))
         check_finite(mean._asdict())
         self._set_results(mean, found, furthest, new)
-        return mean.forces * self._unit
+        return mean.forces.numpy() * self._unit
 
     def _check_box(self, cell: np.ndarray, pbc: np.ndarray) -> None:
         """Raises ValueError for a box in which the models' surfaces cannot be."""
-        if np.array_equal(cell, self._box.cell.array) and np.array_equal(pbc, self._box.pbc):
+        if np.array_equal(cell, self._box.cell) and np.array_equal(pbc, self._box.pbc):
             return
-        self._box = ase.Atoms(cell=cell, pbc=pbc)
+        self._box = EMPTY._replace(cell=cell, pbc=pbc)
         for model in self.models:
             model.check_cell(self._box, self._conditions)
             if model.opened(self._box, self._conditions) is not self._box:
@@ -148,21 +152,22 @@ class LammpsForces:
                     "not periodic along the normal, such as `boundary p p f`"
                 )
 
-    def _shared_atoms(self, n: int, tags: np.ndarray, cell: np.ndarray, low: Any) -> ase.Atoms:
+    def _shared_atoms(self, n: int, tags: np.ndarray, cell: np.ndarray, low: Any) -> Structure:
         """The n atoms of this process and the copies of others, which have no periodic images."""
         total = n + self._lmp.extract_global("nghost")
         arrays = self._lmp.numpy
         x = arrays.extract_atom("x", nelem=total, dim=3)
         types = arrays.extract_atom("type", nelem=total)
-        is_new = self._exchange is None or self._lmp.extract_setting("neigh_ago") == 0
-        if is_new:
+        exchange, is_new = self._exchange, self._lmp.extract_setting("neigh_ago") == 0
+        if exchange is None or is_new:
+            is_new = True
             ids = arrays.extract_atom("id", nelem=total)
-            self._exchange = Exchange(self._comm, tags, ids[n:])
-        order = np.concatenate([np.arange(n), n + self._exchange.ghost_order])
+            exchange = self._exchange = Exchange(self._comm, tags, ids[n:])
+        order = np.concatenate([np.arange(n), n + exchange.ghost_order])
         positions = x[order]
         if is_new:
             self._reference = _Reference(positions - low, cell)
-        return ase.Atoms(self._numbers[types[order]], positions, cell=cell)
+        return EMPTY._replace(positions=positions, numbers=self._numbers[types[order]], cell=cell)
 
     def _furthest_move(self, positions: np.ndarray, cell: np.ndarray) -> float:
         """How far (Å) an atom has come nearer to others than the box, since they were copied.
@@ -177,8 +182,8 @@ class LammpsForces:
 
     def _set_results(
         self,
-        mean: EdgeGradients,
-        found: Sequence[EdgeGradients],
+        mean: OwnedPrediction,
+        found: Sequence[OwnedPrediction],
         furthest: float,
         new: dict[str, str],
     ) -> None:
@@ -188,7 +193,7 @@ class LammpsForces:
         spread = 0.0
         if len(found) > 1 and len(mean.forces):
             spread = torch.stack([each.forces for each in found]).std(0).max().item()
-        sums = np.array([len(new), *mean.virials.sum(0), *of_models])
+        sums = np.array([len(new), *mean.virials.sum(0).numpy(), *of_models])
         most = np.array([furthest, spread])
         if self._is_shared:  # the one meeting of a step: no process goes on if another cannot
             mine = np.concatenate([most, sums])
@@ -203,8 +208,8 @@ class LammpsForces:
         lmp.fix_external_set_energy_global(fix, energies.mean() * unit)
         lmp.fix_external_set_virial_global(fix, -virial[ORDER] * unit)
         if len(mean.forces):
-            lmp.numpy.fix_external_set_energy_peratom(fix, mean.energies * unit)
-            virials = np.ascontiguousarray(-mean.virials[:, ORDER] * unit)
+            lmp.numpy.fix_external_set_energy_peratom(fix, mean.energies.numpy() * unit)
+            virials = np.ascontiguousarray(-mean.virials.numpy()[:, ORDER] * unit)
             lmp.numpy.fix_external_set_virial_peratom(fix, virials)
         if len(found) > 1:
             lmp.fix_external_set_vector(fix, 1, energies.std(ddof=1) * unit)
@@ -212,7 +217,7 @@ class LammpsForces:
 
     def _check_move(self, furthest: float) -> None:
         """Raises ValueError if an atom may be missing among the copies."""
-        if furthest > self.skin / 2 + ROUNDING:
+        if furthest > (self.skin + MARGIN) / 2:
             raise ValueError(
                 f"an atom moved {furthest:.3g} Å before LAMMPS looked again which atoms are near; "
                 f"expected {self.skin / 2:g} Å at most. Remove neighbor, neigh_modify and "

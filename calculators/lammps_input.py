@@ -61,7 +61,9 @@ def run_input(lmp: Any, text: str, name: str, attach: Callable[..., Any]) -> Non
             that LAMMPS refuses.
     """
     before, line, after = split_input(text, name)
-    with tempfile.TemporaryDirectory(prefix="sikff-") as folder:  # one each, the first one's is read
+    with tempfile.TemporaryDirectory(
+        prefix="sikff-"
+    ) as folder:  # one each, the first one's is read
         _run_file(lmp, before, Path(folder) / "before")
         if line.startswith("#"):
             attach()

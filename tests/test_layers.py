@@ -37,6 +37,7 @@ FLOORS = {
     "sikff.training.evaluation": 9,
     "sikff.training.fitting": 10,
     "sikff.training.simulation": 10,
+    "sikff.training.properties": 11,
     "sikff.training.symmetry": 11,
     "sikff.training.studies": 12,
     "sikff.training.cli": 13,
@@ -71,12 +72,12 @@ FLOORS_INSIDE = {
     "sikff.forcefield": (
         "energy environment_config free_atoms halo trained_distances zbl",
         "chunks",
-        "config edge_features field_response places",
+        "atomic_stress config edge_features field_response places",
         "environment interaction model_file steerable_attributes",
         "network",
         "electron_shares restrict_model",
         "force_field",
-        "committee corrected_model edge_gradients",
+        "committee corrected_model",
     ),
 }
 HEAVY = ("matplotlib", "e3nn", "scipy", "sikff.training")

