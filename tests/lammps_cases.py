@@ -3,6 +3,8 @@
 Not a test itself: tests/calculators/test_lammps.py starts it.
 """
 
+import contextlib
+import io
 import json
 import sys
 from collections.abc import Callable
@@ -21,6 +23,7 @@ from sikff.calculators import SIKFFCalculator, lammps_forces
 from sikff.calculators.lammps import attach
 from sikff.calculators.owned_atoms import OwnedPrediction
 from sikff.forcefield import chunks
+from sikff.training.cli import main as main_of_sikff
 
 COMM = MPI.COMM_WORLD
 PRESSURES = {"metal": 1 / 1.6021765e6, "real": 1 / 68568.415 / 23.060549}  # in eV/Å^3
@@ -200,14 +203,31 @@ def parity() -> dict[str, dict[str, float]]:
         "npt": compared(
             skewed(), plain, commands=MOVES.format("npt temp 900 900 0.01 tri 0 0 0.05")
         ),
+        "chunks": in_chunks(),
         "changes": compared(skewed(), plain, setup=grid(2), commands=CHANGES),
     }
 
 
-def in_chunks() -> dict[str, dict[str, float]]:
+def in_chunks() -> dict[str, float]:
     """Errors where the edges of a process are evaluated in chunks."""
-    chunks.CHUNK_BYTES["cpu"] = chunks.SAVED_BYTES["cpu"] = 2**15
-    return {"crystal": compared(skewed(), force_field("O(3)"))}
+    sizes = dict(chunks.CHUNK_BYTES), dict(chunks.SAVED_BYTES)
+    chunks.CHUNK_BYTES["cpu"], chunks.SAVED_BYTES["cpu"] = 2**17, 2**18
+    found = compared(skewed(), force_field("O(3)"))
+    chunks.CHUNK_BYTES.update(sizes[0])
+    chunks.SAVED_BYTES.update(sizes[1])
+    return found
+
+
+def refusals() -> dict[str, str]:
+    """What the command says to inputs that it cannot run, in one process."""
+    text, said = Path("in.lammps").read_text(), {}
+    for number, (wrong, right) in enumerate(json.loads(Path("wrong.json").read_text())):
+        Path("wrong.lammps").write_text(text.replace(wrong, right))
+        arguments = ["lammps", "model.sikff", "wrong.lammps", "--lmp=-var n 3 -screen none"]
+        with contextlib.redirect_stderr(io.StringIO()) as errors:
+            assert main_of_sikff(arguments) == 2
+        said[number] = errors.getvalue()
+    return said
 
 
 def stopping(fault: str) -> dict[str, Any]:
@@ -238,7 +258,7 @@ def main() -> None:
     name, *arguments = sys.argv[1:]
     cases: dict[str, Callable[..., Any]] = {
         "parity": parity,
-        "chunks": in_chunks,
+        "refusals": refusals,
         "stopping": stopping,
     }
     found = cases[name](*arguments)

@@ -6,6 +6,7 @@ The cases are in tests/lammps_cases.py, which mpirun runs. Needs the extra `lamm
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -69,20 +70,12 @@ def test_energies_forces_and_stresses_are_those_of_ase(ranks: int, tmp_path: Pat
     run = mpirun(ranks, str(TESTS / "lammps_cases.py"), "parity", folder=tmp_path)
     assert run.returncode == 0, run.stderr
     found = json.loads(run.stdout.splitlines()[-1])
-    assert len(found) == 9
+    assert len(found) == 10
     for name, errors in found.items():
         limit = 1e-6 if name == "single" else 1e-10
         wrong = {key: error for key, error in errors.items() if not error < limit}
         assert not wrong, f"{name}: {wrong}"
     assert {"energy_std", "forces_std"} < found["committee"].keys()
-
-
-@needs_lammps
-def test_processes_evaluate_in_chunks(tmp_path: Path) -> None:
-    run = mpirun(2, str(TESTS / "lammps_cases.py"), "chunks", folder=tmp_path)
-    assert run.returncode == 0, run.stderr
-    errors = json.loads(run.stdout.splitlines()[-1])["crystal"]
-    assert max(errors.values()) < 1e-10
 
 
 @needs_lammps
@@ -115,34 +108,40 @@ def test_the_command_runs_an_input_file(folder: Path) -> None:
     assert len(energies[0]) == 4 and energies[0] == pytest.approx(energies[1], abs=1e-6)
 
 
+WRONG = [
+    ("units metal", "units si", "units si; expected metal (eV, Å) or real"),
+    ("units metal", "units metal\nbogus", "Unknown command: bogus"),
+    ("all external pf/callback 1 1", "all external pf/callback 5 1", "expected `fix ff all"),
+    ("fix ff", "mass 1 3.0\nfix ff", "atom type 1 has the mass 3, which is that of no"),
+    ("fix ff", "mass 2 28.0855\nfix ff", "the model does not know Si"),
+    ("read_data start.data", "", "no box yet"),
+    ("fix ff all external pf/callback 1 1", "", "no lines that stand for the force field"),
+]
+
+
 @needs_lammps
-@pytest.mark.parametrize(
-    ("wrong", "right", "message"),
-    [
-        ("units metal", "units si", "units si; expected metal (eV, Å) or real"),
-        ("units metal", "units metal\nbogus", "Unknown command: bogus"),
-        ("all external pf/callback 1 1", "all external pf/callback 5 1", "expected `fix ff all"),
-        ("fix ff", "mass 1 3.0\nfix ff", "atom type 1 has the mass 3, which is that of no"),
-        ("fix ff", "mass 2 28.0855\nfix ff", "the model does not know Si"),
-        ("read_data start.data", "", "no box yet"),
-        ("fix ff all external pf/callback 1 1", "", "no lines that stand for the force field"),
-        (
-            "run ${n}",
-            "create_atoms 1 single 1 1 1\ncreate_atoms 1 single 1 1 1.05\nrun 1",
-            "0.05 Å",
-        ),
-    ],
-)
-def test_wrong_input_is_one_sentence(folder: Path, wrong: str, right: str, message: str) -> None:
+def test_wrong_input_is_one_sentence(folder: Path) -> None:
+    (folder / "wrong.json").write_text(json.dumps([case[:2] for case in WRONG]))
+    run = mpirun(1, str(TESTS / "lammps_cases.py"), "refusals", folder=folder)
+    assert run.returncode == 0, run.stderr
+    said = json.loads(run.stdout.splitlines()[-1])
+    for (*_, message), text in zip(WRONG, said.values(), strict=True):
+        assert text.startswith("sikff: ") and text.count("\n") == 1
+        assert message in text
+    assert not (folder / "after").exists()
+
+
+@needs_lammps
+def test_atoms_at_one_place_end_a_run(folder: Path) -> None:
     path = folder / "in.lammps"
-    path.write_text(path.read_text().replace(wrong, right))
-    command = ["-m", "sikff.training", "lammps", "model.sikff", "in.lammps", "--lmp=-var n 3"]
+    doubled = "create_atoms 1 single 1 1 1\ncreate_atoms 1 single 1 1 1.05\nrun 1"
+    path.write_text(path.read_text().replace("run ${n}", doubled))
+    command = ["-m", "sikff.training", "lammps", "model.sikff", "in.lammps"]
     run = subprocess.run(
         [sys.executable, *command], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
     )
     assert run.returncode == 2
-    assert run.stderr.startswith("sikff: ") and run.stderr.count("\n") == 1
-    assert message in run.stderr
+    assert re.fullmatch(r"sikff: stopped in step 0 of LAMMPS: .* 0.05 Å .*\n", run.stderr)
     assert not (folder / "after").exists()
 
 
