@@ -17,7 +17,7 @@ import torch
 from sikff.forcefield import ForceField
 from sikff.forcefield.committee import graph_settings
 from sikff.forcefield.environment import THROUGH
-from sikff.graph import Structure, StructureArrays
+from sikff.graph import StructureArrays
 from sikff.graph.conditions import Conditions
 from sikff.graph.neighbour_list import NeighbourList
 
@@ -78,7 +78,12 @@ class LammpsForces:
         self._reference = _Reference(np.empty((0, 3)), np.eye(3))
 
     def set_up(self, stop: Stop) -> None:
-        """Makes the fix, and the settings of LAMMPS that it needs; `stop` is told of errors."""
+        """Makes the fix, and the settings of LAMMPS that it needs; `stop` is told of errors.
+
+        Raises:
+            ValueError: for a box in which the models' surfaces cannot be.
+        """
+        self._read_box()
         commands = [f"fix_modify {self._fix} energy yes virial yes"]
         if not self._lmp.has_id("fix", self._fix):
             commands.insert(0, f"fix {self._fix} all external pf/callback 1 1")
@@ -105,17 +110,13 @@ class LammpsForces:
 
     def _evaluate(self, n: int, tags: np.ndarray, x: np.ndarray) -> np.ndarray:
         """Forces [n, 3] on the atoms of this process; energies and virials go to the fix."""
-        low, high, xy, yz, xz, periodic, _ = self._lmp.extract_box()
-        a, b, c = np.subtract(high, low)
-        cell = np.array([[a, 0.0, 0.0], [xy, b, 0.0], [xz, yz, c]])
-        self._check_box(cell, np.array(periodic, dtype=bool))
-        furthest, receivers = 0.0, None
+        corner, furthest, receivers = self._read_box(), 0.0, None
         if self._is_shared:
-            atoms, receivers = self._shared_atoms(n, tags, cell, low), n
-            furthest = self._furthest_move(atoms.positions - low, cell)
+            atoms, receivers = self._shared_atoms(n, tags, corner), n
+            furthest = self._furthest_move(atoms.positions - corner)
         else:
             types = self._lmp.numpy.extract_atom("type", nelem=n)
-            atoms = StructureArrays(x, self._numbers[types], cell, self._box.pbc)
+            atoms = self._box._replace(positions=x, numbers=self._numbers[types])
         try:
             graphs = {
                 settings: each.graph(atoms, self._conditions, receivers)
@@ -139,10 +140,18 @@ class LammpsForces:
         self._set_results(mean, found, furthest, new)
         return mean.forces.numpy() * self._unit
 
-    def _check_box(self, cell: np.ndarray, pbc: np.ndarray) -> None:
-        """Raises ValueError for a box in which the models' surfaces cannot be."""
+    def _read_box(self) -> np.ndarray:
+        """The lower corner [3] of the box, whose vectors are then in `_box`.
+
+        Raises:
+            ValueError: for a box in which the models' surfaces cannot be.
+        """
+        low, high, xy, yz, xz, periodic, _ = self._lmp.extract_box()
+        a, b, c = np.subtract(high, low)
+        cell = np.array([[a, 0.0, 0.0], [xy, b, 0.0], [xz, yz, c]])
+        pbc = np.array(periodic, dtype=bool)
         if np.array_equal(cell, self._box.cell) and np.array_equal(pbc, self._box.pbc):
-            return
+            return np.array(low)
         self._box = EMPTY._replace(cell=cell, pbc=pbc)
         for model in self.models:
             model.check_cell(self._box, self._conditions)
@@ -151,8 +160,9 @@ class LammpsForces:
                     f"{THROUGH}, along which LAMMPS wraps positions; expected a boundary that is "
                     "not periodic along the normal, such as `boundary p p f`"
                 )
+        return np.array(low)
 
-    def _shared_atoms(self, n: int, tags: np.ndarray, cell: np.ndarray, low: Any) -> Structure:
+    def _shared_atoms(self, n: int, tags: np.ndarray, corner: np.ndarray) -> StructureArrays:
         """The n atoms of this process and the copies of others, which have no periodic images."""
         total = n + self._lmp.extract_global("nghost")
         arrays = self._lmp.numpy
@@ -166,15 +176,16 @@ class LammpsForces:
         order = np.concatenate([np.arange(n), n + exchange.ghost_order])
         positions = x[order]
         if is_new:
-            self._reference = _Reference(positions - low, cell)
-        return EMPTY._replace(positions=positions, numbers=self._numbers[types[order]], cell=cell)
+            self._reference = _Reference(positions - corner, self._box.cell)
+        numbers = self._numbers[types[order]]
+        return EMPTY._replace(positions=positions, numbers=numbers, cell=self._box.cell)
 
-    def _furthest_move(self, positions: np.ndarray, cell: np.ndarray) -> float:
+    def _furthest_move(self, positions: np.ndarray) -> float:
         """How far (Å) an atom has come nearer to others than the box, since they were copied.
 
         Half of what pairs have lost to the deformation of the box is added.
         """
-        deformation = np.linalg.solve(self._reference.cell, cell)
+        deformation = np.linalg.solve(self._reference.cell, self._box.cell)
         moves = positions - self._reference.positions @ deformation
         furthest = np.sqrt(np.einsum("nx,nx->n", moves, moves).max(initial=0.0))
         stretch = np.linalg.svd(deformation, compute_uv=False)[-1]

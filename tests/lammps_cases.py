@@ -221,9 +221,9 @@ def in_chunks() -> dict[str, float]:
 def refusals() -> dict[str, str]:
     """What the command says to inputs that it cannot run, in one process."""
     text, said = Path("in.lammps").read_text(), {}
-    for number, (wrong, right) in enumerate(json.loads(Path("wrong.json").read_text())):
+    for number, (model, wrong, right) in enumerate(json.loads(Path("wrong.json").read_text())):
         Path("wrong.lammps").write_text(text.replace(wrong, right))
-        arguments = ["lammps", "model.sikff", "wrong.lammps", "--lmp=-var n 3 -screen none"]
+        arguments = ["lammps", model, "wrong.lammps", "--lmp=-var n 3 -screen none"]
         with contextlib.redirect_stderr(io.StringIO()) as errors:
             assert main_of_sikff(arguments) == 2
         said[number] = errors.getvalue()
@@ -231,13 +231,16 @@ def refusals() -> dict[str, str]:
 
 
 def stopping(fault: str) -> dict[str, Any]:
-    """A process fails in step 3 of the first of two runs: nothing must come after that."""
+    """A process fails in step 3 of the first of two runs: nothing must come after that.
+
+    Or LAMMPS is told never to look again which atoms are near, which ends a run sooner or later.
+    """
     predict, calls = lammps_forces.predict_owned, []
 
     def fails(*inputs: Any) -> OwnedPrediction:
         found = predict(*inputs)
         calls.append(0)
-        if len(calls) == 4 and COMM.rank == COMM.size - 1:
+        if len(calls) == 4 and COMM.rank == COMM.size - 1 and fault != "stale":
             if fault == "error":
                 raise RuntimeError("the fault of this test")
             found.forces[-1] = float("nan")
@@ -246,6 +249,9 @@ def stopping(fault: str) -> dict[str, Any]:
     lammps_forces.predict_owned = fails
     lmp = started(skewed(), "p p p")
     attach(lmp, force_field("O(3)"))
+    if fault == "stale":
+        lmp.command("neigh_modify every 1000 delay 1000 check no")
+        lmp.command("velocity all create 30000 7 loop geom")
     lmp.commands_string(
         "fix move all nve\nthermo 1\ndump 1 all custom 1 steps.dump id x y z\nrun 20\n"
         "run 20\nshell touch after\nwrite_data after.data"

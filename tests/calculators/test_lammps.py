@@ -47,6 +47,7 @@ def folder(tmp_path: Path) -> Path:
     order = ["H", "C", "O"]
     ase.io.write(tmp_path / "start.data", atoms, format="lammps-data", specorder=order, masses=True)
     force_field(distances_seen={"H-H": ((1.5, 4.0),)}).save(tmp_path / "model.sikff")
+    force_field("SO(2)", environment={"plane_origin": (0, 0, 0)}).save(tmp_path / "plane.sikff")
     (tmp_path / "in.lammps").write_text(INPUT + "print 'the end'\nshell touch after\n")
     return tmp_path
 
@@ -68,18 +69,28 @@ def test_energies_forces_and_stresses_are_those_of_ase(ranks: int, tmp_path: Pat
 
 
 @needs_lammps
-@pytest.mark.parametrize(("ranks", "fault"), [(1, "error"), (2, "error"), (2, "nan")])
-def test_an_error_on_one_process_ends_all_at_once(ranks: int, fault: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("ranks", "fault", "steps", "message"),
+    [
+        (1, "error", 3, "the fault of this test"),
+        (2, "error", 3, "the fault of this test"),
+        (2, "nan", 3, "the force field returned NaN or infinity in forces"),
+        (2, "stale", None, "an atom moved .* before LAMMPS looked again which atoms are near"),
+    ],
+)
+def test_an_error_on_one_process_ends_all_at_once(
+    ranks: int, fault: str, steps: int | None, message: str, tmp_path: Path
+) -> None:
     """LAMMPS itself would go on with old forces: the frames of later steps would be there."""
     run = mpirun(ranks, str(TESTS / "lammps_cases.py"), "stopping", fault, folder=tmp_path)
     assert run.returncode != 0
-    expected = (
-        "the fault of this test" if fault == "error" else "returned NaN or infinity in forces"
-    )
-    assert f"stopped in step 3 of LAMMPS: {expected}" in run.stderr.replace("the force field ", "")
+    found = re.search(rf"^sikff: stopped in step (\d+) of LAMMPS: {message}", run.stderr, re.M)
+    assert found, run.stderr
+    assert int(found[1]) == steps or (steps is None and 0 < int(found[1]) < 20)
     assert not list(tmp_path.glob("after*"))
-    steps = (tmp_path / "steps.dump").read_text().splitlines()
-    assert [steps[n + 1] for n, line in enumerate(steps) if "TIMESTEP" in line] == ["0", "1", "2"]
+    dump = (tmp_path / "steps.dump").read_text().splitlines()
+    frames = [int(dump[n + 1]) for n, line in enumerate(dump) if "TIMESTEP" in line]
+    assert frames == list(range(int(found[1])))
 
 
 @needs_lammps
@@ -101,19 +112,35 @@ def test_the_input_of_the_page_runs(folder: Path) -> None:
 
 
 WRONG = [
-    ("units metal", "units si", "units si; expected metal (eV, Å) or real"),
-    ("units metal", "units metal\nbogus", "Unknown command: bogus"),
-    ("all external pf/callback 1 1", "all external pf/callback 5 1", "expected `fix ff all"),
-    ("fix ff", "mass 1 3.0\nfix ff", "atom type 1 has the mass 3, which is that of no"),
-    ("fix ff", "mass 2 28.0855\nfix ff", "the model does not know Si"),
-    ("read_data start.data", "", "no box yet"),
-    ("fix ff all external pf/callback 1 1", "", "no lines that stand for the force field"),
+    ("model.sikff", "units metal", "units si", "units si; expected metal (eV, Å) or real"),
+    ("model.sikff", "units metal", "units metal\nbogus", "Unknown command: bogus"),
+    (
+        "model.sikff",
+        "all external pf/callback 1 1",
+        "all external pf/callback 5 1",
+        "expected `fix ff all",
+    ),
+    (
+        "model.sikff",
+        "fix ff",
+        "mass 1 3.0\nfix ff",
+        "atom type 1 has the mass 3, which is that of no",
+    ),
+    ("model.sikff", "fix ff", "mass 2 28.0855\nfix ff", "the model does not know Si"),
+    ("model.sikff", "read_data start.data", "", "no box yet"),
+    (
+        "model.sikff",
+        "fix ff all external pf/callback 1 1",
+        "",
+        "no lines that stand for the force field",
+    ),
+    ("plane.sikff", "boundary f f f", "boundary f f p", "a periodic direction leads through"),
 ]
 
 
 @needs_lammps
 def test_wrong_input_is_one_sentence(folder: Path) -> None:
-    (folder / "wrong.json").write_text(json.dumps([case[:2] for case in WRONG]))
+    (folder / "wrong.json").write_text(json.dumps([case[:3] for case in WRONG]))
     run = mpirun(1, str(TESTS / "lammps_cases.py"), "refusals", folder=folder)
     assert run.returncode == 0, run.stderr
     said = json.loads(run.stdout.splitlines()[-1])
