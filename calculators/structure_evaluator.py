@@ -24,7 +24,7 @@ from sikff.forcefield.field_response import FieldResponse, field_response
 from sikff.forcefield.model_file import chosen_dtype
 from sikff.graph import AtomicGraph, Structure, has_volume
 from sikff.graph.conditions import Conditions
-from sikff.graph.neighbour_list import NeighbourLists
+from sikff.graph.neighbour_lists import NeighbourLists
 from sikff.plain_torch import leave_threads_behind
 
 from .prepare_models import choose_evaluators, chosen_device, prepared

@@ -270,7 +270,7 @@ def test_every_known_problem_has_its_row() -> None:
     assert [int(row[0]) for row in rows] == list(range(1, len(rows) + 1))
     assert len(rows) > 20
     untested = [row[2].strip() for row in rows if "`tests/" not in row[3]]
-    assert set(untested) == {"not offered yet"}
+    assert set(untested) <= {"not offered yet"}
 
 
 def test_navigation_lists_every_page_and_picture_once() -> None:

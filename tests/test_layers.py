@@ -72,7 +72,8 @@ FLOORS_INSIDE = {
         "dense_conv point_conv restrict_layers",
     ),
     "sikff.forcefield": (
-        "chunks energy environment_config free_atoms trained_distances zbl",
+        "energy environment_config free_atoms halo trained_distances zbl",
+        "chunks",
         "atomic_stress config edge_features field_response places",
         "environment interaction model_file steerable_attributes",
         "data_end network",

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -15,6 +15,7 @@ from sikff.forcefield.energy import (
     total,
     without_inference_tensors,
 )
+from sikff.forcefield.halo import Halo
 from sikff.graph import AtomicGraph
 from sikff.plain_torch import plain_autograd
 
@@ -51,11 +52,12 @@ class _GraphOfVectors(AtomicGraph):
 
 
 def differentiate_in_edges(
-    model: EnergyModel, graph: AtomicGraph, dipole: bool = False
+    model: EnergyModel, graph: AtomicGraph, dipole: bool = False, halo: Halo | None = None
 ) -> EdgeGradients:
     """Gradients of the energy of a model in edge vectors and positions, and in the field if wanted.
 
-    The model has to take its edge vectors from ``graph.vectors()``. All results are constants.
+    The model has to take its edge vectors from ``graph.vectors()``, and to know what a halo is if
+    there is one; energies are then those of owned atoms. All results are constants.
 
     Raises:
         RuntimeError: if the energies of atoms with neighbours have no gradient.
@@ -68,7 +70,9 @@ def differentiate_in_edges(
         graph = dataclasses.replace(graph, **inputs)
         tensors = {entry.name: getattr(graph, entry.name) for entry in dataclasses.fields(graph)}
         inputs["vectors"] = vectors = graph.vectors()
-        energies = model.atomic_energies(_GraphOfVectors(**tensors, edge_vectors=vectors)).double()
+        of_vectors = _GraphOfVectors(**tensors, edge_vectors=vectors)
+        options: dict[str, Any] = {} if halo is None else {"halo": halo}
+        energies = model.atomic_energies(of_vectors, **options).double()
         found = gradients(energies, list(inputs.values()), may_be_zero=not graph.n_edges)
     of = dict(zip(inputs, found, strict=True))
     return EdgeGradients(

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 from torch.utils.checkpoint import checkpoint
 
+from sikff.forcefield.halo import Halo
 from sikff.nn import EdgeBasis, NeighbourLayout, SplineBasis
 
 # Bytes of features of senders in one chunk. On a CPU such blocks are recycled by the C library, not
@@ -45,15 +46,15 @@ def fits_in_one_chunk(slots: int, sender_bytes: int, device: torch.device) -> bo
 
 
 def chunked(
-    layout: NeighbourLayout, sender_bytes: int, device: torch.device
+    layout: NeighbourLayout, sender_bytes: int, device: torch.device, halo: Halo | None = None
 ) -> SingleChunk | Chunks:
     """The layout in chunks if it is large; ``sender_bytes``: size of one sender's features."""
     if fits_in_one_chunk(layout.n_slots, sender_bytes, device):
-        return SingleChunk(layout)
+        return SingleChunk(layout, halo)
     chunk, saved = (
         _for_device(sizes, device) // sender_bytes for sizes in (CHUNK_BYTES, SAVED_BYTES)
     )
-    return Chunks(layout, chunk, saved)
+    return Chunks(layout, chunk, saved, halo)
 
 
 def _for_device(sizes: dict[str, int], device: torch.device) -> int:
@@ -68,10 +69,26 @@ def keep_freed_memory() -> None:
     torch.empty(2**25 - 2**16, dtype=torch.uint8)
 
 
-class SingleChunk:
+class _OfAtoms:
+    """Features of owned atoms and, if there is a halo, of those of other processes."""
+
+    def __init__(self, halo: Halo | None) -> None:
+        self.halo = halo
+
+    def receivers(self, values: Tensor) -> Tensor:
+        """Values of atoms [N, ...] that receive, [M, ...]: all, but for ghosts."""
+        return values if self.halo is None else values[: self.halo.n_owned]
+
+    def senders(self, f: Tensor) -> Tensor:
+        """Features [M, d] of receivers as those of all atoms [N, d]."""
+        return f if self.halo is None else self.halo.refresh(f)
+
+
+class SingleChunk(_OfAtoms):
     """The edges of a graph in one piece; has the methods of :class:`Chunks`."""
 
-    def __init__(self, layout: NeighbourLayout) -> None:
+    def __init__(self, layout: NeighbourLayout, halo: Halo | None = None) -> None:
+        super().__init__(halo)
         self.layout = layout
 
     def of_slots(self, function: SlotFunction, *inputs: Tensor) -> tuple[Tensor, ...]:
@@ -85,25 +102,29 @@ class SingleChunk:
         edges: Edges,
         is_summed: IsSummed = None,
     ) -> Tensor:
-        return function(f, f, gates, edges, self.layout)
+        return function(self.senders(f), f, gates, edges, self.layout)
 
 
-class Chunks:
+class Chunks(_OfAtoms):
     """The edges of a graph in chunks, each of some receivers and all their neighbours.
 
     Args:
         layout: of all edges.
         slots: of a chunk, at most; one receiver may have more.
         saved: slots in the chunks, the first ones, that save their activations.
+        halo: of atoms of other processes, that send only.
     """
 
-    def __init__(self, layout: NeighbourLayout, slots: int, saved: int) -> None:
+    def __init__(
+        self, layout: NeighbourLayout, slots: int, saved: int, halo: Halo | None = None
+    ) -> None:
+        super().__init__(halo)
         self.order = layout.order
         self.stacked = None if layout.order is None else torch.argsort(layout.order)
         chunks = layout.split(slots)
         self.n_slots = [chunk.n_slots for chunk in chunks]
         # features are gathered per chunk, so senders are renumbered within it
-        self.senders, index, self.n_senders = _number_senders(layout.senders, self.n_slots)
+        self.sender_index, index, self.n_senders = _number_senders(layout.senders, self.n_slots)
         renumbered = zip(chunks, index.split(self.n_slots), strict=True)
         self.layouts = [chunk._replace(senders=each) for chunk, each in renumbered]
         self.n_receivers = [chunk.shapes[0][0] for chunk in self.layouts]
@@ -127,16 +148,16 @@ class Chunks:
 
         Args:
             function: is given the features of senders, and those of receivers as ``own``.
-            f, gates: features and node attributes of atoms.
+            f, gates: features and node attributes of atoms, without ghosts.
             edges: basis of the edges in the layout's slots.
             is_summed: tells whether only the gradient of the sum of the result is needed, and of
                 nothing else that the function reads; None: no.
         """
-        own, f = f, f.contiguous()
+        own, f = f, self.senders(f).contiguous()
         if self.stacked is not None:  # receivers in the order of the layout's tables
             own, gates = (x.index_select(0, self.stacked) for x in (own, gates))
         # one gather for all chunks: the gradient of a gather has the size of all atoms
-        inputs = [f.index_select(0, self.senders).split(self.n_senders)]
+        inputs = [f.index_select(0, self.sender_index).split(self.n_senders)]
         inputs += [x.split(self.n_receivers) for x in (own, gates)]
         inputs += [x.split(self.n_slots) for x in edges if x is not None]
 

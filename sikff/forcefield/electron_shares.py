@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from sikff.forcefield.environment_config import EnvironmentConfig
+from sikff.forcefield.halo import Halo
 from sikff.forcefield.network import one_hot
 from sikff.graph import AtomicGraph
 
@@ -45,19 +46,23 @@ class ElectronShares(nn.Module):
         self.n_attributes = len(self.totals) * POWERS * n_species
         self.log_affinity = nn.Parameter(torch.zeros(len(self.totals), n_species))
 
-    def shares(self, graph: AtomicGraph) -> Tensor:
-        """The share of each atom in each total, float64 [N, totals]."""
+    def shares(self, graph: AtomicGraph, halo: Halo | None = None) -> Tensor:
+        """The share of each atom in each total, float64 [N, totals].
+
+        ``halo``: of the atoms that share the totals, too.
+        """
         affinity = self.log_affinity.double().T.index_select(0, graph.species).exp()
         sums = affinity.new_zeros(len(graph.charge), len(self.totals))
         sums = sums.index_add(0, graph.batch, affinity)
+        sums = sums if halo is None else halo.total(sums)
         totals = torch.stack([getattr(graph, name).double() for name in self.totals], dim=-1)
         # of atoms first: structures of padded graphs may have none
         totals, sums = (x.index_select(0, graph.batch) for x in (totals, sums))
         return totals * affinity / sums
 
-    def forward(self, graph: AtomicGraph) -> Tensor:
+    def forward(self, graph: AtomicGraph, halo: Halo | None = None) -> Tensor:
         """Attributes [N, n_attributes], in the order of totals, powers, elements."""
-        shares, dtype = self.shares(graph), self.log_affinity.dtype
+        shares, dtype = self.shares(graph, halo), self.log_affinity.dtype
         powers = torch.stack([shares, shares * shares], dim=-1).to(dtype)
         species = one_hot(graph.species, self.log_affinity.shape[1], dtype)
         return (powers.unsqueeze(-1) * species[:, None, None, :]).flatten(1)

@@ -21,6 +21,7 @@ from sikff.forcefield.energy import EnergyModel
 from sikff.forcefield.environment import Environment
 from sikff.forcefield.environment_config import EnvironmentConfig
 from sikff.forcefield.free_atoms import FreeAtoms
+from sikff.forcefield.halo import Halo
 from sikff.forcefield.model_file import chosen_dtype
 from sikff.forcefield.network import Attributes, Network, joined, one_hot
 from sikff.forcefield.restrict_model import (
@@ -103,18 +104,16 @@ class ForceField(EnergyModel):
             n_inputs = len(self.elements) + n_factors + n_invariants
             self.one_body = MLP([n_inputs, config.readout_width, n_factors])
         self.zbl = ZBL(self.elements, config.cutoff) if config.zbl else None
-        self.distances, seen = None, config.distances_seen
-        if seen is not None:
-            self.distances = TrainedDistances(self.elements, seen, config.cutoff)
+        seen, cutoff = config.distances_seen, config.cutoff
+        self.distances = None if seen is None else TrainedDistances(self.elements, seen, cutoff)
         self.data_end = DataEnd(self.environment, self.distances)
         self._widest = max(n.widest for n in (self.vacuum, self.network) if n is not None)
         self.free_atoms = FreeAtoms([config.atomic_energies.get(e, 0.0) for e in self.elements])
 
     def freeze(self) -> Self:
         super().freeze()
-        for network in (self.network, self.vacuum):
-            if network is not None:
-                network.add_splines()
+        for network in filter(None, (self.network, self.vacuum)):
+            network.add_splines()
         return self
 
     @property
@@ -133,7 +132,11 @@ class ForceField(EnergyModel):
         return self._widest * self.dtype.itemsize
 
     def atomic_energies(
-        self, graph: AtomicGraph, table: NeighbourTable | None = None, continued: bool = False
+        self,
+        graph: AtomicGraph,
+        table: NeighbourTable | None = None,
+        continued: bool = False,
+        halo: Halo | None = None,
     ) -> Tensor:
         """Energy [N] of each atom (eV, float64).
 
@@ -142,11 +145,12 @@ class ForceField(EnergyModel):
             table: neighbours in fixed shapes, instead of the edges of the graph; the energies are
                 the same unless :meth:`is_continued`, and no value is read back from the device.
             continued: compute with a table, too, what the model does where the training data end.
+            halo: of atoms of other processes, whose energies are left out.
         """
-        species, dtype = graph.species, self.dtype
+        owned, dtype = graph if halo is None else halo.owned(graph), self.dtype
         if table is None:
             vectors = graph.vectors()
-            layout = neighbour_layout(graph.edge_index, graph.n_atoms, dtype)
+            layout = neighbour_layout(graph.edge_index, owned.n_atoms, dtype)
             on_device = vectors.device.type != "cpu"
             seen, continuation = self.data_end.continuation(graph, vectors, certain=on_device)
         else:
@@ -156,18 +160,17 @@ class ForceField(EnergyModel):
             if continued:
                 seen, continuation = self.data_end.continuation(graph, vectors, certain=True)
         if self.training or table is not None:
-            chunks: SingleChunk | Chunks = SingleChunk(layout)
+            chunks: SingleChunk | Chunks = SingleChunk(layout, halo)
         else:
-            chunks = chunked(layout, self.sender_bytes, vectors.device)
-        inputs = (species, seen.to(dtype), graph.edge_index, layout, chunks)
-        attributes, factors = self._attributes(graph)
-        shares = attributes.shares
+            chunks = chunked(layout, self.sender_bytes, vectors.device, halo)
+        inputs = (graph.species, seen.to(dtype), graph.edge_index, layout, chunks)
+        shares = None if self.shares is None else self.shares(owned, halo)
+        attributes, factors = self._attributes(owned, shares)
 
         e = self.network(*inputs, attributes)
         if self.one_body is not None and factors is not None:
-            node = joined(
-                one_hot(species, len(self.elements), dtype), factors, attributes.invariants
-            )
+            of_species = one_hot(owned.species, len(self.elements), dtype)
+            node = joined(of_species, factors, attributes.invariants)
             in_environment = (self.one_body(node) * factors).sum(-1, keepdim=True)
             if self.vacuum is None:
                 e = e + in_environment
@@ -177,10 +180,12 @@ class ForceField(EnergyModel):
         if shares is not None and self.share_energy is not None:
             e = e + (shares @ self.share_energy).unsqueeze(-1)
 
-        total = self.free_atoms.energies[species] + self.config.energy_scale * e[:, 0].double()
+        total = (
+            self.free_atoms.energies[owned.species] + self.config.energy_scale * e[:, 0].double()
+        )
         if self.zbl is not None:
-            total = total + self.zbl(vectors.norm(dim=-1), graph)
-        return total if continuation is None else total + continuation
+            total = total + self.zbl(vectors.norm(dim=-1), graph)[: len(total)]
+        return total if continuation is None else total + continuation[: len(total)]
 
     def is_continued(self, graph: AtomicGraph) -> bool:
         """Whether the network is not left to itself: where the training data end."""
@@ -192,10 +197,12 @@ class ForceField(EnergyModel):
         graph = dataclasses.replace(graph, edge_index=table.edge_index)
         return self.data_end.is_passed(graph, table.vectors(graph.positions))
 
-    def _attributes(self, graph: AtomicGraph) -> tuple[Attributes, Tensor | None]:
+    def _attributes(
+        self, graph: AtomicGraph, shares: Tensor | None = None
+    ) -> tuple[Attributes, Tensor | None]:
         """The attributes of atoms, and the invariants [N, n] that multiply one-body energies: all
         that are zero without an environment."""
-        environment, shares = self.environment, None if self.shares is None else self.shares(graph)
+        environment = self.environment
         scalars = environment.scalars(graph) if environment.n_scalars else None
         if environment.steerable_type is None:
             return Attributes(scalars, shares=shares), scalars
@@ -207,10 +214,7 @@ class ForceField(EnergyModel):
         factors = scalars
         if environment.n_place_invariants:
             factors = joined(cast(Tensor, scalars), steerable[:, : environment.n_place_invariants])
-        attributes = Attributes(
-            scalars, invariants=invariants, covariants=covariants, shares=shares
-        )
-        return attributes, factors
+        return Attributes(scalars, None, invariants, covariants, shares), factors
 
     @property
     def field_directions(self) -> np.ndarray:

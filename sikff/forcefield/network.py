@@ -95,12 +95,12 @@ class Network(nn.Module):
         chunks: SingleChunk | Chunks,
         attributes: Attributes = NONE,
     ) -> Tensor:
-        """species [N], vectors [E, 3] -> [N, n_out].
+        """species [N], vectors [E, 3] -> [M, n_out], for all atoms but those of a halo.
 
-        ``chunks``: of the layout, by which interactions are evaluated.
+        ``chunks``: of the layout, by which interactions are evaluated. Attributes are of receivers.
         """
         scalars, on_edges, invariants, covariants, shares = attributes
-        species_of = one_hot(species, len(self.embedding), vectors.dtype)
+        species_of = one_hot(chunks.receivers(species), len(self.embedding), vectors.dtype)
         node = joined(species_of, scalars, invariants)
         of_atoms = [x for x in (scalars, on_edges) if x is not None]
         edges = edge_basis(

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Sequence
-from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.graph.atomic_graph import AtomicGraph, joined_tensor
+from sikff.graph.atomic_graph import AtomicGraph
 from sikff.graph.conditions import Conditions
 from sikff.graph.neighbour_search import (
     MIN_DISTANCE,
@@ -31,6 +30,7 @@ class _Candidates(NamedTuple):
     pbc: np.ndarray
     periods: np.ndarray  # [3, 3] cell vectors, zeros for aperiodic directions
     inverse: np.ndarray  # pseudo-inverse of periods
+    receivers: int | None  # atoms whose edges were searched, the first ones; None: all
 
 
 class _Selection(NamedTuple):
@@ -119,19 +119,25 @@ class NeighbourList:
         self._selection: _Selection | None = None
         self._built: _Built | None = None
 
-    def graph(self, structure: Structure, conditions: Conditions | None = None) -> AtomicGraph:
+    def graph(
+        self,
+        structure: Structure,
+        conditions: Conditions | None = None,
+        receivers: int | None = None,
+    ) -> AtomicGraph:
         """The float64 graph that :meth:`AtomicGraph.from_atoms` builds of the structure.
 
         Args:
             structure: any; the less it differs from the previous one, the less work this is.
             conditions: electric field, surface, charge and spin; None: those in the `info` of an
                 ase.Atoms.
+            receivers: only so many atoms, the first ones, get edges to others; None: all.
 
         Raises:
             ValueError: as :meth:`AtomicGraph.from_atoms`.
         """
         check_finite(structure)
-        edges = self._edges(structure)
+        edges = self._edges(structure, receivers)
         if conditions is None:
             conditions = Conditions.of(getattr(structure, "info", {}))
         last = self._built
@@ -167,12 +173,14 @@ class NeighbourList:
     def _tensor(self, array: np.ndarray) -> Tensor:
         return torch.from_numpy(array).to(self.device)
 
-    def _edges(self, structure: Structure) -> Edges:
+    def _edges(self, structure: Structure, receivers: int | None) -> Edges:
         """Searched if a pair may be missing in the candidates, else selected from them."""
+        if self._candidates is not None and self._candidates.receivers != receivers:
+            self._candidates = None
         candidates, moves = self._candidates, self._moves(structure)
         if candidates is None or moves is None:
             self._candidates, self._selection = None, None
-            edges = find_edges(structure, self.cutoff + self.skin)
+            edges = find_edges(structure, self.cutoff + self.skin, receivers)
             periods = _periods(structure)
             candidates = _Candidates(
                 edges,
@@ -180,6 +188,7 @@ class NeighbourList:
                 structure.pbc.copy(),
                 periods,
                 np.linalg.pinv(periods),
+                receivers,
             )
             self._candidates = candidates
             self._nearest = edges.lengths.min(initial=np.inf)
@@ -194,7 +203,7 @@ class NeighbourList:
         old = self._candidates
         if old is None or self.skin == 0 or len(old.positions) != len(structure.positions):
             return None
-        if old.pbc.tolist() != structure.pbc.tolist():
+        if old.pbc.tolist() != structure.pbc.tolist() or not len(old.positions):
             return None
         moves, least_stretch = structure.positions - old.positions, 1.0
         cells = np.zeros_like(moves)
@@ -247,78 +256,6 @@ class NeighbourList:
             shifts = candidates.shifts + _crossed(moves.cells, candidates.pairs)
             candidates = candidates._replace(shifts=shifts)
         return _Selection(np.empty(0), moves.cells, candidates)
-
-
-class NeighbourLists:
-    """Builds one graph of several structures that move, each with a :class:`NeighbourList`.
-
-    The structure at a place in the order is that of the same place in the last call; if it is
-    another one, its neighbours are searched. Structures are joined on the CPU and copied to the
-    device together; tensors that do not change are shared by successive graphs.
-
-    Args: as those of :class:`NeighbourList`.
-    """
-
-    def __init__(
-        self,
-        cutoff: float,
-        elements: Sequence[str],
-        surfaces: Sequence[str] = (),
-        *,
-        skin: float,
-        device: torch.device | str = "cpu",
-        candidates: bool = False,
-    ) -> None:
-        self._device = torch.device(device)
-        self._list = partial(
-            NeighbourList, cutoff, elements, surfaces, skin=skin, candidates=candidates
-        )
-        self._single = self._list(device=device)
-        self._lists: list[NeighbourList] = []  # of structures in a batch
-        self._graphs: list[AtomicGraph] = []  # of the last batch, and
-        self._joined: AtomicGraph | None = None  # all of them
-
-    @property
-    def rebuilds(self) -> int:
-        """Number of searches so far."""
-        return sum(each.rebuilds for each in (self._single, *self._lists))
-
-    def graph(
-        self, structures: Sequence[Structure], conditions: Sequence[Conditions]
-    ) -> AtomicGraph:
-        """The float64 graph of the structures, in their order.
-
-        Raises:
-            ValueError: as :meth:`AtomicGraph.from_atoms`; without structures.
-        """
-        if len(structures) == 1:
-            return self._single.graph(structures[0], conditions[0])
-        for _ in range(len(self._lists), len(structures)):
-            self._lists.append(self._list())
-        graphs = []
-        for n, (structure, each) in enumerate(zip(structures, conditions, strict=True)):
-            try:
-                graphs.append(self._lists[n].graph(structure, each))
-            except ValueError as error:
-                raise ValueError(f"structure {n} of {len(structures)}: {error}") from error
-        with torch.inference_mode(False):  # as in a single list
-            self._joined = self._join(graphs)
-        self._graphs = graphs
-        return self._joined
-
-    def _join(self, graphs: Sequence[AtomicGraph]) -> AtomicGraph:
-        """All graphs as one, with the tensors of the last one where these did not change."""
-        last = self._joined
-        if last is None or [g.n_atoms for g in graphs] != [g.n_atoms for g in self._graphs]:
-            return AtomicGraph.batch_of(graphs).to(self._device)
-        pairs = list(zip(graphs, self._graphs, strict=True))
-        names = [entry.name for entry in dataclasses.fields(AtomicGraph)]
-        changed = {
-            name: joined_tensor(graphs, name).to(self._device)
-            for name in names
-            if any(getattr(new, name) is not getattr(old, name) for new, old in pairs)
-        }
-        return dataclasses.replace(last, **changed)
 
 
 def _lengths(candidates: Edges, structure: Structure, crossings: np.ndarray) -> np.ndarray:

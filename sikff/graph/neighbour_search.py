@@ -30,8 +30,10 @@ class Edges(NamedTuple):
     lengths: np.ndarray  # [E] Å
 
 
-def find_edges(structure: Structure, cutoff: float) -> Edges:
+def find_edges(structure: Structure, cutoff: float, receivers: int | None = None) -> Edges:
     """Searches all pairs nearer than `cutoff` (Å), periodic images included.
+
+    ``receivers``: only edges of so many atoms, the first ones, are wanted; None: of all.
 
     Raises:
         ValueError: for positions or cell that are not finite, a cutoff that is not positive, or a
@@ -47,6 +49,11 @@ def find_edges(structure: Structure, cutoff: float) -> Edges:
         pbc=structure.pbc,
         cutoff=float(cutoff),
     )
+    if receivers is not None:
+        wanted = receiver < receivers
+        receiver, sender, shifts, lengths = (
+            each[wanted] for each in (receiver, sender, shifts, lengths)
+        )
     shifts[:, ~structure.pbc] = 0  # matscipy < 1.2 counts cells in these directions too
     order = np.lexsort((*shifts.T[::-1], sender, receiver))
     return Edges(

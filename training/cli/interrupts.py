@@ -15,6 +15,14 @@ UNHANDLED = (signal.SIG_DFL, signal.default_int_handler)
 SOON = 0.01  # s
 
 
+class Interrupted(KeyboardInterrupt):
+    """By a signal that the command has received."""
+
+    def __init__(self, received: signal.Signals) -> None:
+        super().__init__()
+        self.signal = received
+
+
 class Interrupts:
     """Makes a KeyboardInterrupt of the first signal inside, so that files are left whole.
 
@@ -52,7 +60,7 @@ class Interrupts:
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
             self.received = signal.Signals(number)
-            raise KeyboardInterrupt
+            raise Interrupted(self.received)
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)

@@ -32,6 +32,7 @@ COMMANDS = {
     "md": "molecular dynamics of a structure",
     "relax": "minimise the energy of a structure",
     "ipi": "compute for i-PI (path integrals), or print an input for it",
+    "lammps": "an input file of LAMMPS with a force field, on one process or on many",
     "check": "lattice, elastic constants, phonons, defects and dynamics of a crystal",
     "export": "a force field as a file that needs no sikff: compiled by torch, or for metatomic",
     "symmetry": "which symmetry group, about which axis, a dataset or a force field has",
@@ -97,7 +98,7 @@ def _run(arguments: Sequence[str], interrupts: Interrupts) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for what is left in it
         return BROKEN_PIPE
     except Exception as error:
-        problem = _sentence(error)
+        problem = sentence_of(error)
         if problem is None or interrupts.received is not None:
             raise
         if show_traceback:
@@ -145,7 +146,7 @@ def _listed(prefix: str) -> str:
     return "\n".join(["commands:", *lines]) if lines else ""
 
 
-def _sentence(error: Exception) -> str | None:
+def sentence_of(error: BaseException) -> str | None:
     """What went wrong, for errors that input may cause; None for others."""
     from ase.calculators.calculator import CalculatorError, PropertyNotImplementedError
     from torch import OutOfMemoryError
