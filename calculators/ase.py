@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 import ase
@@ -12,12 +11,11 @@ import numpy as np
 import torch
 from ase.calculators.calculator import all_changes
 
-from sikff.forcefield import EnergyModel
 from sikff.forcefield.committee import mean_prediction, standard_deviation
 from sikff.forcefield.field_response import FieldResponse
-from sikff.forcefield.model_file import chosen_dtype
 from sikff.graph import has_volume
 from sikff.graph.conditions import KEYS, Conditions
+from sikff.graph.occupancy import check_occupancy
 
 from .ase_properties import (
     PROPERTIES,
@@ -25,14 +23,11 @@ from .ase_properties import (
     check_computable,
     check_deviations,
     check_field_response,
-    check_finite,
-    voigt,
+    check_parameters,
 )
-from .prepare_models import choose_evaluators, chosen_device, prepared
-from .structure_evaluator import StructureEvaluator
+from .structure_evaluator import REPLAY_AFTER, SKIN, Models, StructureEvaluator
 from .thread_safe import ThreadSafeCalculator
 
-ARGUMENTS = ("model", "device", "dtype", "skin", "compile", "replay_after")
 ARRAYS = ("positions", "numbers", "pbc")  # attributes of atoms that are read, besides the cell
 
 
@@ -40,7 +35,8 @@ class SIKFFCalculator(ThreadSafeCalculator):
     """ASE calculator of a force field, or of a committee of force fields.
 
     Computes energy, free_energy (the same) and energies in eV, forces in eV/Å and, for structures
-    with a three-dimensional cell, stress in eV/Å^3 (xx, yy, zz, yz, xz, xy; tension is positive).
+    with a three-dimensional cell, stress in eV/Å^3 (xx, yy, zz, yz, xz, xy; tension is positive)
+    and stresses, of each atom: half of those of its pairs, over the volume, so they sum to stress.
     A plane is not strained: above one, components of the stress that are not along it are NaN, and
     above a crystal surface all are. A periodic direction that leads through it is treated as open.
     A model that reads electric fields in all directions also has the dipole in e Å, and one that
@@ -94,12 +90,12 @@ class SIKFFCalculator(ThreadSafeCalculator):
 
     def __init__(
         self,
-        model: str | Path | EnergyModel | Sequence[str | Path | EnergyModel],
+        model: Models,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
-        skin: float = 0.8,
+        skin: float = SKIN,
         compile: bool = False,
-        replay_after: int | None = 10,
+        replay_after: int | None = REPLAY_AFTER,
         electric_field: Sequence[float] | np.ndarray | None = None,
         surface_origin: Sequence[float] | np.ndarray | None = None,
         surface: str | None = None,
@@ -107,21 +103,14 @@ class SIKFFCalculator(ThreadSafeCalculator):
         spin: int | None = None,
         **kwargs: Any,
     ) -> None:
-        models = [model] if isinstance(model, str | Path | EnergyModel) else model
-        if replay_after is not None and not (isinstance(replay_after, int) and replay_after >= 0):
-            raise ValueError(
-                f"replay_after is {replay_after!r}; expected a number of calls or None"
-            )
-        self.sources = [type(m).__name__ if isinstance(m, EnergyModel) else str(m) for m in models]
-        self.device, dtype = chosen_device(device), chosen_dtype(dtype)
-        self.models = [prepared(each, self.device, dtype) for each in models]
-        evaluators = choose_evaluators(self.models, compile, replay_after)
-        self._evaluator = StructureEvaluator(self.models, evaluators, skin, self.device)
+        self._evaluator = StructureEvaluator.of(model, device, dtype, skin, compile, replay_after)
+        self.models, self.device = self._evaluator.models, self._evaluator.device
+        self.sources = self._evaluator.sources
         self._conditions = Conditions()  # of the last calculation
         self._stress_requested = compile  # else its first request would compile again
         self._deviations: dict[str, Any] = {}
-        given = (electric_field, surface_origin, surface, charge, spin)
-        super().__init__(**dict(zip(KEYS, given, strict=True)), **kwargs)
+        conditions = (electric_field, surface_origin, surface, charge, spin)
+        super().__init__(**dict(zip(KEYS, conditions, strict=True)), **kwargs)
 
     def __repr__(self) -> str:
         return f"{type(self).__name__}({', '.join(self.sources)}, device={str(self.device)!r})"
@@ -133,7 +122,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
     @property
     def neighbour_rebuilds(self) -> int:
         """Searches for neighbours so far; one more for each further cutoff in a committee."""
-        return sum(each.rebuilds for each in self._evaluator.neighbour_lists.values())
+        return self._evaluator.rebuilds
 
     @property
     def extrapolation_warnings(self) -> list[str]:
@@ -146,13 +135,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
         Raises:
             ValueError: for another name, or a value of another kind.
         """
-        unknown = sorted(set(kwargs) - set(KEYS))
-        if unknown:
-            raise ValueError(
-                f"the calculator has no parameter {', '.join(unknown)}; expected "
-                f"{', '.join(KEYS)} or, when it is made, {', '.join(ARGUMENTS)}"
-            )
-        Conditions.of(kwargs)  # raises ValueError
+        check_parameters(kwargs)
         return super().set(**kwargs)
 
     def check_state(self, atoms: ase.Atoms, tol: float | None = None) -> list[str]:
@@ -203,14 +186,18 @@ class SIKFFCalculator(ThreadSafeCalculator):
     def _compute(self, atoms: ase.Atoms, properties: Sequence[str]) -> dict[str, Any]:
         """The results, and the deviations of a committee."""
         check_computable(properties, atoms, self.models)
+        check_occupancy(atoms)
         self._stress_requested |= "stress" in properties
         conditions = self._conditions_of(atoms)
         stress, dipole = self._stress_requested and has_volume(atoms), "dipole" in properties
-        predictions = self._evaluator.predictions(atoms, conditions, stress, dipole)
+        predictions = self._evaluator.evaluate(
+            [atoms],
+            [conditions],
+            stress=stress,
+            dipole=dipole,
+            atomic_stress="stresses" in properties,
+        )
         results = ase_results(mean_prediction(predictions))
-        if stress:
-            defined = np.all([m.defined_stress(conditions) for m in self.models], axis=0)
-            results["stress"] = np.where(voigt(defined), results["stress"], np.nan)
         if len(predictions) > 1:
             self._deviations = {
                 "energy_std": standard_deviation(predictions, "energy").item(),
@@ -254,9 +241,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
             raise ValueError("no atoms given; expected an ase.Atoms")
         check_field_response(self.models)
         with self.lock:
-            response = self._evaluator.field_response(atoms, self._conditions_of(atoms))
-        check_finite(response._asdict())
-        return response
+            return self._evaluator.field_response(atoms, self._conditions_of(atoms))
 
     def _conditions_of(self, atoms: ase.Atoms) -> Conditions:
         return Conditions.of(atoms.info, self.parameters)

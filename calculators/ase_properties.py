@@ -7,56 +7,59 @@ from typing import Any
 
 import ase
 import numpy as np
-from ase.calculators.calculator import CalculationFailed, PropertyNotImplementedError
+from ase.calculators.calculator import PropertyNotImplementedError
+from torch import Tensor
 
-from sikff.forcefield import EnergyModel, Prediction
+from sikff.forcefield import EnergyModel
+from sikff.forcefield.atomic_stress import FullPrediction
 from sikff.graph import has_volume
+from sikff.graph.conditions import KEYS, Conditions
 
-PROPERTIES = ["energy", "free_energy", "energies", "forces", "stress", "dipole"]
+PROPERTIES = ["energy", "free_energy", "energies", "forces", "stress", "stresses", "dipole"]
+OF_STRESS = ("stress", "stresses")
+ARGUMENTS = ("model", "device", "dtype", "skin", "compile", "replay_after")  # of the calculator
 
 
-def ase_results(prediction: Prediction) -> dict[str, Any]:
-    """The prediction for one structure, under the names and in the shapes of ASE.
-
-    Raises:
-        CalculationFailed: for NaN or infinity.
-    """
-    results: dict[str, Any] = {
-        "energy": prediction.energy.item(),
-        "energies": prediction.energies.cpu().numpy(),
+def ase_results(prediction: FullPrediction) -> dict[str, Any]:
+    """The prediction for one structure, under the names and in the shapes of ASE."""
+    named: dict[str, Tensor | None] = {
+        "energies": prediction.energies,
+        "forces": prediction.forces,
+        "stress": prediction.stress,
+        "stresses": prediction.stresses,
+        "dipole": prediction.dipole,
     }
-    if prediction.forces is not None:
-        results["forces"] = prediction.forces.double().cpu().numpy()
-    if prediction.stress is not None:
-        stress = prediction.stress[0].double().cpu().numpy()
-        results["stress"] = voigt(stress)
-    if prediction.dipole is not None:
-        results["dipole"] = prediction.dipole[0].double().cpu().numpy()
-    check_finite(results)
-    return {**results, "free_energy": results["energy"]}
+    results: dict[str, Any] = {
+        name: tensor.double().cpu().numpy() for name, tensor in named.items() if tensor is not None
+    }
+    results |= {name: voigt(results[name]) for name in OF_STRESS if name in results}
+    results |= {name: results[name][0] for name in ("stress", "dipole") if name in results}
+    energy = prediction.energy.item()
+    return results | {"energy": energy, "free_energy": energy}
 
 
 def voigt(tensor: np.ndarray) -> np.ndarray:
-    """Components xx, yy, zz, yz, xz and xy of a symmetric tensor [3, 3]."""
-    return tensor[[0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
+    """Components xx, yy, zz, yz, xz and xy [..., 6] of symmetric tensors [..., 3, 3]."""
+    return tensor[..., [0, 1, 2, 1, 0, 0], [0, 1, 2, 2, 2, 1]]
 
 
-def check_finite(results: Mapping[str, Any]) -> None:
-    """Raises CalculationFailed for NaN or infinity."""
-    wrong = [name for name, value in results.items() if not np.isfinite(value).all()]
-    if wrong:
-        raise CalculationFailed(
-            f"the force field returned NaN or infinity in {', '.join(wrong)}; expected finite "
-            "numbers: are atoms far too close, or is the time step too long?"
+def check_parameters(given: Mapping[str, Any]) -> None:
+    """Raises ValueError for names that are no conditions, or values of another kind."""
+    unknown = sorted(set(given) - set(KEYS))
+    if unknown:
+        raise ValueError(
+            f"the calculator has no parameter {', '.join(unknown)}; expected "
+            f"{', '.join(KEYS)} or, when it is made, {', '.join(ARGUMENTS)}"
         )
+    Conditions.of(given)
 
 
 def check_computable(
     properties: Sequence[str], atoms: ase.Atoms, models: Sequence[EnergyModel]
 ) -> None:
-    """Raises PropertyNotImplementedError for the stress without a volume, and for the dipole of
+    """Raises PropertyNotImplementedError for stresses without a volume, and for the dipole of
     models that do not read the electric field in all directions."""
-    if "stress" in properties and not has_volume(atoms):
+    if not set(OF_STRESS).isdisjoint(properties) and not has_volume(atoms):
         raise PropertyNotImplementedError(
             f"stress needs a cell with a volume; got {atoms.cell.array.tolist()}, expected three "
             "independent cell vectors, also along directions without periodicity"

@@ -1,33 +1,46 @@
-"""Force fields called with structures instead of graphs."""
+"""Force fields called with structures instead of graphs: what every adapter stands on."""
 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Self
 
-import ase
 import numpy as np
 import torch
+from ase.calculators.calculator import CalculationFailed
 
 from sikff.forcefield import EnergyModel, Prediction
-from sikff.forcefield.committee import check_committee, graph_settings
+from sikff.forcefield.atomic_stress import FullPrediction, predict_atomic_stress
+from sikff.forcefield.committee import check_committee, graph_settings, mean_prediction
 from sikff.forcefield.environment import OPENED, THROUGH
 from sikff.forcefield.field_response import FieldResponse, field_response
-from sikff.graph import AtomicGraph
+from sikff.forcefield.model_file import chosen_dtype
+from sikff.graph import AtomicGraph, Structure, has_volume
 from sikff.graph.conditions import Conditions
-from sikff.graph.neighbour_list import NeighbourList
+from sikff.graph.neighbour_list import NeighbourLists
 from sikff.plain_torch import leave_threads_behind
+
+from .prepare_models import choose_evaluators, chosen_device, prepared
+
+SKIN = 0.8  # Å
+REPLAY_AFTER = 10  # calls
+Models = str | Path | EnergyModel | Sequence[str | Path | EnergyModel]
 
 
 class StructureEvaluator:
-    """Evaluates one model, or a committee, for a structure that moves.
+    """Evaluates one model, or a committee, for structures that move: one, or several at once.
 
-    Gives each extrapolation warning once, and holds them in `warned`. For one thread at a time.
+    Structures are an ase.Atoms or arrays (:class:`~sikff.graph.StructureArrays`). In every call the
+    first one is that of the call before, moved, and so on: their neighbour lists have a skin. Gives
+    each extrapolation warning once, and holds them in `warned`. `sources` are the files of the
+    models, or their classes. For one thread at a time.
 
     Args:
-        models: the models.
+        models: the models, frozen and on the device.
         evaluators: called in place of each model, with the same arguments.
-        skin: of the neighbour lists, Å; models with one cutoff share a list.
+        skin: of the neighbour lists, Å; models with one cutoff share lists.
         device: of the models.
 
     Raises:
@@ -42,43 +55,126 @@ class StructureEvaluator:
         device: torch.device,
     ) -> None:
         check_committee(models)
-        self.models, self.evaluators = models, evaluators
+        self.models, self.evaluators, self.device = models, evaluators, device
         self.neighbour_lists = {
-            settings: NeighbourList(*settings, skin=skin, device=device)
+            settings: NeighbourLists(*settings, skin=skin, device=device)
             for settings in map(graph_settings, models)
         }
         self.warned: dict[str, str] = {}  # by kind
+        self.sources = [type(model).__name__ for model in models]
 
-    def predictions(
-        self, atoms: ase.Atoms, conditions: Conditions, stress: bool, dipole: bool
-    ) -> list[Prediction]:
-        """Energy and forces from each model, with stress and dipole if asked for.
+    @classmethod
+    def of(
+        cls,
+        model: Models,
+        device: str | torch.device = "auto",
+        dtype: str | torch.dtype | None = None,
+        skin: float = SKIN,
+        compile: bool = False,
+        replay_after: int | None = REPLAY_AFTER,
+    ) -> Self:
+        """Reads and prepares models.
+
+        Args: as those of :class:`~sikff.calculators.SIKFFCalculator`.
+
+        Raises:
+            FileNotFoundError, ValueError: as there.
+        """
+        if replay_after is not None and not (isinstance(replay_after, int) and replay_after >= 0):
+            raise ValueError(
+                f"replay_after is {replay_after!r}; expected a number of calls or None"
+            )
+        given = [model] if isinstance(model, str | Path | EnergyModel) else model
+        device, dtype = chosen_device(device), chosen_dtype(dtype)
+        models = [prepared(each, device, dtype) for each in given]
+        made = cls(models, choose_evaluators(models, compile, replay_after), skin, device)
+        made.sources = [type(m).__name__ if isinstance(m, EnergyModel) else str(m) for m in given]
+        return made
+
+    @property
+    def rebuilds(self) -> int:
+        """Searches for neighbours so far."""
+        return sum(each.rebuilds for each in self.neighbour_lists.values())
+
+    def evaluate(
+        self,
+        structures: Sequence[Structure],
+        conditions: Sequence[Conditions],
+        *,
+        stress: bool = False,
+        dipole: bool = False,
+        atomic_stress: bool = False,
+    ) -> list[FullPrediction]:
+        """Energies and forces of the structures from each model, and what else is asked for.
+
+        Atomic stress comes with the stress. Components of stresses that depend on the origin of the
+        coordinates are NaN, and all are for a structure without a cell of finite volume.
+
+        Args:
+            structures: at least one.
+            conditions: of each.
 
         Raises:
             ValueError: for elements a model does not know, conditions it does not read, or atoms
                 nearer than 0.1 Å to each other or to their own images.
+            CalculationFailed: if a model returns NaN or infinity.
         """
-        pairs = zip(self.evaluators, self._graphs(atoms, conditions), strict=True)
-        return [
-            evaluate(graph, forces=True, stress=stress, dipole=dipole) for evaluate, graph in pairs
-        ]
+        graphs = self._graphs(structures, conditions)
+        if atomic_stress:
+            pairs = zip(self.models, graphs, strict=True)
+            predictions = [predict_atomic_stress(model, graph, dipole) for model, graph in pairs]
+        else:
+            options = {"forces": True, "stress": stress, "dipole": dipole}
+            calls = zip(self.evaluators, graphs, strict=True)
+            predictions = [FullPrediction(*call(graph, **options)) for call, graph in calls]
+        solid = list(map(has_volume, structures)) if stress or atomic_stress else []
+        for prediction in predictions:
+            names = ("energy", "energies", "forces", "dipole")
+            named = {name: getattr(prediction, name) for name in names}
+            if prediction.stress is not None:
+                named["stress"] = prediction.stress[solid]
+            check_finite({name: x for name, x in named.items() if x is not None})
+        sizes = [len(structure.positions) for structure in structures]
+        return [self._hide_undefined_stress(each, conditions, sizes) for each in predictions]
 
-    def field_response(self, atoms: ase.Atoms, conditions: Conditions) -> FieldResponse:
+    def mean(
+        self, structures: Sequence[Structure], conditions: Sequence[Conditions], **options: bool
+    ) -> FullPrediction:
+        """The mean over the models; else as :meth:`evaluate`."""
+        return mean_prediction(self.evaluate(structures, conditions, **options))
+
+    def field_response(self, structure: Structure, conditions: Conditions) -> FieldResponse:
         """The mean over the models, which must read the field along the same directions."""
-        responses = map(field_response, self.models, self._graphs(atoms, conditions))
-        return FieldResponse(*(np.mean(each, axis=0) for each in zip(*responses, strict=True)))
+        responses = map(field_response, self.models, self._graphs([structure], [conditions]))
+        mean = FieldResponse(*(np.mean(each, axis=0) for each in zip(*responses, strict=True)))
+        check_finite({name: torch.from_numpy(x) for name, x in mean._asdict().items()})
+        return mean
 
-    def _graphs(self, atoms: ase.Atoms, conditions: Conditions) -> list[AtomicGraph]:
+    def _hide_undefined_stress(
+        self, prediction: FullPrediction, conditions: Sequence[Conditions], sizes: Sequence[int]
+    ) -> FullPrediction:
+        """NaN in components of stresses that depend on the origin of the coordinates."""
+        if prediction.stress is None:
+            return prediction
+        of_models = [[m.defined_stress(each) for each in conditions] for m in self.models]
+        hidden = ~np.all(of_models, axis=0)  # [B, 3, 3]
+        if not hidden.any():
+            return prediction
+        masks = {"stress": hidden, "stresses": np.repeat(hidden, sizes, axis=0)}
+        tensors = {name: getattr(prediction, name) for name in masks}
+        changed = {
+            name: x.masked_fill(torch.from_numpy(masks[name]).to(x.device), torch.nan)
+            for name, x in tensors.items()
+            if x is not None
+        }
+        return prediction._replace(**changed)
+
+    def _graphs(
+        self, structures: Sequence[Structure], conditions: Sequence[Conditions]
+    ) -> list[AtomicGraph]:
         """The graph that each model reads."""
         leave_threads_behind()
-        for model in self.models:
-            model.check_conditions(conditions)
-            model.check_cell(atoms, conditions)
-        opened = atoms
-        for model in self.models:  # whose planes, if they have one, are equal
-            opened = model.opened(opened, conditions)
-        if opened is not atoms:
-            self._warn("open", f"{THROUGH}: {OPENED}")
+        opened = [self._open(*each) for each in zip(structures, conditions, strict=True)]
         shared = {
             settings: neighbours.graph(opened, conditions)
             for settings, neighbours in self.neighbour_lists.items()
@@ -89,7 +185,30 @@ class StructureEvaluator:
                 self._warn(kind, message)
         return graphs
 
+    def _open(self, structure: Structure, conditions: Conditions) -> Structure:
+        """The structure, checked, without periodic directions that lead through a plane."""
+        for model in self.models:
+            model.check_conditions(conditions)
+            model.check_cell(structure, conditions)
+        opened = structure
+        for model in self.models:  # whose planes, if they have one, are equal
+            opened = model.opened(opened, conditions)
+        if opened is not structure:
+            self._warn("open", f"{THROUGH}: {OPENED}")
+        return opened
+
     def _warn(self, kind: str, message: str) -> None:
         if kind not in self.warned:
             self.warned[kind] = message
             warnings.warn(message, stacklevel=5)
+
+
+def check_finite(results: Mapping[str, torch.Tensor]) -> None:
+    """Raises CalculationFailed for NaN or infinity; reads the device once."""
+    finite = torch.stack([value.isfinite().all() for value in results.values()]).tolist()
+    wrong = [name for name, each in zip(results, finite, strict=True) if not each]
+    if wrong:
+        raise CalculationFailed(
+            f"the force field returned NaN or infinity in {', '.join(wrong)}; expected finite "
+            "numbers: are atoms far too close, or is the time step too long?"
+        )

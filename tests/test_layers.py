@@ -37,6 +37,7 @@ FLOORS = {
     "sikff.training.evaluation": 9,
     "sikff.training.fitting": 10,
     "sikff.training.simulation": 10,
+    "sikff.training.properties": 11,
     "sikff.training.symmetry": 11,
     "sikff.training.studies": 12,
     "sikff.training.cli": 13,
@@ -70,7 +71,7 @@ FLOORS_INSIDE = {
     ),
     "sikff.forcefield": (
         "chunks energy environment_config free_atoms trained_distances zbl",
-        "config edge_features field_response places",
+        "atomic_stress config edge_features field_response places",
         "environment interaction model_file steerable_attributes",
         "network",
         "electron_shares restrict_model",

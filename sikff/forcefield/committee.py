@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
 
+from sikff.forcefield.atomic_stress import FullPrediction
 from sikff.forcefield.energy import EnergyModel, Prediction
 from sikff.forcefield.force_field import ForceField
 from sikff.groups.matrices import unit_vector
+
+AnyPrediction = TypeVar("AnyPrediction", Prediction, FullPrediction)
 
 
 class GraphSettings(NamedTuple):
@@ -25,17 +28,17 @@ def graph_settings(model: EnergyModel) -> GraphSettings:
     return GraphSettings(model.cutoff, tuple(model.elements), tuple(model.surfaces))
 
 
-def mean_prediction(predictions: Sequence[Prediction]) -> Prediction:
+def mean_prediction(predictions: Sequence[AnyPrediction]) -> AnyPrediction:
     """The mean over the models, in float64; of one model its prediction as it is."""
     if len(predictions) == 1:
         return predictions[0]
     columns = zip(*predictions, strict=True)
-    return Prediction._make(
+    return type(predictions[0])._make(
         None if column[0] is None else _stacked(column).mean(0) for column in columns
     )
 
 
-def standard_deviation(predictions: Sequence[Prediction], name: str) -> Tensor:
+def standard_deviation(predictions: Sequence[AnyPrediction], name: str) -> Tensor:
     """Sample standard deviation of "energy" or "forces" over at least two models."""
     return _stacked([getattr(prediction, name) for prediction in predictions]).std(0)
 

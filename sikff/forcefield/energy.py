@@ -6,12 +6,11 @@ import dataclasses
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple, Self
 
-import ase
 import numpy as np
 import torch
 from torch import Tensor
 
-from sikff.graph import FLAT, AtomicGraph
+from sikff.graph import FLAT, AtomicGraph, Structure
 from sikff.graph.conditions import Conditions
 from sikff.nn.neighbour_table import NeighbourTable
 from sikff.nn.weight_cache import freeze, thaw
@@ -79,12 +78,12 @@ class EnergyModel(torch.nn.Module):
     def check_conditions(self, conditions: Conditions) -> None:
         """Raises ValueError for a field or surface that the model does not support."""
 
-    def check_cell(self, atoms: ase.Atoms, conditions: Conditions) -> None:
+    def check_cell(self, structure: Structure, conditions: Conditions) -> None:
         """Raises ValueError for a cell that the model's surfaces do not have."""
 
-    def opened(self, atoms: ase.Atoms, conditions: Conditions) -> ase.Atoms:
+    def opened(self, structure: Structure, conditions: Conditions) -> Structure:
         """The structure without periodic directions that lead through a surface."""
-        return atoms
+        return structure
 
     def defined_stress(self, conditions: Conditions) -> np.ndarray:
         """Which components [3, 3] of the stress do not depend on the origin of the coordinates."""

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import cast
 
-import ase
 import numpy as np
 import torch
 from torch import Tensor
@@ -11,7 +10,7 @@ from torch import Tensor
 from sikff.field_types import FieldType
 from sikff.forcefield.config import ForceFieldConfig
 from sikff.forcefield.places import Places
-from sikff.graph import AtomicGraph
+from sikff.graph import AtomicGraph, Structure, StructureArrays
 from sikff.graph.conditions import CHARGE, SPIN, VACUUM, Conditions
 from sikff.groups.matrices import unit_vector
 from sikff.nn.constants import ConstantModule
@@ -131,12 +130,12 @@ class Environment(ConstantModule):
                 "train a model with environment.plane_origin and environment.surfaces"
             )
 
-    def check_cell(self, atoms: ase.Atoms, conditions: Conditions) -> None:
+    def check_cell(self, structure: Structure, conditions: Conditions) -> None:
         """Raises ValueError for a periodic structure that does not repeat as its surface does."""
         if self.places is None or conditions.surface == VACUUM:
             return
         wallpaper = self.config.wallpapers[conditions.surface_index(self.config.surfaces)]
-        vectors = atoms.cell.array[atoms.pbc]
+        vectors = np.asarray(structure.cell)[structure.pbc]
         lateral = vectors - np.outer(vectors @ wallpaper.normal, wallpaper.normal)
         misfit = wallpaper.lattice_misfit(lateral)
         if misfit > MISFIT:
@@ -147,27 +146,26 @@ class Environment(ConstantModule):
                 "vectors along the surface, or no periodic directions"
             )
 
-    def opened(self, atoms: ase.Atoms, conditions: Conditions) -> ase.Atoms:
+    def opened(self, structure: Structure, conditions: Conditions) -> Structure:
         """The structure without the periodic direction that leads through its surface, which is
         how many programs write molecules on slabs; the structure itself if there is none.
 
         Raises:
             ValueError: if several directions lead through it.
         """
-        if not self.has_plane or not atoms.pbc.any() or conditions.surface == VACUUM:
-            return atoms
-        across = atoms.pbc & (abs(atoms.cell.array @ self.constants["normal"]) > ACROSS)
+        if not self.has_plane or not structure.pbc.any() or conditions.surface == VACUUM:
+            return structure
+        cell, pbc = np.asarray(structure.cell), structure.pbc
+        across = pbc & (abs(cell @ self.constants["normal"]) > ACROSS)
         if not across.any():
-            return atoms
+            return structure
         if across.sum() > 1:
             raise ValueError(
-                f"the periodic cell vectors {atoms.cell.array[across].round(4).tolist()} lead "
+                f"the periodic cell vectors {cell[across].round(4).tolist()} lead "
                 f"through the surface, whose normal is {self.constants['normal'].tolist()}; "
                 "expected all but one along it"
             )
-        atoms = atoms.copy()
-        atoms.pbc = atoms.pbc & ~across
-        return atoms
+        return StructureArrays(structure.positions, structure.numbers, cell, pbc & ~across)
 
     def defined_stress(self, conditions: Conditions) -> np.ndarray:
         """Which components [3, 3] of the stress do not depend on the origin of the coordinates.
@@ -180,12 +178,12 @@ class Environment(ConstantModule):
         along = (abs(self.constants["normal"]) < 1e-6) & (self.places is None)
         return np.logical_and.outer(along, along)
 
-    def heights_of(self, atoms: ase.Atoms, conditions: Conditions) -> np.ndarray | None:
+    def heights_of(self, structure: Structure, conditions: Conditions) -> np.ndarray | None:
         """Heights [N, planes] (Å) of atoms; None without a surface."""
         if not self.has_plane or conditions.surface == VACUUM:
             return None
         origin = self.config.plane_origin if conditions.origin is None else conditions.origin
-        height = (atoms.positions - np.asarray(origin)) @ self.constants["normal"]
+        height = (structure.positions - np.asarray(origin)) @ self.constants["normal"]
         slit = self.config.slit_width
         return np.stack([height] if slit is None else [height, slit - height], axis=-1)
 
@@ -329,6 +327,7 @@ class Environment(ConstantModule):
         return self.places(positions, functions.unflatten(1, (len(self.places.waves), -1)))
 
 
-def is_periodic_along(atoms: ase.Atoms, axis: Sequence[float] | np.ndarray) -> bool:
+def is_periodic_along(structure: Structure, axis: Sequence[float] | np.ndarray) -> bool:
     """Whether a periodic cell vector has a component along an axis."""
-    return bool((abs(atoms.cell.array[atoms.pbc] @ unit_vector(axis)) > ACROSS).any())
+    vectors = np.asarray(structure.cell)[structure.pbc]
+    return bool((abs(vectors @ unit_vector(axis)) > ACROSS).any())

@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self, cast
 
-import ase
 import numpy as np
 import torch
 from torch import Tensor
@@ -33,7 +32,7 @@ from sikff.forcefield.restrict_model import (
 from sikff.forcefield.steerable_attributes import SteerableAttributes
 from sikff.forcefield.trained_distances import CONTINUED, TrainedDistances
 from sikff.forcefield.zbl import ZBL
-from sikff.graph import AtomicGraph
+from sikff.graph import AtomicGraph, Structure
 from sikff.graph.conditions import Conditions
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, neighbour_layout
@@ -222,12 +221,12 @@ class ForceField(EnergyModel):
         """Raises ValueError for a field, surface or charge that the model does not support."""
         self.environment.check(conditions)
 
-    def check_cell(self, atoms: ase.Atoms, conditions: Conditions) -> None:
+    def check_cell(self, structure: Structure, conditions: Conditions) -> None:
         """Raises ValueError for a periodic structure that does not repeat as its surface does."""
-        self.environment.check_cell(atoms, conditions)
+        self.environment.check_cell(structure, conditions)
 
-    def opened(self, atoms: ase.Atoms, conditions: Conditions) -> ase.Atoms:
-        return self.environment.opened(atoms, conditions)
+    def opened(self, structure: Structure, conditions: Conditions) -> Structure:
+        return self.environment.opened(structure, conditions)
 
     def defined_stress(self, conditions: Conditions) -> np.ndarray:
         return self.environment.defined_stress(conditions)

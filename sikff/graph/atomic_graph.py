@@ -11,13 +11,13 @@ import ase
 import numpy as np
 import torch
 from ase.data import chemical_symbols
+from ase.symbols import Symbols
 from torch import Tensor
 
 from sikff.graph.conditions import Conditions
 from sikff.graph.neighbour_search import Edges, check_distances, find_edges
 from sikff.graph.occupancy import check_occupancy
-
-FLAT = 1e-6  # a cell whose volume is less, relative to the product of its lengths, has none
+from sikff.graph.structure import Structure
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +44,7 @@ class AtomicGraph:
     @classmethod
     def from_atoms(
         cls,
-        atoms: ase.Atoms,
+        atoms: Structure,
         cutoff: float,
         elements: Sequence[str],
         *,
@@ -59,7 +59,8 @@ class AtomicGraph:
             cutoff: neighbours nearer than this (Å) are joined.
             elements: chemical symbols; the species of an atom is the index of its symbol.
             dtype: floating-point type of all but indices.
-            conditions: electric field, surface, charge and spin; None: those in ``atoms.info``.
+            conditions: electric field, surface, charge and spin; None: those in the `info` of an
+                ase.Atoms.
             surfaces: names of surfaces; `surface` is the index of that in the conditions.
 
         Raises:
@@ -68,6 +69,8 @@ class AtomicGraph:
                 than 0.1 Å to each other or to their own periodic images, sites that are occupied in
                 part, or conditions of another kind, see :meth:`Conditions.of`.
         """
+        if isinstance(atoms, ase.Atoms):
+            check_occupancy(atoms)
         edges = find_edges(atoms, cutoff)
         return cls.from_edges(
             atoms, edges, elements, dtype=dtype, conditions=conditions, surfaces=surfaces
@@ -76,7 +79,7 @@ class AtomicGraph:
     @classmethod
     def from_edges(
         cls,
-        atoms: ase.Atoms,
+        structure: Structure,
         edges: Edges,
         elements: Sequence[str],
         *,
@@ -85,20 +88,19 @@ class AtomicGraph:
         surfaces: Sequence[str] = (),
     ) -> AtomicGraph:
         """Builds the graph of one structure whose edges are known; else as :meth:`from_atoms`."""
-        check_occupancy(atoms)
-        species = _species(atoms, elements)
-        check_distances(atoms, edges)
+        species = _species(structure, elements)
+        check_distances(structure, edges)
         if conditions is None:
-            conditions = Conditions.of(atoms.info)
+            conditions = Conditions.of(getattr(structure, "info", {}))
         origin = (np.inf,) * 3 if conditions.origin is None else conditions.origin
         surface = conditions.surface_index(surfaces)
         return cls(  # all from NumPy, which knows no default device
-            positions=torch.from_numpy(atoms.positions.copy()).to(dtype),
+            positions=torch.from_numpy(structure.positions.copy()).to(dtype),
             species=torch.from_numpy(species),
-            cell=torch.from_numpy(atoms.cell.array[None].copy()).to(dtype),
+            cell=torch.from_numpy(np.array(structure.cell)[None]).to(dtype),
             edge_index=torch.from_numpy(edges.pairs),
             shifts=torch.from_numpy(edges.shifts).to(dtype),
-            batch=torch.from_numpy(np.zeros(len(atoms), np.int64)),
+            batch=torch.from_numpy(np.zeros(len(species), np.int64)),
             field=torch.from_numpy(np.array([conditions.field])).to(dtype),
             origin=torch.from_numpy(np.array([origin])).to(dtype),
             surface=torch.from_numpy(np.array([surface], np.int64)),
@@ -115,25 +117,8 @@ class AtomicGraph:
         """
         if not graphs:
             raise ValueError("cannot batch an empty list of graphs; expected at least one")
-        atoms_before = np.cumsum([0, *(graph.n_atoms for graph in graphs)])
-        graphs_before = np.cumsum([0, *(graph.n_graphs for graph in graphs)])
-        return cls(
-            positions=torch.cat([graph.positions for graph in graphs]),
-            species=torch.cat([graph.species for graph in graphs]),
-            cell=torch.cat([graph.cell for graph in graphs]),
-            edge_index=torch.cat(
-                [g.edge_index + int(n) for g, n in zip(graphs, atoms_before, strict=False)], dim=1
-            ),
-            shifts=torch.cat([graph.shifts for graph in graphs]),
-            batch=torch.cat(
-                [g.batch + int(n) for g, n in zip(graphs, graphs_before, strict=False)]
-            ),
-            field=torch.cat([graph.field for graph in graphs]),
-            origin=torch.cat([graph.origin for graph in graphs]),
-            surface=torch.cat([graph.surface for graph in graphs]),
-            charge=torch.cat([graph.charge for graph in graphs]),
-            unpaired=torch.cat([graph.unpaired for graph in graphs]),
-        )
+        names = [entry.name for entry in dataclasses.fields(cls)]
+        return cls(**{name: joined_tensor(graphs, name) for name in names})
 
     @property
     def n_atoms(self) -> int:
@@ -174,17 +159,23 @@ class AtomicGraph:
         return positions.index_select(0, sender) - positions.index_select(0, receiver) + offsets
 
 
-def has_volume(atoms: ase.Atoms) -> bool:
-    """Whether the cell has three independent vectors, so that there is a stress."""
-    return bool(atoms.cell.volume > FLAT * atoms.cell.lengths().prod())
+def joined_tensor(graphs: Sequence[AtomicGraph], name: str) -> Tensor:
+    """The tensor of that name of graphs that are joined into one."""
+    tensors: list[Tensor] = [getattr(graph, name) for graph in graphs]
+    if name in ("edge_index", "batch"):  # number atoms, or structures
+        sizes = [graph.n_atoms if name == "edge_index" else graph.n_graphs for graph in graphs]
+        before = np.cumsum([0, *sizes[:-1]]).tolist()
+        tensors = [tensor + n for tensor, n in zip(tensors, before, strict=True)]
+    return torch.cat(tensors, dim=1 if name == "edge_index" else 0)
 
 
-def _species(atoms: ase.Atoms, elements: Sequence[str]) -> np.ndarray:
-    species = _species_by_number(tuple(elements))[atoms.numbers]
+def _species(structure: Structure, elements: Sequence[str]) -> np.ndarray:
+    species = _species_by_number(tuple(elements))[structure.numbers]
     if species.min(initial=0) < 0:
-        unknown = sorted({chemical_symbols[z] for z in atoms.numbers[species < 0]})
+        unknown = sorted({chemical_symbols[z] for z in structure.numbers[species < 0]})
+        formula = Symbols(structure.numbers).get_chemical_formula()
         raise ValueError(
-            f"structure {atoms.get_chemical_formula()} holds {', '.join(unknown)}, which the model "
+            f"structure {formula} holds {', '.join(unknown)}, which the model "
             f"does not know (its elements: {', '.join(elements)}); "
             "use a model trained on these elements"
         )

@@ -56,7 +56,7 @@ def test_results_are_means_and_deviations_are_sample_deviations() -> None:
 def test_deviations_are_not_among_the_results_of_ase() -> None:
     atoms = structures()[0]
     atoms.calc = SIKFFCalculator(members(), device="cpu")
-    atoms.get_properties(["energy", "forces", "stress", "dipole"])
+    atoms.get_properties(["energy", "forces", "stress", "stresses", "dipole"])
     assert atoms.calc.results.keys() == set(SIKFFCalculator.implemented_properties)
     assert type(atoms.get_potential_energy()) is float
 

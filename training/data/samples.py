@@ -12,6 +12,7 @@ from sikff.forcefield.environment import Environment
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import KEYS as CONDITIONS
 from sikff.graph.conditions import SPIN, VACUUM, Conditions
+from sikff.graph.occupancy import check_occupancy
 
 from .batches import Sample, Targets, Weights
 from .structures import Structure, Structures
@@ -75,6 +76,7 @@ def make_graph(
     conditions = model.environment.seen(structure.conditions)
     environment.check(conditions)
     environment.check_cell(structure.atoms, conditions)
+    check_occupancy(structure.atoms)
     return AtomicGraph.from_atoms(
         environment.opened(structure.atoms, conditions),
         model.cutoff,
