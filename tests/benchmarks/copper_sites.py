@@ -49,6 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser()
     parser.add_argument("--minutes", type=float, default=10.0)
     parser.add_argument("--flat", action="store_true")
+    parser.add_argument("--model", type=Path, help="trained before, to be evaluated alone")
     parser.add_argument("--output", type=Path, default=Path("runs/copper_benchmark"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -64,7 +65,7 @@ def main() -> None:
         threads=1,
         output=options.output / "run",
     )
-    model = load(fit(config, progress=False))
+    model = load(options.model or fit(config, progress=False))
     metrics = evaluate(model, sets["test"]).metrics
     energy = 2 * metrics["energy_mae_mev_per_atom"]
     print(f"test frames: {metrics['force_mae_mev_per_a']:.1f} meV/Å, {energy:.1f} meV")

@@ -64,6 +64,7 @@ def main() -> None:
     parser.add_argument("--valid", type=int, default=50, help="of these")
     parser.add_argument("--channels", type=int, default=24)
     parser.add_argument("--stars", type=int, default=1)
+    parser.add_argument("--model", type=Path, help="trained before, to be evaluated alone")
     parser.add_argument("--output", type=Path, default=Path("runs/salt_benchmark"))
     options = parser.parse_args()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -81,8 +82,7 @@ def main() -> None:
         threads=1,
         output=options.output / "run",
     )
-    fit(config, progress=False)
-    model = load(options.output / "run" / "model.sikff")
+    model = load(options.model or fit(config, progress=False))
     show(model, "test frames", frames("test"))
     show(model, "copies", ase.io.read(DATA / "water_nacl_copies.xyz", ":"))
     free = relaxed(model, molecule("H2O").positions, "vacuum")
