@@ -38,6 +38,7 @@ FLOORS = {
     "sikff.training.evaluation": 9,
     "sikff.training.fitting": 10,
     "sikff.training.simulation": 10,
+    "sikff.training.properties": 11,
     "sikff.training.symmetry": 11,
     "sikff.training.studies": 12,
     "sikff.training.cli": 13,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+import sys
 import threading
 from types import FrameType
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 from ..console import SIGNALS
 
 UNHANDLED = (signal.SIG_DFL, signal.default_int_handler)
+SOON = 0.01  # s
 
 
 class Interrupts:
@@ -20,6 +22,9 @@ class Interrupts:
     ends the process at once. Signals that are ignored (in the background of a script) or that
     somebody else handles are left alone, and all of them outside the main thread.
 
+    Python drops an exception that is raised in ``__del__`` or in a callback of C code, and would go
+    on as if there had been no signal: a KeyboardInterrupt dropped there is raised again soon after.
+
     Attributes:
         received: the first signal.
     """
@@ -27,6 +32,7 @@ class Interrupts:
     def __init__(self) -> None:
         self.received: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
+        self._report_dropped = sys.unraisablehook
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
@@ -34,11 +40,14 @@ class Interrupts:
             for each in known:
                 if signal.getsignal(each) in UNHANDLED:
                     self._before[each] = signal.signal(each, self._receive)
+            sys.unraisablehook = self._dropped
         return self
 
     def __exit__(self, *error: object) -> None:
         for each, handler in self._before.items():
             signal.signal(each, handler)
+        if sys.unraisablehook == self._dropped:
+            sys.unraisablehook = self._report_dropped
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
         if self.received is None:
@@ -47,3 +56,13 @@ class Interrupts:
         if number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
+
+    def _dropped(self, error: sys.UnraisableHookArgs) -> None:
+        """Receives the signal again if Python dropped the KeyboardInterrupt that it caused."""
+        if self.received is None or not isinstance(error.exc_value, KeyboardInterrupt):
+            self._report_dropped(error)
+            return
+        number, self.received = self.received, None
+        again = threading.Timer(SOON, os.kill, [os.getpid(), number])
+        again.daemon = True  # it does not keep a command that ends at that moment
+        again.start()

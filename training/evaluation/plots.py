@@ -44,6 +44,14 @@ def plain_numbers(axis: Axis) -> None:
         set_formatter(LogFormatter(minor_thresholds=(2, 0.5)))
 
 
+def plane_directions(normal: np.ndarray) -> np.ndarray:
+    """Two directions [3, 2] along a plane, x first where that is possible, seen from above."""
+    towards = np.eye(3)[0 if abs(normal[0]) < 0.9 else 1]
+    right = towards - (towards @ normal) * normal
+    right /= np.linalg.norm(right)
+    return np.stack([right, np.cross(normal, right)], axis=1)
+
+
 def save_figure(figure: Figure, path: str | Path) -> None:
     """Writes a figure; the format follows the suffix."""
     with complete(path) as temporary:

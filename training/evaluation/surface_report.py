@@ -21,7 +21,7 @@ from sikff.surface.names import other_names
 from sikff.surface.sites import Line, format_coordinate
 
 from ..data.slab import Findings, outermost, surface_settings
-from .plots import new_figure
+from .plots import new_figure, plane_directions
 
 Array = np.ndarray
 
@@ -136,7 +136,7 @@ class SurfaceReport:
 def draw_surface(report: SurfaceReport) -> Figure:
     """Draws a primitive cell seen from above: atoms, sites, mirror lines, glide lines."""
     figure, (ax,) = new_figure(1, 6.0, 6.0)
-    to_plane = _view(report.found.normal)
+    to_plane = plane_directions(report.found.normal)
     cell = report.wallpaper.lattice @ to_plane
     corners = np.array([(0, 0), (1, 0), (1, 1), (0, 1), (0, 0)]) @ cell
     margin = 0.3 * np.linalg.norm(cell, axis=1).max()
@@ -207,14 +207,6 @@ def _add_legend(ax: Axes, report: SurfaceReport) -> None:
     ax.legend(
         handles=handles, loc="upper center", bbox_to_anchor=(0.5, -0.1), ncols=4, frameon=False
     )
-
-
-def _view(normal: Array) -> Array:
-    """Two directions [3, 2] along the surface, x first where that is possible, seen from above."""
-    towards = np.eye(3)[0 if abs(normal[0]) < 0.9 else 1]
-    right = towards - (towards @ normal) * normal
-    right /= np.linalg.norm(right)
-    return np.stack([right, np.cross(normal, right)], axis=1)
 
 
 def _vector(vector: Array, digits: int) -> list[float]:

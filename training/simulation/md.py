@@ -23,6 +23,7 @@ from .cell import check_cell_may_change
 from .settings import MDSettings
 from .structure_files import frame_writer, locked
 from .surface import ThroughSurfaceError, check_above_surface, environments
+from .surface_friction import LocalLangevin, SurfaceFriction
 
 CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8"}
 
@@ -176,6 +177,9 @@ def _dynamics(
     step = settings.timestep * units.fs
     if settings.ensemble == "nve":
         return VelocityVerlet(atoms, step)
+    if settings.surface_friction is not None:
+        bath = SurfaceFriction.of(atoms, settings)
+        return LocalLangevin(atoms, step, settings.temperature, bath, rng)
     friction = settings.friction / units.fs
     if settings.ensemble == "npt":
         _check_barostat(atoms)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
@@ -27,12 +27,26 @@ class MDSettings(BaseModel):
     """of the thermostat and of the initial momenta, which are drawn if the structure has none, K"""
     friction: Positive = 0.01
     """of the thermostat, 1/fs; the barostat is ten times slower"""
+    surface_friction: NonNegative | None = None
+    """a bath that stands for the frozen surface, in place of a thermostat everywhere: its friction,
+    1/fs, of atoms up to friction_height. Above it decays, and from the range of the surface on
+    atoms move as in nve. The ensemble is nvt"""
+    friction_height: NonNegative = 3.0
+    """up to here an atom has all of surface_friction, Å above the surface"""
+    friction_decay: Positive = 1.0
+    """length in which surface_friction falls to 1/e above friction_height, Å"""
     pressure: Pressure = 0.0
     """of npt, GPa"""
     every: Count = 10
     """steps between rows of the log and frames of the trajectory"""
     seed: Annotated[int, Field(ge=0)] = 0
     """of momenta and thermostat"""
+
+    @model_validator(mode="before")
+    @classmethod
+    def _surface_is_a_thermostat(cls, given: Any) -> Any:
+        has_bath = isinstance(given, dict) and given.get("surface_friction") is not None
+        return {"ensemble": "nvt"} | given if has_bath else given
 
     @model_validator(mode="after")
     def _consistent(self) -> MDSettings:
@@ -42,7 +56,33 @@ class MDSettings(BaseModel):
             raise ValueError(
                 f"pressure is {self.pressure:g} GPa, but {self.ensemble} keeps the cell; take npt"
             )
+        self._check_friction()
         return self
+
+    def _check_friction(self) -> None:
+        changed = {
+            name: getattr(self, name)
+            for name in ("friction", "friction_height", "friction_decay")
+            if getattr(self, name) != MDSettings.model_fields[name].default
+        }
+        if self.surface_friction is None:
+            changed.pop("friction", None)
+            if changed:
+                raise ValueError(
+                    f"{' and '.join(changed)} shape surface_friction, which is not given; give "
+                    "both, or neither"
+                )
+            return
+        if self.ensemble != "nvt":
+            raise ValueError(
+                f"surface_friction is the thermostat of nvt, but the ensemble is {self.ensemble}; "
+                "take nvt"
+            )
+        if "friction" in changed:
+            raise ValueError(
+                f"friction is {self.friction:g} 1/fs everywhere, surface_friction "
+                f"{self.surface_friction:g} 1/fs near the surface only; expected one of the two"
+            )
 
 
 class RelaxationSettings(BaseModel):

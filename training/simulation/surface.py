@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ase
+import numpy as np
 from ase.calculators.calculator import CalculationFailed
 
 from sikff.forcefield import ForceField
@@ -20,6 +21,19 @@ def environments(atoms: ase.Atoms) -> list[Environment]:
     if not models or _conditions(atoms).surface == VACUUM:
         return []
     return [m.environment for m in models if isinstance(m, ForceField) and m.environment.has_plane]
+
+
+def heights_above_surface(atoms: ase.Atoms) -> np.ndarray:
+    """Height (Å) of each atom above its surface, in a slit above the nearer one, [N].
+
+    Raises:
+        ValueError: if the structure has no surface.
+    """
+    for environment in environments(atoms):
+        heights = environment.heights_of(atoms, _conditions(atoms))
+        if heights is not None:
+            return heights.min(axis=1)
+    raise ValueError("the structure has no surface; expected a model with a plane, not in vacuum")
 
 
 def check_above_surface(atoms: ase.Atoms) -> None:

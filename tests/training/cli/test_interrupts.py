@@ -1,5 +1,6 @@
 """What Ctrl-C and the signals of queues do to a command, and what they leave alone."""
 
+import ctypes
 import os
 import signal
 import subprocess
@@ -160,6 +161,39 @@ with Interrupts():
             process.wait(0.2)
         process.send_signal(signal.SIGINT)
         assert process.wait() == -signal.SIGINT
+
+
+def interrupted_callback() -> None:
+    ctypes.CFUNCTYPE(None)(partial(signal.raise_signal, signal.SIGTERM))()
+
+
+class InterruptedAtItsEnd:
+    def __del__(self) -> None:
+        signal.raise_signal(signal.SIGTERM)
+
+
+@pytest.mark.parametrize("drop", [InterruptedAtItsEnd, interrupted_callback], ids=["__del__", "C"])
+def test_an_interrupt_that_python_drops_comes_again(drop: Callable[[], object]) -> None:
+    with Interrupts() as interrupts, pytest.raises(KeyboardInterrupt):
+        drop()
+        time.sleep(60)
+    assert interrupts.received is signal.SIGTERM
+
+
+def test_other_errors_that_python_drops_are_reported_as_before(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    class Faulty:
+        def __del__(self) -> None:
+            raise OSError("file is closed")
+
+    reported = []
+    monkeypatch.setattr(sys, "unraisablehook", lambda error: reported.append(str(error.exc_value)))
+    hook = sys.unraisablehook
+    with Interrupts():
+        Faulty()
+    assert reported == ["file is closed"]
+    assert sys.unraisablehook is hook
 
 
 def test_handlers_of_others_and_ignored_signals_stay() -> None:

@@ -147,6 +147,11 @@ def test_a_surface_changes_forces_and_is_written_to_frames(
         difference = np.abs(there.get_forces() - first.get_forces()).max()
         assert difference < LIMITS.parity if same else difference > 1e-3
     assert md("--trajectory", "b.traj", "--log", "b.csv", model="surface.sikff") == 2  # which?
+    capsys.readouterr()
+    bath = ["--surface-friction", "0.02", "--friction-decay", "0.5", "--log", "d.csv"]
+    assert md(*given, *bath, "--temperature", "400", model="surface.sikff") == 0
+    assert "drift" not in capsys.readouterr().out
+    assert np.ptp(read_log("d.csv")["etot_eV"]) > 1e-4
     assert md(*given, "--ensemble", "npt", "--log", "c.csv", model="surface.sikff") == 2
     assert "periodic in three directions" in capsys.readouterr().err
     for pbc, answer in (((True, True, True), 2), ((True, True, False), 0)):
@@ -322,6 +327,9 @@ def test_files_are_replaced_only_if_asked(capsys: pytest.CaptureFixture[str]) ->
         ("md {axial} start.xyz --field 1 --axis up", "'up' is not x, y, z or three numbers"),
         ("md {axial} start.xyz --axis 0,0,0", "'0,0,0' is not x, y, z or three numbers"),
         ("md {axial} start.xyz --surface-origin 0 0 1", "the model sees no plane"),
+        ("md {axial} start.xyz --surface-friction 0.01", "the model sees none for this structure"),
+        ("md {axial} start.xyz --friction-height 4", "friction_height shape surface_friction"),
+        ("md {axial} start.xyz --surface-friction 1 --ensemble nve", "the ensemble is nve"),
         ("md {axial} start.xyz --surface-origin 0 0 nan", "surface_origin is [0.0, 0.0, nan]"),
         ("relax {axial} start.xyz --surface graphene", "the model sees no plane"),
         ("md {model} start.xyz --device tpu", "device is 'tpu'"),

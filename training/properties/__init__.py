@@ -1,0 +1,1 @@
+"""Properties of crystals that people check before they believe a force field."""

@@ -1,0 +1,77 @@
+"""Symmetry and supercells of crystals."""
+
+from __future__ import annotations
+
+from importlib.util import find_spec
+
+import ase
+import numpy as np
+from ase.build import make_supercell
+
+Array = np.ndarray
+TOLERANCE = 1e-3  # Å, between an atom and the image of another one
+
+
+def check_crystal(atoms: ase.Atoms) -> None:
+    """Raises ValueError for a structure that is not periodic in three directions."""
+    if not atoms.pbc.all():
+        raise ValueError(
+            f"expected a crystal, periodic in three directions; got pbc {atoms.pbc.tolist()}"
+        )
+
+
+def point_group(crystal: ase.Atoms) -> Array | None:
+    """Rotations [n, 3, 3] of the crystal's space group in Cartesian axes; None without spglib."""
+    symmetry = _symmetry(crystal)
+    if symmetry is None:
+        return None
+    cell = crystal.cell.array.T  # vectors as columns
+    rotations = np.unique(symmetry.rotations, axis=0)
+    return np.array([cell @ rotation @ np.linalg.inv(cell) for rotation in rotations])
+
+
+def inequivalent_atoms(crystal: ase.Atoms) -> list[int]:
+    """One atom of every kind that symmetry relates; without spglib one of every element."""
+    symmetry = _symmetry(crystal)
+    kinds = crystal.numbers if symmetry is None else symmetry.equivalent_atoms
+    return sorted(np.unique(kinds, return_index=True)[1].tolist())
+
+
+def primitive(crystal: ase.Atoms) -> ase.Atoms:
+    """The primitive cell, with the same calculator; without spglib the crystal as it is."""
+    if _symmetry(crystal) is None:
+        return crystal
+    import spglib
+
+    cell, positions, numbers = spglib.find_primitive(_described(crystal), symprec=TOLERANCE)
+    found = ase.Atoms(numbers, cell=cell, scaled_positions=positions, pbc=True)
+    found.calc = crystal.calc
+    return found
+
+
+def supercell(crystal: ase.Atoms, size: float) -> ase.Atoms:
+    """A supercell whose opposite faces are at least `size` Å apart, with the same calculator."""
+    repeats = repeats_for(crystal, size)
+    larger = make_supercell(crystal, np.diag(repeats))
+    larger.calc = crystal.calc
+    return larger
+
+
+def repeats_for(crystal: ase.Atoms, size: float) -> list[int]:
+    """How often the cell is repeated for such a supercell."""
+    heights = 1 / np.linalg.norm(np.linalg.inv(crystal.cell.array), axis=0)
+    return [max(1, int(np.ceil(size / height - 1e-9))) for height in heights]
+
+
+def _symmetry(crystal: ase.Atoms):  # type: ignore[no-untyped-def]
+    """spglib's data set of a crystal; None without spglib, or where it finds nothing."""
+    if find_spec("spglib") is None:
+        return None
+    import spglib
+
+    return spglib.get_symmetry_dataset(_described(crystal), symprec=TOLERANCE)
+
+
+def _described(crystal: ase.Atoms) -> tuple[Array, Array, Array]:
+    """A crystal as spglib takes it."""
+    return crystal.cell.array, crystal.get_scaled_positions(), crystal.numbers
