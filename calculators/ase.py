@@ -18,12 +18,14 @@ from sikff.graph.conditions import KEYS, Conditions
 from sikff.graph.occupancy import check_occupancy
 
 from .ase_properties import (
+    ARCH,
     PROPERTIES,
     ase_results,
     check_computable,
     check_deviations,
     check_field_response,
     check_parameters,
+    one_dtype,
 )
 from .structure_evaluator import REPLAY_AFTER, SKIN, Models, StructureEvaluator
 from .thread_safe import ThreadSafeCalculator
@@ -58,7 +60,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
     Args:
         model: path of a model file, or a model, which is copied; for a committee several of these.
         device: "cpu", "cuda", ..., or "auto": cuda if there is one.
-        dtype: "float32" or "float64" for the weights; None: as they are.
+        dtype, default_dtype: "float32" or "float64" for the weights; None: as they are.
         skin: Å beyond the cutoff for the search of neighbours, which is repeated only when a pair
             could be missing; in liquids and hot crystals 0.6 to 1.5 cost about the same. 0: search
             at every step.
@@ -85,7 +87,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
     """
 
     implemented_properties = PROPERTIES
-    default_parameters = dict.fromkeys(KEYS)
+    default_parameters = dict.fromkeys(KEYS) | ARCH
     discard_results_on_any_change = True
 
     def __init__(
@@ -101,11 +103,13 @@ class SIKFFCalculator(ThreadSafeCalculator):
         surface: str | None = None,
         charge: int | None = None,
         spin: int | None = None,
+        default_dtype: str | torch.dtype | None = None,
         **kwargs: Any,
     ) -> None:
-        self._evaluator = StructureEvaluator.of(model, device, dtype, skin, compile, replay_after)
-        self.models, self.device = self._evaluator.models, self._evaluator.device
-        self.sources = self._evaluator.sources
+        dtype = one_dtype(dtype, default_dtype)
+        evaluator = StructureEvaluator.of(model, device, dtype, skin, compile, replay_after)
+        self._evaluator, self.sources = evaluator, evaluator.sources
+        self.models, self.device = evaluator.models, evaluator.device
         self._conditions = Conditions()  # of the last calculation
         self._stress_requested = compile  # else its first request would compile again
         self._deviations: dict[str, Any] = {}
@@ -189,12 +193,11 @@ class SIKFFCalculator(ThreadSafeCalculator):
         check_occupancy(atoms)
         self._stress_requested |= "stress" in properties
         conditions = self._conditions_of(atoms)
-        stress, dipole = self._stress_requested and has_volume(atoms), "dipole" in properties
         predictions = self._evaluator.evaluate(
             [atoms],
             [conditions],
-            stress=stress,
-            dipole=dipole,
+            stress=self._stress_requested and has_volume(atoms),
+            dipole="dipole" in properties,
             atomic_stress="stresses" in properties,
         )
         results = ase_results(mean_prediction(predictions))

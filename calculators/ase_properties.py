@@ -7,6 +7,7 @@ from typing import Any
 
 import ase
 import numpy as np
+import torch
 from ase.calculators.calculator import PropertyNotImplementedError
 from torch import Tensor
 
@@ -17,6 +18,7 @@ from sikff.graph.conditions import KEYS, Conditions
 
 PROPERTIES = ["energy", "free_energy", "energies", "forces", "stress", "stresses", "dipole"]
 OF_STRESS = ("stress", "stresses")
+ARCH = {"arch": "sikff"}  # a parameter by which janus-core names what made its results
 ARGUMENTS = ("model", "device", "dtype", "skin", "compile", "replay_after")  # of the calculator
 
 
@@ -45,13 +47,25 @@ def voigt(tensor: np.ndarray) -> np.ndarray:
 
 def check_parameters(given: Mapping[str, Any]) -> None:
     """Raises ValueError for names that are no conditions, or values of another kind."""
-    unknown = sorted(set(given) - set(KEYS))
+    unknown = sorted(set(given) - {*KEYS, *ARCH})
     if unknown:
         raise ValueError(
             f"the calculator has no parameter {', '.join(unknown)}; expected "
             f"{', '.join(KEYS)} or, when it is made, {', '.join(ARGUMENTS)}"
         )
     Conditions.of(given)
+
+
+def one_dtype(*given: str | torch.dtype | None) -> str | torch.dtype | None:
+    """The dtype that is given under one name or several; None: none is.
+
+    Raises:
+        ValueError: if they differ.
+    """
+    found = {str(dtype).removeprefix("torch."): dtype for dtype in given if dtype is not None}
+    if len(found) > 1:
+        raise ValueError(f"dtype and default_dtype are {' and '.join(found)}; expected one of them")
+    return next(iter(found.values()), None)
 
 
 def check_computable(

@@ -139,11 +139,11 @@ class StructureEvaluator:
         ]
         solid = list(map(has_volume, structures)) if stress or atomic_stress else []
         for prediction in predictions:
-            names = ("energy", "energies", "forces", "dipole")
-            named = {name: getattr(prediction, name) for name in names}
-            if prediction.stress is not None:
-                named["stress"] = prediction.stress[solid]
-            check_finite({name: x for name, x in named.items() if x is not None})
+            stress_of_solids = None if prediction.stress is None else prediction.stress[solid]
+            changed = prediction._replace(stress=stress_of_solids, stresses=None)
+            check_finite({name: x for name, x in changed._asdict().items() if x is not None})
+        if predictions[0].stress is None:
+            return predictions
         sizes = [len(structure.positions) for structure in structures]
         return [self._hide_undefined_stress(each, conditions, sizes) for each in predictions]
 
@@ -170,8 +170,6 @@ class StructureEvaluator:
         self, prediction: FullPrediction, conditions: Sequence[Conditions], sizes: Sequence[int]
     ) -> FullPrediction:
         """NaN in components of stresses that depend on the origin of the coordinates."""
-        if prediction.stress is None:
-            return prediction
         of_models = [[m.defined_stress(each) for each in conditions] for m in self.models]
         hidden = ~np.all(of_models, axis=0)  # [B, 3, 3]
         if not hidden.any():
@@ -244,9 +242,8 @@ class StructureEvaluator:
 
 
 def check_finite(results: Mapping[str, torch.Tensor]) -> None:
-    """Raises CalculationFailed for NaN or infinity; reads the device once."""
-    finite = torch.stack([value.isfinite().all() for value in results.values()]).tolist()
-    wrong = [name for name, each in zip(results, finite, strict=True) if not each]
+    """Raises CalculationFailed for NaN or infinity; NumPy tells it in less time than torch."""
+    wrong = [name for name, x in results.items() if not np.isfinite(x.cpu().numpy()).all()]
     if wrong:
         raise CalculationFailed(
             f"the force field returned NaN or infinity in {', '.join(wrong)}; expected finite "

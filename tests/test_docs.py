@@ -27,6 +27,7 @@ DOCS = ROOT / "docs"
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md"))]
 ALL = [*PAGES, ROOT / "examples/data/README.md"]
 NOT_RUN = re.compile(r"<!-- not run: .+ -->")
+NEEDS = re.compile(r"<!-- needs (\w+) -->")  # a package without which a block does not run
 SMALL = {"channels": 4, "max_frequency": 1, "kernel_fields": 2, "kernel_width": 8, "layers": 1}
 PLANE = {"plane_origin": [0.0, 0.0, 0.0], "plane_range": 12.0, "surfaces": ["graphene"]}
 MODELS: dict[str, dict[str, Any]] = {
@@ -53,7 +54,8 @@ class Block(NamedTuple):
 
 
 def blocks(page: Path) -> list[Block]:
-    """The fenced blocks of a page; those after ``<!-- not run: reason -->`` do not run."""
+    """The fenced blocks of a page; those after ``<!-- not run: reason -->`` do not run, nor those
+    after ``<!-- needs package -->`` where it is missing."""
     found, lines = [], page.read_text(encoding="utf-8").splitlines()
     start = None
     for number, line in enumerate(lines):
@@ -62,7 +64,9 @@ def blocks(page: Path) -> list[Block]:
         if start is None:
             start = number
             continue
-        runs = not (start and NOT_RUN.fullmatch(lines[start - 1]))
+        above = lines[start - 1] if start else ""
+        needed = NEEDS.fullmatch(above)
+        runs = not NOT_RUN.fullmatch(above) and (not needed or importable(needed[1]))
         code = "\n".join(lines[start + 1 : number])
         found.append(Block(lines[start][3:].strip(), code, start + 2, runs))
         start = None
@@ -70,12 +74,16 @@ def blocks(page: Path) -> list[Block]:
     return found
 
 
+def importable(package: str) -> bool:
+    return importlib.util.find_spec(package) is not None
+
+
 def commands(page: Path) -> Iterator[list[str]]:
     """The commands in the shell blocks of a page, as lists of arguments."""
     for block in blocks(page):
         if block.language == "sh":
             for line in block.code.replace("\\\n", " ").splitlines():
-                for part in re.split(r";\s", re.sub(r"\s#.*", "", line)):
+                for part in re.split(r";\s", re.sub(r"\s[#>].*|\s&$", "", line)):
                     words = shlex.split(re.sub(r"\$\w+", "0", part.strip().removeprefix("do ")))
                     if words:
                         yield words

@@ -158,8 +158,8 @@ def test_a_database_records_the_model(tmp_path: Path) -> None:
 
 
 def test_bad_keywords_raise() -> None:
-    with pytest.raises(ValueError, match=r"no parameter default_dtype; expected .*, dtype, skin"):
-        SIKFFCalculator(PairModel(), default_dtype="float64")
+    with pytest.raises(ValueError, match=r"no parameter precision; expected .*, dtype, skin"):
+        SIKFFCalculator(PairModel(), precision="float64")
     for value in (-3, 2.5, "never"):
         with pytest.raises(ValueError, match=r"replay_after is .*; expected a number of calls or"):
             SIKFFCalculator(PairModel(), replay_after=value)

@@ -30,6 +30,7 @@ COMMANDS = {
     "info": "what is in a model file",
     "md": "molecular dynamics of a structure",
     "relax": "minimise the energy of a structure",
+    "ipi": "compute for i-PI (path integrals), or print an input for it",
     "check": "lattice, elastic constants, phonons, defects and dynamics of a crystal",
     "symmetry": "which symmetry group, about which axis, a dataset or a force field has",
     "adsorption": "where a molecule sits on a surface, how it vibrates there and how it hops",
