@@ -29,7 +29,8 @@ RAISED = 1.5  # factor of the first, where walkers stop too early
 MANY = 1 / 3  # of the walkers
 CALIBRATION = (0.5, 10.0)  # range of error over deviation
 WILD = 5.0  # eV/Å, a force on an atom where no walker starts
-POOLED = 2.0  # times what is good enough, which the round before may have had
+GAIN, EXPONENT = 0.75, 0.8  # of a last training: a factor, and of the number of structures
+BEFORE = 4.0  # times what is good enough, which the round before may have had
 
 
 class Rounds:
@@ -166,15 +167,21 @@ class Rounds:
         )
 
     def is_good_enough(self) -> bool:
-        """Whether a last training may reach the target: it lowers errors by about a fourth."""
+        """Whether a last training may reach the target.
+
+        The error of a round is that before its labels were trained on. More structures lower it by
+        a power of their number, and training from random weights at length by a factor.
+        """
         rows = self.state.rounds
-        enough = self.state.patience * self.config.target
         errors = [row["force_mae"] for row in rows[-2:] if row.get("force_mae") is not None]
         if len(errors) < 2:
             return False
+        enough = self.state.patience * self.config.target
+        more = rows[-1]["structures"] / len(self.log.labelled)
+        promised = GAIN * more**EXPONENT * errors[1]
         stopped = rows[-1]["walkers"] - rows[-1]["alive"]
         calm = stopped <= MANY * rows[-1]["walkers"]
-        return errors[1] <= enough and errors[0] <= POOLED * enough and calm
+        return promised <= enough and errors[0] <= BEFORE * enough and calm
 
     def fresh_of(
         self, model: ForceField, rng: np.random.Generator, seconds: float

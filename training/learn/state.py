@@ -45,7 +45,7 @@ class State:
     walkers: list[Walker] = field(default_factory=list)
     limit: float = 0.0
     calibration: float = 2.0
-    patience: float = 1.2
+    patience: float = 1.0
     members: int = 0
     rounds: list[dict[str, Any]] = field(default_factory=list)
     points: list[tuple[float, float, str]] = field(default_factory=list)
