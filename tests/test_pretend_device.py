@@ -191,6 +191,18 @@ def test_gradients_of_a_training_step(kind: str) -> None:
         assert error(found, expected) < LIMITS.gradient
 
 
+def test_results_are_differentiable_without_a_given_capacity_too() -> None:
+    model = copy.deepcopy(model_of("O(3)")).requires_grad_().train()
+    graph = graph_for(model, "O(3)")
+    (expected,) = torch.autograd.grad(model(graph).forces.square().sum(), [model.network.embedding])
+    with pretend_device():
+        there = copy.deepcopy(model).to(NAME)
+        static = Static(there, backend=direct, differentiable=True)
+        loss = static(graph.to(NAME)).forces.square().sum()
+        (found,) = torch.autograd.grad(loss, [there.network.embedding])
+        assert error(found, expected) < LIMITS.gradient
+
+
 @pytest.mark.parametrize("optimiser", ["adamw", "soap"])
 def test_a_training_step_waits_once(optimiser: str) -> None:
     """For the loss, the norm of its gradient and the clock, which all processes share."""

@@ -74,9 +74,9 @@ class Static:
     be shared by threads, which take turns. The model itself computes dipoles and, on a CPU,
     structures where the training data end (:meth:`ForceField.is_continued`).
 
-    On a GPU nothing is read back in a call but the results, all at once: without a given capacity
-    they are on the host. There edges may be candidates, of which those beyond the cutoff are left
-    out on the device.
+    On a GPU nothing is read back in a call but the results, all at once: they are on the host,
+    unless a capacity is given or they are differentiable. Else edges may be candidates there, of
+    which those beyond the cutoff are left out on the device.
 
     Args:
         model: the force field. After changes of single weights in place call ``model.thaw()``.
@@ -205,7 +205,8 @@ class Static:
             # a given capacity is for all graphs: then a GPU is not waited for
             read = self._given is None or graph.positions.device.type == "cpu"
             self._edges, self._rows, self._table = edges, EdgeRows.of(graph, read), None
-            if self._given is None and graph.positions.device.type != "cpu":
+            selects = self._given is None and not self.differentiable
+            if selects and graph.positions.device.type != "cpu":
                 self._needed = EdgeRows.of(graph.within(self.model.cutoff)).degree
         return self._rows
 

@@ -74,8 +74,7 @@ WATER = {27: chain, 192: lambda: water(64), 1536: lambda: water(512), 12288: lam
 GROUPS = ("O(3)", "C_inf_v")
 NEIGHBOURS = 52.0  # of water within the cutoff
 LIMITS = {"float64": (1e-9, 1e-7), "float32": (1e-4, 1e-2)}  # of first derivatives, and second
-SECONDS = {"machine": 15, "parity": 90, "md": 45, "training": 150, "steps": 110, "largest": 40}
-SECONDS |= {"mace": 30}
+SECONDS = dict(machine=15, parity=90, md=45, training=150, steps=110, largest=40, mace=30)
 
 Results = dict[str, Any]
 
@@ -160,12 +159,9 @@ def machine(check: Check, found: Results) -> None:
     """What roofs there are: bytes and operations in a second, and the time of a launch."""
     found["python"], found["torch"] = platform.python_version(), torch.__version__
     if check.on_cuda:
-        properties = torch.cuda.get_device_properties(check.device)
-        found["gpu"], found["memory GB"] = properties.name, round(properties.total_memory / 1e9, 1)
-    size = 2**20 if check.quick else 2**28
-    source = torch.zeros(size, device=check.device)
-    target = torch.zeros_like(source)
-    found["GB/s"] = round(8 * size / check.time(lambda: target.copy_(source)) / 1e9, 1)
+        card = torch.cuda.get_device_properties(check.device)
+        found["gpu"], found["memory GB"] = card.name, round(card.total_memory / 1e9, 1)
+    found["GB/s"] = round(bandwidth_of(check) / 1e9, 1)
     n = 256 if check.quick else 8192
     matrix = torch.zeros(n, n, device=check.device)
     found["TFLOP/s float32"] = round(2 * n**3 / check.time(lambda: matrix @ matrix) / 1e12, 2)
