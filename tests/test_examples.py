@@ -16,12 +16,8 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 DATA = EXAMPLES / "data"
 FIELD = ("methanol_field.xyz", "molecules_field.xyz", "molecules_field_pbe.xyz")
 SURFACE = ("water_graphene.xyz", "water_nacl.xyz")
-BEYOND_DATA = (
-    "atoms ",
-    "an atom ",
-    "an H ",
-    "an O ",
-)  # distances and heights that a model's data do not have
+# distances and heights that a model's data do not have
+BEYOND_DATA = ("atoms ", "an atom ", "an H ", "an O ")
 COPIES = ("water_graphene_copies.xyz", "water_nacl_copies.xyz")
 
 
