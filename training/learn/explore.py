@@ -27,11 +27,13 @@ class Frame:
         atoms: the structure.
         temperature: of its walker, K.
         deviation: largest of an atom, eV/Å.
+        walker: its number.
     """
 
     atoms: ase.Atoms
     temperature: float
     deviation: float
+    walker: int = 0
 
 
 @dataclass
@@ -105,9 +107,11 @@ def explore(
             spread = _deviations(models, [walkers[i].atoms for i in asked])
             of_walker = dict(zip(asked, spread, strict=True))
             for index in moving:
-                reason = _judge(
-                    walkers[index], of_walker.get(index), settings.limit, found, tracks[index]
-                )
+                frame = None
+                if index in of_walker:
+                    atoms, temperature = walkers[index].atoms.copy(), walkers[index].temperature
+                    frame = Frame(atoms, temperature, of_walker[index], index)
+                reason = _judge(frame, settings.limit, found, tracks[index])
                 if reason is None:
                     continue
                 walkers[index].moves = False
@@ -117,21 +121,14 @@ def explore(
     return found
 
 
-def _judge(
-    walker: Walker,
-    deviation: float | None,
-    limit: float,
-    found: Exploration,
-    track: list[Frame],
-) -> str | None:
+def _judge(frame: Frame | None, limit: float, found: Exploration, track: list[Frame]) -> str | None:
     """Records where a walker is. Why it is stopped, "" if that is known; None: it goes on."""
-    if deviation is None:
+    if frame is None:
         return ""
-    frame = Frame(walker.atoms.copy(), walker.temperature, deviation)
-    if deviation <= limit:
+    if frame.deviation <= limit:
         track.append(frame)
         return None
-    if deviation <= USELESS * limit:
+    if frame.deviation <= USELESS * limit:
         found.ends.append(frame)
     return "the committee disagrees"
 
@@ -140,6 +137,19 @@ def _deviations(models: Sequence[ForceField], structures: list[ase.Atoms]) -> li
     if len(models) < 2 or not structures:
         return [0.0] * len(structures)
     return [float(each.max()) for each in deviations(models, structures, len(structures))]
+
+
+def draw_from_each(tracks: Sequence[Sequence[Any]], count: int) -> list[Any]:
+    """So many frames, as many of each track as of any other as far as they have them, evenly.
+
+    Walkers that were stopped soon were where the model is worst: they count as much as others.
+    """
+    left = sorted((track for track in tracks if track), key=len)
+    found: list[Any] = []
+    for number, track in enumerate(left):
+        share = -(-(count - len(found)) // (len(left) - number))
+        found += draw_evenly(track, share)
+    return found[:count]
 
 
 def draw_evenly(frames: Sequence[Any], count: int) -> list[Any]:

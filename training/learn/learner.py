@@ -109,7 +109,8 @@ class Learner:
         check_probe(labels, self.config)
         self.system.probe(self._rng("probe"))  # the same, also where the run was resumed
         self.system.set_stiffness([float(label.answer.results["energy"]) for label in labels])
-        count = max(sizes.STARTS, 2 * len(self.system.starts)) - len(self._given)
+        breadth = self.system.breadth
+        count = max(breadth * sizes.STARTS, 2 * len(self.system.starts)) - len(self._given)
         count = min(max(count, 2), self.config.max_labels // 4)
         drawn = self.system.draw(count, max(self.config.temperatures), self._rng("starts"))
         state.requests = _requests(drawn, "start", 0)
@@ -160,7 +161,7 @@ class Learner:
         state.round += 1
         with self._timed("exploration"):
             found = self.rounds.explore(models, self._rng("explore"), self._seconds_of_label())
-        state.requests = self.rounds.choose(found)
+        state.requests = self.rounds.choose(found)[: max(0, self._labels_left())]
         state.phase = "label"
 
     def _train_last(self) -> None:
@@ -174,9 +175,9 @@ class Learner:
                 structures, steps
             )
             self._write_model(trained.model, {"unfinished": "not measured"})
-            left = self.config.max_labels - len(self.log)
+            left = max(0, self.config.max_labels - len(self.log))
             fresh = self.rounds.fresh_of(trained.model, self._rng("last"), seconds)
-            self.state.requests = fresh[: min(sizes.FINAL, left)]
+            self.state.requests = fresh[:left]
         self.state.phase = "last labels"
 
     def _measure_last(self) -> None:
@@ -290,13 +291,17 @@ class Learner:
     def _is_over(self) -> bool:
         """Whether the budget allows no further round before the last training."""
         round_ = self.state.round + 1
-        needed = sizes.n_fresh(round_) + sizes.n_picked(round_) + sizes.FINAL
-        if isinstance(self.system, SurfaceSystem):
-            needed += sizes.SITES
-        out_of_labels = len(self.log) + needed > self.config.max_labels
+        breadth = self.system.breadth
+        needed = sizes.n_fresh(round_, breadth) + sizes.n_picked(round_, breadth)
+        out_of_labels = needed > self._labels_left()
         asked = [row.get("asked") for row in self.state.rounds[-IDLE:]]
         idle = len(asked) == IDLE and len(set(asked)) == 1  # nothing new is found any more
         return idle or out_of_labels or self._minutes() >= (self.config.max_minutes or np.inf)
+
+    def _labels_left(self) -> int:
+        """Labels for rounds: without those that measure the last training."""
+        kept = sizes.FINAL + sizes.SITES * isinstance(self.system, SurfaceSystem)
+        return self.config.max_labels - len(self.log) - kept
 
     def _budget(self) -> str:
         minutes = self.config.max_minutes

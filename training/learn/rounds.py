@@ -16,7 +16,7 @@ from ..simulation.md import thermal_momenta
 from ..simulation.walkers import Walker
 from . import sizes
 from .config import LearnConfig
-from .explore import Exploration, Settings, draw_evenly, explore
+from .explore import Exploration, Settings, draw_from_each, explore
 from .label_log import Label, LabelLog, Request, rms_force
 from .pick import pick
 from .state import State
@@ -108,18 +108,19 @@ class Rounds:
             for label in self.log.labelled
             if np.linalg.norm(label.forces, axis=1).max() < WILD
         ]
-        return places or self.system.starts
+        return self.system.select_places(places) or self.system.starts
 
     def choose(self, found: Exploration) -> list[Request]:
         """Fresh structures, drawn evenly from the dynamics asked for, and uncertain ones."""
         state, config = self.state, self.config
         round_ = state.round
         measured = [f for f in found.frames if f.temperature <= max(config.temperatures)]
-        fresh = draw_evenly(measured, sizes.n_fresh(round_))
+        breadth = self.system.breadth
+        fresh = draw_from_each(_tracks(measured), sizes.n_fresh(round_, breadth))
         least = 0.001 * CANDIDATE * config.target / state.calibration
         uncertain = [f for f in (*found.frames, *found.ends) if f.deviation > least]
         known = [*(label.request.atoms for label in self.log.labelled), *(f.atoms for f in fresh)]
-        picked = pick(uncertain, known, sizes.n_picked(round_))
+        picked = pick(uncertain, known, sizes.n_picked(round_, breadth))
         requests: dict[str, Request] = {}
         for use, frames in (("fresh", fresh), ("picked", picked)):
             for frame in frames:
@@ -202,10 +203,9 @@ class Rounds:
             self.pressure,
         )
         found = explore([model], walkers, settings, self.system.problem, rng)
-        later = found.frames[:0]
-        for walker in _tracks(found.frames):
-            later += walker[len(walker) // 4 :]  # away from where other models were
-        frames = draw_evenly(later or found.frames, sizes.FINAL)
+        # away from where other models were
+        later = [track[len(track) // 4 :] for track in _tracks(found.frames)]
+        frames = draw_from_each(later, sizes.FINAL)
         return [
             Request(_without_momenta(f.atoms), "final", self.state.round, f.temperature)
             for f in frames
@@ -213,6 +213,9 @@ class Rounds:
 
     def measure_last(self, model: ForceField, labels: Sequence[Label]) -> dict[str, Any]:
         """Errors of the model of the last training, meV/Å and meV per atom, and by temperature."""
+        if not labels:  # no structure of its dynamics makes sense
+            nothing = dict.fromkeys(("force_mae", "force_rmse", "energy_mae"), float("inf"))
+            return {**nothing, "by_temperature": {}, "structures": 0}
         errors = _errors(model, [label.atoms for label in labels])
         forces = np.concatenate([force.ravel() for force, _ in errors])
         by_temperature: dict[str, float] = {}
@@ -233,13 +236,11 @@ class Rounds:
 
 
 def _tracks(frames: Sequence[Any]) -> list[list[Any]]:
-    """Frames of one temperature that follow each other."""
-    tracks: list[list[Any]] = []
+    """The frames of each walker."""
+    tracks: dict[int, list[Any]] = {}
     for frame in frames:
-        if not tracks or tracks[-1][-1].temperature != frame.temperature:
-            tracks.append([])
-        tracks[-1].append(frame)
-    return tracks
+        tracks.setdefault(frame.walker, []).append(frame)
+    return list(tracks.values())
 
 
 def _errors(model: ForceField, structures: Sequence[ase.Atoms]) -> list[tuple[np.ndarray, float]]:

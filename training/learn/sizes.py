@@ -22,14 +22,14 @@ def n_members(seconds: float) -> int:
     return 2 if seconds < CHEAP else 3 if seconds < DEAR else 4
 
 
-def n_fresh(round_: int) -> int:
+def n_fresh(round_: int, breadth: int) -> int:
     """Structures drawn evenly from dynamics: early ones are worth little."""
-    return 6 if round_ == 1 else 8
+    return (6 if round_ == 1 else 8) * (1 + breadth) // 2
 
 
-def n_picked(round_: int) -> int:
+def n_picked(round_: int, breadth: int) -> int:
     """Uncertain structures, at most."""
-    return {1: 4, 2: 8}.get(round_, 12)
+    return {1: 4, 2: 8}.get(round_, 12) * breadth
 
 
 def n_walkers(temperatures: int, atoms: int) -> int:

@@ -26,6 +26,7 @@ KEPT_AWAY = 4.0  # Å, of vacuum between a molecule at the end of its reach and 
 REACH = 6.0  # Å
 LEAST_REACH = 3.0  # Å
 CLOSEST = 0.6  # of the sum of covalent radii, an atom above an atom of the slab
+CLOSE = 1.5  # likewise, a molecule near the surface
 BONDED = (0.85, 1.25)  # likewise, range of starts near the surface
 NEAR, FAR = 0.65, 0.2  # fractions of starts near the surface, and further up; others in vacuum
 BEYOND = 1.5  # Å above its reach, where a walker has left the surface
@@ -46,6 +47,8 @@ class SurfaceSystem:
         FileNotFoundError, ValueError: for a file without a slab, too little vacuum, or a molecule
             whose atoms are in each other.
     """
+
+    breadth = 3  # a small molecule has few forces, and many places, heights and orientations
 
     def __init__(
         self, config: SurfaceConfig, starts: Sequence[ase.Atoms], model: dict[str, Any]
@@ -128,6 +131,11 @@ class SurfaceSystem:
         if heights.min() > self.reach + BEYOND:
             return LEFT
         return ""
+
+    def select_places(self, structures: list[ase.Atoms]) -> list[ase.Atoms]:
+        """Those near the surface: a molecule far away stays there for long."""
+        placed = [atoms for atoms in structures if atoms.info.get("surface") != VACUUM]
+        return [atoms for atoms in placed if self._contact(atoms) < CLOSE]
 
     def with_slab(self, atoms: ase.Atoms) -> ase.Atoms:
         """The slab and molecules above it, the molecules last."""

@@ -26,11 +26,12 @@ class System(Protocol):
     Attributes:
         starts: structures to begin with.
         model: keys of the force field that follow from the system.
-        physical: tells structures that make sense.
+        breadth: how many times as many labels a round asks for as of a molecule.
     """
 
     starts: list[ase.Atoms]
     model: dict[str, Any]
+    breadth: int
 
     def zero(self) -> list[ase.Atoms]:
         """Structures whose energies labels are relative to, as the calculator sees them."""
@@ -50,6 +51,9 @@ class System(Protocol):
     def problem(self, atoms: ase.Atoms) -> str:
         """What is wrong with a structure, in words; "" if nothing is."""
 
+    def select_places(self, structures: list[ase.Atoms]) -> list[ase.Atoms]:
+        """Those of the structures where walkers may start."""
+
 
 class FreeSystem:
     """Molecules, clusters, crystals, slabs: all atoms are in the model.
@@ -61,6 +65,8 @@ class FreeSystem:
     Raises:
         ValueError: for a start whose atoms are in each other.
     """
+
+    breadth = 1
 
     def __init__(self, starts: list[ase.Atoms], strains: bool = False) -> None:
         for number, atoms in enumerate(starts):
@@ -106,6 +112,9 @@ class FreeSystem:
 
     def problem(self, atoms: ase.Atoms) -> str:
         return self._physical.problem(atoms)
+
+    def select_places(self, structures: list[ase.Atoms]) -> list[ase.Atoms]:
+        return structures
 
 
 def stiffness(expected: float, energies: Sequence[float]) -> float:

@@ -48,6 +48,8 @@ def quiet(line: str) -> None:
     pass
 
 
+# fresh structures may be beyond the data of so short a run
+@pytest.mark.filterwarnings("ignore:atoms .* apart:UserWarning")
 def test_a_cluster_is_learned_and_its_error_is_true(
     make_config: MakeConfig, short: None, cluster: ase.Atoms
 ) -> None:
@@ -75,6 +77,7 @@ def test_a_cluster_is_learned_and_its_error_is_true(
     assert any(line.startswith("round 1: ") for line in lines)
 
 
+@pytest.mark.filterwarnings("ignore:atoms .* apart:UserWarning")
 def test_a_crystal_learns_stress(make_config: MakeConfig, short: None) -> None:
     config = make_config(bulk("Cu", cubic=True), ensemble="npt")
     learned = learn(config, report=quiet)
@@ -100,14 +103,14 @@ def test_atoms_on_a_slab_keep_fixed_layers(make_config: MakeConfig, short: None)
 
 
 def test_the_budget_ends_a_run_and_the_model_is_kept(make_config: MakeConfig, short: None) -> None:
-    learned = learn(make_config(target=0.01), report=quiet)
-    assert not learned.reached and learned.labels <= 30
-    same = learn(make_config(target=0.01), resume=True, report=quiet)
+    learned = learn(make_config(target=0.01, max_labels=20), report=quiet)
+    assert not learned.reached and learned.labels <= 20
+    same = learn(make_config(target=0.01, max_labels=20), resume=True, report=quiet)
     assert same.labels == learned.labels
-    more = learn(make_config(target=0.01, max_labels=50), resume=True, report=quiet)
-    assert learned.labels < more.labels <= 50
+    more = learn(make_config(target=0.01, max_labels=36), resume=True, report=quiet)
+    assert learned.labels < more.labels <= 36
     assert "did not reach the target of 0.01 meV/Å" in learned.words
-    assert "of 30 labels" in learned.words and load(learned.model).provenance["learning"]["labels"]
+    assert "of 20 labels" in learned.words and load(learned.model).provenance["learning"]["labels"]
 
 
 def test_an_interrupted_run_asks_nothing_twice(

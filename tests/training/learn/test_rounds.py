@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 from ase.build import molecule
 
+from force_fields import force_field
 from sikff.training.learn.config import LearnConfig
-from sikff.training.learn.explore import Frame, draw_evenly
+from sikff.training.learn.explore import Frame, draw_evenly, draw_from_each
 from sikff.training.learn.pick import describe, pick
 from sikff.training.learn.rounds import Rounds
 from sikff.training.learn.state import State
@@ -27,6 +28,10 @@ def test_frames_are_drawn_at_equal_distances() -> None:
     assert draw_evenly(range(10), 5) == [1, 3, 5, 7, 9]
     assert draw_evenly(range(3), 5) == [0, 1, 2]
     assert draw_evenly([], 5) == []
+    tracks = [list(range(100, 140)), [1, 2], [], list(range(200, 240))]
+    drawn = draw_from_each(tracks, 10)
+    assert drawn == [1, 2, 105, 115, 125, 135, 205, 215, 225, 235]
+    assert draw_from_each([[1], [2]], 9) == [1, 2] and draw_from_each([], 3) == []
 
 
 def test_descriptions_see_distances_and_neither_order_nor_orientation() -> None:
@@ -72,6 +77,7 @@ def test_a_last_training_comes_when_it_promises_the_target(
     log: Any = SimpleNamespace(labelled=[None] * 40)
     rounds = Rounds(config, FreeSystem([molecule("CO")]), log, state)
     assert rounds.is_good_enough() == enough
+    assert rounds.measure_last(force_field(), [])["force_mae"] == np.inf
     state.patience = 0.1  # after a last training that did not reach it
     assert not rounds.is_good_enough()
 
