@@ -162,7 +162,8 @@ def test_structures_of_different_size_are_not_replayed(
 def test_large_batches_are_not_replayed(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sikff.training.fitting.fit.fits_in_one_chunk", lambda *_: False)
+    name = "sikff.training.fitting.static_training.fits_in_one_chunk"
+    monkeypatch.setattr(name, lambda *_: False)
     lines: list[str] = []
     fit(config, report=lines.append)
     assert len(lines) > 3 and not any("replayed" in line for line in lines)
