@@ -50,6 +50,8 @@ def started(atoms: ase.Atoms, boundary: str, setup: str = "", units: str = "meta
             for n, symbol in enumerate(ELEMENTS, 1)
         )
     )
+    labels = " ".join(f"{n} {symbol}" for n, symbol in enumerate(ELEMENTS, 1))
+    lmp.commands_string(f"labelmap atom {labels}\nmass 1 3.0")  # labels count, not masses
     types = [ELEMENTS.index(symbol) + 1 for symbol in atoms.symbols]
     lmp.create_atoms(
         len(atoms), list(range(1, len(atoms) + 1)), types, atoms.positions.ravel().tolist()

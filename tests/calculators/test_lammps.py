@@ -98,10 +98,11 @@ def test_the_input_of_the_page_runs(folder: Path) -> None:
     """On one process and on two: the same table, and one warning of pairs that are not in data."""
     command = ["-m", "sikff.training", "lammps", "model.sikff", "in.lammps", "--lmp=-var n 3"]
     tables = []
-    for ranks in (1, 2):
-        run = mpirun(ranks, *command, "--elements", "H", "C", "O", folder=folder)
+    for ranks, given, source in ((1, [], "from masses"), (2, ["H", "C", "O"], "as given")):
+        elements = ["--elements", *given] if given else []
+        run = mpirun(ranks, *command, *elements, folder=folder)
         assert run.returncode == 0, run.stderr
-        assert "atom types as given: 1 H, 2 C, 3 O" in run.stdout
+        assert f"atom types {source}: 1 H, 2 C, 3 O" in run.stdout
         assert "the end" in run.stdout and (folder / "after").exists()
         assert re.fullmatch(r"sikff: warning: atoms .* is not trained\n", run.stderr)
         blocks = re.findall(r"^ +Step .*?(?=^Loop time)", run.stdout, re.M | re.S)
