@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Annotated
 
 from ..console import check_output_paths, print_table
-from ..properties.check import CheckSettings
+from ..properties.settings import CheckSettings
 from .arguments import Metavar
 from .simulated_structure import SimulatedStructure
 

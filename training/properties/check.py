@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import ase
 from matplotlib.figure import Figure
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-from ..config import NonNegative, Positive
 from ..evaluation.plots import BLUE, GREY, ORANGE, new_figure
 from ..simulation.cell import check_cell_may_change
 from ..simulation.relax import relax
@@ -19,29 +18,7 @@ from .defects import surface_energies, vacancy_energies
 from .dynamics import Dynamics, run_dynamics
 from .elasticity import ElasticConstants, VolumeCurve, elastic_constants, equation_of_state
 from .phonons import PhononBands, phonon_bands
-
-Property = Literal["eos", "elastic", "phonons", "vacancy", "surfaces", "dynamics"]
-DEFAULT: tuple[Property, ...] = ("eos", "elastic", "phonons", "vacancy", "surfaces", "dynamics")
-
-
-class CheckSettings(BaseModel):
-    """What is checked, and how large the cells are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
-
-    properties: tuple[Property, ...] = DEFAULT
-    """of eos (lattice, bulk modulus), elastic (constants), phonons (bands), vacancy (formation
-    energy), surfaces (energies), dynamics (a run at --temperature)"""
-    size: Positive = 12.0
-    """least distance of opposite faces of supercells, and thickness of slabs, Å"""
-    temperature: NonNegative = 300.0
-    """of the dynamics, K"""
-    picoseconds: Positive = 2.0
-    """length of the dynamics"""
-    timestep: Positive = 2.0
-    """of the dynamics, fs"""
-    fmax: Annotated[float, Field(gt=0, allow_inf_nan=False)] = 1e-3
-    """largest force left in relaxations, eV/Å"""
+from .settings import CheckSettings
 
 
 class Findings(BaseModel):

@@ -13,11 +13,12 @@ from ase.calculators.morse import MorsePotential
 
 from sikff.training.cli import main
 from sikff.training.cli.check import CheckArguments
-from sikff.training.properties.check import CheckSettings, check, draw_findings
+from sikff.training.properties.check import check, draw_findings
 from sikff.training.properties.defects import surface_energies, vacancy_energies
 from sikff.training.properties.dynamics import radial_distribution, run_dynamics
 from sikff.training.properties.elasticity import bain_path, elastic_constants, equation_of_state
 from sikff.training.properties.phonons import phonon_bands
+from sikff.training.properties.settings import CheckSettings
 
 DEPTH, DISTANCE, RHO = 0.5, 2.6, 5.0  # eV, Å, of the Morse potential of nearest neighbours
 SPRING = 2 * DEPTH * (RHO / DISTANCE) ** 2  # eV/Å^2
