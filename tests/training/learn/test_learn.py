@@ -251,3 +251,28 @@ def test_a_diverged_training_is_repeated(
     learn(make_config(), EMT(), report=lines.append)
     assert rates[:3] == [0.03, 0.03, pytest.approx(0.01)]
     assert any("diverged" in line and "repeated" in line for line in lines)
+
+
+def test_labelled_structures_to_begin_with_may_have_other_names(
+    make_config: MakeConfig, short: None, tmp_path: Path, cluster: ase.Atoms
+) -> None:
+    given = []
+    for seed in range(6):
+        atoms = cluster.copy()
+        atoms.rattle(0.08, seed=seed)
+        atoms.calc = EMT()
+        atoms.info["REF_energy"] = atoms.get_potential_energy()
+        atoms.arrays["REF_forces"] = atoms.get_forces()
+        atoms.calc = None
+        given.append(atoms)
+    ase.io.write(tmp_path / "given.xyz", given)
+    config = make_config(data=tmp_path / "given.xyz", max_labels=20)
+    calculator = Counting()
+    learned = learn(config, calculator, report=quiet)
+    assert learned.labels == len(calculator.asked) < 20
+    assert len(ase.io.read(config.output / "data.xyz", ":")) == 6 + learned.labels
+    del given[0].arrays["REF_forces"]
+    ase.io.write(tmp_path / "given.xyz", given)
+    other = make_config(data=tmp_path / "given.xyz", output=tmp_path / "other")
+    with pytest.raises(ValueError, match="no forces"):
+        learn(other, calculator, report=quiet)
