@@ -53,7 +53,7 @@ def quiet(line: str) -> None:
 def test_a_cluster_is_learned_and_its_error_is_true(
     make_config: MakeConfig, short: None, cluster: ase.Atoms
 ) -> None:
-    config, lines, calculator = make_config(target=1000.0), [], Counting()
+    config, lines, calculator = make_config(target=3000.0), [], Counting()
     learned = learn(config, calculator, report=lines.append)
     assert learned.reached and learned.labels == len(calculator.asked) <= 30
     assert len(set(calculator.asked)) == len(calculator.asked)
