@@ -2,8 +2,8 @@
 
     python tests/benchmarks/learning.py learned/model.sikff CH3OH
 
-Langevin dynamics of GFN2-xTB (tblite) at 300 and 600 K from two starts each, a frame every 100 fs after
-1 ps: 120 frames, 32,000 calls.
+Langevin dynamics of GFN2-xTB (tblite) at 300 and 600 K from two starts each, a frame every 100 fs
+after 1 ps: 120 frames, 32,000 calls.
 """
 
 import argparse
