@@ -21,7 +21,7 @@ from sikff.training.learn.label_log import structure_id
 from sikff.training.learn.learn import learn
 
 MODEL = {"layers": 1, "channels": 2, "max_frequency": 1, "correlation": 2, "cutoff": 4.0}
-SHORT = {"LATER": 60, "ROUNDS": {1: 40}, "WARM": (30, 0), "SCRATCH": (40, 0), "LAST": (60, 0)}
+SHORT = {"LATER": 40, "ROUNDS": {1: 40}, "WARM": (10, 0), "SCRATCH": (20, 0), "LAST": (30, 0)}
 SHORT |= {"WALKERS": 2, "STARTS": 6, "FINAL": 8}
 
 

@@ -17,7 +17,6 @@ from ase.calculators.calculator import CalculationFailed
 from sikff.atomic_write import complete
 from sikff.forcefield import load
 
-from ..data.reading import read_structures
 from . import sizes
 from .checks import check_enough, check_first, check_probe, check_start_data
 from .config import LearnConfig
@@ -30,7 +29,7 @@ from .rounds import Rounds
 from .site_energies import compare, relax_at_sites
 from .state import State
 from .surface import SurfaceSystem
-from .system import System
+from .system import System, read_labelled
 
 MEMBERS = "members.pt"
 IDLE = 4  # rounds that ask for nothing
@@ -71,7 +70,7 @@ class Learner:
     ) -> None:
         self.config, self.system, self.reference = config, system, reference
         self.log, self.state, self.report = log, state, report
-        self._given = [] if config.data is None else _read_data(config.data)
+        self._given = [] if config.data is None else read_labelled(config.data)
         self.rounds = Rounds(config, system, log, state)
 
     def run(self) -> Learned:
@@ -343,7 +342,3 @@ def _requests(structures: Sequence[ase.Atoms], use: str, round_: int) -> list[Re
     """Requests for structures that differ."""
     found = {each.id: each for each in (Request(atoms, use, round_) for atoms in structures)}
     return list(found.values())
-
-
-def _read_data(paths: Sequence[Path]) -> list[ase.Atoms]:
-    return list(read_structures(list(paths)).atoms)

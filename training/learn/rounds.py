@@ -204,7 +204,7 @@ class Rounds:
         )
         found = explore([model], walkers, settings, self.system.problem, rng)
         # away from where other models were
-        later = [track[len(track) // 4 :] for track in _tracks(found.frames)]
+        later = [track[len(track) // 2 :] for track in _tracks(found.frames)]
         frames = draw_from_each(later, sizes.FINAL)
         return [
             Request(_without_momenta(f.atoms), "final", self.state.round, f.temperature)

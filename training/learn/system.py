@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import ase
 import numpy as np
+from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_masses
+from ase.stress import full_3x3_to_voigt_6_stress
 
+from ..data.labels import USUAL_KEYS, without_labels
 from ..data.reading import read_structures
+from ..data.structures import split_isolated
 from .config import LearnConfig
 from .geometry import Physical, Springs, check_start, strained, turned
 
@@ -128,6 +133,27 @@ def stiffness(expected: float, energies: Sequence[float]) -> float:
         return 1.0
     found = 0.5 * (energies[1] + energies[2]) - energies[0]
     return float(np.clip(found / expected, *STIFFNESSES)) if expected > 0 and found > 0 else 1.0
+
+
+def read_labelled(paths: Sequence[Path]) -> list[ase.Atoms]:
+    """Structures with energy, forces and perhaps stress, whatever their labels are called in files.
+
+    Raises:
+        FileNotFoundError, ValueError: if a file cannot be read, or a label is missing.
+    """
+    structures, _ = split_isolated(read_structures(list(paths)))
+    structures = structures.with_labels(USUAL_KEYS)
+    structures.check_labels_complete(["energy", "forces"])
+    found = []
+    for structure in structures:
+        atoms = without_labels(structure.atoms)
+        results: dict[str, Any] = {"energy": float(structure.value("energy"))}
+        results["forces"] = structure.value("forces")
+        if "stress" in structure.labels:
+            results["stress"] = full_3x3_to_voigt_6_stress(structure.value("stress"))
+        atoms.calc = SinglePointCalculator(atoms, **results)
+        found.append(atoms)
+    return found
 
 
 def choose_timestep(config: LearnConfig, structures: Sequence[ase.Atoms]) -> float:

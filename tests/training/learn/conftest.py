@@ -19,10 +19,10 @@ MODEL = {"layers": 1, "channels": 2, "max_frequency": 2, "correlation": 2, "cuto
 def short(monkeypatch: pytest.MonkeyPatch) -> None:
     """Few steps of dynamics and of training."""
     monkeypatch.setattr(sizes, "ROUNDS", {1: 40})
-    monkeypatch.setattr(sizes, "LATER", 60)
-    monkeypatch.setattr(sizes, "WARM", (30, 0))
-    monkeypatch.setattr(sizes, "SCRATCH", (60, 0))
-    monkeypatch.setattr(sizes, "LAST", (100, 0))
+    monkeypatch.setattr(sizes, "LATER", 40)
+    monkeypatch.setattr(sizes, "WARM", (12, 0))
+    monkeypatch.setattr(sizes, "SCRATCH", (30, 0))
+    monkeypatch.setattr(sizes, "LAST", (40, 0))
     monkeypatch.setattr(sizes, "WALKERS", 2)
     monkeypatch.setattr(sizes, "STARTS", 6)
     monkeypatch.setattr(sizes, "FINAL", 8)
