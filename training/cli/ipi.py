@@ -7,8 +7,6 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import ase.io
-
 from ..config import Count, NonNegative, Positive
 from .simulated_structure import SimulatedStructure
 
@@ -114,6 +112,8 @@ def run(settings: IPIArguments) -> None:
 
 def ipi_input(settings: IPIArguments, atoms: Atoms) -> str:
     """The input for i-PI, with the parameters of :class:`~sikff.calculators.ipi.SIKFFDriver`."""
+    import ase.io
+
     n_structures = sum(1 for _ in ase.io.iread(settings.structure))
     if n_structures > 1:
         raise ValueError(
@@ -157,6 +157,8 @@ def parameters_of(settings: IPIArguments, atoms: Atoms) -> dict[str, Any]:
         "dtype": settings.dtype,
         "skin": settings.skin,
     }
+    import ase.io
+
     *_, last = ase.io.iread(settings.structure)
     given = {key: atoms.info[key] for key in KEYS if atoms.info.get(key) is not None}
     Conditions.of(last.info, given)
