@@ -148,6 +148,8 @@ def parameters_of(settings: IPIArguments, atoms: Atoms) -> dict[str, Any]:
     Raises:
         ValueError: for conditions that are not those of the file.
     """
+    import ase.io
+
     from sikff.graph.conditions import KEYS, Conditions
 
     parameters = {
@@ -157,8 +159,6 @@ def parameters_of(settings: IPIArguments, atoms: Atoms) -> dict[str, Any]:
         "dtype": settings.dtype,
         "skin": settings.skin,
     }
-    import ase.io
-
     *_, last = ase.io.iread(settings.structure)
     given = {key: atoms.info[key] for key in KEYS if atoms.info.get(key) is not None}
     Conditions.of(last.info, given)

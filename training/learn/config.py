@@ -58,7 +58,6 @@ class SurfaceConfig(Section):
         tolerance: Å; atoms of the slab closer than this to the image of another one are the same.
         frozen: whether the atoms of the slab stay; they always do.
         molecules: numbers of molecules in a structure; of two and more each has its place.
-        wall: eV; molecules are placed as near as this much above their energy far away.
         reach: Å above the outermost atom of the slab, as far as molecules are placed and the model
             sees the surface. None: as far as the vacuum of the slab allows, at most 6.
     """
@@ -68,7 +67,6 @@ class SurfaceConfig(Section):
     tolerance: Positive = 0.02
     frozen: Literal[True] = True
     molecules: tuple[Count, ...] = (1,)
-    wall: Positive = 2.0
     reach: Positive | None = None
 
 

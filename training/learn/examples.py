@@ -26,7 +26,7 @@ output: learned
 SURFACE = """\
 # sikff learn learn.yaml
 structures: [CO.xyz]           # the molecule, relaxed, without the slab
-surface: {slab: cu111.xyz, molecules: [1], wall: 2.0}    # the slab alone, relaxed, with vacuum
+surface: {slab: cu111.xyz, molecules: [1]}    # the slab alone, relaxed, with vacuum
 calculator: {name: ase.calculators.emt.EMT}     # of slab and molecule together
 target: 30                     # meV/Å
 temperatures: [300, 600]       # K
