@@ -184,8 +184,8 @@ class ForceField(EnergyModel):
             self.free_atoms.energies[owned.species] + self.config.energy_scale * e[:, 0].double()
         )
         if self.zbl is not None:
-            total = total + self.zbl(vectors.norm(dim=-1), graph)[: len(total)]
-        return total if continuation is None else total + continuation[: len(total)]
+            total = total + chunks.receivers(self.zbl(vectors.norm(dim=-1), graph))
+        return total if continuation is None else total + chunks.receivers(continuation)
 
     def is_continued(self, graph: AtomicGraph) -> bool:
         """Whether the network is not left to itself: where the training data end."""
