@@ -310,7 +310,7 @@ def test_a_group_that_the_surface_does_not_have_is_refused(group: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "stars"), [("p4mm", 1), ("p6mm", 1), ("p4gm", 1), ("p2mm", 2), ("p1", 2)]
+    ("name", "stars"), [("p4mm", 1), ("p6mm", 1), ("p4gm", 2), ("p2mm", 2), ("p1", 2)]
 )
 def test_by_default_there_are_as_many_stars_as_tell_all_places_apart(
     name: str, stars: int, tmp_path: Path
