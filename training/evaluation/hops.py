@@ -24,6 +24,7 @@ REACH = 2  # cells in which images of the minimum are searched
 PERIOD = 5  # whole translations are counted modulo this, to see whether a molecule gets anywhere
 SAME = 0.05  # Å, root mean square: an image is the minimum itself
 RIGID = 0.2  # Å, likewise: an image that no rotation brings to the minimum is its mirror image
+TURN = 0.1  # Å, as which a turn by 1 rad counts in the length of a path
 SPRING = 0.5  # eV/Å²
 ASIDE = 0.03  # Å; images leave lines of symmetry, on which a path would stay
 MOST_STEPS = 500
@@ -73,6 +74,7 @@ class Neighbour(NamedTuple):
     element: Element
     positions: Array
     apart: float  # Å, root mean square over the atoms
+    angle: float  # by which the molecule turns on the way
 
 
 def find_hops(
@@ -89,7 +91,10 @@ def find_hops(
         images: structures between the ends of a path.
     """
     wallpaper = adsorbate.surface.corrugated
-    neighbours = sorted(_neighbours(adsorbate, minimum), key=lambda each: each.apart)
+    # of images in one place, with like atoms exchanged, that which turns least has the lowest path
+    neighbours = sorted(
+        _neighbours(adsorbate, minimum), key=lambda each: each.apart + TURN * each.angle
+    )
     stay = [each.element for each in neighbours if each.apart < SAME]
     hops: list[Hop] = []
     reached = _generated(wallpaper, stay)
@@ -115,9 +120,11 @@ def _neighbours(adsorbate: Adsorbate, minimum: ase.Atoms) -> Iterator[Neighbour]
             steps = np.array(cell) - moved
             positions = surface.images(start, operation, steps)
             positions = _matched(adsorbate.free.numbers, start, positions)
-            if _rigid_motion(start, positions)[1] < RIGID:
+            turn, rest = _rigid_motion(start, positions)
+            if rest < RIGID:
+                element = Element(operation, tuple(steps.astype(int)))
                 apart = float(np.sqrt(((positions - start) ** 2).sum(axis=1).mean()))
-                yield Neighbour(Element(operation, tuple(steps.astype(int))), positions, apart)
+                yield Neighbour(element, positions, apart, float(turn.magnitude()))
 
 
 def _matched(numbers: Array, start: Array, image: Array) -> Array:
