@@ -20,7 +20,7 @@ RENAMED = {"frame": "environment"}  # keys of `model` in older configurations
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1)]
+Count = Annotated[int, Field(ge=1, le=10**15)]
 
 
 class Section(BaseModel):
