@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import warnings
 from importlib.util import find_spec
+from typing import Any
 
 import ase
 import numpy as np
@@ -22,7 +24,7 @@ def check_crystal(atoms: ase.Atoms) -> None:
 
 def point_group(crystal: ase.Atoms) -> Array | None:
     """Rotations [n, 3, 3] of the crystal's space group in Cartesian axes; None without spglib."""
-    symmetry = _symmetry(crystal)
+    symmetry = _ask_spglib("get_symmetry_dataset", crystal)
     if symmetry is None:
         return None
     cell = crystal.cell.array.T  # vectors as columns
@@ -32,19 +34,18 @@ def point_group(crystal: ase.Atoms) -> Array | None:
 
 def inequivalent_atoms(crystal: ase.Atoms) -> list[int]:
     """One atom of every kind that symmetry relates; without spglib one of every element."""
-    symmetry = _symmetry(crystal)
+    symmetry = _ask_spglib("get_symmetry_dataset", crystal)
     kinds = crystal.numbers if symmetry is None else symmetry.equivalent_atoms
     return sorted(np.unique(kinds, return_index=True)[1].tolist())
 
 
 def primitive(crystal: ase.Atoms) -> ase.Atoms:
     """The primitive cell, with the same calculator; without spglib the crystal as it is."""
-    if _symmetry(crystal) is None:
+    cell = _ask_spglib("find_primitive", crystal)
+    if cell is None:
         return crystal
-    import spglib
-
-    cell, positions, numbers = spglib.find_primitive(_described(crystal), symprec=TOLERANCE)
-    found = ase.Atoms(numbers, cell=cell, scaled_positions=positions, pbc=True)
+    vectors, positions, numbers = cell
+    found = ase.Atoms(numbers, cell=vectors, scaled_positions=positions, pbc=True)
     found.calc = crystal.calc
     return found
 
@@ -63,15 +64,13 @@ def repeats_for(crystal: ase.Atoms, size: float) -> list[int]:
     return [max(1, int(np.ceil(size / height - 1e-9))) for height in heights]
 
 
-def _symmetry(crystal: ase.Atoms):  # type: ignore[no-untyped-def]
-    """spglib's data set of a crystal; None without spglib, or where it finds nothing."""
+def _ask_spglib(function: str, crystal: ase.Atoms) -> Any:
+    """What a function of spglib finds; None without spglib, or where it finds nothing."""
     if find_spec("spglib") is None:
         return None
     import spglib
 
-    return spglib.get_symmetry_dataset(_described(crystal), symprec=TOLERANCE)
-
-
-def _described(crystal: ase.Atoms) -> tuple[Array, Array, Array]:
-    """A crystal as spglib takes it."""
-    return crystal.cell.array, crystal.get_scaled_positions(), crystal.numbers
+    cell = (crystal.cell.array, crystal.get_scaled_positions(), crystal.numbers)
+    with warnings.catch_warnings():  # that the next version raises where this one returns None
+        warnings.simplefilter("ignore", DeprecationWarning)
+        return getattr(spglib, function)(cell, symprec=TOLERANCE)
