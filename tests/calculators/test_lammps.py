@@ -168,9 +168,7 @@ def test_atoms_at_one_place_end_a_run(folder: Path) -> None:
 @needs_lammps
 def test_a_signal_ends_a_run(folder: Path) -> None:
     text = (folder / "in.lammps").read_text()
-    slow = text.replace(
-        "timestep 0.0005", "timestep 1e-9"
-    )  # else atoms fly apart
+    slow = text.replace("timestep 0.0005", "timestep 1e-9")  # else atoms fly apart
     assert slow != text
     (folder / "in.lammps").write_text(slow)
     command = ["-m", "sikff.training", "lammps", "model.sikff", "in.lammps", "--lmp=-var n 100000"]
