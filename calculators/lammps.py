@@ -104,7 +104,7 @@ def stop_processes(comm: Any, problem: str, status: int = 2) -> NoReturn:
         status: the exit status.
     """
     if comm is not None and comm.rank:
-        time.sleep(0.3)
+        time.sleep(1.0)  # the first one, if it has the same problem, tells of it alone
     print(problem, file=sys.stderr, flush=True)
     sys.stdout.flush()
     if os.name == "posix":
