@@ -40,7 +40,6 @@ FRICTION = 0.002  # 1/fs
 EVERY = 5  # steps between looks at where molecules are
 SAME = 0.1  # Å; a minimum that is nearer to a mirror line is on it
 SODIUM = [[0.0, 0.0]]  # lattice coordinates
-CORES = {"turn": 0.42, "hop": 1.3}  # Å, about places and about ions
 
 
 class Found(NamedTuple):
@@ -143,9 +142,7 @@ def analyse(adsorbate: Adsorbate, places: np.ndarray, tracks: np.ndarray) -> Fou
     surface, interval = adsorbate.surface, float(EVERY)
     found = {}
     for name, sites in (("turn", places), ("hop", SODIUM)):
-        visited = visited_sites(
-            tracks, surface.lattice, sites, core=CORES[name], origin=surface.origin
-        )
+        visited = visited_sites(tracks, surface.lattice, sites, origin=surface.origin)
         found[name] = count_jumps(visited, interval)
     jumps = found["turn"]
     stays = np.linalg.norm(jumps.steps, axis=1) < np.linalg.norm(surface.lattice[0]) / 2

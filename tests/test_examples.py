@@ -114,7 +114,6 @@ def test_water_on_salt(on_salt: tuple[str, Path]) -> None:
     assert (output / "water_on_salt.png").stat().st_size > 10_000
 
 
-@pytest.mark.skip(reason="failed once: what a model of seconds of the clock finds depends on load")
 @pytest.mark.slow
 def test_hops_on_salt(on_salt: tuple[str, Path], tmp_path: Path) -> None:
     size = ("--steps", 80, "--grid", 2)
