@@ -56,7 +56,7 @@ class SurfaceConfig(Section):
         slab: file of the slab alone, with vacuum, periodic along its surface.
         side: of the slab, above which molecules are; the third cell vector points to the top.
         tolerance: Å; atoms of the slab closer than this to the image of another one are the same.
-        frozen: whether the atoms of the slab stay; they always do.
+        frozen: true: atoms of the slab do not move. There is no other choice yet.
         molecules: numbers of molecules in a structure; of two and more each has its place.
         reach: Å above the outermost atom of the slab, as far as molecules are placed and the model
             sees the surface. None: as far as the vacuum of the slab allows, at most 6.
