@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-import warnings
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.forcefield.environment_config import RENAMED_LIMITS
 
-from .read_settings import check_keys, read_yaml, set_key
-from .read_settings import sentence as sentence
+from .read_settings import present_names, read_settings, sentence
 from .slab_settings import without_slab
-
-RENAMED = {"frame": "environment"}  # keys of `model` in older configurations
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
@@ -270,38 +265,4 @@ def read_config(path: str | Path, overrides: Iterable[str] = ()) -> TrainConfig:
         ValueError: for text that is not YAML, an unknown key (the nearest one is suggested), or a
             value out of range.
     """
-    settings = read_yaml(path)
-    for override in overrides:
-        set_key(settings, override)
-    if isinstance(settings.get("model"), dict):
-        settings["model"] = present_names(settings["model"])
-    check_keys(settings, TrainConfig, {"model": ForceFieldConfig})
-    try:
-        config = TrainConfig.model_validate(settings)
-    except ValidationError as error:
-        raise ValueError(f"{str(path)!r}: {sentence(error)}") from error
-    return config
-
-
-def present_names(settings: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a force field under their present names; older names are read with a warning.
-
-    Raises:
-        ValueError: if a setting is given under both names.
-    """
-    settings = _renamed(settings, RENAMED, "model")
-    environment = settings.get("environment")
-    if isinstance(environment, dict):
-        environment = _renamed(environment, RENAMED_LIMITS, "model.environment")
-        settings["environment"] = environment
-    return settings
-
-
-def _renamed(settings: Mapping[str, Any], names: Mapping[str, str], place: str) -> dict[str, Any]:
-    """Settings with other keys, by their old names."""
-    for old in names.keys() & settings.keys():
-        now = f"{place}.{old} is now called {place}.{names[old]}"
-        if names[old] in settings:
-            raise ValueError(f"{now}; got both, expected the latter")
-        warnings.warn(f"{now}; read as that", stacklevel=3)
-    return {names.get(key, key): value for key, value in settings.items()}
+    return read_settings(path, overrides, TrainConfig, ["model"])

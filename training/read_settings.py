@@ -4,28 +4,56 @@ from __future__ import annotations
 
 import difflib
 import reprlib
-from collections.abc import Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, TypeVar, Union, get_args, get_origin
 
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from sikff.forcefield import EnvironmentConfig
+from sikff.forcefield import EnvironmentConfig, ForceFieldConfig
+from sikff.forcefield.environment_config import RENAMED_LIMITS
 
 from .slab_settings import SlabConfig
+
+RENAMED = {"frame": "environment"}  # keys of `model` in older configurations
 
 _SHORT = reprlib.Repr()  # of values in errors: a few lines of YAML with aliases expand to pages
 _SHORT.maxlevel, _SHORT.maxstring, _SHORT.maxother = 2, 80, 80
 
+Settings = TypeVar("Settings", bound=BaseModel)
 
-def read_yaml(path: str | Path) -> dict[str, Any]:
-    """The keys and values of a YAML file.
+
+def read_settings(
+    path: str | Path, overrides: Iterable[str], known: type[Settings], models: Sequence[str]
+) -> Settings:
+    """Reads a YAML file; each override is ``key.sub=value`` with a value in YAML.
+
+    Args:
+        known: the settings of the file.
+        models: those of its keys that hold the keys of a :class:`ForceFieldConfig`.
 
     Raises:
         FileNotFoundError: if there is no such file.
-        ValueError: for text that is not YAML, or no keys and values.
+        ValueError: for text that is not YAML, an unknown key (the nearest one is suggested), or a
+            value out of range.
     """
+    settings = _read_yaml(path)
+    for override in overrides:
+        _set_key(settings, override)
+    for key in models:
+        if isinstance(settings.get(key), dict):
+            settings[key] = present_names(settings[key])
+    _check_keys(settings, known, dict.fromkeys(models, ForceFieldConfig))
+    try:
+        return known.model_validate(settings)
+    except ValidationError as error:
+        raise ValueError(f"{str(path)!r}: {sentence(error)}") from error
+
+
+def _read_yaml(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if not path.is_file():
         raise FileNotFoundError(f"no configuration file {str(path)!r}")
@@ -53,12 +81,8 @@ def sentence(error: ValidationError) -> str:
     return "; ".join(f"{key}: {message}" if key else message for key, message in found.items())
 
 
-def set_key(settings: dict[str, Any], override: str) -> None:
-    """Sets the value that ``key.sub=value`` names, in place.
-
-    Raises:
-        ValueError: for another text, or a section that is a value.
-    """
+def _set_key(settings: dict[str, Any], override: str) -> None:
+    """Sets the value that ``key.sub=value`` names, in place."""
     name, equals, text = override.partition("=")
     if not (equals and name):
         raise ValueError(f"override {override!r} is not understood; expected key.sub=value")
@@ -75,20 +99,17 @@ def set_key(settings: dict[str, Any], override: str) -> None:
         raise ValueError(f"override {override!r}: {text!r} is not YAML") from error
 
 
-def check_keys(
+def _check_keys(
     settings: Mapping[str, Any],
     known: type[BaseModel],
-    sections: Mapping[str, type[BaseModel]],
+    models: Mapping[str, type[BaseModel]],
     place: str = "",
 ) -> None:
-    """Checks that all keys are fields of a model, also in its sections.
+    """Checks that all keys are fields of `known`, also in its sections.
 
     Args:
-        sections: models of keys whose values are plain dictionaries, by their full name.
+        models: of fields whose values are plain dictionaries, by their names.
         place: what stands before a key in errors.
-
-    Raises:
-        ValueError: for an unknown key, with the nearest one.
     """
     names = [*known.model_fields, *(SlabConfig.model_fields if known is EnvironmentConfig else ())]
     for key, value in settings.items():
@@ -97,8 +118,40 @@ def check_keys(
             shown = " ".join(str(key).split())[:80]
             raise ValueError(f"unknown key {place}{shown}; did you mean {place}{near[0]}?")
         field = known.model_fields.get(key)  # None: a key of a slab
-        section = sections.get(f"{place}{key}") or (field and field.annotation)
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            if not isinstance(value, dict):
-                raise ValueError(f"{place}{key} is {_SHORT.repr(value)}; expected keys and values")
-            check_keys(value, section, sections, f"{place}{key}.")
+        types = _types_of(models.get(key) or (field and field.annotation))
+        section = next((t for t in types if isinstance(t, type) and issubclass(t, BaseModel)), None)
+        if section is None or (value is None and NoneType in types):
+            continue
+        if not isinstance(value, dict):
+            raise ValueError(f"{place}{key} is {_SHORT.repr(value)}; expected keys and values")
+        _check_keys(value, section, {}, f"{place}{key}.")
+
+
+def _types_of(annotation: Any) -> tuple[Any, ...]:
+    """The types of a union, or the only one."""
+    is_union = get_origin(annotation) in (Union, UnionType)
+    return get_args(annotation) if is_union else (annotation,)
+
+
+def present_names(settings: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a force field under their present names; older names are read with a warning.
+
+    Raises:
+        ValueError: if a setting is given under both names.
+    """
+    settings = _renamed(settings, RENAMED, "model")
+    environment = settings.get("environment")
+    if isinstance(environment, dict):
+        environment = _renamed(environment, RENAMED_LIMITS, "model.environment")
+        settings["environment"] = environment
+    return settings
+
+
+def _renamed(settings: Mapping[str, Any], names: Mapping[str, str], place: str) -> dict[str, Any]:
+    """Settings with other keys, by their old names."""
+    for old in names.keys() & settings.keys():
+        now = f"{place}.{old} is now called {place}.{names[old]}"
+        if names[old] in settings:
+            raise ValueError(f"{now}; got both, expected the latter")
+        warnings.warn(f"{now}; read as that", stacklevel=3)
+    return {names.get(key, key): value for key, value in settings.items()}

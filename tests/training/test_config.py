@@ -50,6 +50,7 @@ def test_valid_is_a_fraction_a_number_or_a_file(path: Path, valid: str, read: ob
         ("model.environment.plane_orign=1", "did you mean model.environment.plane_origin"),
         ("data.energykey=1", "did you mean data.energy_key"),
         ("data=a.xyz", "data is 'a.xyz'; expected keys and values"),
+        ("start.modle=a.sikff", r"unknown key start\.modle; did you mean start\.model\?"),
         ("lr=-1", "lr: input should be greater than 0, got -1"),
         ("data.valid=-1", "data.valid: got -1; expected files, a number of structures, a"),
         ("data.valid=1.5", "data.valid: got 1.5; expected files"),

@@ -16,7 +16,7 @@ from typing import Annotated, Any, Literal, NoReturn, TypeVar, Union, get_args, 
 from pydantic import BaseModel, ConfigDict, ValidationError
 from pydantic.fields import FieldInfo
 
-from ..config import sentence
+from ..read_settings import sentence
 
 METAVARS = {int: "N", float: "X", Path: "FILE", str: "NAME"}
 Settings = TypeVar("Settings", bound=BaseModel)

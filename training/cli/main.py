@@ -15,8 +15,8 @@ from pydantic import BaseModel, ValidationError
 
 from sikff import __version__
 
-from ..config import sentence
 from ..console import plain_warnings, usable_streams
+from ..read_settings import sentence
 from .arguments import Parser
 from .interrupts import Interrupts
 

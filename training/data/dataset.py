@@ -144,9 +144,10 @@ def _read_labelled(
     train, isolated = split_isolated(_given_or_read(config, given))
     train, left_out = _labelled(train, keys, config)
     train.check_weight_key()
-    is_drawn = isinstance(data.valid, int | float) and (given is None or given.valid is None)
+    found = None if given is None else given.valid
+    is_drawn = found is None and isinstance(data.valid, int | float)
     if not is_drawn:
-        found = given.valid if given and given.valid else read_structures(cast(Any, data.valid))
+        found = read_structures(cast(Any, data.valid)) if found is None else found
         valid, _ = split_isolated(found)
         valid, more = _labelled(valid, keys, config)
         left_out += [f"validation: {line}" for line in more]

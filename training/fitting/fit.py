@@ -42,9 +42,8 @@ from .trainer import Run, train_in_process, train_together
 
 LIMITS = {"max_epochs", "max_steps", "max_minutes", "patience"}
 MACHINE = {"device", "devices", "threads", "compile", "replay", "deterministic"}
-FREE = (
-    LIMITS | MACHINE | {"output", "tensorboard", "checkpoints", "plots"}
-)  # settings that a resumed run may change
+FILES = {"output", "tensorboard", "checkpoints", "plots"}
+FREE = LIMITS | MACHINE | FILES  # settings that a resumed run may change
 
 CUBLAS = "CUBLAS_WORKSPACE_CONFIG"  # see torch.use_deterministic_algorithms
 WRITTEN = ("model.sikff", "start.sikff", NAME, "log.csv", "config.yaml")

@@ -103,8 +103,7 @@ def with_weights_of(trained: ForceField, config: ForceFieldConfig) -> ForceField
         model = ForceField(config)
     model = model.to(trained.dtype)
     old, new = dict(trained.named_parameters()), dict(model.named_parameters())
-    shapes = ({name: weight.shape for name, weight in each.items()} for each in (old, new))
-    if next(shapes) != next(shapes):
+    if {n: w.shape for n, w in old.items()} != {n: w.shape for n, w in new.items()}:
         raise ValueError(
             "the network has other weights than that of the earlier training; expected the same "
             "elements and the same model section"

@@ -6,12 +6,12 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sikff.forcefield import ForceFieldConfig
 
-from ..config import Count, Positive, Section, present_names
-from ..read_settings import check_keys, read_yaml, sentence, set_key
+from ..config import Count, Positive, Section
+from ..read_settings import present_names, read_settings, sentence
 
 HOTTER = 1.5  # times the highest temperature; explored as well, and not measured
 
@@ -56,7 +56,7 @@ class SurfaceConfig(Section):
         slab: file of the slab alone, with vacuum, periodic along its surface.
         side: of the slab, above which molecules are; the third cell vector points to the top.
         tolerance: Å; atoms of the slab closer than this to the image of another one are the same.
-        frozen: whether the atoms of the slab stay; they always do.
+        frozen: true: atoms of the slab do not move. There is no other choice yet.
         molecules: numbers of molecules in a structure; of two and more each has its place.
         reach: Å above the outermost atom of the slab, as far as molecules are placed and the model
             sees the surface. None: as far as the vacuum of the slab allows, at most 6.
@@ -150,15 +150,4 @@ def read_learn_config(path: str | Path, overrides: Iterable[str] = ()) -> LearnC
         ValueError: for text that is not YAML, an unknown key (the nearest one is suggested), or a
             value out of range.
     """
-    settings = read_yaml(path)
-    for override in overrides:
-        set_key(settings, override)
-    sections: dict[str, type[BaseModel]] = {"model": ForceFieldConfig, "final": ForceFieldConfig}
-    for key, section in (("calculator", CalculatorConfig), ("surface", SurfaceConfig)):
-        if settings.get(key) is not None:
-            sections[key] = section
-    check_keys(settings, LearnConfig, sections)
-    try:
-        return LearnConfig.model_validate(settings)
-    except ValidationError as error:
-        raise ValueError(f"{str(path)!r}: {sentence(error)}") from error
+    return read_settings(path, overrides, LearnConfig, ["model", "final"])

@@ -11,6 +11,8 @@ from ase.neighborlist import neighbor_list
 
 from sikff.graph import has_volume
 
+from ..simulation.walkers import free_atoms
+
 NEAREST = 0.6  # of the sum of covalent radii; nearer atoms are in each other
 FURTHEST = 1.6  # likewise; an atom with no other nearer than this has left
 BOND = 1.25  # likewise, of two atoms that are bonded
@@ -59,7 +61,12 @@ class Physical:
 
 
 def check_start(atoms: ase.Atoms, name: str) -> None:
-    """Raises ValueError for a start structure whose atoms are in each other."""
+    """Raises ValueError for a start structure whose atoms are in each other, or are held by other
+    constraints than FixAtoms."""
+    try:
+        free_atoms(atoms)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}") from error
     if len(atoms) < 2:
         return
     ratios = _nearest(atoms)
@@ -74,16 +81,22 @@ def check_start(atoms: ase.Atoms, name: str) -> None:
 
 def _nearest(atoms: ase.Atoms) -> np.ndarray:
     """The distance of each atom [N] to its nearest one, over the sum of their covalent radii."""
-    radii = radii_of(atoms)
     if not atoms.pbc.any():
-        _, distances = get_distances(atoms.positions)
-        ratios = distances / (radii[:, None] + radii)
-        np.fill_diagonal(ratios, np.inf)
-        return ratios.min(1)
+        return _all_ratios(atoms).min(1)
+    radii = radii_of(atoms)
     found = np.full(len(atoms), np.inf)
     first, second, distance = neighbor_list("ijd", atoms, 2 * FURTHEST * float(radii.max()))
     np.minimum.at(found, first, distance / (radii[first] + radii[second]))
     return np.where(np.isfinite(found), found, 2 * FURTHEST)
+
+
+def _all_ratios(atoms: ase.Atoms) -> np.ndarray:
+    """Distances [N, N] over sums of covalent radii, without periodic images; infinite for i = j."""
+    radii = radii_of(atoms)
+    _, distances = get_distances(atoms.positions)
+    ratios: np.ndarray = distances / (radii[:, None] + radii)
+    np.fill_diagonal(ratios, np.inf)
+    return ratios
 
 
 class Springs:
@@ -111,10 +124,7 @@ class Springs:
         np.add.at(hessian, (first, second), -blocks)
         np.add.at(hessian, (first, first), blocks)
         matrix = hessian.transpose(0, 2, 1, 3).reshape(3 * n, 3 * n)
-        free = np.ones(n, dtype=bool)
-        for each in atoms.constraints:
-            free[each.index] = False
-        self._free = np.repeat(free, 3)
+        self._free = np.repeat(free_atoms(atoms) > 0, 3)
         values, self._modes = np.linalg.eigh(matrix[np.ix_(self._free, self._free)])
         internal = values > 1e-6 * max(values.max(initial=0.0), 1e-12)  # not of the whole
         self._modes, self._values = self._modes[:, internal], values[internal]
@@ -141,10 +151,7 @@ def turned(atoms: ase.Atoms, rng: np.random.Generator) -> ase.Atoms:
     """
     if atoms.pbc.any() or atoms.constraints:
         return atoms.copy()
-    radii = radii_of(atoms)
-    _, distances = get_distances(atoms.positions)
-    ratios = distances / (radii[:, None] + radii)
-    np.fill_diagonal(ratios, np.inf)
+    ratios = _all_ratios(atoms)
     bonded = ratios < BOND
     sides = [
         (a, b, side)
@@ -158,9 +165,7 @@ def turned(atoms: ase.Atoms, rng: np.random.Generator) -> ase.Atoms:
             part = result[side]
             part.rotate(360 * rng.random(), axis, center=result.positions[a])
             result.positions[side] = part.positions
-        _, new = get_distances(result.positions)
-        new /= radii[:, None] + radii
-        if (new[~bonded & ~np.eye(len(atoms), dtype=bool)] > 1.1 * BOND).all():
+        if (_all_ratios(result)[~bonded] > 1.1 * BOND).all():
             return result
     return atoms.copy()
 

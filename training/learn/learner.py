@@ -197,17 +197,19 @@ class Learner:
 
     def _ask_sites(self) -> None:
         """Compares adsorption energies at the sites of a surface with the reference."""
-        state, state_folder = self.state, self.config.output
+        state, output = self.state, self.config.output
         if isinstance(self.system, SurfaceSystem):
-            members = [each.model for each in read_members(state_folder / MEMBERS)]
-            model = load(state_folder / "model.sikff")
+            members = [each.model for each in read_members(output / MEMBERS)]
+            model = load(output / "model.sikff")
             sites = relax_at_sites(self.system, model, members, self._rng("sites"))
             requests = _requests([site.atoms for site in sites], "site", state.round)
-            if len(self.log) + len(requests) <= self.config.max_labels or all(
-                self.log.find(each) for each in requests
-            ):
-                open_requests = [each for each in requests if self.log.find(each) is None]
-                self.reference.answer(open_requests, self.log.append)
+            open_requests = [each for each in requests if self.log.find(each) is None]
+            if open_requests and len(self.log) + len(open_requests) > self.config.max_labels:
+                self.report("max_labels leaves none to compare adsorption energies with")
+            else:
+                with self._timed("labels"):
+                    self.reference.answer(open_requests, self.log.append)
+                self._write_data()
             found = [self.log.find(Request(site.atoms, "site", state.round)) for site in sites]
             energies = [None if each is None else each.answer.energy for each in found]
             state.result["more"] = compare(sites, energies)

@@ -45,7 +45,6 @@ class Trainer:
         steps: int,
         member: int = 0,
         before: Trained | None = None,
-        changes: dict[str, Any] | None = None,
     ) -> Trained:
         """Trains a model; one that diverges is trained again, from random weights and slower.
 
@@ -54,14 +53,13 @@ class Trainer:
             steps: of the optimiser.
             member: number of the model in its committee.
             before: an earlier training that goes on.
-            changes: keys of the force field that differ.
 
         Raises:
             FloatingPointError: if it diverges again and again.
         """
         rate = 0.03 if before is None else 0.01
         for attempt in range(ATTEMPTS):
-            config = self._config(steps, rate, member + SEEDS_APART * attempt, changes or {})
+            config = self._config(steps, rate, member + SEEDS_APART * attempt)
             try:
                 trained = train_in_memory(config, structures, before=before)
                 if not _is_worse_than_nothing(trained.model, structures):
@@ -76,11 +74,11 @@ class Trainer:
             "may contradict each other; look at data.xyz in the output with `sikff data`"
         )
 
-    def _config(self, steps: int, rate: float, seed: int, changes: dict[str, Any]) -> TrainConfig:
+    def _config(self, steps: int, rate: float, seed: int) -> TrainConfig:
         return TrainConfig.model_validate(
             {
                 "data": {"valid": 0, "check_units": False},
-                "model": {**self.model, **changes},
+                "model": self.model,
                 "loss": {"stress": STRESS if self.stress else 0.0},
                 "max_steps": steps,
                 "lr": rate,

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import importlib
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from contextlib import closing, contextmanager
 from multiprocessing import get_context
 from typing import Any, Protocol
 
@@ -18,9 +17,7 @@ from ase.calculators.calculator import BaseCalculator
 from .config import CalculatorConfig
 from .label_log import Answer, Request
 
-MOST_FORCE = (
-    30.0  # eV/Å; of two atoms in each other, whose label a reference may return all the same
-)
+MOST_FORCE = 30.0  # eV/Å; larger where atoms overlap, which a reference may label all the same
 MOST_WORDS = 300  # characters of a reason
 
 OnAnswer = Callable[[Request, Answer], Any]
@@ -199,10 +196,3 @@ def _start_worker(config: CalculatorConfig) -> None:
 
 def _compute_in_worker(atoms: ase.Atoms) -> Answer:
     return compute(_calculators[0], atoms)
-
-
-@contextmanager
-def closing_reference(reference: Reference) -> Iterator[Reference]:
-    """Closes a reference at the end."""
-    with closing(reference):
-        yield reference

@@ -8,7 +8,6 @@ from typing import Any
 
 import ase
 import numpy as np
-from ase.data import covalent_radii
 from ase.geometry import find_mic
 from scipy.spatial.transform import Rotation
 
@@ -207,7 +206,7 @@ class SurfaceSystem:
         steps = self.slab.positions[None] - atoms.positions[:, None]
         pbc = [i != self.axis for i in range(3)]
         _, lengths = find_mic(steps.reshape(-1, 3), self.slab.cell, pbc)
-        sums = radii_of(atoms)[:, None] + covalent_radii[self.slab.numbers]
+        sums = radii_of(atoms)[:, None] + radii_of(self.slab)
         return float((lengths.reshape(sums.shape) / sums).min())
 
     def _find_reach(self) -> float:

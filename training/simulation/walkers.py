@@ -84,7 +84,7 @@ class Walkers:
         self._masses = np.concatenate([w.atoms.get_masses() for w in self.walkers])[:, None]
         kt = [units.kB * w.temperature for w in self.walkers]
         self._kt = np.repeat(kt, sizes)[:, None]
-        self._free = np.concatenate([_free_atoms(walker.atoms) for walker in self.walkers])[:, None]
+        self._free = np.concatenate([free_atoms(walker.atoms) for walker in self.walkers])[:, None]
         self._forces = np.zeros((sum(sizes), 3))
         self._stresses = np.zeros((len(sizes), 3, 3))
 
@@ -184,8 +184,12 @@ class Walkers:
             atoms.arrays["momenta"] = momenta / factor
 
 
-def _free_atoms(atoms: ase.Atoms) -> np.ndarray:
-    """1 for atoms that move, 0 for those of FixAtoms."""
+def free_atoms(atoms: ase.Atoms) -> np.ndarray:
+    """[N] 1 for atoms that move, 0 for those of FixAtoms.
+
+    Raises:
+        ValueError: for other constraints.
+    """
     others = [type(each).__name__ for each in atoms.constraints if not isinstance(each, FixAtoms)]
     if others:
         raise ValueError(f"walkers keep FixAtoms alone; remove {', '.join(sorted(set(others)))}")

@@ -58,6 +58,14 @@ def test_one_file_is_a_list_of_one_and_options_change_keys(tmp_path: Path) -> No
     assert LearnConfig.model_validate(config.model_dump(mode="json")) == config
 
 
+def test_sections_may_be_null_and_older_names_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "learn.yaml"
+    path.write_text("structures: start.xyz\nsurface: null\nmodel: {frame: {charge: true}}\n")
+    with pytest.warns(UserWarning, match=r"model\.frame is now called model\.environment"):
+        config = read_learn_config(path)
+    assert config.surface is None and config.model == {"environment": {"charge": True}}
+
+
 def test_the_command_names_what_is_missing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 from ase import units
 from ase.build import bulk, fcc111, molecule
-from ase.constraints import FixAtoms
+from ase.constraints import FixAtoms, FixedLine
 
 from sikff.training.learn.geometry import Physical, Springs, check_start, strained, turned
 
@@ -27,6 +27,13 @@ def test_atoms_in_each_other_and_atoms_that_left_are_noticed() -> None:
     assert Physical([argon]).problem(argon) == ""
     with pytest.raises(ValueError, match="would explode"):
         check_start(ase.Atoms("Cu2", positions=[[0, 0, 0], [0, 0, 1.0]]), "start structure 0")
+
+
+def test_other_constraints_than_fixed_atoms_end_a_run_before_it_begins() -> None:
+    atom = ase.Atoms("Cu")
+    atom.set_constraint(FixedLine(0, (0, 0, 1)))
+    with pytest.raises(ValueError, match=r"start structure 2: .* FixAtoms alone; remove FixedLine"):
+        check_start(atom, "start structure 2")
 
 
 def test_springs_are_thermal_and_do_not_move_the_whole() -> None:

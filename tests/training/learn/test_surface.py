@@ -1,5 +1,6 @@
 """Molecules on slabs: where they are put, and what their labels are."""
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -136,5 +137,8 @@ def test_places_of_a_molecule_are_learned(
     assert config.environment.wallpaper == "p3m1" and config.vacuum_group == "O(3)"
     assert "adsorption: top Cu (3m)" in (tmp_path / "learned/report.html").read_text()
     labels = ase.io.read(tmp_path / "learned/data.xyz", ":")
+    records = (tmp_path / "learned/labels.jsonl").read_text().splitlines()
+    uses = [each["use"] for each in map(json.loads, records) if each["status"] == "labelled"]
+    assert "site" in uses and len(labels) == len(uses) - uses.count("slab")
     assert all(len(atoms) == 2 for atoms in labels)
     assert any(atoms.info.get("surface") == "vacuum" for atoms in labels)

@@ -10,7 +10,7 @@ import torch
 from pydantic import ValidationError
 
 from sikff.training.cli.main import parse_command
-from sikff.training.config import sentence
+from sikff.training.read_settings import sentence
 from sikff.training.studies.loop import Recipe
 from sikff.training.studies.molecules.molecule_graphs import graphs_of
 from sikff.training.studies.molecules.property_model import PropertySettings

@@ -9,7 +9,7 @@ import torch
 from pydantic import ValidationError
 
 from sikff.training.cli.main import parse_command
-from sikff.training.config import sentence
+from sikff.training.read_settings import sentence
 from sikff.training.studies.loop import Recipe
 from sikff.training.studies.nbody.bayes_error import bayes_prediction, squared_errors
 from sikff.training.studies.nbody.nbody_study import NBodySettings, NBodyStudy

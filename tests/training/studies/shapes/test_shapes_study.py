@@ -12,7 +12,7 @@ from pydantic import ValidationError
 
 from sikff.groups import SymmetryGroup
 from sikff.training.cli.main import parse_command
-from sikff.training.config import sentence
+from sikff.training.read_settings import sentence
 from sikff.training.studies.runner import run
 from sikff.training.studies.shapes.mesh import write_off
 from sikff.training.studies.shapes.shape_classes import CLASSES, bound
