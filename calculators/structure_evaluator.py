@@ -14,7 +14,7 @@ import torch
 from ase.calculators.calculator import CalculationFailed
 from ase.data import chemical_symbols
 
-from sikff.engines import Auto, Static, without_candidates
+from sikff.engines import Auto, History, Static, without_candidates
 from sikff.forcefield import EnergyModel, Prediction
 from sikff.forcefield.atomic_stress import FullPrediction, predict_atomic_stress
 from sikff.forcefield.committee import check_committee, graph_settings, mean_prediction
@@ -117,6 +117,21 @@ class StructureEvaluator:
         """Searches for neighbours so far."""
         now = sum(each.rebuilds for each in self.neighbour_lists.values())
         return self._rebuilds_before + now
+
+    @property
+    def history(self) -> list[History]:
+        """Of each model: what the rounding of later results depends on, besides the structures."""
+        return [
+            each.history if isinstance(each, Auto | Static) else History(0, 0)
+            for each in self.evaluators
+        ]
+
+    def resume(self, history: Sequence[History]) -> None:
+        """Makes later results round as those of the evaluator that had this history, whose last
+        call the next one repeats."""
+        for evaluator, each in zip(self.evaluators, history, strict=True):
+            if isinstance(evaluator, Auto | Static):
+                evaluator.resume(each)
 
     def evaluate(
         self,

@@ -41,6 +41,9 @@ class MDSettings(BaseModel):
     """steps between rows of the log and frames of the trajectory"""
     seed: Annotated[int, Field(ge=0)] = 0
     """of momenta and thermostat"""
+    restart_every: Count = 1000
+    """steps between writes of the restart file, which is written at the end and after an interrupt
+    too"""
 
     @model_validator(mode="before")
     @classmethod
