@@ -24,11 +24,23 @@ class Section(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
+class NpzUnits(Section):
+    """Units of archives of NumPy (.npz); forces are in energy / length.
+
+    Attributes:
+        energy, length: those of rMD17 and MD22 by default.
+    """
+
+    energy: Literal["eV", "Hartree", "Rydberg", "kcal/mol", "kJ/mol"] = "kcal/mol"
+    length: Literal["Å", "Bohr", "nm"] = "Å"
+
+
 class DataConfig(Section):
     """Where structures and labels come from.
 
     Attributes:
-        train: file that ASE reads, or a list of them. None: structures given to ``fit``.
+        train: file of structures, or a folder of DeePMD, or a list of them. None: structures given
+            to ``fit``.
         valid: file(s); or a number of structures, or a fraction, drawn from `train` by the seed.
             0: none, and the model is that of the last step.
         isolated_atoms: file(s) of single atoms, whose energies become the E0s. Structures of
@@ -42,6 +54,7 @@ class DataConfig(Section):
         require: labels that no structure may lack, such as [energy, forces]. A label that is
             missing otherwise is left out, as is one whose weight is 0 in its structure.
         check_units: raise an error for data that seem to be in other units than eV and Å.
+        npz_units: of files .npz. None: those that a file names, or else kcal/mol and Å.
     """
 
     train: Path | tuple[Path, ...] | None = None
@@ -53,6 +66,7 @@ class DataConfig(Section):
     forces_weight_key: str | None = None
     require: tuple[Literal["energy", "forces", "stress"], ...] = ()
     check_units: bool = True
+    npz_units: NpzUnits | None = None
 
     @field_validator("train", "valid", "isolated_atoms", mode="before")
     @classmethod

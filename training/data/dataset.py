@@ -147,7 +147,7 @@ def _read_labelled(
     found = None if given is None else given.valid
     is_drawn = found is None and isinstance(data.valid, int | float)
     if not is_drawn:
-        found = read_structures(cast(Any, data.valid)) if found is None else found
+        found = read_structures(cast(Any, data.valid), data.npz_units) if found is None else found
         valid, _ = split_isolated(found)
         valid, more = _labelled(valid, keys, config)
         left_out += [f"validation: {line}" for line in more]
@@ -178,7 +178,7 @@ def _read_labelled(
             )
     sources = [isolated]
     if data.isolated_atoms is not None:
-        sources.append(read_structures(data.isolated_atoms))
+        sources.append(read_structures(data.isolated_atoms, data.npz_units))
     known = config.model.get("atomic_energies", {})
     free = isolated_energies(sources, keys, known, beside=[train, valid])
     return train, valid, free, left_out
@@ -193,7 +193,7 @@ def _given_or_read(config: TrainConfig, given: Given | None) -> Structures:
             "data.train is missing; expected a file of labelled structures, or a list of them (in "
             "Python also structures in memory, as an argument of fit)"
         )
-    return read_structures(config.data.train)
+    return read_structures(config.data.train, config.data.npz_units)
 
 
 def _labelled(
