@@ -55,6 +55,10 @@ class DataConfig(Section):
             missing otherwise is left out, as is one whose weight is 0 in its structure.
         check_units: raise an error for data that seem to be in other units than eV and Å.
         npz_units: of files .npz. None: those that a file names, or else kcal/mol and Å.
+        replay: file(s) of structures that the model to fine-tune was trained on, which are trained
+            on again, lest it forgets them; not validated on. The run says how far off they are
+            before and after.
+        replay_weight: factor of their loss.
     """
 
     train: Path | tuple[Path, ...] | None = None
@@ -67,8 +71,10 @@ class DataConfig(Section):
     require: tuple[Literal["energy", "forces", "stress"], ...] = ()
     check_units: bool = True
     npz_units: NpzUnits | None = None
+    replay: Path | tuple[Path, ...] | None = None
+    replay_weight: Positive = 1.0
 
-    @field_validator("train", "valid", "isolated_atoms", mode="before")
+    @field_validator("train", "valid", "isolated_atoms", "replay", mode="before")
     @classmethod
     def _some_file(cls, given: object) -> object:
         if given in ((), []) or isinstance(given, bool):
@@ -125,15 +131,19 @@ class LossConfig(Section):
 class StartConfig(Section):
     """A trained model that a run fine-tunes.
 
-    Elements, E0s, scales and sizes come from its file; those that the run gives must agree. With
-    another ``model.group`` it is restricted to that subgroup, and ``model.environment`` gives one
-    to a model without, or adds charge and spin: this changes no prediction for neutral singlets at
-    first. With ``model.vacuum_group`` it
-    becomes the vacuum network of the new model, whose other network starts from zero.
+    Elements, E0s, scales and sizes come from its file; those that the run gives must agree.
+    Elements of the data that it does not know are added: each begins as the nearest one in the
+    periodic table, with an E0 that fits the data. With another ``model.group`` the model is
+    restricted to that subgroup, and ``model.environment`` gives one to a model without, or adds
+    charge and spin: this changes no prediction for neutral singlets at first. With
+    ``model.vacuum_group`` it becomes the vacuum network of the new model, whose other network
+    starts from zero.
 
     Attributes:
         model: model file.
         freeze_vacuum: do not change the weights of the vacuum network.
+        freeze_layers: do not change those of the first so many interaction layers, nor of the
+            embedding of the species.
         rescale: compute energy_scale and average_neighbours from the data of this run; weights
             are divided by the change, so that predictions stay the same at first.
         optimiser: continue with the state of the optimiser in ``last.ckpt`` beside the model, of a
@@ -142,6 +152,7 @@ class StartConfig(Section):
 
     model: Path
     freeze_vacuum: bool = False
+    freeze_layers: Annotated[int, Field(ge=0)] = 0
     rescale: bool = False
     optimiser: bool = False
 
@@ -252,6 +263,15 @@ class TrainConfig(Section):
         symbols = {"elements": list(config.elements), "atomic_energies": config.atomic_energies}
         model = model | {name: value for name, value in symbols.items() if name in model}
         return {**values, "model": model}
+
+    @model_validator(mode="after")
+    def _replay_needs_a_start(self) -> TrainConfig:
+        if self.start is None and self.data.replay is not None:
+            raise ValueError(
+                "data.replay is for a run that goes on from a trained model; give start.model "
+                "(sikff train --from), or put these files into data.train"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_device_goes_on(self) -> TrainConfig:

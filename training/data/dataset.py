@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +22,8 @@ from .check_surface import check_surface, check_zero_of_energy
 from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
 from .labels import NAMES, LabelKeys, has_label
-from .model_settings import model_settings
+from .model_settings import model_settings, trained_model
+from .new_elements import fit_new_energies, nearest_element
 from .reading import read_structures
 from .report import describe, describe_left_out
 from .samples import SETTINGS, make_samples, unread_conditions
@@ -33,6 +35,8 @@ class Dataset:
     """The samples of a run.
 
     Attributes:
+        train: those that are trained on, those of `replay` among them.
+        replay: of structures that a model to fine-tune knows already.
         model: the configured model with elements, E0s, scale and neighbours filled in.
         report: lines for the user.
     """
@@ -41,6 +45,7 @@ class Dataset:
     valid: list[Sample]
     model: ForceFieldConfig
     report: tuple[str, ...]
+    replay: tuple[Sample, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -110,7 +115,10 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
         make_samples(structures.with_weights(config.loss.config_types), bare, config.loss.labels)
         for structures in (train, valid)
     )
+    replay = _read_replay(config, bare)
+    settings, begun = _with_new_energies(config, settings, samples, free)
     model, notes = complete_model(settings, train, samples, free)
+    notes += begun
     if config.data.check_units:
         check_atomic_energies(train, model.atomic_energies)
     notes += [*electron_notes, *_unused(train, config.loss.labels), *_through_plane(train, model)]
@@ -120,8 +128,13 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
         notes.append(
             f"structures have {key}; the model ignores it (model.environment.{SETTINGS[key]})"
         )
+    if replay:
+        notes.append(
+            f"{len(replay)} structures of data.replay are trained on again, with the weight "
+            f"{config.data.replay_weight:g}"
+        )
     return Dataset(
-        train=samples,
+        train=[*samples, *replay],
         valid=valid_samples,
         model=model,
         report=(
@@ -131,6 +144,7 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
             *left_out,
             *notes,
         ),
+        replay=replay,
     )
 
 
@@ -140,7 +154,7 @@ def _read_labelled(
     """(training structures, validation structures, energies of free atoms, what is left out), with
     all labels that the run reads."""
     data = config.data
-    keys = LabelKeys(data.energy_key, data.forces_key, data.stress_key, data.forces_weight_key)
+    keys = _label_keys(config)
     train, isolated = split_isolated(_given_or_read(config, given))
     train, left_out = _labelled(train, keys, config)
     train.check_weight_key()
@@ -184,6 +198,11 @@ def _read_labelled(
     return train, valid, free, left_out
 
 
+def _label_keys(config: TrainConfig) -> LabelKeys:
+    data = config.data
+    return LabelKeys(data.energy_key, data.forces_key, data.stress_key, data.forces_weight_key)
+
+
 def _given_or_read(config: TrainConfig, given: Given | None) -> Structures:
     """The structures for training, before the split."""
     if given is not None:
@@ -211,6 +230,42 @@ def _labelled(
     counting = [index for index, each in enumerate(structures) if each.labels]
     left_out = describe_left_out(structures)
     return (structures.select(counting) if counting else structures), left_out
+
+
+def _read_replay(config: TrainConfig, model: ForceFieldConfig) -> tuple[Sample, ...]:
+    """Structures that the model to fine-tune was trained on, with their factor of the loss."""
+    if config.data.replay is None:
+        return ()
+    structures, _ = split_isolated(read_structures(config.data.replay))
+    structures, _ = _labelled(structures, _label_keys(config), config)
+    check_labels(structures)
+    weighted = structures.with_weights(config.loss.config_types)
+    samples = make_samples(weighted, model, config.loss.labels)
+    factor = config.data.replay_weight
+    return tuple(dataclasses.replace(s, weight=factor * s.weight) for s in samples)
+
+
+def _with_new_energies(
+    config: TrainConfig,
+    settings: dict[str, Any],
+    samples: Sequence[Sample],
+    free: Mapping[str, float],
+) -> tuple[dict[str, Any], list[str]]:
+    """Adds E0s of the elements that a model to fine-tune does not know, and says what these are."""
+    if config.start is None:
+        return settings, []
+    trained = trained_model(config, config.start.model)
+    new = [element for element in settings["elements"] if element not in trained.elements]
+    if not new:
+        return settings, []
+    energies = settings.get("atomic_energies", {})
+    fitted = [element for element in new if element not in {**energies, **free}]
+    found = fit_new_energies(trained, samples, fitted) if fitted else {}
+    begun = ", ".join(f"{e} (as {nearest_element(e, trained.elements)})" for e in new)
+    note = f"note: elements that the model does not know begin as the nearest ones: {begun}"
+    if found:
+        note += f"; E0s of {', '.join(found)} fit the energies of structures"
+    return {**settings, "atomic_energies": {**energies, **found}}, [note]
 
 
 def _trained(config: TrainConfig) -> list[str]:

@@ -32,6 +32,7 @@ from .checkpoint import NAME, read_checkpoint
 from .finetune import (
     continue_optimiser,
     errors_at_start,
+    errors_of_replay,
     initial_model,
     set_charging_energies,
 )
@@ -178,7 +179,8 @@ def _fit(
     source = "" if config.start is None else f", from {config.start.model}"
     report(f"{size} weights, group {dataset.model.group}{source}")
     if config.start is not None and not resumed:
-        for line in errors_at_start(model, dataset.train):
+        lines = errors_of_replay(model, dataset, "before")
+        for line in (*errors_at_start(model, dataset.train), *lines):
             report(line)
     capacity = choose_capacity(config, dataset, model, report)
     _write_config(config)
@@ -195,6 +197,9 @@ def _fit(
         processes = _processes(leader.launch)
         with joined(processes, leader.store, cuda):
             train_together(processes, *shared, dataset)
+    if dataset.replay:
+        for line in errors_of_replay(load(config.output / "model.sikff"), dataset, "after"):
+            report(line)
     if config.plots:
         _draw(config, dataset)
 
