@@ -13,7 +13,7 @@ from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.environment import OPENED, THROUGH, is_periodic_along
 from sikff.graph.conditions import VACUUM
 
-from ..config import TrainConfig
+from ..config import LossConfig, TrainConfig
 from .batches import Sample
 from .check_electrons import check_electrons
 from .check_labels import check_fields, check_labels, check_names
@@ -106,14 +106,16 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
     check_surface(train, bare)
     electron_notes = check_electrons(train, bare)
     check_electrons(valid, bare)
+    trained = _trained(config.loss, train, bare)
+    names = [name for name in NAMES if name in {"energy", *trained}]
     samples, valid_samples = (
-        make_samples(structures.with_weights(config.loss.config_types), bare, config.loss.labels)
+        make_samples(structures.with_weights(config.loss.config_types), bare, names)
         for structures in (train, valid)
     )
     model, notes = complete_model(settings, train, samples, free)
     if config.data.check_units:
         check_atomic_energies(train, model.atomic_energies)
-    notes += [*electron_notes, *_unused(train, config.loss.labels), *_through_plane(train, model)]
+    notes += [*electron_notes, *_unused(train, names, config.loss), *_through_plane(train, model)]
     if not any(sample.graph.n_edges for sample in samples):
         notes.append(f"note: no two atoms are within the cutoff ({model.cutoff:g} Å)")
     for key in unread_conditions(train, model):
@@ -126,9 +128,10 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
         model=model,
         report=(
             f"{len(train)} training and {len(valid)} validation structures, trained on "
-            f"{', '.join(_trained(config))}",
+            f"{', '.join(trained)}",
             *describe(train, samples, valid),
             *left_out,
+            *_not_validated(valid, trained),
             *notes,
         ),
     )
@@ -156,7 +159,8 @@ def _read_labelled(
     else:
         valid = train.select([])
     check_names([train, valid])
-    for name in _trained(config):
+    required = config.loss.required
+    for name in required:
         if name in train.label_names:
             continue
         if is_drawn and name in valid.label_names:
@@ -166,16 +170,11 @@ def _read_labelled(
                 "or another seed"
             )
         train.check_labels_complete([name])  # raises, with what to do
-    if len(valid) and not set(_trained(config)) & set(valid.label_names):
+    if len(valid) and not set(required) & set(valid.label_names):
         raise ValueError(
-            f"{valid.source}: no validation structure has {' or '.join(_trained(config))}, which "
+            f"{valid.source}: no validation structure has {' or '.join(required)}, which "
             "the run is trained on; give data.valid, or another seed"
         )
-    for name in _trained(config):
-        if len(valid) and name not in valid.label_names:
-            left_out.append(
-                f"note: no validation structure has {name}, so the best epoch is chosen without"
-            )
     sources = [isolated]
     if data.isolated_atoms is not None:
         sources.append(read_structures(data.isolated_atoms))
@@ -213,9 +212,23 @@ def _labelled(
     return (structures.select(counting) if counting else structures), left_out
 
 
-def _trained(config: TrainConfig) -> list[str]:
-    """The labels whose terms of the loss have a weight."""
-    return [name for name in NAMES if getattr(config.loss, name)]
+def _trained(loss: LossConfig, train: Structures, model: ForceFieldConfig) -> list[str]:
+    """The labels that the run is trained on; by default a stress only if it does not depend on the
+    origin of the coordinates."""
+    names = list(loss.required)
+    has_surface = model.environment.plane_origin is not None
+    if loss.stress is None and "stress" in train.label_names and not has_surface:
+        names.append("stress")
+    return names
+
+
+def _not_validated(valid: Structures, trained: Sequence[str]) -> list[str]:
+    """Labels that the run is trained on and no validation structure has, in words."""
+    absent = [name for name in trained if len(valid) and name not in valid.label_names]
+    return [
+        f"note: no validation structure has {name}, so the best epoch is chosen without"
+        for name in absent
+    ]
 
 
 def _check_elements(train: Structures, valid: Structures, config: TrainConfig) -> None:
@@ -250,15 +263,17 @@ def _check_config_types(
             )
 
 
-def _unused(structures: Structures, needed: Sequence[str]) -> list[str]:
+def _unused(structures: Structures, needed: Sequence[str], loss: LossConfig) -> list[str]:
     """Labels that the structures have and the run does not need, in words."""
     notes = []
     for name in (name for name in NAMES if name not in needed):
         key = getattr(structures.keys, name)
         count = sum(has_label(atoms, name, key) for atoms in structures.atoms)
         if count:
-            total = len(structures)
-            notes.append(f"{name} of {count} of {total} is not trained on (loss.{name}: 0)")
+            why = f"loss.{name}: 0"
+            if getattr(loss, name) is None:
+                why = f"above a surface it depends on the origin; loss.{name} is not given"
+            notes.append(f"{name} of {count} of {len(structures)} is not trained on ({why})")
     return notes
 
 
