@@ -14,7 +14,7 @@ from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.environment import OPENED, THROUGH, is_periodic_along
 from sikff.graph.conditions import VACUUM
 
-from ..config import TrainConfig
+from ..config import LossConfig, TrainConfig
 from .batches import Sample
 from .check_electrons import check_electrons
 from .check_labels import check_fields, check_labels, check_names
@@ -23,7 +23,7 @@ from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
 from .labels import NAMES, LabelKeys, has_label
 from .model_settings import model_settings, trained_model
-from .new_elements import fit_new_energies, nearest_element
+from .new_elements import begin_new_elements
 from .reading import read_structures
 from .report import describe, describe_left_out
 from .samples import SETTINGS, make_samples, unread_conditions
@@ -111,17 +111,22 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
     check_surface(train, bare)
     electron_notes = check_electrons(train, bare)
     check_electrons(valid, bare)
+    trained = _trained(config.loss, train, bare)
+    names = [name for name in NAMES if name in {"energy", *trained}]
     samples, valid_samples = (
-        make_samples(structures.with_weights(config.loss.config_types), bare, config.loss.labels)
+        make_samples(structures.with_weights(config.loss.config_types), bare, names)
         for structures in (train, valid)
     )
-    replay = _read_replay(config, bare)
-    settings, begun = _with_new_energies(config, settings, samples, free)
+    replay = _read_replay(config, bare, names)
+    begun: list[str] = []
+    if config.start is not None:
+        old = trained_model(config, config.start.model)
+        settings, begun = begin_new_elements(old, settings, samples, free)
     model, notes = complete_model(settings, train, samples, free)
     notes += begun
     if config.data.check_units:
         check_atomic_energies(train, model.atomic_energies)
-    notes += [*electron_notes, *_unused(train, config.loss.labels), *_through_plane(train, model)]
+    notes += [*electron_notes, *_unused(train, names, config.loss), *_through_plane(train, model)]
     if not any(sample.graph.n_edges for sample in samples):
         notes.append(f"note: no two atoms are within the cutoff ({model.cutoff:g} Å)")
     for key in unread_conditions(train, model):
@@ -139,9 +144,10 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
         model=model,
         report=(
             f"{len(train)} training and {len(valid)} validation structures, trained on "
-            f"{', '.join(_trained(config))}",
+            f"{', '.join(trained)}",
             *describe(train, samples, valid),
             *left_out,
+            *_not_validated(valid, trained),
             *notes,
         ),
         replay=replay,
@@ -170,7 +176,8 @@ def _read_labelled(
     else:
         valid = train.select([])
     check_names([train, valid])
-    for name in _trained(config):
+    required = config.loss.required
+    for name in required:
         if name in train.label_names:
             continue
         if is_drawn and name in valid.label_names:
@@ -180,16 +187,11 @@ def _read_labelled(
                 "or another seed"
             )
         train.check_labels_complete([name])  # raises, with what to do
-    if len(valid) and not set(_trained(config)) & set(valid.label_names):
+    if len(valid) and not set(required) & set(valid.label_names):
         raise ValueError(
-            f"{valid.source}: no validation structure has {' or '.join(_trained(config))}, which "
+            f"{valid.source}: no validation structure has {' or '.join(required)}, which "
             "the run is trained on; give data.valid, or another seed"
         )
-    for name in _trained(config):
-        if len(valid) and name not in valid.label_names:
-            left_out.append(
-                f"note: no validation structure has {name}, so the best epoch is chosen without"
-            )
     sources = [isolated]
     if data.isolated_atoms is not None:
         sources.append(read_structures(data.isolated_atoms, data.npz_units))
@@ -232,45 +234,38 @@ def _labelled(
     return (structures.select(counting) if counting else structures), left_out
 
 
-def _read_replay(config: TrainConfig, model: ForceFieldConfig) -> tuple[Sample, ...]:
+def _read_replay(
+    config: TrainConfig, model: ForceFieldConfig, names: Sequence[str]
+) -> tuple[Sample, ...]:
     """Structures that the model to fine-tune was trained on, with their factor of the loss."""
     if config.data.replay is None:
         return ()
-    structures, _ = split_isolated(read_structures(config.data.replay))
+    structures, _ = split_isolated(read_structures(config.data.replay, config.data.npz_units))
     structures, _ = _labelled(structures, _label_keys(config), config)
     check_labels(structures)
     weighted = structures.with_weights(config.loss.config_types)
-    samples = make_samples(weighted, model, config.loss.labels)
+    samples = make_samples(weighted, model, names)
     factor = config.data.replay_weight
     return tuple(dataclasses.replace(s, weight=factor * s.weight) for s in samples)
 
 
-def _with_new_energies(
-    config: TrainConfig,
-    settings: dict[str, Any],
-    samples: Sequence[Sample],
-    free: Mapping[str, float],
-) -> tuple[dict[str, Any], list[str]]:
-    """Adds E0s of the elements that a model to fine-tune does not know, and says what these are."""
-    if config.start is None:
-        return settings, []
-    trained = trained_model(config, config.start.model)
-    new = [element for element in settings["elements"] if element not in trained.elements]
-    if not new:
-        return settings, []
-    energies = settings.get("atomic_energies", {})
-    fitted = [element for element in new if element not in {**energies, **free}]
-    found = fit_new_energies(trained, samples, fitted) if fitted else {}
-    begun = ", ".join(f"{e} (as {nearest_element(e, trained.elements)})" for e in new)
-    note = f"note: elements that the model does not know begin as the nearest ones: {begun}"
-    if found:
-        note += f"; E0s of {', '.join(found)} fit the energies of structures"
-    return {**settings, "atomic_energies": {**energies, **found}}, [note]
+def _trained(loss: LossConfig, train: Structures, model: ForceFieldConfig) -> list[str]:
+    """The labels that the run is trained on; by default a stress only if it does not depend on the
+    origin of the coordinates."""
+    names = list(loss.required)
+    has_surface = model.environment.plane_origin is not None
+    if loss.stress is None and "stress" in train.label_names and not has_surface:
+        names.append("stress")
+    return names
 
 
-def _trained(config: TrainConfig) -> list[str]:
-    """The labels whose terms of the loss have a weight."""
-    return [name for name in NAMES if getattr(config.loss, name)]
+def _not_validated(valid: Structures, trained: Sequence[str]) -> list[str]:
+    """Labels that the run is trained on and no validation structure has, in words."""
+    absent = [name for name in trained if len(valid) and name not in valid.label_names]
+    return [
+        f"note: no validation structure has {name}, so the best epoch is chosen without"
+        for name in absent
+    ]
 
 
 def _check_elements(train: Structures, valid: Structures, config: TrainConfig) -> None:
@@ -305,15 +300,17 @@ def _check_config_types(
             )
 
 
-def _unused(structures: Structures, needed: Sequence[str]) -> list[str]:
+def _unused(structures: Structures, needed: Sequence[str], loss: LossConfig) -> list[str]:
     """Labels that the structures have and the run does not need, in words."""
     notes = []
     for name in (name for name in NAMES if name not in needed):
         key = getattr(structures.keys, name)
         count = sum(has_label(atoms, name, key) for atoms in structures.atoms)
         if count:
-            total = len(structures)
-            notes.append(f"{name} of {count} of {total} is not trained on (loss.{name}: 0)")
+            why = f"loss.{name}: 0"
+            if getattr(loss, name) is None:
+                why = f"above a surface it depends on the origin; loss.{name} is not given"
+            notes.append(f"{name} of {count} of {len(structures)} is not trained on ({why})")
     return notes
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 import torch
@@ -25,6 +26,33 @@ def with_elements(model: ForceField, elements: Sequence[str]) -> ForceField:
         return model
     like = {element: nearest_element(element, model.elements) for element in new}
     return change_elements(model, [*model.elements, *new], like)
+
+
+def begin_new_elements(
+    trained: ForceField,
+    settings: dict[str, Any],
+    samples: Sequence[Sample],
+    free: Mapping[str, float],
+) -> tuple[dict[str, Any], list[str]]:
+    """Adds E0s of the elements that a model to fine-tune does not know, and says what these are.
+
+    Args:
+        trained: the model to fine-tune.
+        settings: keys of ForceFieldConfig of the model to be, in which its elements come first.
+        samples: the training set.
+        free: energies (eV) of free atoms, by element.
+    """
+    new = [element for element in settings["elements"] if element not in trained.elements]
+    if not new:
+        return settings, []
+    energies = settings.get("atomic_energies", {})
+    fitted = [element for element in new if element not in {**energies, **free}]
+    found = fit_new_energies(trained, samples, fitted) if fitted else {}
+    begun = ", ".join(f"{e} (as {nearest_element(e, trained.elements)})" for e in new)
+    note = f"note: elements that the model does not know begin as the nearest ones: {begun}"
+    if found:
+        note += f"; E0s of {', '.join(found)} fit the energies of structures"
+    return {**settings, "atomic_energies": {**energies, **found}}, [note]
 
 
 def nearest_element(element: str, known: Sequence[str]) -> str:
