@@ -1,6 +1,8 @@
 """What a run does with calculators: they fail, die, have other units, and are somebody else's."""
 
+import multiprocessing
 import os
+import select
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -69,6 +71,27 @@ def test_a_process_that_dies_costs_its_structure_alone(monkeypatch: pytest.Monke
     assert found[requests[2].id].reason == "the process of the calculator ended"
     same = compute(EMT(), requests[0].atoms)
     assert np.array_equal(found[requests[0].id].results["forces"], same.results["forces"])
+
+
+def test_processes_end_with_a_run_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
+    monkeypatch.syspath_prepend(os.path.dirname(__file__))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    config = CalculatorConfig(
+        name="dying_calculator.Waiting", arguments={"path": str(pipe)}, workers=2
+    )
+    run = multiprocessing.get_context("fork").Process(
+        target=answers, args=(InWorkers(config), [dimer(1.1)])
+    )
+    run.start()
+    with pipe.open("rb", buffering=0) as computing:
+        assert computing.read(1) == b"x"
+        run.kill()
+        run.join()
+        assert select.select([computing], [], [], 30)[0] and computing.read(1) == b""
 
 
 @pytest.mark.parametrize(
