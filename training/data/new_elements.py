@@ -56,13 +56,13 @@ def begin_new_elements(
 
 
 def nearest_element(element: str, known: Sequence[str]) -> str:
-    """The one that is nearest in the periodic table: fewest rows and columns away."""
+    """The one that is nearest in the periodic table; a column away is as far as two rows."""
     number = atomic_numbers[element]
     row, column = _place(number)
 
     def distance(other: str) -> tuple[int, int]:
         rows, columns = _place(atomic_numbers[other])
-        return abs(rows - row) + abs(columns - column), abs(atomic_numbers[other] - number)
+        return abs(rows - row) + 2 * abs(columns - column), abs(atomic_numbers[other] - number)
 
     return min(known, key=distance)
 

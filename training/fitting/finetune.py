@@ -42,8 +42,8 @@ def initial_model(
         graphs: of the training set; random weights are rescaled on some of them.
 
     Raises:
-        ValueError: if the vacuum network is to be frozen but there is none, or more layers than
-            there are.
+        ValueError: if the vacuum network is to be frozen but there is none, or all
+            layers.
     """
     with torch.random.fork_rng(devices=[]), default_dtype(torch.float32):  # draws depend on it
         torch.manual_seed(config.seed)
@@ -73,9 +73,10 @@ def initial_model(
 
 def _freeze_layers(model: ForceField, count: int) -> None:
     """Freezes the embedding of the species and the first interaction layers with their readouts."""
-    if count > model.config.layers:
+    if count >= model.config.layers:
         raise ValueError(
-            f"start.freeze_layers is {count}, but the model has {model.config.layers} layers"
+            f"start.freeze_layers is {count}, but the model has {model.config.layers} layers; "
+            "expected fewer, so that there is one to train"
         )
     for network in filter(None, (model.network, model.vacuum)):
         network.embedding.requires_grad_(False)
