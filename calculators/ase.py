@@ -60,6 +60,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
 
     Args:
         model: path of a model file, or a model, which is copied; for a committee several of these.
+            Or an evaluator as it is, which other arguments do not change.
         device: "cpu", "cuda", ..., or "auto": cuda if there is one.
         dtype, default_dtype: "float32" or "float64" for the weights; None: as they are.
         skin: Å beyond the cutoff for the search of neighbours, which is repeated only when a pair
@@ -93,7 +94,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
 
     def __init__(
         self,
-        model: Models,
+        model: Models | StructureEvaluator,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
         skin: float = SKIN,
@@ -108,7 +109,11 @@ class SIKFFCalculator(ThreadSafeCalculator):
         **kwargs: Any,
     ) -> None:
         dtype = one_dtype(dtype, default_dtype)
-        evaluator = StructureEvaluator.of(model, device, dtype, skin, compile, replay_after)
+        evaluator = (
+            model
+            if isinstance(model, StructureEvaluator)
+            else StructureEvaluator.of(model, device, dtype, skin, compile, replay_after)
+        )
         self._evaluator, self.sources = evaluator, evaluator.sources
         self.models, self.device = evaluator.models, evaluator.device
         self._conditions = Conditions()  # of the last calculation

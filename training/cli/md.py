@@ -6,12 +6,12 @@ from pathlib import Path
 
 from pydantic import Field
 
-from ..console import check_output_paths, print_table, progress_bar
+from ..console import check_output_paths, counted, print_table, progress_bar
 from ..simulation.settings import MDSettings
-from .simulated_structure import SimulatedStructure
+from .simulated_structure import SimulatedStructures
 
 
-class MDArguments(SimulatedStructure, MDSettings):
+class MDArguments(SimulatedStructures, MDSettings):
     """Arguments of ``sikff md``."""
 
     new_momenta: bool = False
@@ -19,7 +19,8 @@ class MDArguments(SimulatedStructure, MDSettings):
     trajectory: Path | None = None
     """a frame for each log row: .traj, .xyz or .extxyz (default: none)"""
     log: Path = Path("md.csv")
-    """energies and temperature, CSV; a plot of them goes beside it, and the restart file"""
+    """energies and temperature, CSV; a plot of them goes beside it, and the restart file. With
+    --all the files of a structure have its number in their names, md-0.csv, and there is no plot"""
     go_on: bool = Field(False, alias="continue")
     """go on from the restart file beside the log: repeat the command that was interrupted with this
     option, or with more --steps. The result is that of a run that was not interrupted"""
@@ -35,6 +36,8 @@ def run(settings: MDArguments) -> None:
     from ..evaluation.plots import energy_drift, picture_may_fail, read_log, save_figure
     from ..simulation.md import run_md
 
+    if settings.every_structure:
+        return _run_all(settings)
     log, restart = settings.log, settings.restart
     picture = log.parent / f"{log.stem}.png"
     written = [log, picture, restart, *filter(None, [settings.trajectory])]
@@ -67,3 +70,46 @@ def run(settings: MDArguments) -> None:
         written.insert(1, picture)
     print_table(summary)
     print(f"wrote {', '.join(map(str, written))}")
+
+
+def _run_all(settings: MDArguments) -> None:
+    """Moves all structures of the file in batches."""
+    from ..simulation.together import numbered, run_md_together
+
+    evaluator, structures = settings.read_all()
+    files = [settings.log, settings.restart, *filter(None, [settings.trajectory])]
+    count = len(structures)
+    written = [numbered(path, n, count) for n in range(count) for path in files]
+    overwrite = settings.overwrite or settings.go_on
+    check_output_paths(written, overwrite, inputs=[*settings.models, settings.structure])
+    if settings.new_momenta:
+        for atoms in structures:
+            atoms.set_array("momenta", None)
+    total = settings.steps * count
+    with progress_bar(total=total, unit="step", disable=settings.quiet) as bar:
+        done = [0] * count
+
+        def show(n: int, step: int) -> None:
+            bar.update(step - done[n])
+            done[n] = step
+
+        outcomes = run_md_together(
+            evaluator,
+            structures,
+            settings,
+            settings.batch_size,
+            settings.log,
+            settings.trajectory,
+            settings.restart,
+            settings.go_on,
+            show,
+        )
+    summaries = {n: each for n, each in enumerate(outcomes) if isinstance(each, dict)}
+    names = list(next(iter(summaries.values()), {}))
+    print("  ".join(["structure", *names]))
+    for n, summary in summaries.items():
+        print("  ".join([f"{n:9d}", *(f"{summary[name]:{len(name)}.6g}" for name in names)]))
+    print(f"wrote {written[0]} ... {written[-1]}")
+    failed = [f"structure {n}: {each}" for n, each in enumerate(outcomes) if n not in summaries]
+    if failed:
+        raise ValueError(f"{len(failed)} of {counted(count, 'structure')} failed; {failed[0]}")

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ..console import check_output_paths, print_table
+from ..console import check_output_paths, counted, print_table, progress_bar
 from ..simulation.settings import RelaxationSettings
-from .simulated_structure import SimulatedStructure
+from .simulated_structure import SimulatedStructures
+
+SHOWN = 3  # structures that an error names
 
 
-class RelaxArguments(SimulatedStructure, RelaxationSettings):
+class RelaxArguments(SimulatedStructures, RelaxationSettings):
     """Arguments of ``sikff relax``."""
 
     output: Path = Path("relaxed.extxyz")
@@ -17,7 +19,7 @@ class RelaxArguments(SimulatedStructure, RelaxationSettings):
 
 
 def run(settings: RelaxArguments) -> None:
-    """Relaxes a structure and writes it, also if its forces are still too large.
+    """Relaxes structures and writes them, also if forces are still too large.
 
     Raises:
         ValueError: if they are.
@@ -28,6 +30,8 @@ def run(settings: RelaxArguments) -> None:
     output = settings.output
     check_output_paths([output], settings.overwrite, inputs=[*settings.models, settings.structure])
     check_format(output)
+    if settings.every_structure:
+        return _relax_all(settings)
     atoms = settings.read()
     atoms.set_array("momenta", None)
     with locked(output):
@@ -46,3 +50,38 @@ def run(settings: RelaxArguments) -> None:
     energy = f"{atoms.get_potential_energy():.6f}"
     print_table({"energy_eV": energy, "largest_force_eV_per_A": float(largest)})
     print(f"wrote {output}")
+
+
+def _relax_all(settings: RelaxArguments) -> None:
+    """Relaxes all structures of the file in batches."""
+    from ..simulation.structure_files import locked, write_structures
+    from ..simulation.together import relax_together
+
+    evaluator, structures = settings.read_all()
+    for atoms in structures:
+        atoms.set_array("momenta", None)
+    bar = progress_bar(total=len(structures), unit="structure", disable=settings.quiet)
+    with locked(settings.output), bar:
+        try:
+            outcomes = relax_together(
+                evaluator, structures, settings, settings.batch_size, lambda n: bar.update()
+            )
+        except KeyboardInterrupt:
+            write_structures(settings.output, structures)
+            raise
+        write_structures(settings.output, structures)
+    open_ends = [
+        f"structure {n}: {'not converged' if outcome is False else outcome}"
+        for n, outcome in enumerate(outcomes)
+        if outcome is not True
+    ]
+    if open_ends:
+        raise ValueError(
+            f"{len(open_ends)} of {counted(len(structures), 'structure')} not below "
+            f"{settings.fmax:g} eV/Å after {settings.steps} steps; wrote those reached to "
+            f"{str(settings.output)!r} ({'; '.join(open_ends[:SHOWN])}"
+            f"{'; ...' if len(open_ends) > SHOWN else ''})"
+        )
+    energies = [atoms.get_potential_energy() for atoms in structures]
+    print_table({"structures": len(structures), "lowest_energy_eV": f"{min(energies):.6f}"})
+    print(f"wrote {settings.output}")
