@@ -39,7 +39,7 @@ from sikff.training.simulation.together import relax_together, run_md_together
 def hexane(seed: int) -> ase.Atoms:
     rng, n = np.random.default_rng(seed), np.arange(6)
     carbon = np.stack([1.27 * n, 0.4 * (n % 2), 0.0 * n], axis=1)
-    sides = [carbon + [0.0, 0.6, 0.9 * side] for side in (-1, 1)]
+    sides = [carbon + np.array([0.0, 0.6, 0.9 * side]) for side in (-1, 1)]
     ends = carbon[[0, -1]] + [[-1.09, 0, 0], [1.09, 0, 0]]
     places = np.concatenate([carbon, *sides, ends])
     return ase.Atoms("C6H14", places + 0.05 * rng.normal(size=places.shape))
@@ -47,8 +47,8 @@ def hexane(seed: int) -> ase.Atoms:
 
 def model(channels: int) -> ForceField:
     torch.manual_seed(0)
-    config = ForceFieldConfig(elements=("H", "C"), average_neighbours=12.0, channels=channels)
-    return ForceField(config).eval()
+    options = {"average_neighbours": 12.0, "zbl": True, "energy_scale": 0.02}  # atoms stay apart
+    return ForceField(ForceFieldConfig(elements=("H", "C"), channels=channels, **options)).eval()
 
 
 def one_by_one(force_field: ForceField, structures: list[ase.Atoms], what: str, steps: int) -> None:
@@ -71,9 +71,12 @@ def together(force_field: ForceField, structures: list[ase.Atoms], what: str, st
     assert not any(isinstance(each, Exception) for each in found), found
 
 
-def seconds(work: Callable[[], object]) -> float:
+def seconds(
+    way: Callable[..., None], force_field: ForceField, structures: list[ase.Atoms], *how: object
+) -> float:
+    copies = [atoms.copy() for atoms in structures]
     start = time.process_time()
-    work()
+    way(force_field, copies, *how)
     return time.process_time() - start
 
 
@@ -118,18 +121,12 @@ def main() -> None:
     for channels in given.channels:
         force_field = model(channels)
         for what in ("relax", "md"):
-            used = [
-                seconds(lambda way=way: way(force_field, copies(structures), what, given.steps))
-                for way in (one_by_one, together)
-            ]
+            arguments = (force_field, structures, what, given.steps)
+            used = [seconds(way, *arguments) for way in (one_by_one, together)]
             report(f"{channels} channels, {what}, one process", used)
         if given.commands:
             used = of_commands(force_field, structures, given.steps)
             report(f"{channels} channels, relax, commands", used)
-
-
-def copies(structures: list[ase.Atoms]) -> list[ase.Atoms]:
-    return [atoms.copy() for atoms in structures]
 
 
 def report(what: str, used: list[float]) -> None:

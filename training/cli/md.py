@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from pydantic import Field
 
 from ..console import check_output_paths, counted, print_table, progress_bar
 from ..simulation.settings import MDSettings
 from .simulated_structure import SimulatedStructures
+
+if TYPE_CHECKING:
+    import numpy as np
+
+AVERAGED = ("temperature_K", "epot_eV", "volume_A3", "pressure_GPa")  # columns of the log
 
 
 class MDArguments(SimulatedStructures, MDSettings):
@@ -65,11 +72,35 @@ def run(settings: MDArguments) -> None:
             go_on=settings.go_on,
         )
     written.remove(picture)  # until it is there
+    table = read_log(log)
     with picture_may_fail(picture):
-        save_figure(energy_drift(read_log(log), len(atoms)), picture)
+        save_figure(energy_drift(table, len(atoms)), picture)
         written.insert(1, picture)
     print_table(summary)
+    _print_averages(table, settings)
     print(f"wrote {', '.join(map(str, written))}")
+
+
+def _print_averages(table: Mapping[str, np.ndarray], settings: MDSettings) -> None:
+    """Prints means and their errors, without what the log shows of the equilibration."""
+    from ..simulation.averages import average
+
+    spaced = table["step"] % settings.every == 0  # all but perhaps the last row
+    interval = settings.every * settings.timestep / 1000
+    print("without equilibration:")
+    for name in AVERAGED:
+        if name not in table:
+            continue
+        series = table[name][spaced]
+        found = average(series)
+        text = f"{found.mean:.6g}"
+        if found.is_short:
+            text += ", too few independent samples for an error"
+        else:
+            count = (len(series) - found.start) / found.inefficiency
+            text += f" ± {found.error:.2g} ({count:.0f} independent samples"
+            text += f" after {found.start * interval:.3g} ps)"
+        print(f"  {name:26s} {text}")
 
 
 def _run_all(settings: MDArguments) -> None:

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from ..console import check_output_paths, counted, print_table, progress_bar
 from ..simulation.settings import RelaxationSettings
 from .simulated_structure import SimulatedStructures
+
+if TYPE_CHECKING:
+    import ase
 
 SHOWN = 3  # structures that an error names
 
@@ -43,13 +47,23 @@ def run(settings: RelaxArguments) -> None:
         write_structures(output, atoms)
     if not converged:
         raise ValueError(
-            f"not below {settings.fmax:g} eV/Å after {settings.steps} steps; wrote the structure "
-            f"reached to {str(output)!r}"
+            f"not below {settings.fmax:g} eV/Å after {settings.steps} steps"
+            f"{_rounding(atoms, settings.fmax)}; wrote the structure reached to {str(output)!r}"
         )
     largest = (atoms.get_forces() ** 2).sum(axis=1).max() ** 0.5
     energy = f"{atoms.get_potential_energy():.6f}"
     print_table({"energy_eV": energy, "largest_force_eV_per_A": float(largest)})
     print(f"wrote {output}")
+
+
+def _rounding(atoms: ase.Atoms, fmax: float) -> str:
+    """Words on the rounding of forces, if they are why these do not fall below a limit."""
+    from ..simulation.relax import forces_round_by
+
+    error = forces_round_by(atoms)
+    if error < fmax / 2:
+        return ""
+    return f" (forces of float32 are wrong by {error:.1g} eV/Å here: take --dtype float64)"
 
 
 def _relax_all(settings: RelaxArguments) -> None:
@@ -70,6 +84,11 @@ def _relax_all(settings: RelaxArguments) -> None:
             write_structures(settings.output, structures)
             raise
         write_structures(settings.output, structures)
+    rounding = [
+        _rounding(atoms, settings.fmax)
+        for atoms, outcome in zip(structures, outcomes, strict=True)
+        if outcome is False
+    ]
     open_ends = [
         f"structure {n}: {'not converged' if outcome is False else outcome}"
         for n, outcome in enumerate(outcomes)
@@ -78,8 +97,8 @@ def _relax_all(settings: RelaxArguments) -> None:
     if open_ends:
         raise ValueError(
             f"{len(open_ends)} of {counted(len(structures), 'structure')} not below "
-            f"{settings.fmax:g} eV/Å after {settings.steps} steps; wrote those reached to "
-            f"{str(settings.output)!r} ({'; '.join(open_ends[:SHOWN])}"
+            f"{settings.fmax:g} eV/Å after {settings.steps} steps{max(rounding, default='')}; "
+            f"wrote those reached to {str(settings.output)!r} ({'; '.join(open_ends[:SHOWN])}"
             f"{'; ...' if len(open_ends) > SHOWN else ''})"
         )
     energies = [atoms.get_potential_energy() for atoms in structures]

@@ -102,5 +102,8 @@ class RelaxationSettings(BaseModel):
     each step. They read forces only, so the rounding of energies in float32 does not matter"""
     cell: bool = False
     """relax the cell too: its periodic vectors, in the directions that they span"""
+    symmetry: bool = False
+    """keep the space group of a crystal, which the start has within 0.01 Å and then exactly; needs
+    spglib"""
     pressure: Pressure = 0.0
     """on the cell of a 3D crystal, GPa"""

@@ -120,3 +120,13 @@ def test_files_of_structures_are_not_replaced(capsys: pytest.CaptureFixture[str]
     Path("md-2.csv").touch()
     assert command("md", "many.xyz", "--all", *MD, "--steps", "4") == 2
     assert "md-2.csv exists; choose another name or add --overwrite" in capsys.readouterr().err
+
+
+def test_forces_that_float32_rounds_are_said(capsys: pytest.CaptureFixture[str]) -> None:
+    options = ("--steps", "1", "--fmax", "1e-9")
+    for structure, more in (("many.xyz", ["--all"]), ("one-0.xyz", ["--overwrite"])):
+        command = ["relax", MODEL, structure, "--device", "cpu", "--quiet", *options, *more]
+        assert main([*command, "--dtype", "float32"]) == 2
+        error = capsys.readouterr().err
+        assert "(forces of float32 are wrong by " in error
+        assert "eV/Å here: take --dtype float64); wrote" in error

@@ -24,6 +24,7 @@ from sikff import load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.cli import main
 from sikff.training.evaluation.plots import read_log
+from sikff.training.simulation.averages import average
 from sikff.training.simulation.md import thermal_momenta
 from sikff.training.simulation.structure_files import read_structure
 from tolerances import TOLERANCES, WRITTEN
@@ -57,6 +58,9 @@ def test_dynamics_write_log_plot_and_trajectory(capsys: pytest.CaptureFixture[st
     assert log["epot_eV"].tolist() == [frame.get_potential_energy() for frame in frames]
     printed = capsys.readouterr().out
     assert "drift_mev_per_atom_per_ps" in printed
+    mean = f"{log['epot_eV'].mean():.6g}, too few independent samples for an error"
+    assert "without equilibration:\n  temperature_K" in printed
+    assert f"  epot_eV                    {mean}" in printed
     assert "wrote out/log.csv, out/log.png, out/log.restart, out/md.traj" in printed
 
 
@@ -92,6 +96,17 @@ def test_a_run_goes_on_where_it_was_interrupted(capsys: pytest.CaptureFixture[st
     assert "of a run with timestep 0.1, not 0.2" in capsys.readouterr().err
     assert md("--log", "absent.csv", "--continue") == 2
     assert "no restart file 'absent.restart' to continue from" in capsys.readouterr().err
+
+
+def test_means_have_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of the library, of all rows but one that is nearer to the one before it."""
+    run = ["--ensemble", "nvt", "--friction", "1", "--timestep", "1", "--steps", "301"]
+    assert md(*run, "--every", "3") == 0
+    printed = capsys.readouterr().out
+    found = average(read_log("md.csv")["temperature_K"][:-1])
+    assert not found.is_short
+    assert f"  temperature_K              {found.mean:.6g} ± {found.error:.2g} (" in printed
+    assert f" independent samples after {0.003 * found.start:.3g} ps)" in printed
 
 
 def test_labels_of_the_start_are_not_written(start: ase.Atoms) -> None:
