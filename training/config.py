@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -16,6 +17,22 @@ from .slab_settings import without_slab
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10**15)]
+
+
+SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
+
+
+def bytes_of(size: str) -> float:
+    """A size of memory in bytes, of text such as "4 GB".
+
+    Raises:
+        ValueError: for other text.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-zA-Z]+)\s*", size)
+    units = {unit.lower(): factor for unit, factor in SIZES.items()}
+    if match is None or match[2].lower() not in units:
+        raise ValueError(f"got {size!r}; expected a number and {', '.join(SIZES)}, such as 4 GB")
+    return float(match[1]) * units[match[2].lower()]
 
 
 class Section(BaseModel):
@@ -55,6 +72,10 @@ class DataConfig(Section):
             missing otherwise is left out, as is one whose weight is 0 in its structure.
         check_units: raise an error for data that seem to be in other units than eV and Å.
         npz_units: of files .npz. None: those that a file names, or else kcal/mol and Å.
+        memory: such as "4 GB", for data larger than memory: structures stay on the disk, and graphs
+            are kept in so much memory; further ones are made again in every epoch. None: all are
+            kept.
+        cache: folder of what `memory` writes to the disk. None: sikff_cache beside the first file.
     """
 
     train: Path | tuple[Path, ...] | None = None
@@ -67,6 +88,15 @@ class DataConfig(Section):
     require: tuple[Literal["energy", "forces", "stress"], ...] = ()
     check_units: bool = True
     npz_units: NpzUnits | None = None
+    memory: str | None = None
+    cache: Path | None = None
+
+    @field_validator("memory")
+    @classmethod
+    def _memory(cls, memory: str | None) -> str | None:
+        if memory is not None:
+            bytes_of(memory)
+        return memory
 
     @field_validator("train", "valid", "isolated_atoms", mode="before")
     @classmethod

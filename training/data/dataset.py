@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import ase
@@ -14,7 +15,7 @@ from sikff.forcefield.environment import OPENED, THROUGH, is_periodic_along
 from sikff.graph.conditions import VACUUM
 
 from ..config import TrainConfig
-from .batches import Sample
+from .batches import Sample, update_digest
 from .check_electrons import check_electrons
 from .check_labels import check_fields, check_labels, check_names
 from .check_surface import check_surface, check_zero_of_energy
@@ -22,10 +23,13 @@ from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
 from .labels import NAMES, LabelKeys, has_label
 from .model_settings import model_settings
+from .on_disk.store import Prepared, Store
+from .on_disk.stored_samples import StoredSamples
 from .reading import read_structures
 from .report import describe, describe_left_out
 from .samples import SETTINGS, make_samples, unread_conditions
 from .structures import Structures, split_isolated, split_validation
+from .survey import Survey
 
 
 @dataclass(frozen=True)
@@ -35,29 +39,26 @@ class Dataset:
     Attributes:
         model: the configured model with elements, E0s, scale and neighbours filled in.
         report: lines for the user.
+        prepared: the same, if it is on the disk.
     """
 
-    train: list[Sample]
-    valid: list[Sample]
+    train: Sequence[Sample]
+    valid: Sequence[Sample]
     model: ForceFieldConfig
     report: tuple[str, ...]
+    prepared: Prepared | None = None
 
     @property
     def fingerprint(self) -> str:
         """Equal for the same structures, labels with their weights and E0s; last digits of float64
         do not matter."""
+        if self.prepared is not None:
+            return self.prepared.fingerprint
         digest = hashlib.sha256()
         for energy in self.model.atomic_energies.values():
             digest.update(f"{energy:.6f} ".encode())
         for sample in (*self.train, *self.valid):
-            tensors = vars(sample.graph)
-            if not (tensors["charge"].any() or tensors["unpaired"].any()):
-                # as before graphs had them, so that runs of older versions go on
-                tensors = {k: t for k, t in tensors.items() if k not in ("charge", "unpaired")}
-            for tensor in (*tensors.values(), *sample.targets, *(sample.weights or ())):
-                if tensor is not None:
-                    rounded = tensor.float() if tensor.is_floating_point() else tensor
-                    digest.update(rounded.numpy().tobytes())
+            update_digest(digest, sample)
         return digest.hexdigest()
 
 
@@ -83,13 +84,40 @@ class Given:
 def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
     """Reads, checks and splits the data, and completes the configuration of the model.
 
+    With ``data.memory`` structures and what is known of them are on the disk. That is written by
+    the first run, and others with the same files and settings begin at once.
+
     Args:
         given: structures in memory; None: files are read.
 
     Raises:
         FileNotFoundError, ValueError: if files or labels are missing or make no sense.
+        OSError: if ``data.cache`` cannot be written to.
     """
-    train, valid, free, left_out = _read_labelled(config, given)
+    if given is not None or config.data.train is None or config.data.memory is None:
+        return _load(config, given)
+    store = Store(config)
+    prepared = store.find()
+    if prepared is None:
+        with store.locked():
+            prepared = store.find()
+            if prepared is None:
+                dataset = _load(config, None, store)
+                train, valid = cast(Any, (dataset.train, dataset.valid))
+                prepared = Prepared(train, valid, dataset.model, dataset.report)
+                store.keep(prepared)
+    where = f"structures are on the disk ({store.folder}), graphs in up to {config.data.memory}"
+    report = (*prepared.report, where)
+    return Dataset(prepared.train, prepared.valid, prepared.model, report, prepared)
+
+
+def _load(config: TrainConfig, given: Given | None, store: Store | None = None) -> Dataset:
+    """Loads the data set from memory, files, or files through a store."""
+    if store is None:
+        read: Callable[[Any], Structures] = partial(read_structures, units=config.data.npz_units)
+    else:
+        read = store.read
+    train, valid, free, left_out = _read_labelled(config, given, read)
     parts = (train, valid) if len(valid) else (train,)
     for structures in parts:
         check_labels(structures)
@@ -106,15 +134,15 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
     check_surface(train, bare)
     electron_notes = check_electrons(train, bare)
     check_electrons(valid, bare)
-    samples, valid_samples = (
-        make_samples(structures.with_weights(config.loss.config_types), bare, config.loss.labels)
-        for structures in (train, valid)
-    )
-    model, notes = complete_model(settings, train, samples, free)
+    samples, valid_samples = (_samples(part, bare, config, store) for part in (train, valid))
+    survey = Survey.of(settings, _each(samples))
+    for _ in _each(valid_samples):
+        pass
+    model, notes = complete_model(settings, train, survey, free)
     if config.data.check_units:
         check_atomic_energies(train, model.atomic_energies)
     notes += [*electron_notes, *_unused(train, config.loss.labels), *_through_plane(train, model)]
-    if not any(sample.graph.n_edges for sample in samples):
+    if survey.closest is None:
         notes.append(f"note: no two atoms are within the cutoff ({model.cutoff:g} Å)")
     for key in unread_conditions(train, model):
         notes.append(
@@ -127,27 +155,41 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
         report=(
             f"{len(train)} training and {len(valid)} validation structures, trained on "
             f"{', '.join(_trained(config))}",
-            *describe(train, samples, valid),
+            *describe(train, survey, valid),
             *left_out,
             *notes,
         ),
     )
 
 
+def _samples(
+    structures: Structures, model: ForceFieldConfig, config: TrainConfig, store: Store | None
+) -> Sequence[Sample]:
+    if store is not None:
+        return store.samples(structures, model)
+    weighted = structures.with_weights(config.loss.config_types)
+    return make_samples(weighted, model, config.loss.labels)
+
+
+def _each(samples: Sequence[Sample]) -> Iterable[Sample]:
+    """The samples, one after another; those on the disk are counted meanwhile."""
+    return samples.survey() if isinstance(samples, StoredSamples) else samples
+
+
 def _read_labelled(
-    config: TrainConfig, given: Given | None
+    config: TrainConfig, given: Given | None, read: Callable[[Any], Structures]
 ) -> tuple[Structures, Structures, dict[str, float], list[str]]:
     """(training structures, validation structures, energies of free atoms, what is left out), with
     all labels that the run reads."""
     data = config.data
     keys = LabelKeys(data.energy_key, data.forces_key, data.stress_key, data.forces_weight_key)
-    train, isolated = split_isolated(_given_or_read(config, given))
+    train, isolated = split_isolated(_given_or_read(config, given, read))
     train, left_out = _labelled(train, keys, config)
     train.check_weight_key()
     found = None if given is None else given.valid
     is_drawn = found is None and isinstance(data.valid, int | float)
     if not is_drawn:
-        found = read_structures(cast(Any, data.valid), data.npz_units) if found is None else found
+        found = read(data.valid) if found is None else found
         valid, _ = split_isolated(found)
         valid, more = _labelled(valid, keys, config)
         left_out += [f"validation: {line}" for line in more]
@@ -178,13 +220,15 @@ def _read_labelled(
             )
     sources = [isolated]
     if data.isolated_atoms is not None:
-        sources.append(read_structures(data.isolated_atoms, data.npz_units))
+        sources.append(read(data.isolated_atoms))
     known = config.model.get("atomic_energies", {})
     free = isolated_energies(sources, keys, known, beside=[train, valid])
     return train, valid, free, left_out
 
 
-def _given_or_read(config: TrainConfig, given: Given | None) -> Structures:
+def _given_or_read(
+    config: TrainConfig, given: Given | None, read: Callable[[Any], Structures]
+) -> Structures:
     """The structures for training, before the split."""
     if given is not None:
         return given.train
@@ -193,7 +237,7 @@ def _given_or_read(config: TrainConfig, given: Given | None) -> Structures:
             "data.train is missing; expected a file of labelled structures, or a list of them (in "
             "Python also structures in memory, as an argument of fit)"
         )
-    return read_structures(config.data.train, config.data.npz_units)
+    return read(config.data.train)
 
 
 def _labelled(
