@@ -67,13 +67,14 @@ class StructureEvaluator:
         self.models, self.device = models, device
         self.warned: dict[str, str] = {}  # by kind
         self.sources = [type(model).__name__ for model in models]
-        self._choose, self._skin, self._rebuilds_before = choose, skin, 0
+        self.choose, self._skin, self._rebuilds_before = choose, skin, 0
         self._elements: frozenset[str] = frozenset()  # that models are cut down to
         self._has_many = any(map(has_many_elements, models))
+        self._resumed: Sequence[History] = ()  # for models that are still to be cut down
         self._use(models)
 
     def _use(self, models: Sequence[EnergyModel]) -> None:
-        self._used, self.evaluators = models, self._choose(models)
+        self._used, self.evaluators = models, self.choose(models)
         on_device = self.device.type != "cpu"  # which selects neighbours itself
         self.neighbour_lists = {
             settings: NeighbourLists(
@@ -128,10 +129,11 @@ class StructureEvaluator:
 
     def resume(self, history: Sequence[History]) -> None:
         """Makes later results round as those of the evaluator that had this history, whose last
-        call the next one repeats."""
+        structures are evaluated next."""
         for evaluator, each in zip(self.evaluators, history, strict=True):
             if isinstance(evaluator, Auto | Static):
                 evaluator.resume(each)
+        self._resumed = history if self._has_many else ()
 
     def evaluate(
         self,
@@ -236,6 +238,9 @@ class StructureEvaluator:
         self._elements |= elements
         self._rebuilds_before = self.rebuilds
         self._use([cut_down(model, self._elements) for model in self.models])
+        if self._resumed:
+            self.resume(self._resumed)
+            self._resumed = ()
 
     def _predict(
         self, model: EnergyModel, call: Callable[..., Any], graph: AtomicGraph, **options: bool

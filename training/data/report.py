@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from .batches import Sample
 from .check_electrons import describe_electrons
 from .check_labels import doubts
 from .data_statistics import atomic_energies, compositions
 from .label_weights import FROZEN, LeftOut
 from .labels import NAMES, suggestions
 from .structures import Structure, Structures
+from .survey import Survey
 from .unread_keys import unread_keys
 
 UNITS = {"energy": "eV per atom", "forces": "eV/Å", "stress": "eV/Å^3"}
@@ -24,13 +24,13 @@ MOST_OUT = 0.05  # of the structures; more of them are no outliers
 
 
 def describe(
-    structures: Structures, samples: Sequence[Sample] = (), valid: Structures | None = None
+    structures: Structures, survey: Survey | None = None, valid: Structures | None = None
 ) -> list[str]:
     """Describes structures, in a time proportional to their number.
 
     Args:
         structures: with labels, without the isolated atoms.
-        samples: the structures with their neighbours, for the shortest distance.
+        survey: of their graphs, for the shortest distance.
         valid: structures that should not be among `structures`.
 
     Returns:
@@ -54,7 +54,7 @@ def describe(
         _contents(structures),
         *describe_electrons(structures),
         *labels,
-        *_shortest(structures, samples),
+        *([] if survey is None else _shortest(structures, survey)),
         *(f"note: {note}" for note in (*notes, *outliers)),
     ]
 
@@ -142,15 +142,10 @@ def _label_line(
     )
 
 
-def _shortest(structures: Structures, samples: Sequence[Sample]) -> Iterator[str]:
-    shortest = [
-        (lengths.min().item(), index, int(lengths.argmin()))
-        for index, sample in enumerate(samples)
-        if len(lengths := sample.graph.vectors().norm(dim=1))
-    ]
-    if shortest:
-        length, index, edge = min(shortest)
-        symbols = structures[index].atoms.symbols[samples[index].graph.edge_index[:, edge].numpy()]
+def _shortest(structures: Structures, survey: Survey) -> Iterator[str]:
+    if survey.closest is not None:
+        length, index, pair = survey.closest
+        symbols = structures[index].atoms.symbols[pair]
         where = f"{'-'.join(symbols)}, {structures.names([index])}"
         yield f"shortest distance {length:.3g} Å ({where})"
 

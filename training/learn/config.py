@@ -10,8 +10,8 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sikff.forcefield import ForceFieldConfig
 
-from ..config import Count, Positive, Section
 from ..read_settings import present_names, read_settings, sentence
+from ..section import Count, Positive, Section
 
 HOTTER = 1.5  # times the highest temperature; explored as well, and not measured
 
