@@ -79,7 +79,8 @@ class Request:
     Attributes:
         atoms: the structure.
         use: "slab" (alone), "start", "fresh" (drawn evenly from dynamics: a measure), "picked"
-            (uncertain), "final" (fresh, of the last training) or "site" (relaxed by the model).
+            (uncertain), "survey" (where dynamics may not go), "final" (fresh, of the last
+            training) or "site" (relaxed by the model).
         round: of the run.
         temperature: of the walker that found it, K; None: of none.
         deviation: largest of an atom in the committee, eV/Å.

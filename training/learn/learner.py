@@ -26,7 +26,8 @@ from .members import Trainer, read_members, write_members
 from .reference import Reference
 from .report import write_report
 from .rounds import Rounds
-from .site_energies import compare, relax_at_sites
+from .site_energies import relax_at_sites
+from .site_scan import judge_sites
 from .state import State
 from .surface import SurfaceSystem
 from .system import System, read_labelled
@@ -117,7 +118,7 @@ class Learner:
 
     def _find_zero(self) -> None:
         """Tells the system the energies of what labels are relative to."""
-        requests = _requests(self.system.zero(), "slab", 0)
+        requests = self.system.zero()
         self._answer(requests, must=True)
         found = (self.log.find(each) for each in requests)
         self.system.set_zero([float(each.answer.results["energy"]) for each in found if each])
@@ -160,7 +161,8 @@ class Learner:
         state.round += 1
         with self._timed("exploration"):
             found = self.rounds.explore(models, self._rng("explore"), self._seconds_of_label())
-        state.requests = self.rounds.choose(found)[: max(0, self._labels_left())]
+            requests = self.rounds.choose(found, models, self._rng("survey"))
+        state.requests = requests[: max(0, self._labels_left())]
         state.phase = "label"
 
     def _train_last(self) -> None:
@@ -210,9 +212,7 @@ class Learner:
                 with self._timed("labels"):
                     self.reference.answer(open_requests, self.log.append)
                 self._write_data()
-            found = [self.log.find(Request(site.atoms, "site", state.round)) for site in sites]
-            energies = [None if each is None else each.answer.energy for each in found]
-            state.result["more"] = compare(sites, energies)
+            state.result |= judge_sites(self.system, model, members, sites, self.log)
             for words, value in state.result["more"]:
                 self.report(f"{words}: {value}")
         state.phase = "end"
@@ -294,6 +294,7 @@ class Learner:
         round_ = self.state.round + 1
         breadth = self.system.breadth
         needed = sizes.n_fresh(round_, breadth) + sizes.n_picked(round_, breadth)
+        needed += sizes.n_surveyed(round_, breadth)
         out_of_labels = needed > self._labels_left()
         asked = [row.get("asked") for row in self.state.rounds[-IDLE:]]
         idle = len(asked) == IDLE and len(set(asked)) == 1  # nothing new is found any more

@@ -13,6 +13,7 @@ import torch
 
 from sikff.atomic_write import complete
 from sikff.forcefield import ForceField, ForceFieldConfig
+from sikff.graph.conditions import VACUUM
 
 from ..config import TrainConfig
 from ..evaluation.predict import predict
@@ -22,6 +23,7 @@ FORMAT = "sikff committee in training, version 1"
 STRESS = 1000.0  # weight in the loss, of (eV/Å^3)^2
 ATTEMPTS = 3  # at a training that diverges
 SEEDS_APART = 1000
+NOTHING = 0.95  # of the mean force: errors of a model that predicts none
 
 
 class Trainer:
@@ -89,10 +91,19 @@ class Trainer:
 
 
 def _is_worse_than_nothing(model: ForceField, structures: Sequence[ase.Atoms]) -> bool:
+    """Whether errors are as large as forces, of all structures or of those in vacuum alone: where
+    few are, the network of the vacuum may stop learning at a high rate, and is constant then."""
     found = predict(model, structures)
     pairs = [(a.get_forces(), b.get_forces()) for a, b in zip(structures, found, strict=True)]
-    forces, predicted = (np.concatenate(each) for each in zip(*pairs, strict=True))
-    return bool(np.abs(predicted - forces).mean() > np.abs(forces).mean() > 0)
+    in_vacuum = [atoms.info.get("surface") == VACUUM for atoms in structures]
+    for chosen in ([True] * len(pairs), in_vacuum):
+        some = [pair for pair, is_chosen in zip(pairs, chosen, strict=True) if is_chosen]
+        if not some:
+            continue
+        forces, predicted = (np.concatenate(each) for each in zip(*some, strict=True))
+        if np.abs(predicted - forces).mean() > NOTHING * np.abs(forces).mean() > 0:
+            return True
+    return False
 
 
 def write_members(path: Path, members: Sequence[Trained]) -> None:

@@ -29,7 +29,12 @@ def n_fresh(round_: int, breadth: int) -> int:
 
 def n_picked(round_: int, breadth: int) -> int:
     """Uncertain structures, at most."""
-    return {1: 4, 2: 8}.get(round_, 12) * breadth
+    return {1: 4, 2: 8}.get(round_, 12) * (breadth if breadth == 1 else breadth - 1)
+
+
+def n_surveyed(round_: int, breadth: int) -> int:
+    """Structures that dynamics may not reach, at most: of surfaces, in place of picked ones."""
+    return 0 if breadth == 1 else n_picked(round_, 1)
 
 
 def n_walkers(temperatures: int, atoms: int) -> int:
