@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from sikff.graph.conditions import VACUUM
 from ..config import TrainConfig
 from ..evaluation.predict import predict
 from ..fitting.in_memory import Trained, train_in_memory
+from .sizes import LEAST_MEMBERS
 
 FORMAT = "sikff committee in training, version 1"
 STRESS = 1000.0  # weight in the loss, of (eV/Å^3)^2
@@ -75,6 +77,26 @@ class Trainer:
             f"a training on {len(structures)} structures diverged {ATTEMPTS} times: the labels "
             "may contradict each other; look at data.xyz in the output with `sikff data`"
         )
+
+    def train_committee(
+        self,
+        structures: Sequence[ase.Atoms],
+        steps: int,
+        before: Sequence[Trained | None],
+        seconds: float = np.inf,
+    ) -> list[Trained]:
+        """Trains models one by one; two at least, and others as long as all take so many seconds.
+
+        Args:
+            before: earlier trainings that go on, or None for each member.
+        """
+        began, members = time.monotonic(), []
+        for number, earlier in enumerate(before):
+            each = (time.monotonic() - began) / max(number, 1)
+            if number >= LEAST_MEMBERS and (number + 1) * each > seconds:
+                break
+            members.append(self.train(structures, steps, number, earlier))
+        return members
 
     def _config(self, steps: int, rate: float, seed: int) -> TrainConfig:
         return TrainConfig.model_validate(
