@@ -142,7 +142,7 @@ class StructureEvaluator:
                 nearer than 0.1 Å to each other or to their own images.
             CalculationFailed: if a model returns NaN or infinity.
         """
-        graphs = self._graphs(structures, conditions)
+        graphs = self.graphs(structures, conditions)
         calls: list[Callable[..., Any]] = list(self.evaluators)
         options = {"forces": True, "stress": stress, "dipole": dipole}
         if atomic_stress:
@@ -170,7 +170,7 @@ class StructureEvaluator:
 
     def field_response(self, structure: Structure, conditions: Conditions) -> FieldResponse:
         """The mean over the models, which must read the field along the same directions."""
-        graphs = self._graphs([structure], [conditions])
+        graphs = self.graphs([structure], [conditions])
         pairs = list(zip(self.models, graphs, strict=True))
         for model, graph in pairs:
             self._warn_of(model, graph)
@@ -198,10 +198,14 @@ class StructureEvaluator:
         }
         return prediction._replace(**changed)
 
-    def _graphs(
+    def graphs(
         self, structures: Sequence[Structure], conditions: Sequence[Conditions]
     ) -> list[AtomicGraph]:
-        """The graph that each model reads."""
+        """The graph that each model reads, of all structures.
+
+        Raises:
+            ValueError: as :meth:`evaluate`.
+        """
         leave_threads_behind()
         opened = [self._open(*each) for each in zip(structures, conditions, strict=True)]
         shared = {
