@@ -50,9 +50,8 @@ def hessian(
     if method == "auto":
         method = "derivatives" if count <= MOST_ATOMS else "differences"
     if method == "derivatives":
-        graphs = evaluator.graphs([structure], [conditions])
-        pairs = zip(evaluator.models, graphs, strict=True)
-        found = np.mean([_derivatives(model, graph, rows) for model, graph in pairs], axis=0)
+        inputs = evaluator.inputs([structure], [conditions])
+        found = np.mean([_derivatives(model, graph, rows) for model, graph in inputs], axis=0)
     elif method == "differences":
         found = _differences(evaluator, structure, conditions, rows, step)
     else:

@@ -79,7 +79,7 @@ FLOORS_INSIDE = {
         "data_end network",
         "electron_shares restrict_model",
         "force_field",
-        "committee corrected_model",
+        "change_elements committee corrected_model",
     ),
 }
 HEAVY = ("matplotlib", "e3nn", "scipy", "sikff.training")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,7 +14,7 @@ from sikff.forcefield import ForceFieldConfig
 from sikff.forcefield.environment import OPENED, THROUGH, is_periodic_along
 from sikff.graph.conditions import VACUUM
 
-from ..config import TrainConfig
+from ..config import LossConfig, TrainConfig
 from .batches import Sample
 from .check_electrons import check_electrons
 from .check_labels import check_fields, check_labels, check_names
@@ -21,7 +22,8 @@ from .check_surface import check_surface, check_zero_of_energy
 from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
 from .labels import NAMES, LabelKeys, has_label
-from .model_settings import model_settings
+from .model_settings import model_settings, trained_model
+from .new_elements import begin_new_elements
 from .reading import read_structures
 from .report import describe, describe_left_out
 from .samples import SETTINGS, make_samples, unread_conditions
@@ -33,6 +35,8 @@ class Dataset:
     """The samples of a run.
 
     Attributes:
+        train: those that are trained on, those of `replay` among them.
+        replay: of structures that a model to fine-tune knows already.
         model: the configured model with elements, E0s, scale and neighbours filled in.
         report: lines for the user.
     """
@@ -41,6 +45,7 @@ class Dataset:
     valid: list[Sample]
     model: ForceFieldConfig
     report: tuple[str, ...]
+    replay: tuple[Sample, ...] = ()
 
     @property
     def fingerprint(self) -> str:
@@ -106,31 +111,46 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
     check_surface(train, bare)
     electron_notes = check_electrons(train, bare)
     check_electrons(valid, bare)
+    trained = _trained(config.loss, train, bare)
+    names = [name for name in NAMES if name in {"energy", *trained}]
     samples, valid_samples = (
-        make_samples(structures.with_weights(config.loss.config_types), bare, config.loss.labels)
+        make_samples(structures.with_weights(config.loss.config_types), bare, names)
         for structures in (train, valid)
     )
+    replay = _read_replay(config, bare, names)
+    begun: list[str] = []
+    if config.start is not None:
+        old = trained_model(config, config.start.model)
+        settings, begun = begin_new_elements(old, settings, samples, free)
     model, notes = complete_model(settings, train, samples, free)
+    notes += begun
     if config.data.check_units:
         check_atomic_energies(train, model.atomic_energies)
-    notes += [*electron_notes, *_unused(train, config.loss.labels), *_through_plane(train, model)]
+    notes += [*electron_notes, *_unused(train, names, config.loss), *_through_plane(train, model)]
     if not any(sample.graph.n_edges for sample in samples):
         notes.append(f"note: no two atoms are within the cutoff ({model.cutoff:g} Å)")
     for key in unread_conditions(train, model):
         notes.append(
             f"structures have {key}; the model ignores it (model.environment.{SETTINGS[key]})"
         )
+    if replay:
+        notes.append(
+            f"{len(replay)} structures of data.replay are trained on again, with the weight "
+            f"{config.data.replay_weight:g}"
+        )
     return Dataset(
-        train=samples,
+        train=[*samples, *replay],
         valid=valid_samples,
         model=model,
         report=(
             f"{len(train)} training and {len(valid)} validation structures, trained on "
-            f"{', '.join(_trained(config))}",
+            f"{', '.join(trained)}",
             *describe(train, samples, valid),
             *left_out,
+            *_not_validated(valid, trained),
             *notes,
         ),
+        replay=replay,
     )
 
 
@@ -140,14 +160,14 @@ def _read_labelled(
     """(training structures, validation structures, energies of free atoms, what is left out), with
     all labels that the run reads."""
     data = config.data
-    keys = LabelKeys(data.energy_key, data.forces_key, data.stress_key, data.forces_weight_key)
+    keys = _label_keys(config)
     train, isolated = split_isolated(_given_or_read(config, given))
     train, left_out = _labelled(train, keys, config)
     train.check_weight_key()
     found = None if given is None else given.valid
     is_drawn = found is None and isinstance(data.valid, int | float)
     if not is_drawn:
-        found = read_structures(cast(Any, data.valid)) if found is None else found
+        found = read_structures(cast(Any, data.valid), data.npz_units) if found is None else found
         valid, _ = split_isolated(found)
         valid, more = _labelled(valid, keys, config)
         left_out += [f"validation: {line}" for line in more]
@@ -156,7 +176,8 @@ def _read_labelled(
     else:
         valid = train.select([])
     check_names([train, valid])
-    for name in _trained(config):
+    required = config.loss.required
+    for name in required:
         if name in train.label_names:
             continue
         if is_drawn and name in valid.label_names:
@@ -166,22 +187,22 @@ def _read_labelled(
                 "or another seed"
             )
         train.check_labels_complete([name])  # raises, with what to do
-    if len(valid) and not set(_trained(config)) & set(valid.label_names):
+    if len(valid) and not set(required) & set(valid.label_names):
         raise ValueError(
-            f"{valid.source}: no validation structure has {' or '.join(_trained(config))}, which "
+            f"{valid.source}: no validation structure has {' or '.join(required)}, which "
             "the run is trained on; give data.valid, or another seed"
         )
-    for name in _trained(config):
-        if len(valid) and name not in valid.label_names:
-            left_out.append(
-                f"note: no validation structure has {name}, so the best epoch is chosen without"
-            )
     sources = [isolated]
     if data.isolated_atoms is not None:
-        sources.append(read_structures(data.isolated_atoms))
+        sources.append(read_structures(data.isolated_atoms, data.npz_units))
     known = config.model.get("atomic_energies", {})
     free = isolated_energies(sources, keys, known, beside=[train, valid])
     return train, valid, free, left_out
+
+
+def _label_keys(config: TrainConfig) -> LabelKeys:
+    data = config.data
+    return LabelKeys(data.energy_key, data.forces_key, data.stress_key, data.forces_weight_key)
 
 
 def _given_or_read(config: TrainConfig, given: Given | None) -> Structures:
@@ -193,7 +214,7 @@ def _given_or_read(config: TrainConfig, given: Given | None) -> Structures:
             "data.train is missing; expected a file of labelled structures, or a list of them (in "
             "Python also structures in memory, as an argument of fit)"
         )
-    return read_structures(config.data.train)
+    return read_structures(config.data.train, config.data.npz_units)
 
 
 def _labelled(
@@ -213,9 +234,38 @@ def _labelled(
     return (structures.select(counting) if counting else structures), left_out
 
 
-def _trained(config: TrainConfig) -> list[str]:
-    """The labels whose terms of the loss have a weight."""
-    return [name for name in NAMES if getattr(config.loss, name)]
+def _read_replay(
+    config: TrainConfig, model: ForceFieldConfig, names: Sequence[str]
+) -> tuple[Sample, ...]:
+    """Structures that the model to fine-tune was trained on, with their factor of the loss."""
+    if config.data.replay is None:
+        return ()
+    structures, _ = split_isolated(read_structures(config.data.replay, config.data.npz_units))
+    structures, _ = _labelled(structures, _label_keys(config), config)
+    check_labels(structures)
+    weighted = structures.with_weights(config.loss.config_types)
+    samples = make_samples(weighted, model, names)
+    factor = config.data.replay_weight
+    return tuple(dataclasses.replace(s, weight=factor * s.weight) for s in samples)
+
+
+def _trained(loss: LossConfig, train: Structures, model: ForceFieldConfig) -> list[str]:
+    """The labels that the run is trained on; by default a stress only if it does not depend on the
+    origin of the coordinates."""
+    names = list(loss.required)
+    has_surface = model.environment.plane_origin is not None
+    if loss.stress is None and "stress" in train.label_names and not has_surface:
+        names.append("stress")
+    return names
+
+
+def _not_validated(valid: Structures, trained: Sequence[str]) -> list[str]:
+    """Labels that the run is trained on and no validation structure has, in words."""
+    absent = [name for name in trained if len(valid) and name not in valid.label_names]
+    return [
+        f"note: no validation structure has {name}, so the best epoch is chosen without"
+        for name in absent
+    ]
 
 
 def _check_elements(train: Structures, valid: Structures, config: TrainConfig) -> None:
@@ -250,15 +300,17 @@ def _check_config_types(
             )
 
 
-def _unused(structures: Structures, needed: Sequence[str]) -> list[str]:
+def _unused(structures: Structures, needed: Sequence[str], loss: LossConfig) -> list[str]:
     """Labels that the structures have and the run does not need, in words."""
     notes = []
     for name in (name for name in NAMES if name not in needed):
         key = getattr(structures.keys, name)
         count = sum(has_label(atoms, name, key) for atoms in structures.atoms)
         if count:
-            total = len(structures)
-            notes.append(f"{name} of {count} of {total} is not trained on (loss.{name}: 0)")
+            why = f"loss.{name}: 0"
+            if getattr(loss, name) is None:
+                why = f"above a surface it depends on the origin; loss.{name} is not given"
+            notes.append(f"{name} of {count} of {len(structures)} is not trained on ({why})")
     return notes
 
 

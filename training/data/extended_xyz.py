@@ -59,8 +59,8 @@ class Columns(NamedTuple):
     kinds: str  # R, I, S or L for each word
 
 
-def read_extended_xyz(path: Path, last: bool = False) -> list[ase.Atoms]:
-    """Reads all structures of a file, or only the last one.
+def iterate_extended_xyz(path: Path, last: bool = False) -> Iterator[ase.Atoms]:
+    """Reads the structures of a file one by one, or only the last one.
 
     Empty lines between frames are skipped. Keys of the cell and the columns may have any case. D
     and T are hydrogen with the mass of these isotopes.
@@ -75,7 +75,8 @@ def read_extended_xyz(path: Path, last: bool = False) -> list[ase.Atoms]:
         with io.TextIOWrapper(file, encoding, errors="replace") as lines:
             frames = _frames(lines)
             chosen = deque(frames, maxlen=1) if last else frames
-            return [_parse(frame, path) for frame in chosen]
+            for frame in chosen:
+                yield _parse(frame, path)
 
 
 def _frames(lines: TextIO) -> Iterator[Frame]:
