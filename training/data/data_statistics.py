@@ -125,7 +125,7 @@ def isolated_energies(
     weakest: dict[str, float] = {}
     labelled = []
     for structures in sources:
-        several = [index for index, each in enumerate(structures) if len(each.atoms) != 1]
+        several = [index for index, each in enumerate(structures) if len(each.numbers) != 1]
         structures.raise_for(several, "not one atom, though said to be isolated,")
         charged = [index for index, each in enumerate(structures) if each.conditions.charge]
         mend = (
@@ -155,7 +155,7 @@ def isolated_energies(
 def compositions(structures: Structures, elements: Sequence[str]) -> np.ndarray:
     """The number of atoms of each element in each structure: [structures, elements]."""
     numbers = [atomic_numbers[element] for element in elements]
-    counts = [np.bincount(a.numbers, minlength=len(chemical_symbols)) for a in structures.atoms]
+    counts = [np.bincount(s.numbers, minlength=len(chemical_symbols)) for s in structures]
     every = np.array(counts).reshape(len(counts), len(chemical_symbols))
     return every[:, numbers].astype(np.float64)
 
@@ -209,7 +209,7 @@ def energy_scale(structures: Structures, atomic: np.ndarray) -> float:
     rounding errors and give no scale; 1 if neither gives one. `atomic` is the sum of E0s (eV) of
     each structure.
     """
-    sizes = np.array([len(atoms) for atoms in structures.atoms])
+    sizes = np.array([len(structure.numbers) for structure in structures])
     forces = structures.having("forces").values("forces")
     components = np.concatenate(forces) if forces else np.zeros(1)
     residual = (np.array(structures.values("energy")) - atomic) / sizes

@@ -96,7 +96,7 @@ def describe_left_out(structures: Structures) -> list[str]:
 
 def _contents(structures: Structures) -> str:
     """Sizes of the structures, atoms of each element and numbers of periodic directions."""
-    sizes = [len(atoms) for atoms in structures.atoms]
+    sizes = [len(structure.numbers) for structure in structures]
     counts = compositions(structures, structures.elements).sum(0)
     pairs = zip(structures.elements, counts, strict=True)
     elements = ", ".join(f"{element} {count:.0f}" for element, count in pairs)
@@ -151,8 +151,8 @@ def _shortest(structures: Structures, survey: Survey) -> Iterator[str]:
 
 
 def _single(structures: Structures) -> Iterator[str]:
-    atoms = enumerate(structures.atoms)
-    alone = [index for index, each in atoms if len(each) == 1 and not each.pbc.any()]
+    single = [index for index, each in enumerate(structures) if len(each.numbers) == 1]
+    alone = [index for index in single if not structures[index].atoms.pbc.any()]
     if alone:
         yield (
             "single atoms, whose energies a network cannot change: "
@@ -193,7 +193,7 @@ def _repeated(structures: Structures, valid: Structures | None) -> Iterator[str]
 def _contradict(one: Structure, other: Structure) -> bool:
     """Whether labels that both have differ."""
     for name in one.labels.keys() & other.labels.keys():
-        limit = SAME[name] * (len(one.atoms) if name == "energy" else 1)
+        limit = SAME[name] * (len(one.numbers) if name == "energy" else 1)
         if (abs(one.value(name) - other.value(name)) > limit).any():  # not if one is NaN
             return True
     return False

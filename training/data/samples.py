@@ -61,7 +61,7 @@ def _weights(structure: Structure, names: Collection[str]) -> Weights | None:
     weights = {name: np.asarray(label.weight) for name, label in labels.items()}
     if all((weight == 1).all() for weight in weights.values()):
         return None
-    shapes = {"energy": 1, "forces": len(structure.atoms), "stress": 1}
+    shapes = {"energy": 1, "forces": len(structure.numbers), "stress": 1}
     found = (weights.get(name, np.ones(())) for name in shapes)
     return Weights(
         *(

@@ -10,7 +10,7 @@ from typing import Any
 
 import ase
 import numpy as np
-from ase.data import atomic_numbers
+from ase.data import chemical_symbols
 
 from sikff.graph import check_finite, has_volume
 from sikff.graph.conditions import Conditions
@@ -30,6 +30,7 @@ class Structure:
 
     Attributes:
         held: the atoms, or what reads them whenever they are asked for.
+        numbers: [N] atomic numbers.
         number: counted from 0 within its source.
         conditions: the field and the surface that act on it, its charge and its spin.
         labels: by "energy", "forces" and "stress", as far as there are any that count.
@@ -38,6 +39,7 @@ class Structure:
     """
 
     held: ase.Atoms | Callable[[], ase.Atoms]
+    numbers: np.ndarray
     number: int
     conditions: Conditions
     config_type: str | None
@@ -65,7 +67,9 @@ class Structure:
         check_finite(atoms)
         kind = atoms.info.get("config_type")
         conditions = Conditions.of(atoms.info)
-        return cls(read or atoms, number, conditions, None if kind is None else str(kind))
+        return cls(
+            read or atoms, atoms.numbers, number, conditions, None if kind is None else str(kind)
+        )
 
     @property
     def atoms(self) -> ase.Atoms:
@@ -95,7 +99,7 @@ class Structure:
         """The label `name` in eV, eV/Å or eV/Å^3; NaN where there is none that counts."""
         if name in self.labels:
             return self.labels[name].value
-        return np.full(SHAPES[name](len(self.atoms)), np.nan)
+        return np.full(SHAPES[name](len(self.numbers)), np.nan)
 
     @cached_property
     def system_key(self) -> tuple[bytes, ...]:
@@ -157,8 +161,8 @@ class Structures:
     @property
     def elements(self) -> tuple[str, ...]:
         """The elements that occur, by atomic number."""
-        symbols = {symbol for structure in self.records for symbol in structure.atoms.symbols}
-        return tuple(sorted(symbols, key=atomic_numbers.__getitem__))
+        numbers = {number for each in self.records for number in each.numbers.tolist()}
+        return tuple(chemical_symbols[number] for number in sorted(numbers))
 
     def select(self, indices: Iterable[int]) -> Structures:
         """The structures at these indices."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import os
 import struct
 from collections.abc import Iterable, Mapping
@@ -142,13 +143,13 @@ def decode(record: bytes) -> ase.Atoms:
         values |= header.get(holder, {})
         values |= {k: np.array(v) for k, v in header.get(holder + _TEXT, {}).items()}
     for holder, name, dtype, shape in header["arrays"]:
-        array = np.frombuffer(record, dtype, count=int(np.prod(shape)), offset=begin)
+        array = np.frombuffer(record, dtype, count=math.prod(shape), offset=begin)
         begin += array.nbytes
         held[holder][name] = array.reshape(shape).copy()  # aligned, and may be changed
     arrays = held[""]
     atoms = ase.Atoms(
-        arrays.pop("numbers"),
-        arrays.pop("positions"),
+        numbers=arrays.pop("numbers"),
+        positions=arrays.pop("positions"),
         cell=arrays.pop("cell"),
         pbc=arrays.pop("pbc"),
         info=held["info"],

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
+from safetensors.numpy import save
 
 import sikff
 from sikff.atomic_write import clear_unfinished, complete
@@ -113,7 +113,7 @@ class Store:
         clear_unfinished(self._path)
         with complete(self._path) as temporary:
             arrays = {name: np.ascontiguousarray(array) for name, array in arrays.items()}
-            save_file(arrays, temporary, {"sikff": json.dumps(about)})
+            temporary.write_bytes(save(arrays, {"sikff": json.dumps(about)}))
 
     def find(self) -> Prepared | None:
         """What an earlier run has kept; None if there is none, or files have changed since."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, NamedTuple, overload
 
@@ -70,7 +70,9 @@ class StoredStructures(Structures):
             for index in range(len(file)):
                 number = len(records)
                 with named(source, number):
-                    records.append(Structure.of(file[index], number, Stored(file, index)))
+                    structure = Structure.of(file[index], number, Stored(file, index))
+                numbers = structure.numbers.astype(np.uint8)  # of which there are many
+                records.append(replace(structure, numbers=numbers))
         return cls(source, records)
 
 
