@@ -76,6 +76,8 @@ def surface_energies(
 ) -> dict[str, float]:
     """Energies (J/m^2) of surfaces with these Miller indices, relaxed but not reconstructed.
 
+    The crystal is cut where planes of atoms are furthest apart.
+
     Args:
         crystal: of one element, relaxed, in the cell that the indices refer to, with a calculator;
             it does not change.
@@ -90,11 +92,28 @@ def surface_energies(
     energies = {}
     for hkl in indices:
         spacing = 1 / np.linalg.norm(np.linalg.inv(crystal.cell.array) @ hkl)
-        slab = surface(crystal, hkl, max(2, int(np.ceil(thickness / spacing))), vacuum=vacuum)
-        slab.pbc = [True, True, False]
+        slab = _slab(crystal, hkl, max(2, int(np.ceil(thickness / spacing))), vacuum)
         slab.calc = crystal.calc
         relax_completely(slab, fmax, f"slab {hkl}")
         area = np.linalg.norm(np.cross(*slab.cell[:2]))
         excess = slab.get_potential_energy() - len(slab) * bulk
         energies["".join(map(str, hkl))] = float(excess / (2 * area) / J_PER_M2)
     return energies
+
+
+def _slab(crystal: ase.Atoms, hkl: Miller, layers: int, vacuum: float) -> ase.Atoms:
+    """Layers of the crystal, cut in the middle of the widest gap between planes of atoms.
+
+    ``ase.build.surface`` cuts at the origin of the cell, for (111) of diamond in the middle of a
+    double layer, which breaks three bonds instead of one.
+    """
+    slab = surface(crystal, hkl, layers, periodic=True)
+    heights = np.sort(slab.get_scaled_positions()[:, 2])
+    gaps = np.diff(heights, append=heights[0] + 1).round(6)  # above each plane
+    widest = len(gaps) - 1 - int(np.argmax(gaps[::-1]))  # of equal ones that of ASE
+    slab.positions -= (heights[widest] + gaps[widest] / 2) * slab.cell[2]
+    slab.wrap()
+    slab.cell[2, :2] = 0  # the normal is z
+    slab.center(vacuum=vacuum, axis=2)
+    slab.pbc = [True, True, False]
+    return slab

@@ -143,6 +143,24 @@ def test_broken_bonds_of_vacancies_and_surfaces(crystal: ase.Atoms) -> None:
         assert energies[hkl] == pytest.approx(expected, rel=1e-3), hkl
 
 
+@pytest.mark.parametrize("origin", [0.0, 0.3, 1.7])
+def test_surfaces_break_as_few_bonds_as_they_can_wherever_the_cell_begins(
+    crystal: ase.Atoms, origin: float
+) -> None:
+    """A plane (111) of diamond cuts one bond of an atom, or three."""
+    side = 4 * DISTANCE / np.sqrt(3)
+    diamond = bulk("Si", a=side, cubic=True)
+    diamond.positions += origin
+    diamond.wrap()
+    diamond.calc = crystal.calc
+    energies = surface_energies(diamond, thickness=8.0, vacuum=4.0)
+    bonds = {"100": (2, side**2 / 2), "110": (2, side**2 / np.sqrt(2))}
+    bonds["111"] = (1, np.sqrt(3) / 4 * side**2)
+    for hkl, (broken, area) in bonds.items():
+        expected = broken * DEPTH / 2 / area * units.m**2 / units.J
+        assert energies[hkl] == pytest.approx(expected, rel=1e-3), hkl
+
+
 def test_a_vacancy_leaves_the_saddle_of_the_crystals_symmetry() -> None:
     """Its neighbours go where their energy is lower, though at their places no force is on them."""
     atoms = bulk("Cu", a=LATTICE, cubic=True)
