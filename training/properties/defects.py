@@ -107,13 +107,13 @@ def _slab(crystal: ase.Atoms, hkl: Miller, layers: int, vacuum: float) -> ase.At
     ``ase.build.surface`` cuts at the origin of the cell, for (111) of diamond in the middle of a
     double layer, which breaks three bonds instead of one.
     """
-    slab = surface(crystal, hkl, layers, periodic=True)
-    heights = np.sort(slab.get_scaled_positions()[:, 2])
-    gaps = np.diff(heights, append=heights[0] + 1).round(6)  # above each plane
-    widest = len(gaps) - 1 - int(np.argmax(gaps[::-1]))  # of equal ones that of ASE
-    slab.positions -= (heights[widest] + gaps[widest] / 2) * slab.cell[2]
-    slab.wrap()
-    slab.cell[2, :2] = 0  # the normal is z
-    slab.center(vacuum=vacuum, axis=2)
+    normal = np.array(hkl) / np.gcd.reduce(hkl)
+    phases = np.sort(crystal.get_scaled_positions() @ normal % 1)  # 1: a plane of lattice points
+    gaps = np.diff(phases, append=phases[0] + 1).round(6)  # above each plane of atoms
+    widest = len(gaps) - 1 - int(np.argmax(gaps[::-1]))  # of equal ones the last below the origin
+    along = np.linalg.inv(crystal.cell.array) @ normal
+    shifted = crystal.copy()
+    shifted.positions -= (phases[widest] + gaps[widest] / 2) * along / (along @ along)
+    slab = surface(shifted, hkl, layers, vacuum=vacuum)
     slab.pbc = [True, True, False]
     return slab
