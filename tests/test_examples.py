@@ -1,6 +1,7 @@
 """The examples run, and leave their pictures."""
 
 import importlib.util
+import re
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -121,6 +122,31 @@ def test_hops_on_salt(on_salt: tuple[str, Path], tmp_path: Path) -> None:
     said = run("hops_on_salt.py", model, "--output", tmp_path, *size, allowed=BEYOND_DATA)
     assert "Å²/ps from displacements" in said
     assert (tmp_path / "hops_on_salt.png").stat().st_size > 10_000
+
+
+@pytest.mark.slow
+def test_silicon(tmp_path: Path) -> None:
+    size = ("--minutes", 0.1, "--properties", "phonons", "--size", 6, "--picoseconds", 0.02)
+    said = run("silicon.py", "--output", tmp_path / "si", *size, allowed=BEYOND_DATA)
+    assert re.search(r"highest_phonon_THz +[\d.]+ +12\.4935", said), "the model, its reference"
+    assert "no atoms nearer than" in said
+    assert (tmp_path / "si" / "silicon.png").stat().st_size > 10_000
+
+
+def test_labels_of_silicon_are_of_one_potential() -> None:
+    """No force on the whole, and stresses that are derivatives of the energy by the volume."""
+    frames = ase.io.read(DATA / "silicon.xyz", index=":")
+    for atoms in frames:
+        assert np.abs(atoms.arrays["REF_forces"].sum(axis=0)).max() < 1e-3
+        assert atoms.info["REF_stress"].shape == (6,)
+    curve = [atoms for atoms in frames if atoms.info["sample"] == "volume"]
+    curve.sort(key=Atoms.get_volume)
+    volumes = np.array([atoms.get_volume() for atoms in curve])
+    energies = np.array([atoms.info["REF_energy"] for atoms in curve])
+    pressures = np.array([-atoms.info["REF_stress"][:3].mean() for atoms in curve])
+    between = (pressures[1:] + pressures[:-1]) / 2 * np.diff(volumes)
+    assert np.abs(np.diff(energies) + between).max() < 0.03, "eV"
+    assert np.abs(np.diff(energies)).max() > 0.1
 
 
 @pytest.mark.slow
