@@ -203,8 +203,9 @@ def test_a_run_begins_with_the_report(config: TrainConfig) -> None:
     assert lines[1].endswith("; 12 periodic in 3 directions")
     assert lines[2].startswith("energy: energy, 12 of 12; rms ")
     assert lines[3].startswith("forces: forces, 12 of 12; rms ")
-    assert lines[4].startswith("shortest distance 2.")
-    assert lines[5].startswith(
+    assert lines[4].startswith("stress: stress, 12 of 12; rms ")
+    assert lines[5].startswith("shortest distance 2.")
+    assert lines[6].startswith(
         "note: 3 validation structures are in the training set too (structures 0"
     )
     assert len(lines) <= 10
