@@ -23,11 +23,18 @@ class Capacity(NamedTuple):
     neighbours: int  # slots of every atom
 
     @classmethod
-    def for_batches(cls, graphs: Sequence[AtomicGraph], structures: int) -> Capacity:
-        """That for any batch of so many of the graphs."""
-        largest = sorted((graph.n_atoms for graph in graphs), reverse=True)[:structures]
-        degree = max(int(EdgeRows.of(graph).most) for graph in graphs)
-        return cls(structures, sum(largest), max(degree, 1))
+    def for_batches(
+        cls, atoms: Sequence[int], neighbours: Sequence[int], structures: int
+    ) -> Capacity:
+        """That for any batch of so many graphs.
+
+        Args:
+            atoms: their number in each graph.
+            neighbours: the largest number of an atom, in each graph.
+            structures: in a batch.
+        """
+        largest = sorted(atoms, reverse=True)[:structures]
+        return cls(structures, sum(largest), max(*neighbours, 1))
 
 
 class EdgeRows(NamedTuple):

@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from sikff.forcefield import ForceField, ForceFieldConfig
 from sikff.forcefield.interaction import Interaction
 from sikff.graph import AtomicGraph
-from sikff.training.data.data_statistics import average_neighbours
+from sikff.training.data.survey import average_neighbours
 from sikff.training.fitting.init_scales import set_scales
 
 GROUPS = ("O(3)", "SO(3)", "C_inf_v", "SO(2)", "D_inf_h", "C6v", "C4", "Ci", "C1", "Oh", "Ih")

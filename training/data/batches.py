@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from sikff.engines.padding import EdgeRows
 from sikff.graph import AtomicGraph
 
 
@@ -55,6 +57,55 @@ class Sample:
     weights: Weights | None = None  # of its labels, in addition; None: all 1
 
 
+class Counts(NamedTuple):
+    """What is known of S samples without making them."""
+
+    atoms: np.ndarray  # [S]
+    edges: np.ndarray  # [S]
+    neighbours: np.ndarray  # [S] the largest number of an atom
+    labels: np.ndarray  # [S, 3] components of energy, forces and stress that have labels
+    weighted: np.ndarray  # [S] bool: weights that are not 1
+
+    @classmethod
+    def of(cls, samples: Iterable[Sample]) -> Counts:
+        """Counts samples, one after another."""
+        return cls.joined([cls.row(sample) for sample in samples])
+
+    @staticmethod
+    def row(sample: Sample) -> tuple[int, ...]:
+        """The numbers of one sample, in the order of the fields."""
+        graph = sample.graph
+        most = int(EdgeRows.of(graph).most)
+        weighted = sample.weight != 1.0 or sample.weights is not None
+        return graph.n_atoms, graph.n_edges, most, *_labels(sample), int(weighted)
+
+    @classmethod
+    def joined(cls, rows: Sequence[tuple[int, ...]]) -> Counts:
+        """The counts of rows, those of one sample each."""
+        table = np.array(rows, dtype=np.int64).reshape(len(rows), 7)
+        atoms, edges, neighbours = table[:, :3].T
+        return cls(atoms, edges, neighbours, table[:, 3:6], table[:, 6].astype(bool))
+
+
+class CountedSamples(Sequence[Sample]):
+    """Samples that are made whenever they are asked for, and what they count."""
+
+    counts: Counts
+
+
+class Graphs(Sequence[AtomicGraph]):
+    """The graphs of samples, each taken when it is asked for."""
+
+    def __init__(self, samples: Sequence[Sample]) -> None:
+        self._samples = samples
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, index: Any) -> Any:
+        return self._samples[index].graph
+
+
 class Batch(NamedTuple):
     """Structures of one training step, or the share of one process.
 
@@ -87,8 +138,8 @@ class Batches:
     epoch: int = 0
 
     def __post_init__(self) -> None:
-        self._weighted = any(s.weight != 1.0 or s.weights is not None for s in self.samples)
-        counted, total = count_labels(self.samples), _count_components(self.samples)
+        self._atoms, self._weighted = _sizes(self.samples)
+        counted, total = count_labels(self.samples), _count_components(self._atoms)
         self._labelled = Sizes(*(n / max(m, 1.0) for n, m in zip(counted, total, strict=True)))
 
     def __len__(self) -> int:
@@ -109,7 +160,7 @@ class Batches:
             if not index:
                 order = self._order(epoch)
             chosen = order[index * self.batch_size : (index + 1) * self.batch_size]
-            yield self._batch([self.samples[k] for k in chosen])
+            yield self._batch(chosen)
 
     def _order(self, epoch: int) -> np.ndarray:
         order = np.arange(len(self.samples))
@@ -117,14 +168,15 @@ class Batches:
             np.random.default_rng((self.seed, epoch)).shuffle(order)
         return order
 
-    def _batch(self, samples: Sequence[Sample]) -> Batch:
-        share = samples[self.rank :: self.processes]
+    def _batch(self, chosen: np.ndarray) -> Batch:
+        share = [self.samples[k] for k in chosen[self.rank :: self.processes]]
         sizes = Sizes(math.inf, math.inf, math.inf)
         if share:
-            pairs = zip(_count_components(samples, self.processes), self._labelled, strict=True)
+            components = _count_components(self._atoms[chosen], self.processes)
+            pairs = zip(components, self._labelled, strict=True)
             sizes = Sizes(*(size * fraction for size, fraction in pairs))
         names = tuple(sample.name for sample in share)
-        share = share or samples[:1]  # a dummy
+        share = share or [self.samples[chosen[0]]]  # a dummy
         graph, targets = collate(share)
         weights = _join_weights(share) if self._weighted else None
         return Batch(graph, targets, names, sizes, weights)
@@ -158,6 +210,37 @@ def collate(samples: Sequence[Sample]) -> tuple[AtomicGraph, Targets]:
     return AtomicGraph.batch_of([sample.graph for sample in samples]), targets
 
 
+def without_edges(graph: AtomicGraph) -> AtomicGraph:
+    """The graph without edges, most of its memory."""
+    edges = {"edge_index": graph.edge_index[:, :0].clone(), "shifts": graph.shifts[:0].clone()}
+    return dataclasses.replace(graph, **edges)
+
+
+def tensors_of(sample: Sample) -> list[Tensor]:
+    """All tensors of a sample: those of its graph, targets and weights."""
+    tensors = (*vars(sample.graph).values(), *sample.targets, *(sample.weights or ()))
+    return [tensor for tensor in tensors if tensor is not None]
+
+
+def update_digest(digest: hashlib._Hash, sample: Sample) -> None:
+    """Adds a sample to a hash, in which the last digits of float64 do not matter."""
+    tensors = vars(sample.graph)
+    if not (tensors["charge"].any() or tensors["unpaired"].any()):
+        # as before graphs had them, so that runs of older versions go on
+        tensors = {k: t for k, t in tensors.items() if k not in ("charge", "unpaired")}
+    for tensor in (*tensors.values(), *sample.targets, *(sample.weights or ())):
+        if tensor is not None:
+            rounded = tensor.float() if tensor.is_floating_point() else tensor
+            digest.update(rounded.numpy().tobytes())
+
+
+def with_energy(samples: Sequence[Sample]) -> list[int]:
+    """The indices of samples with an energy."""
+    if isinstance(samples, CountedSamples):
+        return np.flatnonzero(samples.counts.labels[:, 0]).tolist()
+    return [index for index, sample in enumerate(samples) if _labels(sample)[0]]
+
+
 def labelled(target: Tensor) -> Tensor:
     """Mask [n], bool: True for rows of a target with a label in some component."""
     return ~target.reshape(len(target), -1).isnan().all(dim=1)
@@ -165,19 +248,34 @@ def labelled(target: Tensor) -> Tensor:
 
 def count_labels(samples: Sequence[Sample]) -> Sizes:
     """The numbers of components that have labels."""
-    sizes = dict.fromkeys(Sizes._fields, 0.0)
+    if isinstance(samples, CountedSamples):
+        return Sizes(*map(float, samples.counts.labels.sum(axis=0)))
+    counts = [0, 0, 0]
     for sample in samples:
-        for name, target in sample.targets._asdict().items():
-            if target is not None:
-                sizes[name] += target.numel() - np.count_nonzero(np.isnan(target.numpy()))
-    return Sizes(**sizes)
+        counts = [total + n for total, n in zip(counts, _labels(sample), strict=True)]
+    return Sizes(*map(float, counts))
 
 
-def _count_components(samples: Sequence[Sample], processes: int = 1) -> Sizes:
-    """The numbers of components with and without labels, for each process."""
-    structures = len(samples) / processes
-    atoms = sum(sample.graph.n_atoms for sample in samples) / processes
-    return Sizes(structures, 3 * atoms, 9 * structures)
+def _labels(sample: Sample) -> list[int]:
+    """The numbers of components that have labels, of one sample."""
+    return [
+        0 if target is None else target.numel() - int(np.count_nonzero(np.isnan(target.numpy())))
+        for target in sample.targets
+    ]
+
+
+def _sizes(samples: Sequence[Sample]) -> tuple[np.ndarray, bool]:
+    """The numbers of atoms, and whether any weight is not 1."""
+    if isinstance(samples, CountedSamples):
+        return samples.counts.atoms, bool(samples.counts.weighted.any())
+    weighted = any(s.weight != 1.0 or s.weights is not None for s in samples)
+    return np.array([sample.graph.n_atoms for sample in samples], dtype=np.int64), weighted
+
+
+def _count_components(atoms: np.ndarray, processes: int = 1) -> Sizes:
+    """The numbers of components with and without labels in structures, for each process."""
+    structures, total = len(atoms) / processes, int(atoms.sum()) / processes
+    return Sizes(structures, 3 * total, 9 * structures)
 
 
 def _join_weights(samples: Sequence[Sample]) -> Weights:

@@ -66,7 +66,7 @@ def _check_equal(
         return
 
     def composition(structure: Structure) -> Hashable:
-        numbers = np.sort(structure.atoms.numbers).tobytes()
+        numbers = np.sort(structure.numbers).tobytes()
         return numbers, structure.conditions.charge if name == "spin" else None
 
     for group in structures.groups(composition):

@@ -183,7 +183,9 @@ def doubts(structures: Structures) -> list[str]:
     components = zero_components(labelled)
     some = not_rounded(labelled, components)
     count = sum(components[index] for index in some)
-    if len(some) >= MANY and count >= SHARE * 3 * sum(len(labelled[index].atoms) for index in some):
+    if len(some) >= MANY and count >= SHARE * 3 * sum(
+        len(labelled[index].numbers) for index in some
+    ):
         notes.append(
             f"{count} force components are exactly zero, though not by symmetry, in "
             f"{labelled.names(some)}: held along an axis, and the constraint lost?"

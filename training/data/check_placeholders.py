@@ -45,7 +45,7 @@ def check_filled(structures: Structures, name: str) -> None:
     rows: dict[float, list[int]] = defaultdict(list)
     for index in _with_rows(structures, name, lambda x: (x[:, :1] == x).all(1) & (x[:, 0] != 0)):
         structure = structures[index]
-        if len(structure.atoms) == 1 and structure.conditions != Conditions():
+        if len(structure.numbers) == 1 and structure.conditions != Conditions():
             continue  # an environment may pull an atom in any direction
         value = structure.value(name)
         value = value[np.isfinite(value).all(axis=1)]
@@ -58,7 +58,7 @@ def check_filled(structures: Structures, name: str) -> None:
     numbers = ", ".join(f"{number:g}" for number in dict.fromkeys(filled.values()))
     mend = f", a placeholder{MEND.format(name)}"
     structures.raise_for([*filled], f"{name} of {numbers} in every component", mend)
-    total = sum(len(atoms) for atoms in structures.atoms)
+    total = sum(len(structure.numbers) for structure in structures)
     for number, indices in rows.items():
         if len({*indices}) >= MANY and len(indices) >= SHARE * total:
             what = f"forces of {number:g} in every component on {len(indices)} atoms"
@@ -143,7 +143,7 @@ def check_zero_forces(structures: Structures) -> None:
 def _check_some_zero(labelled: Structures, partly: Mapping[int, int]) -> None:
     clear = not_rounded(labelled, partly)
     count = sum(partly[index] for index in clear)
-    if len(clear) >= MANY and count >= SHARE * sum(len(labelled[p].atoms) for p in clear):
+    if len(clear) >= MANY and count >= SHARE * sum(len(labelled[p].numbers) for p in clear):
         labelled.raise_for(
             clear,
             f"forces on {count} atoms are exactly zero, though not by symmetry,",

@@ -142,7 +142,7 @@ def _strained_pairs(structures: Structures) -> Iterator[StrainedPairs]:
     where there are enough pairs (the theorem of Frisch, Waugh and Lovell).
     """
     periodic = structures.select(p for p, each in enumerate(structures.atoms) if each.pbc.all())
-    for same_atoms in periodic.groups(lambda each: (each.atoms.numbers.tobytes(), _known(each))):
+    for same_atoms in periodic.groups(lambda each: (each.numbers.tobytes(), _known(each))):
         crystals = same_atoms.select(range(min(len(same_atoms), MOST_CRYSTALS)))
         cells = np.array([atoms.cell.array for atoms in crystals.atoms])
         scaled = np.array([atoms.get_scaled_positions(wrap=False) for atoms in crystals.atoms])

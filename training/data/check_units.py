@@ -63,7 +63,7 @@ def wrong_lengths(structures: Structures) -> str | None:
     and pairs of atoms, which may be dissociated, are left out.
     """
     indices = [
-        p for p, each in enumerate(structures) if each.atoms.pbc.any() or len(each.atoms) > 2
+        p for p, each in enumerate(structures) if len(each.numbers) > 2 or each.atoms.pbc.any()
     ]
     ratios = np.empty(0)
     for index in indices[:: max(1, len(indices) // MOST_STRUCTURES)]:

@@ -1,4 +1,4 @@
-"""Parameters of a model computed from its data: E0s, energy scale, number of neighbours, ranges."""
+"""Parameters of a model computed from its data: E0s and energy scale, and those of a survey."""
 
 from __future__ import annotations
 
@@ -6,21 +6,17 @@ from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
-import torch
 from ase.data import atomic_numbers, chemical_symbols
 
 from sikff.forcefield import EnvironmentConfig, ForceFieldConfig
-from sikff.forcefield.environment import Environment
-from sikff.forcefield.trained_distances import BIN, Intervals, intervals, pair_name
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import VACUUM
-from sikff.nn import PolynomialEnvelope
 
-from .batches import Sample
 from .charging import charging_columns, charging_energies
 from .check_labels import check_isolated_names
 from .labels import LabelKeys
 from .structures import Structures
+from .survey import Survey
 
 NO_FORCE = 1e-3  # eV/Å
 NO_ENERGY = 1e-6  # eV per atom
@@ -30,7 +26,7 @@ SAME_ENERGY = 0.01  # eV, of a free atom
 def complete_model(
     settings: dict[str, Any],
     structures: Structures,
-    samples: Sequence[Sample],
+    survey: Survey,
     isolated: Mapping[str, float],
 ) -> tuple[ForceFieldConfig, list[str]]:
     """Fills in atomic_energies, energy_scale, average_neighbours and the ranges of the environment
@@ -38,7 +34,8 @@ def complete_model(
 
     Args:
         settings: keys of ForceFieldConfig, `elements` among them.
-        structures, samples: the training set, with energies as far as there are any.
+        structures: the training set, with energies as far as there are any.
+        survey: of its graphs.
         isolated: energies (eV) of free atoms.
 
     Returns:
@@ -48,19 +45,18 @@ def complete_model(
     known = {**isolated, **settings.get("atomic_energies", {})}
     known = {element: known[element] for element in elements if element in known}
     labels = np.array(structures.values("energy"))
-    charging = _charging(settings, [sample.graph for sample in samples], labels)
+    charging = _charging(settings, survey.charged, labels)
     energies, unique = _fit_atomic_energies(structures, labels - charging, elements, known)
     atomic = compositions(structures, elements) @ np.array(list(energies.values())) + charging
-    cutoff = ForceFieldConfig(**{**settings, "atomic_energies": energies}).cutoff
     filled = {
         "energy_scale": energy_scale(structures, atomic),
-        "average_neighbours": average_neighbours([sample.graph for sample in samples], cutoff),
+        "average_neighbours": survey.average_neighbours,
         **settings,
         "atomic_energies": energies,
     }
     model = ForceFieldConfig(**filled)
-    environment, limits = environment_range(model, samples)
-    distances, among = distance_range(model, samples, settings)
+    environment, limits = survey.environment_range()
+    distances, among = survey.distance_range(settings)
     model = model.model_copy(update={"environment": environment, "distances_seen": distances})
     limits += among
     in_energies = structures.having("energy").elements
@@ -90,10 +86,10 @@ def _charging(
     settings: Mapping[str, Any], graphs: Sequence[AtomicGraph], energies: np.ndarray
 ) -> np.ndarray:
     """The energy (eV) of charge and unpaired electrons in each structure, if the model reads them;
-    0 in neutral ones."""
+    0 in neutral ones. Without its totals, one 0 for all."""
     totals = EnvironmentConfig.model_validate(settings.get("environment", {})).totals
     if not totals:
-        return np.zeros(len(graphs))
+        return np.zeros(1)
     return charging_columns(graphs, totals) @ charging_energies(graphs, energies, totals)
 
 
@@ -106,94 +102,6 @@ def with_surfaces(settings: dict[str, Any], structures: Structures) -> dict[str,
     return settings | {
         "environment": environment.model_copy(update={"surfaces": tuple(sorted(surfaces))})
     }
-
-
-def environment_range(
-    model: ForceFieldConfig, samples: Sequence[Sample]
-) -> tuple[EnvironmentConfig, list[str]]:
-    """Fills in the ranges of field, charge and spin, and the lowest height, that are not given.
-
-    Returns:
-        The environment of the model, and the ranges in words.
-    """
-    config, graphs = model.environment, [sample.graph for sample in samples]
-    environment = Environment(model).double()
-    limits: dict[str, Any] = {}
-    if config.field:
-        strengths = torch.cat([environment.field_strengths(graph) for graph in graphs])
-        limits |= {"field_min": float(strengths.min()), "field_max": float(strengths.max())}
-    if config.plane_origin is not None:
-        lowest = torch.stack([environment.lowest_heights(graph) for graph in graphs]).amin(dim=0)
-        pairs = zip(model.elements, lowest.tolist(), strict=True)
-        heights = {element: height for element, height in pairs if np.isfinite(height)}
-        limits["height_min"] = _lowest(config.height_min, heights)
-    for name, tensor, absent in (("charge", "charge", 0), ("spin", "unpaired", 1)):
-        if getattr(config, name):
-            values = torch.cat([getattr(graph, tensor) for graph in graphs]) + absent
-            limits |= {f"{name}_min": round(float(values.min()))}
-            limits |= {f"{name}_max": round(float(values.max()))}
-    limits = {
-        name: limit
-        for name, limit in limits.items()
-        if (name == "height_min" and limit != {}) or getattr(config, name) is None
-    }
-    config = config.model_copy(update=limits)
-    words = []
-    if limits.keys() & {"field_min", "field_max"}:
-        words.append(f"fields from {config.field_min:.3g} to {config.field_max:.3g} V/Å")
-    if "height_min" in limits:
-        known = config.height_min
-        by_element = known if isinstance(known, dict) else {"all elements": known}
-        least = ", ".join(f"{height:.3g} ({name})" for name, height in by_element.items())
-        words.append(f"heights from {least} Å")
-    if limits.keys() & {"charge_min", "charge_max"}:
-        words.append(f"total charges from {config.charge_min} to {config.charge_max}")
-    if limits.keys() & {"spin_min", "spin_max"}:
-        words.append(f"spin multiplicities from {config.spin_min} to {config.spin_max}")
-    return config, words
-
-
-def _lowest(
-    known: float | dict[str, float] | None, found: dict[str, float]
-) -> float | dict[str, float]:
-    """Lowest heights (Å) of a model before its training, if any, and of the data."""
-    if isinstance(known, int | float):  # of an older model, which has no wall
-        return min(known, *found.values()) if found else known
-    before = known or {}
-    return {e: min(found.get(e, np.inf), before.get(e, np.inf)) for e in before | found}
-
-
-def distance_range(
-    model: ForceFieldConfig, samples: Sequence[Sample], settings: Mapping[str, Any]
-) -> tuple[dict[str, Intervals] | None, list[str]]:
-    """The distances within the cutoff in the training data, and those of the model they extend.
-
-    Args:
-        settings: those that are given. A model to fine-tune whose distances are not known keeps it
-            so: they would be those of the new data alone.
-
-    Returns:
-        Intervals (Å) for each pair of elements, and in words the pairs that never occur.
-    """
-    before = settings.get("distances_seen", {})
-    if before is None:
-        return None, []
-    n, n_bins = len(model.elements), int(model.cutoff / BIN) + 1
-    counts = np.zeros((n, n, n_bins), dtype=np.int64)
-    for graph in (sample.graph for sample in samples):
-        bins = (graph.vectors().norm(dim=-1) / BIN).long().clamp(max=n_bins - 1).numpy()
-        np.add.at(counts, (*graph.species[graph.edge_index].numpy(), bins), 1)
-    found: dict[str, Intervals] = {}
-    for i, first in enumerate(model.elements):
-        for j, second in enumerate(model.elements[: i + 1]):
-            name = pair_name(first, second)
-            histogram = counts[i, j] + counts[j, i]
-            for low, high in before.get(name, before.get("-".join(name.split("-")[::-1]), ())):
-                histogram[round(low / BIN) : round(high / BIN)] += 1
-            found[name] = intervals(histogram, model.cutoff)
-    never = sorted(name for name, seen in found.items() if not seen)
-    words = f"no {', '.join(never[:6])}{' ...' if len(never) > 6 else ''} within the cutoff"
-    return found, [words] if never else []
 
 
 def isolated_energies(
@@ -217,7 +125,7 @@ def isolated_energies(
     weakest: dict[str, float] = {}
     labelled = []
     for structures in sources:
-        several = [index for index, each in enumerate(structures) if len(each.atoms) != 1]
+        several = [index for index, each in enumerate(structures) if len(each.numbers) != 1]
         structures.raise_for(several, "not one atom, though said to be isolated,")
         charged = [index for index, each in enumerate(structures) if each.conditions.charge]
         mend = (
@@ -247,7 +155,7 @@ def isolated_energies(
 def compositions(structures: Structures, elements: Sequence[str]) -> np.ndarray:
     """The number of atoms of each element in each structure: [structures, elements]."""
     numbers = [atomic_numbers[element] for element in elements]
-    counts = [np.bincount(a.numbers, minlength=len(chemical_symbols)) for a in structures.atoms]
+    counts = [np.bincount(s.numbers, minlength=len(chemical_symbols)) for s in structures]
     every = np.array(counts).reshape(len(counts), len(chemical_symbols))
     return every[:, numbers].astype(np.float64)
 
@@ -301,7 +209,7 @@ def energy_scale(structures: Structures, atomic: np.ndarray) -> float:
     rounding errors and give no scale; 1 if neither gives one. `atomic` is the sum of E0s (eV) of
     each structure.
     """
-    sizes = np.array([len(atoms) for atoms in structures.atoms])
+    sizes = np.array([len(structure.numbers) for structure in structures])
     forces = structures.having("forces").values("forces")
     components = np.concatenate(forces) if forces else np.zeros(1)
     residual = (np.array(structures.values("energy")) - atomic) / sizes
@@ -311,14 +219,3 @@ def energy_scale(structures: Structures, atomic: np.ndarray) -> float:
         if scale > least:
             return scale
     return 1.0
-
-
-def average_neighbours(graphs: Sequence[AtomicGraph], cutoff: float) -> float:
-    """Mean over the atoms of sum_j u(r_ij)^2, u the envelope of the cutoff (Å); at least 1.
-
-    Messages of this many neighbours of independent features have as large a variance, so divided
-    by its square root they are of one size, in gases and in dense crystals.
-    """
-    envelope = PolynomialEnvelope(cutoff)
-    counted = sum(float(envelope(g.vectors().norm(dim=-1)).square().sum()) for g in graphs)
-    return max(counted / sum(graph.n_atoms for graph in graphs), 1.0)

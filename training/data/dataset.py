@@ -4,30 +4,33 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, cast
 
 import ase
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.forcefield.environment import OPENED, THROUGH, is_periodic_along
-from sikff.graph.conditions import VACUUM
 
 from ..config import LossConfig, TrainConfig
-from .batches import Sample
+from .batches import Sample, update_digest
 from .check_electrons import check_electrons
 from .check_labels import check_fields, check_labels, check_names
 from .check_surface import check_surface, check_zero_of_energy
 from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
-from .labels import NAMES, LabelKeys, has_label
+from .labels import NAMES, LabelKeys
 from .model_settings import model_settings, trained_model
 from .new_elements import begin_new_elements
+from .notes import not_validated, unused_labels, wrapped_through_plane
+from .on_disk.store import Prepared, Store
+from .on_disk.stored_samples import StoredSamples
 from .reading import read_structures
 from .report import describe, describe_left_out
 from .samples import SETTINGS, make_samples, unread_conditions
 from .structures import Structures, split_isolated, split_validation
+from .survey import Survey
 
 
 @dataclass(frozen=True)
@@ -39,30 +42,27 @@ class Dataset:
         replay: of structures that a model to fine-tune knows already.
         model: the configured model with elements, E0s, scale and neighbours filled in.
         report: lines for the user.
+        prepared: the same, if it is on the disk.
     """
 
-    train: list[Sample]
-    valid: list[Sample]
+    train: Sequence[Sample]
+    valid: Sequence[Sample]
     model: ForceFieldConfig
     report: tuple[str, ...]
     replay: tuple[Sample, ...] = ()
+    prepared: Prepared | None = None
 
     @property
     def fingerprint(self) -> str:
         """Equal for the same structures, labels with their weights and E0s; last digits of float64
         do not matter."""
+        if self.prepared is not None:
+            return self.prepared.fingerprint
         digest = hashlib.sha256()
         for energy in self.model.atomic_energies.values():
             digest.update(f"{energy:.6f} ".encode())
         for sample in (*self.train, *self.valid):
-            tensors = vars(sample.graph)
-            if not (tensors["charge"].any() or tensors["unpaired"].any()):
-                # as before graphs had them, so that runs of older versions go on
-                tensors = {k: t for k, t in tensors.items() if k not in ("charge", "unpaired")}
-            for tensor in (*tensors.values(), *sample.targets, *(sample.weights or ())):
-                if tensor is not None:
-                    rounded = tensor.float() if tensor.is_floating_point() else tensor
-                    digest.update(rounded.numpy().tobytes())
+            update_digest(digest, sample)
         return digest.hexdigest()
 
 
@@ -88,13 +88,40 @@ class Given:
 def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
     """Reads, checks and splits the data, and completes the configuration of the model.
 
+    With ``data.memory`` structures and what is known of them are on the disk. That is written by
+    the first run, and others with the same files and settings begin at once.
+
     Args:
         given: structures in memory; None: files are read.
 
     Raises:
         FileNotFoundError, ValueError: if files or labels are missing or make no sense.
+        OSError: if ``data.cache`` cannot be written to.
     """
-    train, valid, free, left_out = _read_labelled(config, given)
+    if given is not None or config.data.train is None or config.data.memory is None:
+        return _load(config, given)
+    store = Store(config)
+    prepared = store.find()
+    if prepared is None:
+        with store.locked():
+            prepared = store.find()
+            if prepared is None:
+                dataset = _load(config, None, store)
+                train, valid = cast(Any, (dataset.train, dataset.valid))
+                prepared = Prepared(train, valid, dataset.model, dataset.report)
+                store.keep(prepared)
+    where = f"structures are on the disk ({store.folder}), graphs in up to {config.data.memory}"
+    report = (*prepared.report, where)
+    return Dataset(prepared.train, prepared.valid, prepared.model, report, prepared=prepared)
+
+
+def _load(config: TrainConfig, given: Given | None, store: Store | None = None) -> Dataset:
+    """Loads the data set from memory, files, or files through a store."""
+    if store is None:
+        read: Callable[[Any], Structures] = partial(read_structures, units=config.data.npz_units)
+    else:
+        read = store.read
+    train, valid, free, left_out = _read_labelled(config, given, read)
     parts = (train, valid) if len(valid) else (train,)
     for structures in parts:
         check_labels(structures)
@@ -113,21 +140,25 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
     check_electrons(valid, bare)
     trained = _trained(config.loss, train, bare)
     names = [name for name in NAMES if name in {"energy", *trained}]
-    samples, valid_samples = (
-        make_samples(structures.with_weights(config.loss.config_types), bare, names)
-        for structures in (train, valid)
-    )
+    samples, valid_samples = (_samples(part, bare, names, config, store) for part in (train, valid))
+    survey = Survey.of(settings, _each(samples))
+    for _ in _each(valid_samples):
+        pass
     replay = _read_replay(config, bare, names)
     begun: list[str] = []
     if config.start is not None:
         old = trained_model(config, config.start.model)
         settings, begun = begin_new_elements(old, settings, samples, free)
-    model, notes = complete_model(settings, train, samples, free)
+    model, notes = complete_model(settings, train, survey, free)
     notes += begun
     if config.data.check_units:
         check_atomic_energies(train, model.atomic_energies)
-    notes += [*electron_notes, *_unused(train, names, config.loss), *_through_plane(train, model)]
-    if not any(sample.graph.n_edges for sample in samples):
+    notes += [
+        *electron_notes,
+        *unused_labels(train, names, config.loss),
+        *wrapped_through_plane(train, model),
+    ]
+    if survey.closest is None:
         notes.append(f"note: no two atoms are within the cutoff ({model.cutoff:g} Å)")
     for key in unread_conditions(train, model):
         notes.append(
@@ -139,35 +170,53 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
             f"{config.data.replay_weight:g}"
         )
     return Dataset(
-        train=[*samples, *replay],
+        train=[*samples, *replay] if replay else samples,
         valid=valid_samples,
         model=model,
         report=(
             f"{len(train)} training and {len(valid)} validation structures, trained on "
             f"{', '.join(trained)}",
-            *describe(train, samples, valid),
+            *describe(train, survey, valid),
             *left_out,
-            *_not_validated(valid, trained),
+            *not_validated(valid, trained),
             *notes,
         ),
         replay=replay,
     )
 
 
+def _samples(
+    structures: Structures,
+    model: ForceFieldConfig,
+    names: Sequence[str],
+    config: TrainConfig,
+    store: Store | None,
+) -> Sequence[Sample]:
+    """Samples with the labels of these names."""
+    if store is not None:
+        return store.samples(structures, model, names)
+    return make_samples(structures.with_weights(config.loss.config_types), model, names)
+
+
+def _each(samples: Sequence[Sample]) -> Iterable[Sample]:
+    """The samples, one after another; those on the disk are counted meanwhile."""
+    return samples.survey() if isinstance(samples, StoredSamples) else samples
+
+
 def _read_labelled(
-    config: TrainConfig, given: Given | None
+    config: TrainConfig, given: Given | None, read: Callable[[Any], Structures]
 ) -> tuple[Structures, Structures, dict[str, float], list[str]]:
     """(training structures, validation structures, energies of free atoms, what is left out), with
     all labels that the run reads."""
     data = config.data
     keys = _label_keys(config)
-    train, isolated = split_isolated(_given_or_read(config, given))
+    train, isolated = split_isolated(_given_or_read(config, given, read))
     train, left_out = _labelled(train, keys, config)
     train.check_weight_key()
     found = None if given is None else given.valid
     is_drawn = found is None and isinstance(data.valid, int | float)
     if not is_drawn:
-        found = read_structures(cast(Any, data.valid), data.npz_units) if found is None else found
+        found = read(data.valid) if found is None else found
         valid, _ = split_isolated(found)
         valid, more = _labelled(valid, keys, config)
         left_out += [f"validation: {line}" for line in more]
@@ -194,7 +243,7 @@ def _read_labelled(
         )
     sources = [isolated]
     if data.isolated_atoms is not None:
-        sources.append(read_structures(data.isolated_atoms, data.npz_units))
+        sources.append(read(data.isolated_atoms))
     known = config.model.get("atomic_energies", {})
     free = isolated_energies(sources, keys, known, beside=[train, valid])
     return train, valid, free, left_out
@@ -205,7 +254,9 @@ def _label_keys(config: TrainConfig) -> LabelKeys:
     return LabelKeys(data.energy_key, data.forces_key, data.stress_key, data.forces_weight_key)
 
 
-def _given_or_read(config: TrainConfig, given: Given | None) -> Structures:
+def _given_or_read(
+    config: TrainConfig, given: Given | None, read: Callable[[Any], Structures]
+) -> Structures:
     """The structures for training, before the split."""
     if given is not None:
         return given.train
@@ -214,7 +265,7 @@ def _given_or_read(config: TrainConfig, given: Given | None) -> Structures:
             "data.train is missing; expected a file of labelled structures, or a list of them (in "
             "Python also structures in memory, as an argument of fit)"
         )
-    return read_structures(config.data.train, config.data.npz_units)
+    return read(config.data.train)
 
 
 def _labelled(
@@ -259,15 +310,6 @@ def _trained(loss: LossConfig, train: Structures, model: ForceFieldConfig) -> li
     return names
 
 
-def _not_validated(valid: Structures, trained: Sequence[str]) -> list[str]:
-    """Labels that the run is trained on and no validation structure has, in words."""
-    absent = [name for name in trained if len(valid) and name not in valid.label_names]
-    return [
-        f"note: no validation structure has {name}, so the best epoch is chosen without"
-        for name in absent
-    ]
-
-
 def _check_elements(train: Structures, valid: Structures, config: TrainConfig) -> None:
     """Raises ValueError for elements in validation structures that the model would lack."""
     if config.start is not None or "elements" in config.model:
@@ -298,31 +340,3 @@ def _check_config_types(
                 f"{part.source}: loss.config_types is 0 for all {len(part)} structures with labels "
                 "for training or validation; expected some weight above 0"
             )
-
-
-def _unused(structures: Structures, needed: Sequence[str], loss: LossConfig) -> list[str]:
-    """Labels that the structures have and the run does not need, in words."""
-    notes = []
-    for name in (name for name in NAMES if name not in needed):
-        key = getattr(structures.keys, name)
-        count = sum(has_label(atoms, name, key) for atoms in structures.atoms)
-        if count:
-            why = f"loss.{name}: 0"
-            if getattr(loss, name) is None:
-                why = f"above a surface it depends on the origin; loss.{name} is not given"
-            notes.append(f"{name} of {count} of {len(structures)} is not trained on ({why})")
-    return notes
-
-
-def _through_plane(structures: Structures, model: ForceFieldConfig) -> list[str]:
-    """Structures whose heights above the plane of a model change when their atoms are wrapped."""
-    if model.environment.plane_origin is None:
-        return []
-    indices = [
-        p
-        for p, structure in enumerate(structures)
-        if structure.conditions.surface != VACUUM and is_periodic_along(structure.atoms, model.axis)
-    ]
-    if not indices:
-        return []
-    return [f"note: {THROUGH} in {structures.names(indices)}: {OPENED}"]

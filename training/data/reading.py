@@ -7,6 +7,7 @@ import sqlite3
 from collections import deque
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing
+from importlib.util import find_spec
 from pathlib import Path
 
 import ase
@@ -26,7 +27,8 @@ from .formats.npz import read_npz
 from .formats.pymatgen_json import is_pymatgen, read_pymatgen
 from .structures import Structures
 
-DATABASES = (".db", ".json")
+LMDB = ".aselmdb"
+DATABASES = (".db", ".json", LMDB)
 XYZ = (".xyz", ".extxyz")
 SEEKABLE = ("traj", "bundletrajectory", "netcdftrajectory")  # the last structure alone is read
 PATIENCE = 2.0  # s, for a database that another process is writing to
@@ -171,8 +173,13 @@ def _read_database(path: Path) -> Iterator[ase.Atoms]:
             if not file.execute("select 1 from sqlite_master where name='systems'").fetchone():
                 raise ValueError("not a database of ASE")
             (expected,) = file.execute("select count(*) from systems").fetchone()
+    options = {}
+    if path.suffix == LMDB:
+        if find_spec("ase_db_backends") is None:
+            raise ValueError("it needs ase-db-backends; install it: pip install 'sikff[lmdb]'")
+        options = {"readonly": True}
     read = 0
-    with ase.db.connect(path) as rows:  # ase.io leaves out what users add to a row
+    with ase.db.connect(path, **options) as rows:  # ase.io leaves out what users add to a row
         for row in rows.select():
             atoms = row.toatoms()
             atoms.info = {**row.get("data", {}), **row.key_value_pairs}

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 
-from .batches import Sample
 from .check_electrons import describe_electrons
 from .check_labels import doubts
 from .data_statistics import atomic_energies, compositions
 from .label_weights import FROZEN, LeftOut
 from .labels import NAMES, suggestions
 from .structures import Structure, Structures
+from .survey import Survey
 from .unread_keys import unread_keys
 
 UNITS = {"energy": "eV per atom", "forces": "eV/Å", "stress": "eV/Å^3"}
@@ -24,13 +24,13 @@ MOST_OUT = 0.05  # of the structures; more of them are no outliers
 
 
 def describe(
-    structures: Structures, samples: Sequence[Sample] = (), valid: Structures | None = None
+    structures: Structures, survey: Survey | None = None, valid: Structures | None = None
 ) -> list[str]:
     """Describes structures, in a time proportional to their number.
 
     Args:
         structures: with labels, without the isolated atoms.
-        samples: the structures with their neighbours, for the shortest distance.
+        survey: of their graphs, for the shortest distance.
         valid: structures that should not be among `structures`.
 
     Returns:
@@ -54,7 +54,7 @@ def describe(
         _contents(structures),
         *describe_electrons(structures),
         *labels,
-        *_shortest(structures, samples),
+        *([] if survey is None else _shortest(structures, survey)),
         *(f"note: {note}" for note in (*notes, *outliers)),
     ]
 
@@ -96,7 +96,7 @@ def describe_left_out(structures: Structures) -> list[str]:
 
 def _contents(structures: Structures) -> str:
     """Sizes of the structures, atoms of each element and numbers of periodic directions."""
-    sizes = [len(atoms) for atoms in structures.atoms]
+    sizes = [len(structure.numbers) for structure in structures]
     counts = compositions(structures, structures.elements).sum(0)
     pairs = zip(structures.elements, counts, strict=True)
     elements = ", ".join(f"{element} {count:.0f}" for element, count in pairs)
@@ -142,22 +142,17 @@ def _label_line(
     )
 
 
-def _shortest(structures: Structures, samples: Sequence[Sample]) -> Iterator[str]:
-    shortest = [
-        (lengths.min().item(), index, int(lengths.argmin()))
-        for index, sample in enumerate(samples)
-        if len(lengths := sample.graph.vectors().norm(dim=1))
-    ]
-    if shortest:
-        length, index, edge = min(shortest)
-        symbols = structures[index].atoms.symbols[samples[index].graph.edge_index[:, edge].numpy()]
+def _shortest(structures: Structures, survey: Survey) -> Iterator[str]:
+    if survey.closest is not None:
+        length, index, pair = survey.closest
+        symbols = structures[index].atoms.symbols[pair]
         where = f"{'-'.join(symbols)}, {structures.names([index])}"
         yield f"shortest distance {length:.3g} Å ({where})"
 
 
 def _single(structures: Structures) -> Iterator[str]:
-    atoms = enumerate(structures.atoms)
-    alone = [index for index, each in atoms if len(each) == 1 and not each.pbc.any()]
+    single = [index for index, each in enumerate(structures) if len(each.numbers) == 1]
+    alone = [index for index in single if not structures[index].atoms.pbc.any()]
     if alone:
         yield (
             "single atoms, whose energies a network cannot change: "
@@ -198,7 +193,7 @@ def _repeated(structures: Structures, valid: Structures | None) -> Iterator[str]
 def _contradict(one: Structure, other: Structure) -> bool:
     """Whether labels that both have differ."""
     for name in one.labels.keys() & other.labels.keys():
-        limit = SAME[name] * (len(one.atoms) if name == "energy" else 1)
+        limit = SAME[name] * (len(one.numbers) if name == "energy" else 1)
         if (abs(one.value(name) - other.value(name)) > limit).any():  # not if one is NaN
             return True
     return False

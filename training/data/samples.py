@@ -40,13 +40,19 @@ def make_samples(
     for index, structure in enumerate(structures):
         with structures.naming(index):
             graph = make_graph(structure, model, environment)
-        values = {name: torch.from_numpy(structure.value(name)) for name in names}
-        targets = Targets(**{n: v if n == "forces" else v[None] for n, v in values.items()})
         name = f"{structures.source} {structures.names([index])}"
-        weights = _weights(structure, names)
-        kind = structure.config_type
-        samples.append(Sample(graph, targets, name, structure.weight, kind, weights))
+        samples.append(make_sample(structure, graph, name, names))
     return samples
+
+
+def make_sample(
+    structure: Structure, graph: AtomicGraph, name: str, names: Collection[str]
+) -> Sample:
+    """Joins the graph of a structure and its targets, see :func:`make_samples`."""
+    values = {each: torch.from_numpy(structure.value(each)) for each in names}
+    targets = Targets(**{n: v if n == "forces" else v[None] for n, v in values.items()})
+    weights = _weights(structure, names)
+    return Sample(graph, targets, name, structure.weight, structure.config_type, weights)
 
 
 def _weights(structure: Structure, names: Collection[str]) -> Weights | None:
@@ -55,7 +61,7 @@ def _weights(structure: Structure, names: Collection[str]) -> Weights | None:
     weights = {name: np.asarray(label.weight) for name, label in labels.items()}
     if all((weight == 1).all() for weight in weights.values()):
         return None
-    shapes = {"energy": 1, "forces": len(structure.atoms), "stress": 1}
+    shapes = {"energy": 1, "forces": len(structure.numbers), "stress": 1}
     found = (weights.get(name, np.ones(())) for name in shapes)
     return Weights(
         *(

@@ -18,6 +18,7 @@ from sikff.surface.near_symmetry import find_at_larger_tolerance, find_without_t
 
 from ..config import TrainConfig
 from ..slab_settings import FOUND, SlabConfig, split_slab
+from .batches import Graphs
 from .dataset import Dataset
 from .reading import read_structures
 
@@ -167,9 +168,10 @@ def check_data_above(dataset: Dataset) -> list[str]:
             "give lattice and wallpaper of each by its name (`sikff surface FILE` prints them)"
         )
     environment = Environment(dataset.model)
-    graphs = [sample.graph for sample in dataset.train if (sample.graph.surface >= 0).all()]
     heights = []
-    for graph in graphs:
+    for graph in Graphs(dataset.train):
+        if not (graph.surface >= 0).all():
+            continue
         normal = environment.normal.to(graph.positions.dtype)
         heights.append((graph.positions - environment.origins(graph)[graph.batch]) @ normal)
     if not heights:

@@ -10,7 +10,7 @@ from typing import Any
 
 import ase
 import numpy as np
-from ase.data import atomic_numbers
+from ase.data import chemical_symbols
 
 from sikff.graph import check_finite, has_volume
 from sikff.graph.conditions import Conditions
@@ -29,6 +29,8 @@ class Structure:
     """One structure, and the values read from its `info`, arrays and calculator.
 
     Attributes:
+        held: the atoms, or what reads them whenever they are asked for.
+        numbers: [N] atomic numbers.
         number: counted from 0 within its source.
         conditions: the field and the surface that act on it, its charge and its spin.
         labels: by "energy", "forces" and "stress", as far as there are any that count.
@@ -36,7 +38,8 @@ class Structure:
         weight: in the loss, of its config_type.
     """
 
-    atoms: ase.Atoms
+    held: ase.Atoms | Callable[[], ase.Atoms]
+    numbers: np.ndarray
     number: int
     conditions: Conditions
     config_type: str | None
@@ -45,8 +48,13 @@ class Structure:
     weight: float = 1.0
 
     @classmethod
-    def of(cls, atoms: ase.Atoms, number: int) -> Structure:
+    def of(
+        cls, atoms: ase.Atoms, number: int, read: Callable[[], ase.Atoms] | None = None
+    ) -> Structure:
         """Reads the conditions and the config_type of a structure.
+
+        Args:
+            read: reads the same atoms again, which are then not kept.
 
         Raises:
             ValueError: if it has no atoms, atoms without an element, positions that are not finite,
@@ -58,13 +66,40 @@ class Structure:
             raise ValueError("atoms without an element (X)")
         check_finite(atoms)
         kind = atoms.info.get("config_type")
-        return cls(atoms, number, Conditions.of(atoms.info), None if kind is None else str(kind))
+        conditions = Conditions.of(atoms.info)
+        return cls(
+            read or atoms, atoms.numbers, number, conditions, None if kind is None else str(kind)
+        )
+
+    @property
+    def atoms(self) -> ase.Atoms:
+        return self.held() if callable(self.held) else self.held
+
+    def with_labels(
+        self, keys: LabelKeys, names: Collection[str] = NAMES, weighted: bool = True
+    ) -> Structure:
+        """This structure with its labels, see :meth:`Structures.with_labels`."""
+        labels: dict[str, Label] = {}
+        left_out: list[LeftOut] = []
+        atoms = self.atoms
+        for name in names:
+            label = find_label(atoms, name, getattr(keys, name))
+            if label is not None and weighted:
+                label, more = weigh(atoms, name, label, keys.forces_weight)
+                left_out += more
+            if label is not None:
+                labels[name] = label
+        return replace(self, labels=labels, left_out=tuple(left_out))
+
+    def with_weight(self, weights: Mapping[str, float]) -> Structure:
+        """This structure weighted by its config_type, see :meth:`Structures.with_weights`."""
+        return replace(self, weight=weights.get(self.config_type or "", 1.0))
 
     def value(self, name: str) -> np.ndarray:
         """The label `name` in eV, eV/Å or eV/Å^3; NaN where there is none that counts."""
         if name in self.labels:
             return self.labels[name].value
-        return np.full(SHAPES[name](len(self.atoms)), np.nan)
+        return np.full(SHAPES[name](len(self.numbers)), np.nan)
 
     @cached_property
     def system_key(self) -> tuple[bytes, ...]:
@@ -106,7 +141,7 @@ class Structures:
             return atoms
         records = []
         for number, each in enumerate(atoms):
-            with _named(source, number):
+            with named(source, number):
                 records.append(Structure.of(each, number))
         return cls(source, records)
 
@@ -120,14 +155,14 @@ class Structures:
         return self.records[index]
 
     @property
-    def atoms(self) -> list[ase.Atoms]:
+    def atoms(self) -> Sequence[ase.Atoms]:
         return [structure.atoms for structure in self.records]
 
     @property
     def elements(self) -> tuple[str, ...]:
         """The elements that occur, by atomic number."""
-        symbols = {symbol for structure in self.records for symbol in structure.atoms.symbols}
-        return tuple(sorted(symbols, key=atomic_numbers.__getitem__))
+        numbers = {number for each in self.records for number in each.numbers.tolist()}
+        return tuple(chemical_symbols[number] for number in sorted(numbers))
 
     def select(self, indices: Iterable[int]) -> Structures:
         """The structures at these indices."""
@@ -160,7 +195,7 @@ class Structures:
     @contextmanager
     def naming(self, index: int) -> Iterator[None]:
         """Adds the name of the structure at this index to a ValueError raised inside."""
-        with _named(self.source, self.records[index].number):
+        with named(self.source, self.records[index].number):
             yield
 
     def with_info(self, values: Mapping[str, Any]) -> Structures:
@@ -175,9 +210,7 @@ class Structures:
             atoms.calc = structure.atoms.calc
             atoms.info |= values
             with self.naming(index):
-                records.append(
-                    replace(structure, atoms=atoms, conditions=Conditions.of(atoms.info))
-                )
+                records.append(replace(structure, held=atoms, conditions=Conditions.of(atoms.info)))
         return replace(self, records=records)
 
     def with_labels(
@@ -195,23 +228,13 @@ class Structures:
         """
         records = []
         for index, structure in enumerate(self.records):
-            labels: dict[str, Label] = {}
-            left_out: list[LeftOut] = []
             with self.naming(index):
-                for name in names:
-                    label = find_label(structure.atoms, name, getattr(keys, name))
-                    if label is not None and weighted:
-                        label, more = weigh(structure.atoms, name, label, keys.forces_weight)
-                        left_out += more
-                    if label is not None:
-                        labels[name] = label
-            records.append(replace(structure, labels=labels, left_out=tuple(left_out)))
+                records.append(structure.with_labels(keys, names, weighted))
         return replace(self, records=records, keys=keys)
 
     def with_weights(self, weights: Mapping[str, float]) -> Structures:
         """These structures weighted by their config_type; 1 if it is not among the weights."""
-        records = [replace(r, weight=weights.get(r.config_type or "", 1.0)) for r in self.records]
-        return replace(self, records=records)
+        return replace(self, records=[each.with_weight(weights) for each in self.records])
 
     @property
     def label_names(self) -> tuple[str, ...]:
@@ -271,7 +294,8 @@ class Structures:
 
 
 @contextmanager
-def _named(source: str, number: int) -> Iterator[None]:
+def named(source: str, number: int) -> Iterator[None]:
+    """Adds the name of a structure to a ValueError raised inside."""
     try:
         yield
     except ValueError as error:

@@ -20,7 +20,7 @@ from sikff.forcefield import ForceField
 from sikff.forcefield.committee import mean_prediction, standard_deviation
 from sikff.plain_torch import plain_torch
 
-from ..data.batches import Sample, collate, labelled
+from ..data.batches import Sample, collate, labelled, without_edges
 from ..data.check_labels import check_fields, check_labels, check_names
 from ..data.labels import NAMES, USUAL_KEYS, LabelKeys
 from ..data.report import describe_left_out
@@ -123,7 +123,7 @@ def evaluate_samples(
 ) -> Evaluation:
     """Compares the mean of models with the targets of samples, made for each model."""
     elements = models[0].elements
-    graph, targets = collate([_without_edges(sample) for sample in samples[0]])
+    graph, targets = collate([replace(s, graph=without_edges(s.graph)) for s in samples[0]])
     rows = {n: labelled(t) for n, t in targets._asdict().items() if t is not None}
     rows = {name: has_label for name, has_label in rows.items() if has_label.any()}
     asked = "forces" in rows, "stress" in rows
@@ -162,13 +162,6 @@ def evaluate_samples(
     metrics["seconds"] = seconds
     species = graph.species[rows["forces"]] if "forces" in rows else graph.species
     return Evaluation(metrics, pairs, np.array(elements)[species.numpy()])
-
-
-def _without_edges(sample: Sample) -> Sample:
-    """The sample without edges, most of the memory of its graph, which metrics do not need."""
-    graph = sample.graph
-    edges = {"edge_index": graph.edge_index[:, :0], "shifts": graph.shifts[:0]}
-    return replace(sample, graph=replace(graph, **edges))
 
 
 def write_json(path: str | Path, results: dict[str, Any]) -> None:

@@ -17,7 +17,7 @@ from sikff.graph import AtomicGraph
 from sikff.plain_torch import default_dtype
 
 from ..config import TrainConfig
-from ..data.batches import Sample, collate
+from ..data.batches import Sample, collate, with_energy, without_edges
 from ..data.charging import charging_energies
 from ..data.data_statistics import atomic_energies
 from ..data.dataset import Dataset
@@ -126,8 +126,10 @@ def set_charging_energies(model: ForceField, samples: Sequence[Sample]) -> None:
         return
     if samples[0].targets.energy is None:
         return
-    graphs = [sample.graph for sample in samples]
-    labels = np.array([float(cast(Tensor, sample.targets.energy)) for sample in samples])
+    pairs = [
+        (without_edges(each.graph), float(cast(Tensor, each.targets.energy))) for each in samples
+    ]
+    graphs, labels = [graph for graph, _ in pairs], np.array([energy for _, energy in pairs])
     found = charging_energies(graphs, labels, model.shares.totals) / model.config.energy_scale
     model.share_energy.copy_(torch.from_numpy(found.repeat(len(model.elements))))
 
@@ -155,10 +157,10 @@ def errors_at_start(model: ForceField, samples: Sequence[Sample]) -> list[str]:
     Args:
         samples: training structures, of which some with an energy are evaluated.
     """
-    samples = [each for each in samples if not cast(Tensor, each.targets.energy).isnan()]
-    if not samples:
+    labelled = with_energy(samples)
+    if not labelled:
         return []
-    graph, targets = collate(samples[:: -(-len(samples) // SAMPLED)])
+    graph, targets = collate([samples[k] for k in labelled[:: -(-len(labelled) // SAMPLED)]])
     training = model.training
     off = (targets.energy - model.eval()(graph, forces=False).energy.cpu()).numpy()
     model.train(training)

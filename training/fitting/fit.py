@@ -17,6 +17,7 @@ from sikff.lock import lock
 from sikff.plain_torch import plain_torch
 
 from ..config import LossConfig, TrainConfig, read_config
+from ..data.batches import Graphs
 from ..data.dataset import Dataset, Given, load_dataset
 from ..data.model_settings import copy_start_model
 from ..data.slab import check_data_above, with_surface, with_surface_of
@@ -174,7 +175,7 @@ def _fit(
             "cannot go on as if it had never stopped; restore the files, or start a new run from "
             "its model (sikff train --from)"
         )
-    model = initial_model(config, dataset.model, [sample.graph for sample in dataset.train])
+    model = initial_model(config, dataset.model, Graphs(dataset.train))
     set_charging_energies(model, dataset.train)
     size = sum(parameter.numel() for parameter in model.parameters())
     source = "" if config.start is None else f", from {config.start.model}"

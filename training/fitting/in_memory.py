@@ -15,6 +15,7 @@ from sikff.forcefield import ForceField, ForceFieldConfig
 from sikff.plain_torch import plain_torch
 
 from ..config import TrainConfig
+from ..data.batches import Graphs
 from ..data.dataset import Dataset, Given, load_dataset
 from .finetune import initial_model, set_charging_energies
 from .rescale import keep_predictions
@@ -87,7 +88,7 @@ def train_in_memory(
 def _model(config: TrainConfig, dataset: Dataset, before: Trained | None) -> ForceField:
     """The model to train: with weights of an earlier training, or random ones."""
     if before is None:
-        model = initial_model(config, dataset.model, [sample.graph for sample in dataset.train])
+        model = initial_model(config, dataset.model, Graphs(dataset.train))
         set_charging_energies(model, dataset.train)
         return model
     return with_weights_of(before.model, dataset.model).train()

@@ -45,9 +45,12 @@ def _some(graphs: Sequence[AtomicGraph]) -> list[AtomicGraph]:
     order = torch.randperm(len(graphs), generator=torch.Generator().manual_seed(0))
     chosen, atoms = [], 0
     for index in order.tolist():
-        if graphs[index].n_edges and atoms < ATOMS:
-            chosen.append(graphs[index])
-            atoms += graphs[index].n_atoms
+        if atoms >= ATOMS:
+            break
+        graph = graphs[index]  # perhaps made now
+        if graph.n_edges:
+            chosen.append(graph)
+            atoms += graph.n_atoms
     return chosen or [graphs[0]]
 
 

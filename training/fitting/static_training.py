@@ -11,7 +11,7 @@ from sikff.forcefield import ForceField
 from sikff.forcefield.chunks import fits_in_one_chunk
 
 from ..config import TrainConfig
-from ..data.batches import Sample
+from ..data.batches import CountedSamples, Counts, Sample
 from ..data.dataset import Dataset
 
 FILLED = 0.5  # fraction of a padded batch; where less is used, neither compiling nor replay pays
@@ -45,9 +45,10 @@ def capacity_for(samples: Sequence[Sample], structures: int) -> tuple[Capacity, 
         samples: structures.
         structures: in a batch.
     """
-    graphs = [sample.graph for sample in samples]
-    capacity = Capacity.for_batches(graphs, structures)
-    edges = structures * sum(graph.n_edges for graph in graphs) / len(graphs)
+    counts = samples.counts if isinstance(samples, CountedSamples) else Counts.of(samples)
+    atoms, neighbours = counts.atoms.tolist(), counts.neighbours.tolist()
+    capacity = Capacity.for_batches(atoms, neighbours, structures)
+    edges = structures * int(counts.edges.sum()) / len(samples)
     return capacity, edges / (capacity.atoms * capacity.neighbours)
 
 

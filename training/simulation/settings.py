@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from ..config import Count, NonNegative, Positive
+from ..section import Count, NonNegative, Positive
 
 Pressure = Annotated[float, Field(allow_inf_nan=False)]
 

@@ -11,7 +11,6 @@ from sikff.forcefield import ForceFieldConfig
 from sikff.graph import AtomicGraph
 from sikff.training.data.data_statistics import (
     atomic_energies,
-    average_neighbours,
     complete_model,
     compositions,
     energy_scale,
@@ -19,6 +18,7 @@ from sikff.training.data.data_statistics import (
 from sikff.training.data.labels import LabelKeys
 from sikff.training.data.samples import make_samples
 from sikff.training.data.structures import Structures
+from sikff.training.data.survey import Survey, average_neighbours
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]
@@ -77,7 +77,8 @@ def test_distances_in_the_data_are_stored_by_pair_of_elements(frames: list[ase.A
     samples = make_samples(structures, MODEL)
 
     def ranges(settings: dict) -> dict | None:
-        model, _ = complete_model({**MODEL.model_dump(), **settings}, structures, samples, {})
+        all_of = {**MODEL.model_dump(), **settings}
+        model, _ = complete_model(all_of, structures, Survey.of(all_of, samples), {})
         return model.distances_seen
 
     pairs = {"Cu-Cu": [], "Cu-Ni": [], "Ni-Ni": []}
@@ -102,7 +103,7 @@ def test_pairs_that_the_data_never_show_are_reported() -> None:
     model = ForceFieldConfig(elements=("H", "O"))
     samples = make_samples(structures, model)
     settings = {"elements": ("H", "O")}
-    _, notes = complete_model(settings, structures, samples, {})
+    _, notes = complete_model(settings, structures, Survey.of(settings, samples), {})
     assert "training data: no O-O within the cutoff" in notes
 
 
@@ -122,5 +123,5 @@ def test_heights_of_a_model_to_fine_tune_are_lowered(known: object, expected: ob
     settings = {"elements": ("Ni", "Cu", "H"), "group": "C_inf_v", "environment": plane}
     structures = with_labels([atoms])
     samples = make_samples(structures, ForceFieldConfig(**settings))
-    model, _ = complete_model(settings, structures, samples, {})
+    model, _ = complete_model(settings, structures, Survey.of(settings, samples), {})
     assert model.environment.height_min == expected

@@ -3,6 +3,7 @@
 from pathlib import Path
 
 import ase
+import ase.db
 import ase.io
 import pytest
 
@@ -85,6 +86,27 @@ def test_such_counts_after_the_first_structure_raise(tmp_path: Path) -> None:
     path.write_text(GOOD.rstrip() + "\nVEC1 9 0 0\nVEC2 0 9 0\nVEC3 0 0 9\n" + "9" * 15 + "\n")
     with pytest.raises(ValueError, match=r"announces 9{15} atoms"):
         read_structures(path)
+
+
+def test_databases_in_lmdb(tmp_path: Path, frames: list[ase.Atoms]) -> None:
+    pytest.importorskip("ase_db_backends", reason="extra lmdb")
+    path = tmp_path / "a.aselmdb"
+    with ase.db.connect(path) as database:
+        for number, atoms in enumerate(frames):
+            database.write(atoms, data={"REF_energy": float(number)})
+    found = read_structures(path)
+    assert [atoms.info["REF_energy"] for atoms in found.atoms] == list(range(12))
+    for one, other in zip(found.atoms, frames, strict=True):
+        assert abs(one.get_forces() - other.get_forces()).max() < 1e-9
+
+
+def test_a_database_in_lmdb_needs_a_package(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "a.aselmdb").write_bytes(b"some database")
+    monkeypatch.setattr("sikff.training.data.reading.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"a\.aselmdb': it needs ase-db-backends.*sikff\[lmdb\]"):
+        read_structures(tmp_path / "a.aselmdb")
 
 
 def test_missing_and_closed_files_raise(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

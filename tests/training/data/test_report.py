@@ -17,6 +17,7 @@ from sikff.training.data.labels import NAMES, LabelKeys
 from sikff.training.data.report import describe
 from sikff.training.data.samples import make_samples
 from sikff.training.data.structures import Structures
+from sikff.training.data.survey import Survey
 
 
 def with_labels(atoms: list[ase.Atoms], names: Sequence[str] = NAMES) -> Structures:
@@ -102,14 +103,15 @@ def test_weights_other_than_one_are_said(frames: list[ase.Atoms]) -> None:
 def test_shortest_distance(frames: list[ase.Atoms]) -> None:
     frames[7].positions[1] = frames[7].positions[0] + [0.0, 0.6, 0.8]
     frames[7] = relabelled(frames[7])
-    model = ForceFieldConfig(elements=("Ni", "Cu"), cutoff=4.0)
+    settings = {"elements": ("Ni", "Cu"), "cutoff": 4.0}
+    model = ForceFieldConfig(**settings)
     samples = make_samples(Structures.of(frames), model)
     pair = f"{frames[7].symbols[0]}-{frames[7].symbols[1]}"
-    (line,) = describe(Structures.of(frames), samples)[1:]
+    (line,) = describe(Structures.of(frames), Survey.of(settings, samples))[1:]
     assert line == f"shortest distance 1 Å ({pair}, structure 7)"
     assert not any("shortest" in line for line in described(frames))
     alone = Structures.of([ase.Atoms("Cu")])
-    report = describe(alone, make_samples(alone, model))
+    report = describe(alone, Survey.of(settings, make_samples(alone, model)))
     assert not any("shortest" in line for line in report)
 
 
@@ -196,7 +198,7 @@ def test_a_run_begins_with_the_report(config: TrainConfig) -> None:
     ase.io.write(leak, frames[2:5])
     data = config.data.model_copy(update={"valid": leak})
     lines = load_dataset(config.model_copy(update={"data": data})).report
-    assert lines[0] == "12 training and 3 validation structures, trained on energy, forces"
+    assert lines[0] == "12 training and 3 validation structures, trained on energy, forces, stress"
     assert lines[1].startswith("3 to 4 atoms in a structure (Ni ")
     assert lines[1].endswith("; 12 periodic in 3 directions")
     assert lines[2].startswith("energy: energy, 12 of 12; rms ")

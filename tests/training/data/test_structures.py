@@ -22,6 +22,7 @@ from sikff.training.data.labels import NAMES, LabelKeys, find_label
 from sikff.training.data.reading import read_structures
 from sikff.training.data.samples import make_samples, unread_conditions
 from sikff.training.data.structures import Structures, split_isolated, split_validation
+from sikff.training.data.survey import Survey
 from tolerances import TOLERANCES, WRITTEN
 
 LIMITS = TOLERANCES[torch.float64]
@@ -314,18 +315,18 @@ def test_the_range_of_the_data_is_stored_in_the_model() -> None:
     structures = with_labels(frames, ["energy", "forces"])
     samples = make_samples(structures, AXIAL)
     settings = AXIAL.model_dump(include={"elements", "group", "environment"})
-    model, notes = complete_model(settings, structures, samples, {})
+    model, notes = complete_model(settings, structures, Survey.of(settings, samples), {})
     assert model.environment.field_min == pytest.approx(-0.4)
     assert model.environment.field_max == pytest.approx(0.2)
     assert model.environment.height_min == pytest.approx({"Ni": 3.0, "Cu": 2.0})
     heights = "training data: fields from -0.4 to 0.2 V/Å, heights from 3 (Ni), 2 (Cu) Å"
     assert any(note.startswith(heights) for note in notes)
     settings["environment"] |= {"field_max": 1.0, "height_min": 0.0}
-    model, _ = complete_model(settings, structures, samples, {})
+    model, _ = complete_model(settings, structures, Survey.of(settings, samples), {})
     assert (model.environment.field_max, model.environment.height_min) == (1.0, 0.0)
     assert model.environment.field_min == pytest.approx(-0.4)
     settings["environment"] |= {"field_max": None, "field_min": -1.0}
-    model, _ = complete_model(settings, structures, samples, {})
+    model, _ = complete_model(settings, structures, Survey.of(settings, samples), {})
     assert model.environment.field_max == pytest.approx(0.2)
     assert model.environment.field_min == -1.0
 
