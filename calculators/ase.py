@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import ase
@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from ase.calculators.calculator import all_changes
 
+from sikff.engines import History
 from sikff.forcefield.committee import mean_prediction, standard_deviation
 from sikff.forcefield.field_response import FieldResponse
 from sikff.graph import has_volume
@@ -59,6 +60,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
 
     Args:
         model: path of a model file, or a model, which is copied; for a committee several of these.
+            Or an evaluator as it is, which other arguments do not change.
         device: "cpu", "cuda", ..., or "auto": cuda if there is one.
         dtype, default_dtype: "float32" or "float64" for the weights; None: as they are.
         skin: Å beyond the cutoff for the search of neighbours, which is repeated only when a pair
@@ -92,7 +94,7 @@ class SIKFFCalculator(ThreadSafeCalculator):
 
     def __init__(
         self,
-        model: Models,
+        model: Models | StructureEvaluator,
         device: str | torch.device = "auto",
         dtype: str | torch.dtype | None = None,
         skin: float = SKIN,
@@ -107,7 +109,11 @@ class SIKFFCalculator(ThreadSafeCalculator):
         **kwargs: Any,
     ) -> None:
         dtype = one_dtype(dtype, default_dtype)
-        evaluator = StructureEvaluator.of(model, device, dtype, skin, compile, replay_after)
+        evaluator = (
+            model
+            if isinstance(model, StructureEvaluator)
+            else StructureEvaluator.of(model, device, dtype, skin, compile, replay_after)
+        )
         self._evaluator, self.sources = evaluator, evaluator.sources
         self.models, self.device = evaluator.models, evaluator.device
         self._conditions = Conditions()  # of the last calculation
@@ -132,6 +138,22 @@ class SIKFFCalculator(ThreadSafeCalculator):
     def extrapolation_warnings(self) -> list[str]:
         """The warnings so far: what was outside the training data."""
         return list(self._evaluator.warned.values())
+
+    @property
+    def history(self) -> dict[str, Any]:
+        """What the last bits of later results depend on, besides the atoms: numbers and lists."""
+        of_models = [list(each) for each in self._evaluator.history]
+        return {"stress": self._stress_requested, "models": of_models}
+
+    def resume(self, history: Mapping[str, Any]) -> None:
+        """Makes later results those of the calculator that had this history, to the last bit.
+
+        The next calculation has to repeat the last one of that calculator.
+        """
+        with self.lock:
+            self.reset()
+            self._stress_requested = history["stress"]
+            self._evaluator.resume([History(*each) for each in history["models"]])
 
     def set(self, **kwargs: Any) -> dict[str, Any]:
         """Changes `electric_field` or another of the conditions; returns what changed.

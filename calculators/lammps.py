@@ -9,7 +9,7 @@ import time
 import traceback
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any, NoReturn, cast
 
 import torch
 
@@ -20,7 +20,7 @@ from sikff.graph.conditions import KEYS, Conditions
 
 from .lammps_forces import ENERGY_UNITS, LammpsForces, Stop
 from .lammps_types import find_elements
-from .prepare_models import chosen_device, prepared
+from .prepare_models import chosen_device, cut_down, prepared
 
 FIX = "sikff"
 
@@ -86,6 +86,7 @@ def attach(
             f"the model does not know {', '.join(absent)} (its elements: "
             f"{', '.join(models[0].elements)}); {types}"
         )
+    force_fields = [cast(ForceField, cut_down(each, symbols)) for each in force_fields]
     forces = LammpsForces(lmp, fix, force_fields, symbols, skin, Conditions.of(conditions))
     forces.set_up(stop or _report_to(lmp.get_mpi_comm()))
     lmp.command(f'print "sikff: {types}"')

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import cast
 
 import torch
 
 from sikff.engines import Auto, Evaluator, Static, backend_for
 from sikff.forcefield import EnergyModel, ForceField, load
+from sikff.forcefield.change_elements import change_elements
 from sikff.forcefield.chunks import keep_freed_memory
+from sikff.forcefield.edge_features import MOST_SPECIES
 from sikff.plain_torch import leave_threads_behind
 
 
@@ -50,6 +53,23 @@ def prepared(
         else:
             model = load(model, device=device, dtype=dtype)
         return model.freeze()
+
+
+def has_many_elements(model: EnergyModel) -> bool:
+    """Whether the model has more elements than spline tables are made for."""
+    return isinstance(model, ForceField) and len(model.elements) > MOST_SPECIES
+
+
+def cut_down(model: EnergyModel, elements: Collection[str]) -> EnergyModel:
+    """A frozen model of many elements for some of them; the model itself if it has few.
+
+    Predictions are the same, in less time and memory, and spline tables can be made.
+    """
+    if not (has_many_elements(model) and set(elements) < set(model.elements)):
+        return model
+    kept = [element for element in model.elements if element in elements]
+    with torch.inference_mode(False):
+        return change_elements(cast(ForceField, model), kept).eval().freeze()
 
 
 def choose_evaluators(

@@ -12,8 +12,9 @@ from typing import Any, Self
 import numpy as np
 import torch
 from ase.calculators.calculator import CalculationFailed
+from ase.data import chemical_symbols
 
-from sikff.engines import Auto, Static, without_candidates
+from sikff.engines import Auto, History, Static, without_candidates
 from sikff.forcefield import EnergyModel, Prediction
 from sikff.forcefield.atomic_stress import FullPrediction, predict_atomic_stress
 from sikff.forcefield.committee import check_committee, graph_settings, mean_prediction
@@ -27,10 +28,17 @@ from sikff.graph.conditions import Conditions
 from sikff.graph.neighbour_lists import NeighbourLists
 from sikff.plain_torch import leave_threads_behind
 
-from .prepare_models import choose_evaluators, chosen_device, prepared
+from .prepare_models import (
+    choose_evaluators,
+    chosen_device,
+    cut_down,
+    has_many_elements,
+    prepared,
+)
 
 SKIN = 0.8  # Å
 REPLAY_AFTER = 10  # calls
+Choose = Callable[[Sequence[EnergyModel]], Sequence[Callable[..., Prediction]]]
 Models = str | Path | EnergyModel | Sequence[str | Path | EnergyModel]
 
 
@@ -44,7 +52,7 @@ class StructureEvaluator:
 
     Args:
         models: the models, frozen and on the device.
-        evaluators: called in place of each model, with the same arguments.
+        choose: makes of models what is called in place of each, with the same arguments.
         skin: of the neighbour lists, Å; models with one cutoff share lists.
         device: of the models.
 
@@ -53,22 +61,27 @@ class StructureEvaluator:
     """
 
     def __init__(
-        self,
-        models: Sequence[EnergyModel],
-        evaluators: Sequence[Callable[..., Prediction]],
-        skin: float,
-        device: torch.device,
+        self, models: Sequence[EnergyModel], choose: Choose, skin: float, device: torch.device
     ) -> None:
         check_committee(models)
-        self.models, self.evaluators, self.device = models, evaluators, device
-        on_device = device.type != "cpu"  # which selects neighbours itself
+        self.models, self.device = models, device
+        self.warned: dict[str, str] = {}  # by kind
+        self.sources = [type(model).__name__ for model in models]
+        self._choose, self._skin, self._rebuilds_before = choose, skin, 0
+        self._elements: frozenset[str] = frozenset()  # that models are cut down to
+        self._has_many = any(map(has_many_elements, models))
+        self._use(models)
+
+    def _use(self, models: Sequence[EnergyModel]) -> None:
+        self._used, self.evaluators = models, self._choose(models)
+        on_device = self.device.type != "cpu"  # which selects neighbours itself
         self.neighbour_lists = {
-            settings: NeighbourLists(*settings, skin=skin, device=device, candidates=on_device)
+            settings: NeighbourLists(
+                *settings, skin=self._skin, device=self.device, candidates=on_device
+            )
             for settings in map(graph_settings, models)
         }
-        self.warned: dict[str, str] = {}  # by kind
         self._conditions: dict[EnergyModel, tuple[torch.Tensor, ...]] = {}  # of the last graphs
-        self.sources = [type(model).__name__ for model in models]
 
     @classmethod
     def of(
@@ -94,14 +107,31 @@ class StructureEvaluator:
         given = [model] if isinstance(model, str | Path | EnergyModel) else model
         device, dtype = chosen_device(device), chosen_dtype(dtype)
         models = [prepared(each, device, dtype) for each in given]
-        made = cls(models, choose_evaluators(models, compile, replay_after), skin, device)
+        choose = partial(choose_evaluators, compile=compile, replay_after=replay_after)
+        made = cls(models, choose, skin, device)
         made.sources = [type(m).__name__ if isinstance(m, EnergyModel) else str(m) for m in given]
         return made
 
     @property
     def rebuilds(self) -> int:
         """Searches for neighbours so far."""
-        return sum(each.rebuilds for each in self.neighbour_lists.values())
+        now = sum(each.rebuilds for each in self.neighbour_lists.values())
+        return self._rebuilds_before + now
+
+    @property
+    def history(self) -> list[History]:
+        """Of each model: what the rounding of later results depends on, besides the structures."""
+        return [
+            each.history if isinstance(each, Auto | Static) else History(0, 0)
+            for each in self.evaluators
+        ]
+
+    def resume(self, history: Sequence[History]) -> None:
+        """Makes later results round as those of the evaluator that had this history, whose last
+        call the next one repeats."""
+        for evaluator, each in zip(self.evaluators, history, strict=True):
+            if isinstance(evaluator, Auto | Static):
+                evaluator.resume(each)
 
     def evaluate(
         self,
@@ -131,11 +161,11 @@ class StructureEvaluator:
         calls: list[Callable[..., Any]] = list(self.evaluators)
         options = {"forces": True, "stress": stress, "dipole": dipole}
         if atomic_stress:
-            calls = [partial(predict_atomic_stress, model) for model in self.models]
+            calls = [partial(predict_atomic_stress, model) for model in self._used]
             options = {"dipole": dipole}
         predictions = [
             self._predict(model, call, graph, **options)
-            for model, call, graph in zip(self.models, calls, graphs, strict=True)
+            for model, call, graph in zip(self._used, calls, graphs, strict=True)
         ]
         solid = list(map(has_volume, structures)) if stress or atomic_stress else []
         for prediction in predictions:
@@ -156,7 +186,7 @@ class StructureEvaluator:
     def field_response(self, structure: Structure, conditions: Conditions) -> FieldResponse:
         """The mean over the models, which must read the field along the same directions."""
         graphs = self._graphs([structure], [conditions])
-        pairs = list(zip(self.models, graphs, strict=True))
+        pairs = list(zip(self._used, graphs, strict=True))
         for model, graph in pairs:
             self._warn_of(model, graph)
         responses = [
@@ -188,13 +218,24 @@ class StructureEvaluator:
     ) -> list[AtomicGraph]:
         """The graph that each model reads."""
         leave_threads_behind()
+        if self._has_many:
+            self._cut_down(structures)
         opened = [self._open(*each) for each in zip(structures, conditions, strict=True)]
         shared = {
             settings: neighbours.graph(opened, conditions)
             for settings, neighbours in self.neighbour_lists.items()
         }
-        graphs = [shared[graph_settings(model)] for model in self.models]
-        return graphs
+        return [shared[graph_settings(model)] for model in self._used]
+
+    def _cut_down(self, structures: Sequence[Structure]) -> None:
+        """Takes models of the elements at hand, which are faster and predict the same."""
+        numbers = np.unique(np.concatenate([each.numbers for each in structures]))
+        elements = frozenset(chemical_symbols[number] for number in numbers)
+        if elements <= self._elements:
+            return
+        self._elements |= elements
+        self._rebuilds_before = self.rebuilds
+        self._use([cut_down(model, self._elements) for model in self.models])
 
     def _predict(
         self, model: EnergyModel, call: Callable[..., Any], graph: AtomicGraph, **options: bool

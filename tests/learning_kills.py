@@ -72,40 +72,57 @@ def ids(folder: Path) -> list[str]:
     return [json.loads(line)["id"] for line in lines]
 
 
-def kill_learning(folder: Path, kills: int, choice: random.Random, seconds: float = 0.02) -> int:
-    """Kills one run so many times, if it lasts, and compares its end with one that was left alone.
+def kill_learning(
+    folder: Path, kills: int, choice: random.Random, seconds: float = 0.02
+) -> tuple[int, int]:
+    """Kills runs so many times in all, each until it ends, and compares them with one left alone.
 
     Returns:
-        Labels that the calculator had computed when it was killed before they were written.
+        Kills, and labels that the calculator had computed when it was killed before they were
+        written.
     """
     began = time.monotonic()
     whole = started(folder / "whole", seconds)
     whole.join()
     assert whole.exitcode == 0
-    longest = 2 * (time.monotonic() - began) / (kills + 1)
+    longest = (time.monotonic() - began) / 4
+    done = twice = 0
+    while done < kills:
+        run_folder = folder / f"killed {done}"
+        found = kill_until_it_ends(run_folder, kills - done, choice, (seconds, longest))
+        done, twice = done + found[0], twice + found[1]
+        assert ids(run_folder) == ids(folder / "whole")
+        models = [load(each / "learned/model.sikff") for each in (folder / "whole", run_folder)]
+        weights = [model.state_dict() for model in models]
+        assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
+    return done, twice
+
+
+def kill_until_it_ends(
+    folder: Path, kills: int, choice: random.Random, times: tuple[float, float]
+) -> tuple[int, int]:
+    """Kills one run at most so many times, at random moments; see :func:`kill_learning`.
+
+    Args:
+        times: seconds of a label, and between kills at most.
+    """
     before: list[str] = []
     done = 0
-    while done < kills:
-        process = started(folder / "killed", seconds)
-        process.join(choice.uniform(0.05, max(longest, 0.5)))
+    while True:
+        process = started(folder, times[0])
+        process.join(choice.uniform(0.05, times[1]) if done < kills else None)
         if process.is_alive():
             os.kill(process.pid, signal.SIGKILL)
+            done += 1
         process.join()
-        now = ids(folder / "killed")
+        now = ids(folder)
         assert now[: len(before)] == before, "a label was lost"
-        before, done = now, done + 1
-        if process.exitcode == 0:
+        before = now
+        if process.exitcode != -signal.SIGKILL:
             break
-    process = started(folder / "killed", seconds)
-    process.join()
     assert process.exitcode == 0
-    found = ids(folder / "killed")
-    assert found == ids(folder / "whole")
-    asked = (folder / "killed/asked").read_text().split()
-    assert set(asked) == set(found) and len(set(found)) == len(found)
-    twice = len(asked) - len(found)
+    asked = (folder / "asked").read_text().split()
+    assert set(asked) == set(now) and len(set(now)) == len(now)
+    twice = len(asked) - len(now)
     assert twice <= done, "more than a label was computed again after a kill"
-    models = [load(folder / each / "learned/model.sikff") for each in ("whole", "killed")]
-    weights = [model.state_dict() for model in models]
-    assert all(torch.equal(weight, weights[1][name]) for name, weight in weights[0].items())
-    return twice
+    return done, twice

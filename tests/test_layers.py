@@ -29,6 +29,7 @@ FLOORS = {
     "sikff": 6,  # the front page, re-exporting from the floors below it
     "sikff.engines": 6,
     "sikff.calculators": 7,
+    "sikff.training.data_settings": 5,
     "sikff.training.slab_settings": 5,
     "sikff.training.read_settings": 6,
     "sikff.training.console": 7,
@@ -79,7 +80,7 @@ FLOORS_INSIDE = {
         "data_end network",
         "electron_shares restrict_model",
         "force_field",
-        "committee corrected_model",
+        "change_elements committee corrected_model",
     ),
 }
 HEAVY = ("matplotlib", "e3nn", "scipy", "sikff.training")

@@ -2,54 +2,28 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from sikff.forcefield import ForceFieldConfig
 
+from .data_settings import NpzUnits, bytes_of
 from .read_settings import present_names, read_settings, sentence
 from .slab_settings import without_slab
 
 Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Count = Annotated[int, Field(ge=1, le=10**15)]
-
-
-SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-
-
-def bytes_of(size: str) -> float:
-    """A size of memory in bytes, of text such as "4 GB".
-
-    Raises:
-        ValueError: for other text.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-zA-Z]+)\s*", size)
-    units = {unit.lower(): factor for unit, factor in SIZES.items()}
-    if match is None or match[2].lower() not in units:
-        raise ValueError(f"got {size!r}; expected a number and {', '.join(SIZES)}, such as 4 GB")
-    return float(match[1]) * units[match[2].lower()]
+LABELS = ("energy", "forces", "stress")
 
 
 class Section(BaseModel):
     """Frozen; unknown keys are errors."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class NpzUnits(Section):
-    """Units of archives of NumPy (.npz); forces are in energy / length.
-
-    Attributes:
-        energy, length: those of rMD17 and MD22 by default.
-    """
-
-    energy: Literal["eV", "Hartree", "Rydberg", "kcal/mol", "kJ/mol"] = "kcal/mol"
-    length: Literal["Å", "Bohr", "nm"] = "Å"
 
 
 class DataConfig(Section):
@@ -72,6 +46,10 @@ class DataConfig(Section):
             missing otherwise is left out, as is one whose weight is 0 in its structure.
         check_units: raise an error for data that seem to be in other units than eV and Å.
         npz_units: of files .npz. None: those that a file names, or else kcal/mol and Å.
+        replay: file(s) of structures that the model to fine-tune was trained on, which are trained
+            on again, lest it forgets them; not validated on. The run says how far off they are
+            before and after.
+        replay_weight: factor of their loss.
         memory: such as "4 GB", for data larger than memory: structures stay on the disk, and graphs
             are kept in so much memory; further ones are made again in every epoch. None: all are
             kept.
@@ -88,6 +66,8 @@ class DataConfig(Section):
     require: tuple[Literal["energy", "forces", "stress"], ...] = ()
     check_units: bool = True
     npz_units: NpzUnits | None = None
+    replay: Path | tuple[Path, ...] | None = None
+    replay_weight: Positive = 1.0
     memory: str | None = None
     cache: Path | None = None
 
@@ -98,7 +78,7 @@ class DataConfig(Section):
             bytes_of(memory)
         return memory
 
-    @field_validator("train", "valid", "isolated_atoms", mode="before")
+    @field_validator("train", "valid", "isolated_atoms", "replay", mode="before")
     @classmethod
     def _some_file(cls, given: object) -> object:
         if given in ((), []) or isinstance(given, bool):
@@ -117,37 +97,67 @@ class DataConfig(Section):
         return valid
 
 
+class Term(NamedTuple):
+    """How much the errors of one label count."""
+
+    weight: float
+    delta: float
+
+
 class LossConfig(Section):
     """Weights of the terms of the loss.
 
     Each term is the mean over the labels there are; a label may be missing in any structure, but
-    not in all if its weight is above 0. Energies are read even if their weight is 0, for the E0s.
+    not in all if a weight above 0 is given. Energies are read even if their weight is 0, for the
+    E0s.
 
     Attributes:
-        energy: for the energy per atom (eV); forces: per component (eV/Å);
-            stress: per component (eV/Å^3).
+        energy: for the energy per atom (eV). None: rises from 1 to 10 as the learning rate falls.
+        forces: per component (eV/Å).
+        stress: per component (eV/Å^3). None: as for energies, if training structures have a stress
+            and the model no surface, else 0.
         kind: "mse", or "huber": quadratic below `delta`, linear above.
-        delta: in eV, eV/Å and eV/Å^3.
+        delta: in eV, eV/Å and eV/Å^3. None: 0.05, and 0.001 for a weight that is None. With "mse"
+            such a weight rises to 100.
         config_types: factors of the loss of structures of a config_type (in ``atoms.info``), such
             as {surface: 5, melt: 0.2}; 1 for types that are not named. They multiply the weights
             of labels that are in the files (config_weight and others).
     """
 
-    energy: NonNegative = 1.0
+    energy: NonNegative | None = None
     forces: NonNegative = 10.0
-    stress: NonNegative = 0.0
+    stress: NonNegative | None = None
     kind: Literal["huber", "mse"] = "huber"
-    delta: Positive = 0.05
+    delta: Positive | None = None
     config_types: dict[str, NonNegative] = {}
+
+    def term(self, name: str, rate: float = 0.0) -> Term:
+        """The weight of a term and where its loss becomes linear.
+
+        Args:
+            name: "energy", "forces" or "stress".
+            rate: learning rate as a fraction of its largest; 0: at the end of a run.
+        """
+        given = getattr(self, name)
+        if given is not None:
+            return Term(given, 0.05 if self.delta is None else self.delta)
+        last = 100.0 if self.kind == "mse" else 10.0
+        return Term(last ** (1 - rate), 0.001 if self.delta is None else self.delta)
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the labels that a run reads."""
-        return tuple(n for n in ("energy", "forces", "stress") if n == "energy" or getattr(self, n))
+        return tuple(n for n in LABELS if n == "energy" or self.term(n).weight)
+
+    @property
+    def required(self) -> tuple[str, ...]:
+        """Names of the labels without which a run cannot be."""
+        optional = ("stress",) if self.stress is None else ()
+        return tuple(n for n in LABELS if n not in optional and self.term(n).weight)
 
     @model_validator(mode="after")
     def _some_term(self) -> LossConfig:
-        if not (self.energy or self.forces or self.stress):
+        if not self.required:
             raise ValueError("all weights are 0; give energy, forces or stress a positive weight")
         return self
 
@@ -155,15 +165,19 @@ class LossConfig(Section):
 class StartConfig(Section):
     """A trained model that a run fine-tunes.
 
-    Elements, E0s, scales and sizes come from its file; those that the run gives must agree. With
-    another ``model.group`` it is restricted to that subgroup, and ``model.environment`` gives one
-    to a model without, or adds charge and spin: this changes no prediction for neutral singlets at
-    first. With ``model.vacuum_group`` it
-    becomes the vacuum network of the new model, whose other network starts from zero.
+    Elements, E0s, scales and sizes come from its file; those that the run gives must agree.
+    Elements of the data that it does not know are added: each begins as the nearest one in the
+    periodic table, with an E0 that fits the data. With another ``model.group`` the model is
+    restricted to that subgroup, and ``model.environment`` gives one to a model without, or adds
+    charge and spin: this changes no prediction for neutral singlets at first. With
+    ``model.vacuum_group`` it becomes the vacuum network of the new model, whose other network
+    starts from zero.
 
     Attributes:
         model: model file.
         freeze_vacuum: do not change the weights of the vacuum network.
+        freeze_layers: do not change those of the first so many interaction layers, nor of the
+            embedding of the species.
         rescale: compute energy_scale and average_neighbours from the data of this run; weights
             are divided by the change, so that predictions stay the same at first.
         optimiser: continue with the state of the optimiser in ``last.ckpt`` beside the model, of a
@@ -172,6 +186,7 @@ class StartConfig(Section):
 
     model: Path
     freeze_vacuum: bool = False
+    freeze_layers: Annotated[int, Field(ge=0)] = 0
     rescale: bool = False
     optimiser: bool = False
 
@@ -282,6 +297,15 @@ class TrainConfig(Section):
         symbols = {"elements": list(config.elements), "atomic_energies": config.atomic_energies}
         model = model | {name: value for name, value in symbols.items() if name in model}
         return {**values, "model": model}
+
+    @model_validator(mode="after")
+    def _replay_needs_a_start(self) -> TrainConfig:
+        if self.start is None and self.data.replay is not None:
+            raise ValueError(
+                "data.replay is for a run that goes on from a trained model; give start.model "
+                "(sikff train --from), or put these files into data.train"
+            )
+        return self
 
     @model_validator(mode="after")
     def _one_device_goes_on(self) -> TrainConfig:

@@ -3,7 +3,7 @@
 from sikff.engines.auto import Auto, Evaluator
 from sikff.engines.padding import Capacity, neighbour_table, without_candidates
 from sikff.engines.recorder import NotReplayableError
-from sikff.engines.static import BACKENDS, Backend, Static, backend_for
+from sikff.engines.static import BACKENDS, Backend, History, Static, backend_for
 from sikff.forcefield.energy import differentiate
 
 __all__ = [
@@ -12,6 +12,7 @@ __all__ = [
     "Backend",
     "Capacity",
     "Evaluator",
+    "History",
     "NotReplayableError",
     "Static",
     "backend_for",

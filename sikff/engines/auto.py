@@ -11,7 +11,7 @@ import torch
 
 from sikff.engines.padding import without_candidates
 from sikff.engines.recorder import NotReplayableError
-from sikff.engines.static import Static, same_tensors
+from sikff.engines.static import History, Static, same_tensors
 from sikff.forcefield import EnergyModel, Prediction
 from sikff.graph import AtomicGraph
 
@@ -43,7 +43,8 @@ class Auto:
         self.model, self.static = model, static
         self.patience = patience
         self._calls = 0  # with the same atoms
-        self._atoms: tuple[torch.Tensor, ...] = ()  # of the last call
+        # of the last call; None: those of the next one are taken for the same
+        self._atoms: tuple[torch.Tensor, ...] | None = ()
         self._lock = threading.Lock()
 
     def __reduce__(self) -> tuple[Any, ...]:
@@ -73,12 +74,27 @@ class Auto:
         graph = without_candidates(graph, self.model.cutoff)
         return self.model(graph, forces, stress, dipole), None
 
+    @property
+    def history(self) -> History:
+        """What the rounding of later results depends on, besides their graphs."""
+        return self.static.history._replace(calls=self._calls)
+
+    def resume(self, history: History) -> None:
+        """Makes later results round as those of the evaluator that had this history.
+
+        The next call repeats the last one of that evaluator.
+        """
+        with self._lock:
+            self._calls, self._atoms = max(history.calls - 1, 0), None
+        self.static.resume(history)
+
     def _is_due(self, graph: AtomicGraph) -> bool:
         """Whether there were more calls with these atoms, this one included, than patience."""
         if self.patience in (0, math.inf):  # the same for all atoms: none is read from the device
             return self.patience == 0
         atoms = (graph.species, graph.batch, graph.surface)
         with self._lock:
-            same = len(self._atoms) > 0 and same_tensors(atoms, self._atoms)
+            last = self._atoms
+            same = last is None or (len(last) > 0 and same_tensors(atoms, last))
             self._calls, self._atoms = self._calls + 1 if same else 1, atoms
             return self._calls > self.patience

@@ -10,7 +10,7 @@ import threading
 import time
 from collections.abc import Mapping, Sequence
 from operator import is_
-from typing import Any, Protocol, cast
+from typing import Any, NamedTuple, Protocol, cast
 
 import torch
 from torch import Tensor
@@ -65,6 +65,13 @@ def backend_for(device: torch.device) -> str:
     return "cuda_graph" if device.type == "cuda" else "replay"
 
 
+class History(NamedTuple):
+    """What the rounding of later results of an evaluator depends on, besides their graphs."""
+
+    calls: int  # with the same atoms, as far as they are counted
+    neighbours: int  # slots of every atom; 0: nothing was evaluated in fixed shapes
+
+
 class Static:
     """Evaluates a :class:`ForceField` in fixed shapes.
 
@@ -90,6 +97,7 @@ class Static:
 
     Attributes:
         capacity: at present.
+        least_neighbours: slots of an atom that a capacity has at least, if none is given.
         compilations: number of preparations so far.
         seconds: time that they took.
     """
@@ -106,6 +114,7 @@ class Static:
         self.model, self.capacity, self.differentiable = model, capacity, differentiable
         self.backend = BACKENDS[backend] if isinstance(backend, str) else backend
         self.compilations, self.seconds = 0, 0.0
+        self.least_neighbours = 0
         self._given = capacity
         # without and with stress, for dtypes of positions
         self._functions: dict[tuple[bool, torch.dtype], Function] = {}
@@ -184,6 +193,15 @@ class Static:
             self._functions[key] = self._compile_function(inputs, constants, stress)
         return self._functions[key](*inputs.values())
 
+    @property
+    def history(self) -> History:
+        """What the rounding of later results depends on, besides their graphs."""
+        return History(0, 0 if self.capacity is None else self.capacity.neighbours)
+
+    def resume(self, history: History) -> None:
+        """Makes later results round as those of the evaluator that had this history."""
+        self.least_neighbours = history.neighbours
+
     def is_faster(self, graph: AtomicGraph) -> bool:
         """Whether this is faster than the model itself: for small systems, and replaying on a CPU
         alone."""
@@ -245,7 +263,8 @@ class Static:
                 return old
             self._functions.clear()
         step = STEP if self.backend is Replay else 4 * STEP
-        self.capacity = new._replace(neighbours=_rounded(new.neighbours, step))
+        slots = max(self.least_neighbours, _rounded(new.neighbours, step))
+        self.capacity = new._replace(neighbours=slots)
         return self.capacity
 
     def _compile_function(

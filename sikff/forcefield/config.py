@@ -55,6 +55,8 @@ class ForceFieldConfig(BaseModel):
         kernel_fields, kernel_layers, kernel_width: size of the implicit kernel.
         radial_functions: number of radial basis functions.
         species_channels: size of the species embedding seen by the kernel.
+        start_channels: scalar features that atoms begin with. Set in models whose elements were
+            changed. None: one for each element, at most ``channels``.
         readout_width: hidden width of the readouts.
         atomic_energies: E0 of each element, eV (missing: 0), by symbol or atomic number.
         energy_scale: eV; multiplies what the network returns.
@@ -88,6 +90,7 @@ class ForceFieldConfig(BaseModel):
     kernel_width: Count = 32
     radial_functions: Count = 8
     species_channels: Count = 4
+    start_channels: Count | None = None
     readout_width: Count = 16
     atomic_energies: dict[str, FiniteFloat] = {}
     energy_scale: Positive = 1.0

@@ -69,7 +69,8 @@ class Network(nn.Module):
         if edge_type is not None:
             attr_type = attr_type + edge_type
         hidden_type = FieldType.harmonic(type_group, config.max_frequency, self.channels)
-        in_type = FieldType.scalar(type_group, min(n_species, self.channels))
+        n_start = config.start_channels or min(n_species, self.channels)
+        in_type = FieldType.scalar(type_group, n_start)
         self.start = MLP([n_node, in_type.size])
         self.share_start = None
         if n_shares:

@@ -5,11 +5,13 @@ import numpy as np
 import pytest
 import torch
 from ase.calculators.calculator import CalculationFailed, PropertyNotImplementedError
+from ase.data import chemical_symbols
 
-from force_fields import crystal, ethanol, force_field, slab
+from force_fields import crystal, ethanol, force_field, graph_of, slab
 from pair_model import PairModel, structures
 from sikff.calculators import SIKFFCalculator
 from sikff.calculators.structure_evaluator import StructureEvaluator
+from sikff.forcefield.change_elements import change_elements
 from sikff.graph import StructureArrays
 from sikff.graph.conditions import Conditions
 from tolerances import TOLERANCES
@@ -68,6 +70,27 @@ def test_arrays_give_the_results_of_the_ase_calculator(several: bool) -> None:
             assert np.abs(stress.numpy() - expected).max() < LIMITS.parity
             expected = other.get_stresses(voigt=False)
             assert np.abs(stresses.numpy() - expected).max() < LIMITS.parity
+
+
+def test_models_of_many_elements_are_cut_down_to_those_at_hand() -> None:
+    """To all so far, and with the same results; unknown elements are refused as ever."""
+    few = force_field()
+    others = [e for e in chemical_symbols[1:31] if e not in few.elements]
+    many = change_elements(few, [*others, *few.elements], dict.fromkeys(others, "C"))
+    made = evaluator(many, many)
+    calls = []
+    for n, atoms in enumerate([ethanol(), ethanol(1), slab(), ethanol(2)]):
+        expected = few(graph_of(few, atoms))
+        for found in made.evaluate([arrays(atoms)], [Conditions()]):
+            torch.testing.assert_close(found.forces, expected.forces, rtol=0, atol=1e-9)
+            torch.testing.assert_close(found.energies, expected.energies, rtol=1e-12, atol=0)
+        calls.append(made.evaluators[0])
+        assert made.rebuilds == [1, 1, 2, 3][n]
+    assert [len(call.model.elements) for call in calls] == [3, 3, 4, 4]
+    assert calls[0] is calls[1] and calls[2] is calls[3]
+    with pytest.raises(ValueError, match=r"holds Xe, .*not know .*He, .*, Al"):
+        made.evaluate([arrays(ase.Atoms("HXe", [[0, 0, 0], [0, 0, 2]]))], [Conditions()])
+    assert [len(model.elements) for model in made.models] == [30, 30]
 
 
 def test_every_structure_has_a_list_of_its_own() -> None:

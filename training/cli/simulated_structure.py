@@ -8,14 +8,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
-from pydantic import BeforeValidator
+from pydantic import BeforeValidator, Field
 
+from ..config import Count
 from .arguments import Metavar, Positional
 from .shared_settings import Electrons, Models, Output
 
 if TYPE_CHECKING:
     import ase
 
+    from sikff.calculators.structure_evaluator import StructureEvaluator
     from sikff.forcefield import ForceFieldConfig
 
 Vector = tuple[float, float, float]
@@ -111,19 +113,52 @@ class SimulatedStructure(Output, InEnvironment):
         """The structure with its constraints, its environment and the calculator."""
         from sikff.calculators import SIKFFCalculator
 
+        from ..simulation.structure_files import read_structure
+
+        atoms = self.prepare([read_structure(self.structure)])[0]
+        atoms.calc = SIKFFCalculator(self.models, **self._options)
+        atoms.info |= self.conditions(atoms.calc.models[0].config)
+        return atoms
+
+    def prepare(self, structures: Sequence[ase.Atoms]) -> list[ase.Atoms]:
+        """Copies of structures of the file without labels, with their constraints."""
         from ..data.labels import without_labels
         from ..data.structures import Structures
         from ..data.unread_keys import OF_ELECTRONS, unread_keys
         from ..simulation.constraints import add_constraints
-        from ..simulation.structure_files import read_structure
 
-        atoms = without_labels(read_structure(self.structure))  # atoms move, labels would not
-        add_constraints(atoms, self.constraints)
-        options = self.model_dump(
-            include={"device", "dtype", "compile", "skin"}, exclude_unset=True
-        )
-        atoms.calc = SIKFFCalculator(self.models, **options)
-        atoms.info |= self.conditions(atoms.calc.models[0].config)
-        for note in unread_keys(Structures.of([atoms], str(self.structure)), OF_ELECTRONS):
+        found = [without_labels(atoms) for atoms in structures]  # atoms move, labels would not
+        for atoms in found:
+            add_constraints(atoms, self.constraints)
+        for note in unread_keys(Structures.of(found, str(self.structure)), OF_ELECTRONS):
             warnings.warn(note, stacklevel=2)
-        return atoms
+        return found
+
+    @property
+    def _options(self) -> dict[str, Any]:
+        """Of the calculator."""
+        given = {"device", "dtype", "compile", "skin"}
+        return self.model_dump(include=given, exclude_unset=True)
+
+
+class SimulatedStructures(SimulatedStructure):
+    """One structure, or all of a file, which move in batches."""
+
+    every_structure: bool = Field(False, alias="all")
+    """all structures of START, not the last one alone: in batches, which takes less time"""
+    batch_size: Count = 32
+    """of --all: structures in a batch"""
+
+    def read_all(self) -> tuple[StructureEvaluator, list[ase.Atoms]]:
+        """What evaluates batches, and the structures with their constraints and environment."""
+        from sikff.calculators.structure_evaluator import StructureEvaluator
+
+        from ..data.reading import read_atoms
+
+        structures = self.prepare(read_atoms(self.structure))
+        evaluator = StructureEvaluator.of(self.models, **self._options)
+        model: Any = evaluator.models[0]
+        given = self.conditions(model.config)
+        for atoms in structures:
+            atoms.info |= given
+        return evaluator, structures

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -11,18 +12,24 @@ from typing import Any, cast
 import ase
 
 from sikff.forcefield import ForceFieldConfig
-from sikff.forcefield.environment import OPENED, THROUGH, is_periodic_along
-from sikff.graph.conditions import VACUUM
 
-from ..config import TrainConfig
-from .batches import Sample, update_digest
+from ..config import LossConfig, TrainConfig
+from .batches import JoinedSamples, Sample, update_digest
 from .check_electrons import check_electrons
 from .check_labels import check_fields, check_labels, check_names
+from .check_run import (
+    check_config_types,
+    check_elements,
+    not_validated,
+    through_plane,
+    unused_labels,
+)
 from .check_surface import check_surface, check_zero_of_energy
 from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
-from .labels import NAMES, LabelKeys, has_label
-from .model_settings import model_settings
+from .labels import NAMES, LabelKeys
+from .model_settings import model_settings, trained_model
+from .new_elements import begin_new_elements
 from .on_disk.store import Prepared, Store
 from .on_disk.stored_samples import StoredSamples
 from .reading import read_structures
@@ -37,27 +44,32 @@ class Dataset:
     """The samples of a run.
 
     Attributes:
+        train: those that are trained on, those of `replay` among them.
+        replay: of structures that a model to fine-tune knows already.
         model: the configured model with elements, E0s, scale and neighbours filled in.
         report: lines for the user.
-        prepared: the same, if it is on the disk.
+        prepared: all but `replay`, if it is on the disk.
     """
 
     train: Sequence[Sample]
     valid: Sequence[Sample]
     model: ForceFieldConfig
     report: tuple[str, ...]
+    replay: tuple[Sample, ...] = ()
     prepared: Prepared | None = None
 
     @property
     def fingerprint(self) -> str:
         """Equal for the same structures, labels with their weights and E0s; last digits of float64
         do not matter."""
-        if self.prepared is not None:
-            return self.prepared.fingerprint
         digest = hashlib.sha256()
+        samples: Sequence[Sample] = (*self.train, *self.valid) if self.prepared is None else ()
+        if self.prepared is not None:
+            digest.update(self.prepared.fingerprint.encode())
+            samples = self.replay
         for energy in self.model.atomic_energies.values():
             digest.update(f"{energy:.6f} ".encode())
-        for sample in (*self.train, *self.valid):
+        for sample in samples:
             update_digest(digest, sample)
         return digest.hexdigest()
 
@@ -95,7 +107,7 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
         OSError: if ``data.cache`` cannot be written to.
     """
     if given is not None or config.data.train is None or config.data.memory is None:
-        return _load(config, given)
+        return _with_replay(_load(config, given), config)
     store = Store(config)
     prepared = store.find()
     if prepared is None:
@@ -107,8 +119,14 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
                 prepared = Prepared(train, valid, dataset.model, dataset.report)
                 store.keep(prepared)
     where = f"structures are on the disk ({store.folder}), graphs in up to {config.data.memory}"
-    report = (*prepared.report, where)
-    return Dataset(prepared.train, prepared.valid, prepared.model, report, prepared)
+    dataset = Dataset(
+        train=prepared.train,
+        valid=prepared.valid,
+        model=prepared.model,
+        report=(*prepared.report, where),
+        prepared=prepared,
+    )
+    return _with_replay(dataset, config)
 
 
 def _load(config: TrainConfig, given: Given | None, store: Store | None = None) -> Dataset:
@@ -123,8 +141,8 @@ def _load(config: TrainConfig, given: Given | None, store: Store | None = None) 
         check_labels(structures)
         if config.data.check_units:
             check_units(structures, free)
-    _check_elements(train, valid, config)
-    _check_config_types(train, valid, config.loss.config_types)
+    check_elements(train, valid, config)
+    check_config_types(train, valid, config.loss.config_types)
     settings = with_surfaces(model_settings(config, train.elements, free), train)
     bare = ForceFieldConfig(**{**settings, "atomic_energies": {}})
     for structures in parts:
@@ -134,14 +152,25 @@ def _load(config: TrainConfig, given: Given | None, store: Store | None = None) 
     check_surface(train, bare)
     electron_notes = check_electrons(train, bare)
     check_electrons(valid, bare)
-    samples, valid_samples = (_samples(part, bare, config, store) for part in (train, valid))
+    trained = _trained(config.loss, train, bare)
+    names = [name for name in NAMES if name in {"energy", *trained}]
+    samples, valid_samples = (_samples(part, bare, names, config, store) for part in (train, valid))
+    begun: list[str] = []
+    if config.start is not None:
+        old = trained_model(config, config.start.model)
+        settings, begun = begin_new_elements(old, settings, samples, free)
     survey = Survey.of(settings, _each(samples))
     for _ in _each(valid_samples):
         pass
     model, notes = complete_model(settings, train, survey, free)
+    notes += begun
     if config.data.check_units:
         check_atomic_energies(train, model.atomic_energies)
-    notes += [*electron_notes, *_unused(train, config.loss.labels), *_through_plane(train, model)]
+    notes += [
+        *electron_notes,
+        *unused_labels(train, names, config.loss),
+        *through_plane(train, model),
+    ]
     if survey.closest is None:
         notes.append(f"note: no two atoms are within the cutoff ({model.cutoff:g} Å)")
     for key in unread_conditions(train, model):
@@ -154,21 +183,43 @@ def _load(config: TrainConfig, given: Given | None, store: Store | None = None) 
         model=model,
         report=(
             f"{len(train)} training and {len(valid)} validation structures, trained on "
-            f"{', '.join(_trained(config))}",
+            f"{', '.join(trained)}",
             *describe(train, survey, valid),
             *left_out,
+            *not_validated(valid, trained),
             *notes,
         ),
     )
 
 
+def _with_replay(dataset: Dataset, config: TrainConfig) -> Dataset:
+    """Adds the structures of ``data.replay``, made for the same model and labels."""
+    if config.data.replay is None:
+        return dataset
+    targets = dataset.train[0].targets._asdict()
+    names = [name for name, target in targets.items() if target is not None]
+    replay = _read_replay(config, dataset.model, names)
+    note = (
+        f"{len(replay)} structures of data.replay are trained on again, with the weight "
+        f"{config.data.replay_weight:g}"
+    )
+    train: Sequence[Sample] = [*dataset.train, *replay]
+    if dataset.prepared is not None:
+        train = JoinedSamples(dataset.prepared.train, replay)
+    report = (*dataset.report, note)
+    return dataclasses.replace(dataset, train=train, report=report, replay=replay)
+
+
 def _samples(
-    structures: Structures, model: ForceFieldConfig, config: TrainConfig, store: Store | None
+    structures: Structures,
+    model: ForceFieldConfig,
+    names: Sequence[str],
+    config: TrainConfig,
+    store: Store | None,
 ) -> Sequence[Sample]:
     if store is not None:
-        return store.samples(structures, model)
-    weighted = structures.with_weights(config.loss.config_types)
-    return make_samples(weighted, model, config.loss.labels)
+        return store.samples(structures, model, names)
+    return make_samples(structures.with_weights(config.loss.config_types), model, names)
 
 
 def _each(samples: Sequence[Sample]) -> Iterable[Sample]:
@@ -182,7 +233,7 @@ def _read_labelled(
     """(training structures, validation structures, energies of free atoms, what is left out), with
     all labels that the run reads."""
     data = config.data
-    keys = LabelKeys(data.energy_key, data.forces_key, data.stress_key, data.forces_weight_key)
+    keys = _label_keys(config)
     train, isolated = split_isolated(_given_or_read(config, given, read))
     train, left_out = _labelled(train, keys, config)
     train.check_weight_key()
@@ -198,7 +249,8 @@ def _read_labelled(
     else:
         valid = train.select([])
     check_names([train, valid])
-    for name in _trained(config):
+    required = config.loss.required
+    for name in required:
         if name in train.label_names:
             continue
         if is_drawn and name in valid.label_names:
@@ -208,22 +260,22 @@ def _read_labelled(
                 "or another seed"
             )
         train.check_labels_complete([name])  # raises, with what to do
-    if len(valid) and not set(_trained(config)) & set(valid.label_names):
+    if len(valid) and not set(required) & set(valid.label_names):
         raise ValueError(
-            f"{valid.source}: no validation structure has {' or '.join(_trained(config))}, which "
+            f"{valid.source}: no validation structure has {' or '.join(required)}, which "
             "the run is trained on; give data.valid, or another seed"
         )
-    for name in _trained(config):
-        if len(valid) and name not in valid.label_names:
-            left_out.append(
-                f"note: no validation structure has {name}, so the best epoch is chosen without"
-            )
     sources = [isolated]
     if data.isolated_atoms is not None:
         sources.append(read(data.isolated_atoms))
     known = config.model.get("atomic_energies", {})
     free = isolated_energies(sources, keys, known, beside=[train, valid])
     return train, valid, free, left_out
+
+
+def _label_keys(config: TrainConfig) -> LabelKeys:
+    data = config.data
+    return LabelKeys(data.energy_key, data.forces_key, data.stress_key, data.forces_weight_key)
 
 
 def _given_or_read(
@@ -257,64 +309,25 @@ def _labelled(
     return (structures.select(counting) if counting else structures), left_out
 
 
-def _trained(config: TrainConfig) -> list[str]:
-    """The labels whose terms of the loss have a weight."""
-    return [name for name in NAMES if getattr(config.loss, name)]
+def _read_replay(
+    config: TrainConfig, model: ForceFieldConfig, names: Sequence[str]
+) -> tuple[Sample, ...]:
+    """Structures that the model to fine-tune was trained on, with their factor of the loss."""
+    paths = cast(Any, config.data.replay)
+    structures, _ = split_isolated(read_structures(paths, config.data.npz_units))
+    structures, _ = _labelled(structures, _label_keys(config), config)
+    check_labels(structures)
+    weighted = structures.with_weights(config.loss.config_types)
+    samples = make_samples(weighted, model, names)
+    factor = config.data.replay_weight
+    return tuple(dataclasses.replace(s, weight=factor * s.weight) for s in samples)
 
 
-def _check_elements(train: Structures, valid: Structures, config: TrainConfig) -> None:
-    """Raises ValueError for elements in validation structures that the model would lack."""
-    if config.start is not None or "elements" in config.model:
-        return
-    foreign = sorted(set(valid.elements) - set(train.elements))
-    if foreign:
-        raise ValueError(
-            f"{', '.join(foreign)} occurs in validation structures only; give data.valid or "
-            "another seed, or name all elements in model.elements"
-        )
-
-
-def _check_config_types(
-    structures: Structures, valid: Structures, weights: Mapping[str, float]
-) -> None:
-    """Raises ValueError for weights of a config_type that no training structure has, and if all
-    labelled structures for training, or for validation, have weight 0."""
-    kinds = {structure.config_type for structure in structures if structure.config_type}
-    foreign = sorted(set(weights) - kinds)
-    if foreign:
-        raise ValueError(
-            f"loss.config_types names {', '.join(foreign)}, which no training structure has as its "
-            f"config_type; there are {', '.join(sorted(kinds)) or 'none'}"
-        )
-    for part in (structures, valid) if len(valid) else (structures,):
-        if not any(each.weight for each in part.with_weights(weights)):
-            raise ValueError(
-                f"{part.source}: loss.config_types is 0 for all {len(part)} structures with labels "
-                "for training or validation; expected some weight above 0"
-            )
-
-
-def _unused(structures: Structures, needed: Sequence[str]) -> list[str]:
-    """Labels that the structures have and the run does not need, in words."""
-    notes = []
-    for name in (name for name in NAMES if name not in needed):
-        key = getattr(structures.keys, name)
-        count = sum(has_label(atoms, name, key) for atoms in structures.atoms)
-        if count:
-            total = len(structures)
-            notes.append(f"{name} of {count} of {total} is not trained on (loss.{name}: 0)")
-    return notes
-
-
-def _through_plane(structures: Structures, model: ForceFieldConfig) -> list[str]:
-    """Structures whose heights above the plane of a model change when their atoms are wrapped."""
-    if model.environment.plane_origin is None:
-        return []
-    indices = [
-        p
-        for p, structure in enumerate(structures)
-        if structure.conditions.surface != VACUUM and is_periodic_along(structure.atoms, model.axis)
-    ]
-    if not indices:
-        return []
-    return [f"note: {THROUGH} in {structures.names(indices)}: {OPENED}"]
+def _trained(loss: LossConfig, train: Structures, model: ForceFieldConfig) -> list[str]:
+    """The labels that the run is trained on; by default a stress only if it does not depend on the
+    origin of the coordinates."""
+    names = list(loss.required)
+    has_surface = model.environment.plane_origin is not None
+    if loss.stress is None and "stress" in train.label_names and not has_surface:
+        names.append("stress")
+    return names

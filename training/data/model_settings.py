@@ -14,6 +14,7 @@ from sikff.forcefield.restrict_model import check_correction, restricted_config
 
 from ..config import TrainConfig
 from .data_statistics import SAME_ENERGY
+from .new_elements import with_elements
 
 SCALES = ("energy_scale", "average_neighbours")
 CHANGES = ("group", "axis", "environment", "vacuum_group", "atomic_energies")
@@ -42,21 +43,16 @@ def model_settings(
         elements, isolated: chemical symbols, and energies (eV) of free atoms, in the training data.
 
     Raises:
-        ValueError: if the trained model lacks an element, has other energies of free atoms, or
-            cannot be changed into the model of the run.
+        ValueError: if the trained model has other energies of free atoms, or cannot be changed into
+            the model of the run.
     """
     given = config.model
     if config.start is None:
         return {"elements": tuple(elements), **given}
     path = config.start.model
-    trained = trained_model(config, path).config
-    unknown = sorted(set(elements) - set(trained.elements))
-    if unknown:
-        raise ValueError(
-            f"the training data hold {', '.join(unknown)}, which {str(path)!r} does not know (it "
-            f"knows {', '.join(trained.elements)}); leave these structures out, or train a new "
-            "model"
-        )
+    energies = trained_model(config, path).config.atomic_energies
+    trained = trained_model(config, path, elements).config
+    trained = trained.model_copy(update={"atomic_energies": energies})  # of elements it knew
     known = {} if "atomic_energies" in given else trained.atomic_energies
     off = [e for e in known if abs(isolated.get(e, known[e]) - known[e]) > SAME_ENERGY]
     if off:
@@ -100,7 +96,11 @@ def _target(trained: ForceFieldConfig, changes: Mapping[str, Any]) -> ForceField
     return target
 
 
-def trained_model(config: TrainConfig, path: Path) -> ForceField:
-    """Loads the model to fine-tune: the copy in the folder of the run, if there is one."""
+def trained_model(config: TrainConfig, path: Path, elements: Sequence[str] = ()) -> ForceField:
+    """Loads the model to fine-tune: the copy in the folder of the run, if there is one.
+
+    Args:
+        elements: chemical symbols; those that the model does not know begin as the nearest ones.
+    """
     copy = config.output / "start.sikff"
-    return load(copy if copy.is_file() else path)
+    return with_elements(load(copy if copy.is_file() else path), elements)

@@ -20,7 +20,9 @@ from ..config import TrainConfig
 from ..data.batches import Sample, collate, with_energy, without_edges
 from ..data.charging import charging_energies
 from ..data.data_statistics import atomic_energies
+from ..data.dataset import Dataset
 from ..data.model_settings import trained_model
+from ..evaluation.evaluate import evaluate_samples
 from .checkpoint import NAME, read_checkpoint
 from .init_scales import set_scales
 from .rescale import keep_predictions
@@ -40,7 +42,8 @@ def initial_model(
         graphs: of the training set; random weights are rescaled on some of them.
 
     Raises:
-        ValueError: if the vacuum network is to be frozen but there is none.
+        ValueError: if the vacuum network is to be frozen but there is none, or all
+            layers.
     """
     with torch.random.fork_rng(devices=[]), default_dtype(torch.float32):  # draws depend on it
         torch.manual_seed(config.seed)
@@ -48,7 +51,7 @@ def initial_model(
             made = ForceField(model)
             random = [network for network in (made.vacuum, made.network) if network is not None]
         else:
-            trained = trained_model(config, config.start.model)
+            trained = trained_model(config, config.start.model, model.elements)
             adds = model.vacuum_group != trained.config.vacuum_group
             made = build_corrected(trained, model) if adds else build_restricted(trained, model)
             if config.start.rescale:
@@ -61,9 +64,25 @@ def initial_model(
                 "model.vacuum_group, or remove it"
             )
         made.vacuum.requires_grad_(False)
+    if config.start is not None and config.start.freeze_layers:
+        _freeze_layers(made, config.start.freeze_layers)
     made = made.to(getattr(torch, config.dtype)).train()
     set_scales(made, random, graphs)
     return made
+
+
+def _freeze_layers(model: ForceField, count: int) -> None:
+    """Freezes the embedding of the species and the first interaction layers with their readouts."""
+    if count >= model.config.layers:
+        raise ValueError(
+            f"start.freeze_layers is {count}, but the model has {model.config.layers} layers; "
+            "expected fewer, so that there is one to train"
+        )
+    for network in filter(None, (model.network, model.vacuum)):
+        network.embedding.requires_grad_(False)
+        frozen = [network.start, *network.interactions[:count], *network.readouts[:count]]
+        for module in frozen:
+            module.requires_grad_(False)
 
 
 def continue_optimiser(
@@ -113,6 +132,22 @@ def set_charging_energies(model: ForceField, samples: Sequence[Sample]) -> None:
     graphs, labels = [graph for graph, _ in pairs], np.array([energy for _, energy in pairs])
     found = charging_energies(graphs, labels, model.shares.totals) / model.config.energy_scale
     model.share_energy.copy_(torch.from_numpy(found.repeat(len(model.elements))))
+
+
+def errors_of_replay(model: ForceField, dataset: Dataset, when: str) -> list[str]:
+    """How far off the structures of ``data.replay`` are, in a line."""
+    if not dataset.replay:
+        return []
+    training = model.training
+    metrics = evaluate_samples([model.eval()], [dataset.replay]).metrics
+    model.train(training)
+    names = {
+        "energy_mae_mev_per_atom": "meV/atom",
+        "force_mae_mev_per_a": "meV/Å",
+        "stress_mae_mev_per_a3": "meV/Å³",
+    }
+    errors = [f"{metrics[name]:.4g} {unit}" for name, unit in names.items() if name in metrics]
+    return [f"structures of data.replay {when} training: {', '.join(errors)} (MAE)"]
 
 
 @torch.no_grad()

@@ -16,7 +16,7 @@ from sikff.forcefield import load
 from sikff.lock import lock
 from sikff.plain_torch import plain_torch
 
-from ..config import TrainConfig, read_config
+from ..config import LossConfig, TrainConfig, read_config
 from ..data.batches import Graphs
 from ..data.dataset import Dataset, Given, load_dataset
 from ..data.model_settings import copy_start_model
@@ -33,10 +33,12 @@ from .checkpoint import NAME, read_checkpoint
 from .finetune import (
     continue_optimiser,
     errors_at_start,
+    errors_of_replay,
     initial_model,
     set_charging_energies,
 )
 from .launch import Launch, Leader, clear_meetings, find_launch, follow, lead, read_launch
+from .losses import describe_loss
 from .processes import Processes, joined, run_processes
 from .static_training import choose_capacity, uses_cuda
 from .trainer import Run, train_in_process, train_together
@@ -159,7 +161,7 @@ def _fit(
         config, notes = with_surface(config)
         copy_start_model(config)
     else:
-        config = with_surface_of(config, before.model)
+        config = _with_loss_of(with_surface_of(config, before.model), before.loss)
         _check_same_settings(config, before)
     data = read_checkpoint(config.output)["data"] if resumed else None
     dataset = load_dataset(config, given)
@@ -179,8 +181,11 @@ def _fit(
     source = "" if config.start is None else f", from {config.start.model}"
     report(f"{size} weights, group {dataset.model.group}{source}")
     if config.start is not None and not resumed:
-        for line in errors_at_start(model, dataset.train):
+        lines = errors_of_replay(model, dataset, "before")
+        for line in (*errors_at_start(model, dataset.train), *lines):
             report(line)
+    if not resumed:
+        report(describe_loss(model, dataset.train, config.loss))
     capacity = choose_capacity(config, dataset, model, report)
     _write_config(config)
     shared, cuda = (config, model, capacity, resumed, progress, given), uses_cuda(config)
@@ -196,6 +201,9 @@ def _fit(
         processes = _processes(leader.launch)
         with joined(processes, leader.store, cuda):
             train_together(processes, *shared, dataset)
+    if dataset.replay:
+        for line in errors_of_replay(load(config.output / "model.sikff"), dataset, "after"):
+            report(line)
     if config.plots:
         _draw(config, dataset)
 
@@ -250,6 +258,13 @@ def _check_same_settings(config: TrainConfig, before: TrainConfig) -> None:
             f"cannot resume with other settings of {', '.join(changed)} than in "
             f"{str(config.output / 'config.yaml')!r}; only {', '.join(sorted(FREE))} may change"
         )
+
+
+def _with_loss_of(config: TrainConfig, before: LossConfig) -> TrainConfig:
+    """The run with the loss of the one that it continues, maybe of an older version with other
+    defaults, where it gives no settings of its own."""
+    given = config.loss.model_dump(exclude_none=True)
+    return config.model_copy(update={"loss": LossConfig(**{**before.model_dump(), **given})})
 
 
 def _draw(config: TrainConfig, dataset: Dataset) -> None:

@@ -30,11 +30,11 @@ from ..data.batches import (
     prefetched,
 )
 from ..data.dataset import Dataset, Given, load_dataset
-from ..evaluation.metrics import Errors, Metrics, errors
+from ..evaluation.metrics import Metrics
 from .checkpoint import read_checkpoint, write_checkpoint
 from .log import RunLog
 from .loop import Limits, Loop
-from .losses import loss
+from .losses import errors_of, loss
 from .optimiser import make_optimiser
 from .processes import ALONE, Processes
 from .schedule import cosine_factor, warm_up_factor
@@ -83,6 +83,7 @@ class Run:
         self._train_batches = self._batches(dataset.train, config.seed)
         self._valid_batches = self._batches(dataset.valid)
         self._validated = count_labels(dataset.valid)
+        self._losses: list[Tensor] = []  # of the steps since the last validation
         self.loop = Loop(
             self.model,
             make_optimiser(config, self.model),
@@ -116,7 +117,8 @@ class Run:
 
     def _train_epochs(self, writes: bool) -> None:
         loop, steps = self.loop, self._steps_between
-        for train_loss in loop.epochs(self._epoch, steps, self._loss, lambda batch: batch.names):
+        for _ in loop.epochs(self._epoch, steps, self._loss, lambda batch: batch.names):
+            train_loss = self._mean_loss()
             valid_loss, metrics = self._validate() if self.dataset.valid else (train_loss, {})
             self.loss = valid_loss
             loop.read_clock()
@@ -173,10 +175,15 @@ class Run:
         return Limits(epochs, config.max_minutes, config.patience, steps)
 
     def _learning_rate(self, progress: float) -> float:
-        factor = self.loop.patience.factor * warm_up_factor(progress, self.config.warm_up)
+        warm_up = warm_up_factor(progress, self.config.warm_up)
+        return self.config.lr * warm_up * self._decay(progress)
+
+    def _decay(self, progress: float) -> float:
+        """The learning rate, without its warm-up, as a fraction of its largest."""
+        factor = self.loop.patience.factor
         if self.config.schedule == "cosine":
             factor *= cosine_factor(progress, self.config.warm_up)
-        return self.config.lr * factor
+        return factor
 
     def _batches(self, samples: Sequence[Sample], seed: int | None = None) -> Batches:
         """Batches, of which each process sees its part."""
@@ -192,8 +199,17 @@ class Run:
 
     def _loss(self, batch: Batch) -> Tensor:
         batch = _moved(batch, self.device)
-        found = _errors(self._predict, batch)
-        return loss(found, self.config.loss, batch.sizes, batch.weights)
+        found = errors_of(self._predict, batch)
+        given = (found, self.config.loss, batch.sizes, batch.weights)
+        with torch.no_grad():
+            self._losses.append(loss(*given))
+        return loss(*given, self._decay(self.loop.progress))
+
+    def _mean_loss(self) -> float:
+        """Mean over the steps since the last call, with the weights at the end of the run."""
+        mean = float(torch.stack(self._losses).mean())
+        self._losses.clear()
+        return sum(self.processes.gather(mean)) / self.processes.size
 
     @torch.no_grad()
     def _validate(self) -> tuple[float, dict[str, float]]:
@@ -204,7 +220,7 @@ class Run:
             if not part.names:  # nothing of this batch is for this process
                 continue
             batch = _moved(part, self.device)
-            found = _errors(self.loop.averaged, batch)
+            found = errors_of(self.loop.averaged, batch)
             total += loss(found, self.config.loss, self._validated, batch.weights)
             metrics.update(found, batch.targets, batch.graph)
         losses, sums = zip(*self.processes.gather((float(total), metrics.sums.cpu())), strict=True)
@@ -253,13 +269,6 @@ def train_together(
             dataset = load_dataset(config, given)
     run = Run(config, model, dataset, capacity=capacity, processes=processes, progress=progress)
     run.train(resume)
-
-
-def _errors(model: Evaluator, batch: Batch) -> Errors:
-    """Errors of the predictions that have labels."""
-    graph, targets = batch.graph, batch.targets
-    prediction = model(graph, forces=targets.forces is not None, stress=targets.stress is not None)
-    return errors(prediction, targets, graph)
 
 
 def _moved(batch: Batch, device: torch.device | str) -> Batch:

@@ -22,9 +22,9 @@ MOVED = 0.02  # Å; a label further away is of another structure
 
 HOW = """\
 Structures to be labelled, one in each folder: structure.xyz. Write energy (eV) and forces (eV/Å) of
-it to {result} in the same folder, in any format of ASE; atoms may be in another order, and
-wrapped. If the calculation fails, make a file `failed` with the reason instead. Then run
-`sikff learn` with --resume.
+it to {result} in the same folder, in any format of ASE; atoms may be in another order and wrapped,
+and a molecule elsewhere, in a box. If the calculation fails, make a file `failed` with the reason
+instead. Then run `sikff learn` with --resume.
 """
 
 
@@ -99,7 +99,8 @@ class JobFolder:
         except Exception as error:  # readers of ASE raise anything
             raise ValueError(
                 f"cannot read energy and forces in {str(path)!r} ({' '.join(repr(error).split())})"
-                "; correct the file, or replace it by a file `failed` with the reason"
+                "; if it is being written, wait; otherwise correct it, or replace it by a file "
+                "`failed` with the reason"
             ) from error
         order = _matched(request.atoms, found, path)
         energy = results.get("free_energy", energy)
@@ -110,11 +111,15 @@ class JobFolder:
 
 
 def _matched(asked: ase.Atoms, found: ase.Atoms, path: Path) -> np.ndarray:
-    """The number in `found` of each atom asked for, which may be in another cell and order."""
+    """The number in `found` of each atom asked for, which may be in another cell and order.
+
+    A structure that is not periodic may be elsewhere, such as in the middle of a box.
+    """
     if len(asked) == len(found):
         order = np.zeros(len(asked), dtype=np.int64)
+        shift = np.zeros(3) if asked.pbc.any() else (asked.positions - found.positions).mean(0)
         for index, atom in enumerate(asked):
-            steps = found.positions - atom.position
+            steps = found.positions + shift - atom.position
             if asked.pbc.any():
                 steps, _ = find_mic(steps, asked.cell, asked.pbc)
             distances = np.linalg.norm(steps, axis=1)

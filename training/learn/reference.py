@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import importlib
+import os
+import threading
 import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any, Protocol
 
 import ase
@@ -191,7 +193,16 @@ _calculators: list[Any] = []  # of a worker
 
 
 def _start_worker(config: CalculatorConfig) -> None:
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     _calculators.append(make_calculator(config))
+
+
+def _end_with_parent() -> None:
+    """Ends this process as soon as that of the run has ended: one that is killed closes no pool."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _compute_in_worker(atoms: ase.Atoms) -> Answer:

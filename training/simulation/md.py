@@ -4,37 +4,45 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable
-from contextlib import nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import ase
 import numpy as np
 from ase import units
 from ase.calculators.calculator import CalculationFailed, CalculatorError
 from ase.constraints import FixBondLengths, FixCom
-from ase.md.langevin import Langevin
-from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.md import MolecularDynamics
-from ase.md.verlet import VelocityVerlet
 
-from .cell import check_cell_may_change
+from .continued_files import CSV, keep_frames, keep_rows
+from .ensembles import make_dynamics
+from .restart import (
+    State,
+    identity_of,
+    read_restart,
+    restore_atoms,
+    restore_integrator,
+    state_of,
+    write_restart,
+)
 from .settings import MDSettings
 from .structure_files import frame_writer, locked
 from .surface import ThroughSurfaceError, check_above_surface, environments
-from .surface_friction import LocalLangevin, SurfaceFriction
 
-CSV: dict[str, Any] = {"newline": "", "encoding": "utf-8"}
+Trajectory = str | Path | list[ase.Atoms]
 
 
 def run_md(
     atoms: ase.Atoms,
     settings: MDSettings,
     log: str | Path | None = None,
-    trajectory: str | Path | list[ase.Atoms] | None = None,
+    trajectory: Trajectory | None = None,
     on_step: Callable[[int], Any] | None = None,
     stop_when: Callable[[ase.Atoms], bool] | None = None,
+    restart: str | Path | None = None,
+    go_on: bool = False,
 ) -> dict[str, float]:
     """Runs molecular dynamics; `atoms` carry the calculator and end as the last frame.
 
@@ -53,6 +61,11 @@ def run_md(
         stop_when: called with the atoms after every step; the run ends when it returns true, and
             the last step is recorded. A committee may be asked here every n-th step, while one
             model moves the atoms (`sikff.training.evaluation.predict.deviations`).
+        restart: file for the state after every ``settings.restart_every`` steps and at the end,
+            however that comes. None: none is written.
+        go_on: start from the state in this file, with the same arguments; ``settings.steps``
+            counts the steps before, and log and trajectory are appended to. On a CPU the result is
+            that of a run that was not stopped, to the last bit, with as many threads of torch.
 
     Returns:
         steps that were done, means over the rows (temperature_K, of npt volume_A3 and
@@ -61,7 +74,8 @@ def run_md(
     Raises:
         ValueError: before any file is opened, for a structure that the calculator does not accept
             or that constraints leave no freedom; of npt for one with constraints or without a 3D
-            crystal.
+            crystal; for a state of a run with other arguments, or one that has ended.
+        FileNotFoundError: if a file of a run that goes on is missing.
         BlockingIOError: if another simulation writes one of the files.
         CalculationFailed: naming the step, if the run cannot go on: atoms that overlap or are below
             the surface, NaN.
@@ -69,36 +83,31 @@ def run_md(
     rng = np.random.default_rng(settings.seed)
     if sum(each.get_removed_dof(atoms) for each in atoms.constraints) >= 3 * len(atoms):
         raise ValueError("constraints leave the atoms no degree of freedom; remove some")
-    atoms.get_forces()
-    momenta = atoms.get_momenta()
-    if not momenta.any():
-        momenta = thermal_momenta(atoms, settings.temperature, rng)
-    atoms.set_momenta(momenta)
-    dynamics = _dynamics(atoms, settings, rng)
-    columns = _observables(atoms, 0, settings).keys()
-    rows: list[dict[str, float]] = []
+    identity, state = _start(atoms, settings, rng, log, trajectory, restart, go_on)
+    dynamics = make_dynamics(atoms, settings, rng)
+    if state is not None:
+        restore_integrator(dynamics, rng, state)
+    states = _States(dynamics, rng, restart, settings.restart_every, identity)
     with (
         nullcontext() if log is None else locked(log),
         locked(trajectory) if isinstance(trajectory, str | Path) else nullcontext(),
-        frame_writer(atoms, trajectory) as write_frame,
-        nullcontext(io.StringIO()) if log is None else Path(log).open("w", **CSV) as file,
+        _open_files(atoms, settings, log, trajectory, state) as (rows, write),
+        states,
     ):
-        writer = csv.DictWriter(file, columns)
-        writer.writeheader()
 
         def record() -> None:
             rows.append(_observables(atoms, dynamics.nsteps, settings))
-            writer.writerow(rows[-1])
-            file.flush()
-            write_frame()
+            write(rows[-1])
 
         dynamics.attach(record, interval=settings.every)
         if environments(atoms):
             dynamics.attach(lambda: check_above_surface(atoms), interval=1)
+        if restart is not None:
+            dynamics.attach(states.keep, interval=1)
         if on_step is not None:
             dynamics.attach(lambda: on_step(dynamics.nsteps), interval=1)
         try:
-            for _ in dynamics.irun(settings.steps):
+            for _ in dynamics.irun(settings.steps - dynamics.nsteps):
                 if stop_when is not None and dynamics.nsteps and stop_when(atoms):
                     break
             if dynamics.nsteps % settings.every:
@@ -109,6 +118,116 @@ def run_md(
                 f"(frames kept: {len(rows)}); {_cause(atoms, error)}{error}"
             ) from error
     return _summary(rows, settings, len(atoms))
+
+
+def _start(
+    atoms: ase.Atoms,
+    settings: MDSettings,
+    rng: np.random.Generator,
+    log: str | Path | None,
+    trajectory: Trajectory | None,
+    restart: str | Path | None,
+    go_on: bool,
+) -> tuple[dict[str, Any], State | None]:
+    """Makes atoms ready for the first step: the identity of the run, and the state it goes on from.
+
+    Raises:
+        ValueError: if it cannot go on.
+    """
+    identity: dict[str, Any] = {}
+    if restart is not None:
+        files = {
+            "log": None if log is None else Path(log),
+            "trajectory": Path(trajectory) if isinstance(trajectory, str | Path) else None,
+        }
+        identity = identity_of(atoms, settings, files, Path(restart).parent)
+    if go_on:
+        if restart is None:
+            raise ValueError("no restart file is given; expected one to go on from")
+        state = read_restart(Path(restart), identity)
+        if state.step >= settings.steps:
+            raise ValueError(
+                f"the run in {str(restart)!r} has done its {state.step} steps; expected more steps "
+                f"than that to continue, got {settings.steps}"
+            )
+        restore_atoms(atoms, state)
+        atoms.get_forces()
+        return identity, state
+    atoms.get_forces()
+    momenta = atoms.get_momenta()
+    if not momenta.any():
+        momenta = thermal_momenta(atoms, settings.temperature, rng)
+    atoms.set_momenta(momenta)
+    return identity, None
+
+
+@contextmanager
+def _open_files(
+    atoms: ase.Atoms,
+    settings: MDSettings,
+    log: str | Path | None,
+    trajectory: Trajectory | None,
+    state: State | None,
+) -> Iterator[tuple[list[dict[str, float]], Callable[[dict[str, float]], None]]]:
+    """Yields the rows so far, and a function that writes a row and the frame of its step.
+
+    Files of a run that goes on are cut after the last row before its state.
+    """
+    rows: list[dict[str, float]] = []
+    done = 0 if state is None or not state.step else state.step // settings.every + 1
+    if state is not None:
+        if isinstance(trajectory, str | Path):
+            keep_frames(Path(trajectory), done, len(atoms))
+        if log is not None:
+            rows = keep_rows(Path(log), done)
+    mode: Literal["w", "a"] = "w" if state is None else "a"
+    with (
+        frame_writer(atoms, trajectory, mode) as write_frame,
+        nullcontext(io.StringIO()) if log is None else Path(log).open(mode, **CSV) as file,
+    ):
+        writer = csv.DictWriter(file, _observables(atoms, 0, settings).keys())
+        if state is None:
+            writer.writeheader()
+
+        def write(row: dict[str, float]) -> None:
+            writer.writerow(row)
+            file.flush()
+            write_frame()
+
+        yield rows, write
+
+
+class _States:
+    """The state after the last complete step, which an interrupt in the next one does not spoil.
+
+    As a context manager it writes that state when it is left; without a path it does nothing.
+    """
+
+    def __init__(
+        self,
+        dynamics: MolecularDynamics,
+        rng: np.random.Generator,
+        path: str | Path | None,
+        every: int,
+        identity: dict[str, Any],
+    ) -> None:
+        self._dynamics, self._rng, self._every = dynamics, rng, every
+        self._path, self._identity = path, identity
+        self._last: State | None = None
+
+    def keep(self) -> None:
+        self._last = state_of(self._dynamics, self._rng)
+        if self._last.step % self._every == 0 and self._last.step:
+            self._write()
+
+    def _write(self) -> None:
+        if self._path is not None and self._last is not None:
+            write_restart(Path(self._path), self._last, self._identity)
+
+    def __enter__(self) -> None: ...
+
+    def __exit__(self, *error: object) -> None:
+        self._write()
 
 
 def _cause(atoms: ase.Atoms, error: Exception) -> str:
@@ -169,49 +288,3 @@ def thermal_momenta(atoms: ase.Atoms, temperature: float, rng: np.random.Generat
     drawn = atoms.copy()
     drawn.set_momenta(momenta)  # projects on what the constraints allow
     return drawn.get_momenta()
-
-
-def _dynamics(
-    atoms: ase.Atoms, settings: MDSettings, rng: np.random.Generator
-) -> MolecularDynamics:
-    step = settings.timestep * units.fs
-    if settings.ensemble == "nve":
-        return VelocityVerlet(atoms, step)
-    if settings.surface_friction is not None:
-        bath = SurfaceFriction.of(atoms, settings)
-        return LocalLangevin(atoms, step, settings.temperature, bath, rng)
-    friction = settings.friction / units.fs
-    if settings.ensemble == "npt":
-        _check_barostat(atoms)
-        period = 10 / friction
-        return LangevinBAOAB(
-            atoms,
-            step,
-            temperature_K=settings.temperature,
-            externalstress=-settings.pressure * units.GPa,
-            hydrostatic=True,
-            T_tau=1 / friction,
-            P_tau=period,
-            P_mass=3 * len(atoms) * units.kB * settings.temperature * period**2,
-            rng=rng,
-        )
-    return Langevin(
-        atoms,
-        step,
-        temperature_K=settings.temperature,
-        friction=friction,
-        fixcm=False,  # the canonical ensemble, exactly
-        rng=rng,
-    )
-
-
-def _check_barostat(atoms: ase.Atoms) -> None:
-    check_cell_may_change(atoms)
-    if not atoms.pbc.all():
-        raise ValueError(
-            f"npt needs a structure that is periodic in three directions; got pbc "
-            f"{atoms.pbc.tolist()}"
-        )
-    if atoms.constraints:
-        kinds = sorted({type(each).__name__ for each in atoms.constraints})
-        raise ValueError(f"npt moves all atoms with the cell; remove {', '.join(kinds)}")

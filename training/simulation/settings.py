@@ -41,6 +41,9 @@ class MDSettings(BaseModel):
     """steps between rows of the log and frames of the trajectory"""
     seed: Annotated[int, Field(ge=0)] = 0
     """of momenta and thermostat"""
+    restart_every: Count = 1000
+    """steps between writes of the restart file, which is written at the end and after an interrupt
+    too"""
 
     @model_validator(mode="before")
     @classmethod
@@ -99,5 +102,8 @@ class RelaxationSettings(BaseModel):
     each step. They read forces only, so the rounding of energies in float32 does not matter"""
     cell: bool = False
     """relax the cell too: its periodic vectors, in the directions that they span"""
+    symmetry: bool = False
+    """keep the space group of a crystal, which the start has within 0.01 Å and then exactly; needs
+    spglib"""
     pressure: Pressure = 0.0
     """on the cell of a 3D crystal, GPa"""

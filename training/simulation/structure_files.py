@@ -7,6 +7,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import Literal
 
 import ase
 import ase.io
@@ -73,13 +74,14 @@ def write_structures(path: str | Path, atoms: ase.Atoms | Sequence[ase.Atoms]) -
 
 @contextmanager
 def frame_writer(
-    atoms: ase.Atoms, path: str | Path | list[ase.Atoms] | None
+    atoms: ase.Atoms, path: str | Path | list[ase.Atoms] | None, mode: Literal["w", "a"] = "w"
 ) -> Iterator[Callable[[], None]]:
     """Yields a function that appends the present atoms to a trajectory, or does nothing.
 
     Args:
         path: of the trajectory; a list: copies with energy and forces are appended to it; None:
             none is written.
+        mode: whether it is a new file, or one to append to.
 
     Raises:
         ValueError: for a suffix other than .traj, .xyz and .extxyz.
@@ -97,10 +99,10 @@ def frame_writer(
     path.parent.mkdir(parents=True, exist_ok=True)
     _warn_of_lost_constraints(path, atoms)
     if path.suffix == ".traj":
-        with Trajectory(path, "w", atoms) as trajectory:
+        with Trajectory(path, mode, atoms) as trajectory:
             yield trajectory.write
     else:
-        with path.open("w", encoding="utf-8") as file:
+        with path.open(mode, encoding="utf-8") as file:
 
             def write() -> None:
                 frame = io.StringIO()

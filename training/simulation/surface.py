@@ -18,7 +18,7 @@ class ThroughSurfaceError(CalculationFailed):
 def environments(atoms: ase.Atoms) -> list[Environment]:
     """Those of the models that have a surface for the structure; none in vacuum."""
     models = getattr(atoms.calc, "models", ())
-    if not models or _conditions(atoms).surface == VACUUM:
+    if not models or conditions_of(atoms).surface == VACUUM:
         return []
     return [m.environment for m in models if isinstance(m, ForceField) and m.environment.has_plane]
 
@@ -30,7 +30,7 @@ def heights_above_surface(atoms: ase.Atoms) -> np.ndarray:
         ValueError: if the structure has no surface.
     """
     for environment in environments(atoms):
-        heights = environment.heights_of(atoms, _conditions(atoms))
+        heights = environment.heights_of(atoms, conditions_of(atoms))
         if heights is not None:
             return heights.min(axis=1)
     raise ValueError("the structure has no surface; expected a model with a plane, not in vacuum")
@@ -39,7 +39,7 @@ def heights_above_surface(atoms: ase.Atoms) -> np.ndarray:
 def check_above_surface(atoms: ase.Atoms) -> None:
     """Raises ThroughSurfaceError if an atom is below the surface, and lower than in the data."""
     for environment in environments(atoms):
-        heights = environment.heights_of(atoms, _conditions(atoms))
+        heights = environment.heights_of(atoms, conditions_of(atoms))
         config = environment.config
         lowest = [] if config.height_min is None else config.lowest_of(environment.elements)
         limit = min(0.0, *lowest) if lowest else 0.0
@@ -52,5 +52,6 @@ def check_above_surface(atoms: ase.Atoms) -> None:
             )
 
 
-def _conditions(atoms: ase.Atoms) -> Conditions:
+def conditions_of(atoms: ase.Atoms) -> Conditions:
+    """Field, surface, charge and spin of a structure with a calculator."""
     return Conditions.of(atoms.info, getattr(atoms.calc, "parameters", {}))

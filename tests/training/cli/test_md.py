@@ -24,6 +24,7 @@ from sikff import load
 from sikff.calculators import SIKFFCalculator
 from sikff.training.cli import main
 from sikff.training.evaluation.plots import read_log
+from sikff.training.simulation.averages import average
 from sikff.training.simulation.md import thermal_momenta
 from sikff.training.simulation.structure_files import read_structure
 from tolerances import TOLERANCES, WRITTEN
@@ -50,14 +51,17 @@ def md(*arguments: str, model: str = O3, structure: str = "start.xyz") -> int:
 
 def test_dynamics_write_log_plot_and_trajectory(capsys: pytest.CaptureFixture[str]) -> None:
     assert md("--trajectory", "out/md.traj", "--log", "out/log.csv", "--skin", "0") == 0
-    assert sorted(os.listdir("out")) == ["log.csv", "log.png", "md.traj"]
+    assert sorted(os.listdir("out")) == ["log.csv", "log.png", "log.restart", "md.traj"]
     frames = ase.io.read("out/md.traj", index=":")
     log = read_log("out/log.csv")
     assert log["time_fs"].tolist() == [0.0, 0.2, 0.4]
     assert log["epot_eV"].tolist() == [frame.get_potential_energy() for frame in frames]
     printed = capsys.readouterr().out
     assert "drift_mev_per_atom_per_ps" in printed
-    assert "wrote out/log.csv, out/log.png, out/md.traj" in printed
+    mean = f"{log['epot_eV'].mean():.6g}, too few independent samples for an error"
+    assert "without equilibration:\n  temperature_K" in printed
+    assert f"  epot_eV                    {mean}" in printed
+    assert "wrote out/log.csv, out/log.png, out/log.restart, out/md.traj" in printed
 
 
 def test_compile_gives_the_same_energies(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -75,6 +79,34 @@ def test_md_continues_from_the_last_frame_of_a_trajectory() -> None:
     assert md("--trajectory", "b.traj", "--log", "b.csv", structure="a.traj") == 0
     last, first = read_structure("a.traj"), ase.io.read("b.traj", index=0)
     assert np.array_equal(first.get_momenta(), last.get_momenta())
+
+
+def test_a_run_goes_on_where_it_was_interrupted(capsys: pytest.CaptureFixture[str]) -> None:
+    files = ["--trajectory", "{}.xyz", "--log", "{}.csv", "--ensemble", "nvt", "--every", "3"]
+    whole, parts = ([each.format(name) for each in files] for name in ("whole", "parts"))
+    assert md(*whole, "--steps", "16") == 0
+    assert md(*parts, "--steps", "5") == 0
+    capsys.readouterr()
+    assert md(*parts, "--steps", "16", "--continue") == 0
+    printed = capsys.readouterr().out
+    assert "steps                        16" in printed
+    for suffix in (".csv", ".xyz"):
+        assert Path(f"parts{suffix}").read_bytes() == Path(f"whole{suffix}").read_bytes()
+    assert md(*parts, "--steps", "16", "--continue", "--timestep", "0.2") == 2
+    assert "of a run with timestep 0.1, not 0.2" in capsys.readouterr().err
+    assert md("--log", "absent.csv", "--continue") == 2
+    assert "no restart file 'absent.restart' to continue from" in capsys.readouterr().err
+
+
+def test_means_have_errors(capsys: pytest.CaptureFixture[str]) -> None:
+    """Those of the library, of all rows but one that is nearer to the one before it."""
+    run = ["--ensemble", "nvt", "--friction", "1", "--timestep", "1", "--steps", "301"]
+    assert md(*run, "--every", "3") == 0
+    printed = capsys.readouterr().out
+    found = average(read_log("md.csv")["temperature_K"][:-1])
+    assert not found.is_short
+    assert f"  temperature_K              {found.mean:.6g} ± {found.error:.2g} (" in printed
+    assert f" independent samples after {0.003 * found.start:.3g} ps)" in printed
 
 
 def test_labels_of_the_start_are_not_written(start: ase.Atoms) -> None:

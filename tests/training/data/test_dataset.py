@@ -50,13 +50,39 @@ def test_energies_that_are_not_those_of_the_model(config: TrainConfig) -> None:
 
 
 def test_labels_that_are_not_trained_on_are_reported(config: TrainConfig) -> None:
-    report = "\n".join(load_dataset(config).report)
+    without = changed(config, loss={"stress": 0.0})
+    report = "\n".join(load_dataset(without).report)
     assert "stress of 9 of 9 is not trained on (loss.stress: 0)" in report
-    assert "not trained on" not in "\n".join(
-        load_dataset(changed(config, loss={"stress": 1.0})).report
-    )
+    for loss in ({"stress": 1.0}, {}):
+        report = "\n".join(load_dataset(changed(config, loss=loss)).report)
+        assert "not trained on" not in report
     sparse = load_dataset(changed(config, model={**config.model, "cutoff": 1.0}))
     assert any("no two atoms are within the cutoff (1 Å)" in line for line in sparse.report)
+
+
+def test_a_stress_is_trained_on_by_default_where_there_is_one(config: TrainConfig) -> None:
+    frames = read_structures(config.data.train).atoms
+    for atoms in frames[:6]:
+        atoms.calc.results.pop("stress", None)
+    some, none = (config.output.with_name(f"{name}.xyz") for name in ("some", "none"))
+    ase.io.write(some, frames)
+    for atoms in frames[6:12]:
+        del atoms.calc.results["stress"]
+    ase.io.write(none, frames)
+    for path, names in ((some, "energy, forces, stress"), (none, "energy, forces")):
+        dataset = load_dataset(changed(config, data={"train": path, "valid": 3}))
+        assert dataset.report[0].endswith(f"trained on {names}")
+        assert all((s.targets.stress is None) == (path == none) for s in dataset.train)
+    plane = {**config.model, "group": "C_inf_v", "environment": {"plane_origin": [0, 0, -9]}}
+    for atoms in frames:
+        atoms.pbc = (True, True, False)
+    labelled = frames[6:]
+    for atoms in labelled[:6]:
+        atoms.calc.results["stress"] = np.arange(6.0) / 1000
+    ase.io.write(some, frames)
+    above = load_dataset(changed(config, data={"train": some, "valid": 3}, model=plane))
+    assert above.train[0].targets.stress is None
+    assert any("not trained on (above a surface it depends" in line for line in above.report)
 
 
 def test_elements_that_only_validation_has(config: TrainConfig) -> None:

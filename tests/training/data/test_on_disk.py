@@ -13,11 +13,12 @@ import torch
 
 from runs import changed
 from sikff import load
-from sikff.training.config import TrainConfig, bytes_of
+from sikff.training.config import TrainConfig
 from sikff.training.data.batches import Batch, Batches, Counts, Sample, count_labels, with_energy
 from sikff.training.data.dataset import load_dataset
 from sikff.training.data.on_disk import record_cache, stored_samples
 from sikff.training.data.on_disk.stored_samples import StoredSamples, memory_of
+from sikff.training.data_settings import bytes_of
 from sikff.training.fitting.fit import fit
 from sikff.training.fitting.static_training import capacity_for
 
@@ -151,6 +152,29 @@ def test_a_run_on_the_disk_is_resumed_and_fine_tuned(config: TrainConfig) -> Non
         atoms[0].positions += 0.01 * np.arange(12).reshape(4, 3)
         ase.io.write(config.data.train, atoms)
         fit(half, resume=True)
+
+
+def test_structures_of_replay_are_trained_on_as_from_memory(
+    config: TrainConfig, tmp_path: Path, frames: list[ase.Atoms]
+) -> None:
+    start = fit(changed(config, output=config.output / "old", max_steps=1, plots=False))
+    ase.io.write(tmp_path / "old.xyz", frames[:3])
+    data = {"replay": tmp_path / "old.xyz", "replay_weight": 0.5, "valid": 3}
+    run = changed(config, start={"model": start}, data={"train": config.data.train, **data})
+    expected = load_dataset(run)
+    for memory in ("0 B", "1 GB"):
+        found = load_dataset(stored(run, memory))
+        assert len(found.train) == 12 and len(found.replay) == 3
+        for one, other in zip(found.train, expected.train, strict=True):
+            expect_same_samples(one, other)
+        assert found.train[-1].weight == 0.5 and len(found.train[8:]) == 4
+        assert found.report[-1] == expected.report[-1]
+        pair = (Batches(dataset.train, 4, 7) for dataset in (found, expected))
+        for one, other in zip(*pair, strict=True):
+            expect_same_batches(one, other)
+    before = found.fingerprint
+    ase.io.write(tmp_path / "old.xyz", frames[:4])
+    assert load_dataset(stored(run)).fingerprint != before
 
 
 def test_the_second_start_reads_no_structures(

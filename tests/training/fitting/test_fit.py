@@ -1,6 +1,7 @@
 """Runs of force fields: they learn, end at their limits and write what they should."""
 
 import math
+import re
 import signal
 from contextlib import nullcontext
 from pathlib import Path
@@ -235,6 +236,35 @@ def test_the_validation_loss_does_not_depend_on_batches(config: TrainConfig) -> 
         fit(run)
         losses.append(rows(run)[0]["valid_loss"])
     assert losses[0] == pytest.approx(losses[1], rel=1e-9)
+
+
+def test_losses_of_all_epochs_compare(config: TrainConfig) -> None:
+    """A model that does not change has one loss, though the weights in training do."""
+    still = {"lr": 1e-30, "max_epochs": 3, "warm_up": 0, "batch_size": 3}
+    run = changed(config, **still, loss={"forces": 0})
+    fit(run)
+    for name in ("train_loss", "valid_loss"):
+        values = [row[name] for row in rows(run)]
+        assert values == pytest.approx([values[0]] * 3, rel=1e-9)
+
+
+@pytest.mark.parametrize(("given", "first"), [({}, "forces"), ({"energy": 1e4}, "energy")])
+def test_which_term_dominates_is_reported(
+    config: TrainConfig, given: dict[str, float], first: str
+) -> None:
+    lines: list[str] = []
+    fit(changed(config, max_epochs=1, loss=given), report=lines.append)
+    (line,) = (line for line in lines if line.startswith("loss before training: "))
+    assert line.startswith(f"loss before training: {first} ")
+    for part in line.split("; with its last weights: "):
+        shares = [float(share) for share in re.findall(r"([0-9.]+)%", part)]
+        assert len(shares) == 3 and sum(shares) == pytest.approx(100, abs=1.5)
+        assert shares == sorted(shares, reverse=True)
+    lines.clear()
+    given = {"energy": 1, "stress": 0}
+    fit(changed(config, output=config.output.with_name("given"), loss=given), report=lines.append)
+    (line,) = (line for line in lines if line.startswith("loss before training: "))
+    assert "last weights" not in line and "stress" not in line
 
 
 def test_the_learning_rate_falls_on_plateaus() -> None:

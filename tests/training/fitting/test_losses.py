@@ -66,6 +66,27 @@ def test_losses(found: Errors) -> None:
     assert loss(found, huber, SIZES).item() == pytest.approx(expected, abs=LIMIT)
 
 
+@pytest.mark.parametrize("name", ["energy", "stress"])
+def test_weights_that_are_not_given_rise_as_the_learning_rate_falls(name: str) -> None:
+    huber, square = LossConfig(), LossConfig(kind="mse", delta=0.3)
+    for rate, weight in ((1.0, 1.0), (0.5, 10**0.5), (0.0, 10.0)):
+        assert huber.term(name, rate) == pytest.approx((weight, 0.001))
+        assert square.term(name, rate) == pytest.approx((weight**2, 0.3))
+    assert huber.term(name) == huber.term(name, 0.0)
+
+
+def test_weights_that_are_given_stay(found: Errors) -> None:
+    """As in configurations of versions without others, which had the same loss."""
+    config = LossConfig(energy=2.0, forces=3.0, stress=0.0)
+    expected = 2 * (0.1 - 0.025 + 0.2 - 0.025) / 2 + 3 * (0.3 - 0.025) * 7 / 15
+    for rate in (0.0, 0.3, 1.0):
+        assert loss(found, config, SIZES, rate=rate).item() == pytest.approx(expected, abs=LIMIT)
+    energies = found._replace(forces=None)
+    rising = [loss(energies, LossConfig(), SIZES, rate=rate).item() for rate in (1.0, 0.5, 0.0)]
+    expected = (0.1 - 0.0005 + 0.2 - 0.0005) / 2
+    assert rising == pytest.approx([expected, 10**0.5 * expected, 10 * expected], abs=LIMIT)
+
+
 def test_the_validation_loss_does_not_depend_on_batches(found: Errors, graph: AtomicGraph) -> None:
     config = LossConfig()
     whole = loss(found, config, SIZES)
@@ -142,9 +163,11 @@ def test_structures_may_count_more(found: Errors, graph: AtomicGraph, kind: str)
 
 def numpy_loss(error: np.ndarray, config: LossConfig) -> np.ndarray:
     """Of each component."""
-    size = abs(error)
-    huber = np.where(size < config.delta, 0.5 * size**2 / config.delta, size - 0.5 * config.delta)
-    return size**2 if config.kind == "mse" else huber
+    size, delta = abs(error), config.delta
+    if config.kind == "mse":
+        return size**2
+    assert delta is not None
+    return np.where(size < delta, 0.5 * size**2 / delta, size - 0.5 * delta)
 
 
 @pytest.fixture
@@ -260,7 +283,7 @@ def test_shares_of_batches_with_missing_labels_average_to_the_whole(
 def test_a_weight_of_two_is_a_copy(partial: tuple[list[Sample], list[Prediction]]) -> None:
     """But for the number of structures, by which sums of both are divided."""
     samples, predictions = partial
-    config = LossConfig(energy=1.0, forces=0.0, kind="mse")
+    config = LossConfig(energy=1.0, forces=0.0, stress=0.0, kind="mse")
     double = [replace(samples[0], weight=2.0), *samples[1:]]
     twice = [*samples, replace(samples[0], name="again")], [*predictions, predictions[0]]
     (copied,), (weighted,) = (

@@ -93,6 +93,20 @@ def test_a_run_with_an_older_configuration_resumes(config: TrainConfig) -> None:
         fit(changed(config, max_epochs=longer.max_epochs + 1), resume=True)
 
 
+def test_a_run_with_the_loss_of_an_older_version_resumes_with_it(
+    config: TrainConfig, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its config.yaml has the weights that were the default; the user gave none."""
+    older = {"energy": 1.0, "forces": 10.0, "stress": 0.0, "kind": "huber", "delta": 0.05}
+    whole = weights(fit(changed(config, loss=older)))
+    halved = changed(config, output=config.output.with_name("halved"))
+    fit_two_epochs(changed(halved, loss=older), monkeypatch)
+    resumed = weights(fit(halved, resume=True))
+    assert all(torch.equal(whole[key], resumed[key]) for key in whole)
+    with pytest.raises(ValueError, match="other settings of loss than in"):
+        fit(changed(halved, loss={"energy": 2.0}), resume=True)
+
+
 def test_checkpoints_of_earlier_versions_are_errors(config: TrainConfig) -> None:
     """Those of Lightning, of another format, and files that are none."""
     fit(config)

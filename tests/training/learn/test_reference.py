@@ -1,6 +1,8 @@
 """What a run does with calculators: they fail, die, have other units, and are somebody else's."""
 
+import multiprocessing
 import os
+import select
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -9,7 +11,8 @@ import ase
 import ase.io
 import numpy as np
 import pytest
-from ase.build import molecule
+from ase import units
+from ase.build import bulk, molecule
 from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.singlepoint import SinglePointCalculator
@@ -71,6 +74,27 @@ def test_a_process_that_dies_costs_its_structure_alone(monkeypatch: pytest.Monke
     assert np.array_equal(found[requests[0].id].results["forces"], same.results["forces"])
 
 
+def test_processes_end_with_a_run_that_is_killed(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PYTHONPATH", os.path.dirname(__file__))
+    monkeypatch.syspath_prepend(os.path.dirname(__file__))
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    config = CalculatorConfig(
+        name="dying_calculator.Waiting", arguments={"path": str(pipe)}, workers=2
+    )
+    run = multiprocessing.get_context("fork").Process(
+        target=answers, args=(InWorkers(config), [dimer(1.1)])
+    )
+    run.start()
+    with pipe.open("rb", buffering=0) as computing:
+        assert computing.read(1) == b"x"
+        run.kill()
+        run.join()
+        assert select.select([computing], [], [], 30)[0] and computing.read(1) == b""
+
+
 @pytest.mark.parametrize(
     ("settings", "message"),
     [
@@ -129,6 +153,55 @@ def test_labels_from_a_folder_may_be_in_another_order_and_cell(tmp_path: Path) -
     assert one.results["forces"] == pytest.approx(compute(EMT(), box).results["forces"], abs=1e-6)
     assert two.status == "failed" and two.reason == "not converged"
     assert "--resume" in (tmp_path / "jobs/README.txt").read_text()
+
+
+def write_vasprun(path: Path, atoms: ase.Atoms) -> None:
+    """What VASP leaves of a single point, as far as readers need it: elements sorted, atoms wrapped
+    into the cell, stress in kbar and of the other sign, and the energy without entropy too."""
+    atoms = atoms[np.argsort(atoms.symbols, kind="stable")]
+    atoms.calc = EMT()
+
+    def rows(name: str, values: np.ndarray) -> str:
+        lines = "".join("<v>{:.8f} {:.8f} {:.8f}</v>".format(*row) for row in values)
+        return f'<varray name="{name}">{lines}</varray>'
+
+    cell = f"<crystal>{rows('basis', atoms.cell.array)}</crystal>"
+    structure = f"<structure>{cell}{rows('positions', atoms.get_scaled_positions())}</structure>"
+    initial = structure.replace("<structure", '<structure name="initialpos"')
+    elements = "".join(f"<rc><c>{symbol}</c><c>1</c></rc>" for symbol in atoms.symbols)
+    energy = atoms.get_potential_energy()
+    free = f'<i name="e_fr_energy">{energy:.8f}</i><i name="e_0_energy">{energy + 0.5:.8f}</i>'
+    stress = -atoms.get_stress(voigt=False) / (0.1 * units.GPa)
+    path.write_text(
+        f'<modeling><atominfo><array name="atoms"><set>{elements}</set></array></atominfo>'
+        f"{initial}<calculation><scstep><energy>{free}</energy></scstep>"
+        f"<energy>{free}</energy>{structure}"
+        f"{rows('forces', atoms.get_forces())}{rows('stress', stress)}</calculation>"
+        f'<kpoints><varray name="kpointlist"><v>0 0 0</v></varray></kpoints></modeling>'
+    )
+
+
+def test_labels_come_from_files_of_vasp(tmp_path: Path) -> None:
+    """Through POSCAR to vasprun.xml, a crystal and a molecule in the middle of a box."""
+    crystal = bulk("Cu", cubic=True) + ase.Atoms("O", positions=[[0.5, 1.8, -0.1]])
+    crystal = crystal[[0, 4, 1, 2, 3]]
+    crystal.rattle(0.1, seed=1)
+    requests = [Request(crystal, "start", 0), dimer(1.2)]
+    folder = JobFolder(tmp_path, "vasprun.xml")
+    with pytest.raises(LabelsMissingError):
+        answers(folder, requests)
+    for request in requests:
+        job = tmp_path / request.id
+        atoms = ase.io.read(job / "structure.xyz")
+        if not atoms.pbc.any():
+            atoms.center(vacuum=6.0)
+        ase.io.write(job / "POSCAR", atoms, sort=True)
+        write_vasprun(job / "vasprun.xml", ase.io.read(job / "POSCAR"))
+    for request, answer in zip(requests, answers(folder, requests).values(), strict=True):
+        expected = compute(EMT(), request.atoms).results
+        assert set(answer.results) == set(expected)
+        for name, value in expected.items():
+            assert answer.results[name] == pytest.approx(value, abs=1e-5), name
 
 
 def test_a_label_of_another_structure_is_refused(tmp_path: Path) -> None:

@@ -11,12 +11,13 @@ from ase import units
 from ase.build import bulk, molecule
 from ase.calculators.calculator import CalculationFailed
 from ase.calculators.emt import EMT
+from ase.constraints import FixAtoms
 
 from force_fields import force_field
 from pair_model import PairModel
 from sikff.calculators import SIKFFCalculator
 from sikff.training.simulation.md import run_md
-from sikff.training.simulation.relax import relax
+from sikff.training.simulation.relax import forces_round_by, relax
 from sikff.training.simulation.settings import MDSettings, RelaxationSettings
 
 
@@ -113,6 +114,56 @@ def test_a_relaxation_of_overlapping_atoms_raises_and_names_the_step(atoms: ase.
     with pytest.raises(CalculationFailed, match=r"relaxation stopped in step \d+: atoms "):
         # such pairs repel less and less: nothing keeps crowded atoms apart
         relax(atoms, RelaxationSettings())
+
+
+@pytest.mark.parametrize("cell", [False, True], ids=["atoms", "atoms and cell"])
+def test_symmetry_is_kept_where_it_would_break(cell: bool) -> None:
+    """Of copper under tension, whose atoms would gather if they were not all alike."""
+    pytest.importorskip("spglib")
+    distances = []
+    for symmetry in (True, False):
+        atoms = bulk("Cu", a=4.7, cubic=True) * (2, 1, 1)
+        atoms.rattle(0.002, seed=0)
+        atoms.calc = EMT()
+        settings = RelaxationSettings(symmetry=symmetry, cell=cell and symmetry, fmax=1e-3)
+        relax(atoms, settings)
+        assert not atoms.constraints
+        lengths = atoms.get_all_distances(mic=True) + 9 * np.eye(len(atoms))
+        distances.append(np.ptp(lengths.min(axis=0)))
+        if symmetry and cell:
+            assert atoms.cell.lengths() / [2, 1, 1] == pytest.approx([3.59] * 3, abs=0.02)
+    assert distances[0] < 1e-9
+    assert distances[1] > 0.1
+
+
+def test_symmetry_without_spglib_or_of_no_crystal_raises(monkeypatch: pytest.MonkeyPatch) -> None:
+    atoms, settings = bulk("Cu", cubic=True), RelaxationSettings(symmetry=True)
+    atoms.calc = EMT()
+    monkeypatch.setattr("sikff.training.simulation.relax.find_spec", lambda name: None)
+    with pytest.raises(ValueError, match=r"symmetry needs spglib; .*sikff\[crystals\]"):
+        relax(atoms, settings)
+    monkeypatch.setattr("sikff.training.simulation.relax.find_spec", lambda name: "there")
+    atoms.set_constraint(FixAtoms([0]))
+    with pytest.raises(ValueError, match=r"\[True, True, True\] and FixAtoms constraints"):
+        relax(atoms, settings)
+    atoms.set_constraint()
+    atoms.pbc = False
+    with pytest.raises(ValueError, match=r"got pbc \[False, False, False\] and no constraints"):
+        relax(atoms, settings)
+
+
+def test_rounding_of_forces_is_measured() -> None:
+    model, atoms = force_field(), bulk("Al", cubic=True)
+    atoms.rattle(0.1, seed=0)
+    atoms.calc = SIKFFCalculator(model, device="cpu")
+    assert forces_round_by(atoms) == 0
+    exact = atoms.get_forces()
+    atoms.calc = SIKFFCalculator(model, device="cpu", dtype="float32")
+    error = forces_round_by(atoms)
+    assert error == pytest.approx(np.abs(atoms.get_forces() - exact).max(), rel=0.5)
+    assert 0 < error < 1e-3
+    atoms.calc = EMT()
+    assert forces_round_by(atoms) == 0
 
 
 @pytest.mark.parametrize("fmax", [0.0, -1.0, float("nan")])

@@ -10,7 +10,7 @@ from pathlib import Path
 import ase
 import numpy as np
 
-from ...config import NpzUnits
+from ...data_settings import NpzUnits
 from ..check_work import ENERGIES, LENGTHS
 from .labelled import with_results
 

@@ -17,7 +17,8 @@ import sikff
 from sikff.atomic_write import clear_unfinished, complete
 from sikff.forcefield import ForceFieldConfig
 
-from ...config import TrainConfig, bytes_of
+from ...config import TrainConfig
+from ...data_settings import bytes_of
 from ..batches import Counts
 from ..labels import NAMES, LabelKeys
 from ..structures import Structures
@@ -66,7 +67,7 @@ class Store:
         settings = config.model_dump(
             mode="json", include={"data", "model", "start", "loss", "seed"}
         )
-        for name in ("memory", "cache"):
+        for name in ("memory", "cache", "replay", "replay_weight"):
             del settings["data"][name]
         identities = [(str(path.absolute()), identity_of(path)) for path in (*paths, *start)]
         about = {"version": FORMAT_VERSION, "sikff": sikff.__version__, "settings": settings}
@@ -81,9 +82,12 @@ class Store:
         opened = [self._open(path) for path in several]
         return StoredStructures.read(opened, " + ".join(map(str, several)))
 
-    def samples(self, structures: Structures, model: ForceFieldConfig) -> StoredSamples:
-        """Samples of structures that are read, made for a model."""
-        return StoredSamples.of(structures, self._recipe(structures.source, model), self.budget)
+    def samples(
+        self, structures: Structures, model: ForceFieldConfig, names: Sequence[str]
+    ) -> StoredSamples:
+        """Samples of structures that are read, made for a model; `names` are of their targets."""
+        recipe = self._recipe(structures.source, model, names)
+        return StoredSamples.of(structures, recipe, self.budget)
 
     def keep(self, prepared: Prepared) -> None:
         """Writes what is known of a data set, for the next run with the same files and settings."""
@@ -103,6 +107,7 @@ class Store:
                 "files": [str(file.path) for file in samples.files],
                 "metadata": [file.metadata for file in samples.files],
                 "source": samples.recipe.source,
+                "targets": samples.recipe.targets,
                 "model": samples.recipe.model.model_dump(mode="json"),
                 "digest": samples.digest,
             }
@@ -126,7 +131,8 @@ class Store:
             opened = self._open_again(about[name])
             if opened is None:
                 return None
-            recipe = self._recipe(about[name]["source"], ForceFieldConfig(**about[name]["model"]))
+            model = ForceFieldConfig(**about[name]["model"])
+            recipe = self._recipe(about[name]["source"], model, about[name]["targets"])
             counts = Counts(*(arrays[f"{name}.{field}"] for field in Counts._fields))
             places = arrays[f"{name}.places"]
             parts[name] = StoredSamples(opened, places, recipe, self.budget, counts)
@@ -154,11 +160,11 @@ class Store:
                 return None
         return opened
 
-    def _recipe(self, source: str, model: ForceFieldConfig) -> Recipe:
+    def _recipe(self, source: str, model: ForceFieldConfig, names: Sequence[str]) -> Recipe:
         data, loss = self.config.data, self.config.loss
         keys = LabelKeys(data.energy_key, data.forces_key, data.stress_key, data.forces_weight_key)
         read = tuple(n for n in NAMES if n in loss.labels or n in data.require)
-        return Recipe(source, keys, read, loss.labels, loss.config_types, model)
+        return Recipe(source, keys, read, tuple(names), loss.config_types, model)
 
 
 def files(data: Any, name: str) -> tuple[Path, ...]:
