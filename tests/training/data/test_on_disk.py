@@ -215,6 +215,7 @@ def test_changed_files_are_prepared_again(config: TrainConfig, tmp_path: Path) -
 
 def test_no_more_graphs_are_kept_than_the_budget_allows(config: TrainConfig) -> None:
     samples = load_dataset(stored(config, "1 GB")).train
+    assert not samples._kept  # while it was prepared
     size = memory_of(samples[0])
     limited = load_dataset(stored(config, f"{3.5 * size:.0f} B"))
     for _ in range(2):
