@@ -28,7 +28,8 @@ from .ase_properties import (
     check_parameters,
     one_dtype,
 )
-from .structure_evaluator import REPLAY_AFTER, SKIN, Models, StructureEvaluator
+from .hessian import Method, hessian
+from .structure_evaluator import REPLAY_AFTER, SKIN, Models, StructureEvaluator, check_finite
 from .thread_safe import ThreadSafeCalculator
 
 ARRAYS = ("positions", "numbers", "pbc")  # attributes of atoms that are read, besides the cell
@@ -267,6 +268,40 @@ class SIKFFCalculator(ThreadSafeCalculator):
         check_field_response(self.models)
         with self.lock:
             return self._evaluator.field_response(atoms, self._conditions_of(atoms))
+
+    def get_hessian(
+        self,
+        atoms: ase.Atoms | None = None,
+        indices: Sequence[int] | np.ndarray | None = None,
+        method: Method = "auto",
+        step: float = 0.005,
+    ) -> np.ndarray:
+        """Second derivatives of the energy in positions, [3n, 3n] in eV/Å², symmetric.
+
+        Rows and columns are x, y and z of the first atom, x, y and z of the second one and so on:
+        ``ase.vibrations.VibrationsData.from_2d(atoms, hessian)`` has the normal modes. Atoms of a
+        crystal move with their images. Constraints do not count.
+
+        Args:
+            atoms: the structure; None: that of the last calculation.
+            indices: of n atoms that move while others stay; None: all.
+            method: "derivatives": by differentiation of the forces, exact; "differences": central
+                differences of forces, which need less memory; "auto": derivatives up to 200 atoms.
+            step: of the differences, Å.
+
+        Raises:
+            ValueError: no atoms, another method, indices that are not there, or as `calculate`.
+            CalculationFailed: if a model returns NaN or infinity.
+        """
+        atoms = self.atoms if atoms is None else atoms
+        if atoms is None:
+            raise ValueError("no atoms given; expected an ase.Atoms")
+        rows = np.arange(len(atoms)) if indices is None else indices
+        with self.lock:
+            conditions = self._conditions_of(atoms)
+            found = hessian(self._evaluator, atoms, conditions, rows, method, step)
+            check_finite({"hessian": torch.from_numpy(found)})
+            return found
 
     def _conditions_of(self, atoms: ase.Atoms) -> Conditions:
         return Conditions.of(atoms.info, self.parameters)

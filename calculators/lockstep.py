@@ -186,7 +186,7 @@ class _Place(StructureEvaluator):
 
     def __init__(self, lockstep: _Lockstep, place: int, skin: float) -> None:
         shared = lockstep.evaluator
-        super().__init__(shared.models, shared.evaluators, skin, shared.device)
+        super().__init__(shared.models, list, skin, shared.device)  # alone: the models themselves
         self.sources, self.warned = shared.sources, shared.warned
         self._lockstep, self._place = lockstep, place
 

@@ -70,6 +70,7 @@ class StructureEvaluator:
         self._choose, self._skin, self._rebuilds_before = choose, skin, 0
         self._elements: frozenset[str] = frozenset()  # that models are cut down to
         self._has_many = any(map(has_many_elements, models))
+        self._resumed: Sequence[History] = ()
         self._use(models)
 
     def _use(self, models: Sequence[EnergyModel]) -> None:
@@ -82,6 +83,8 @@ class StructureEvaluator:
             for settings in map(graph_settings, models)
         }
         self._conditions: dict[EnergyModel, tuple[torch.Tensor, ...]] = {}  # of the last graphs
+        if self._resumed:
+            self.resume(self._resumed)
 
     @classmethod
     def of(
@@ -129,6 +132,7 @@ class StructureEvaluator:
     def resume(self, history: Sequence[History]) -> None:
         """Makes later results round as those of the evaluator that had this history, whose last
         call the next one repeats."""
+        self._resumed = history
         for evaluator, each in zip(self.evaluators, history, strict=True):
             if isinstance(evaluator, Auto | Static):
                 evaluator.resume(each)
@@ -185,8 +189,7 @@ class StructureEvaluator:
 
     def field_response(self, structure: Structure, conditions: Conditions) -> FieldResponse:
         """The mean over the models, which must read the field along the same directions."""
-        graphs = self._graphs([structure], [conditions])
-        pairs = list(zip(self._used, graphs, strict=True))
+        pairs = self.inputs([structure], [conditions])
         for model, graph in pairs:
             self._warn_of(model, graph)
         responses = [
@@ -212,6 +215,17 @@ class StructureEvaluator:
             if x is not None
         }
         return prediction._replace(**changed)
+
+    def inputs(
+        self, structures: Sequence[Structure], conditions: Sequence[Conditions]
+    ) -> list[tuple[EnergyModel, AtomicGraph]]:
+        """Each model, perhaps cut down to the elements at hand, and the graph that it reads.
+
+        Raises:
+            ValueError: as :meth:`evaluate`.
+        """
+        graphs = self._graphs(structures, conditions)
+        return list(zip(self._used, graphs, strict=True))
 
     def _graphs(
         self, structures: Sequence[Structure], conditions: Sequence[Conditions]

@@ -29,8 +29,9 @@ FLOORS = {
     "sikff": 6,  # the front page, re-exporting from the floors below it
     "sikff.engines": 6,
     "sikff.calculators": 7,
-    "sikff.training.data_settings": 5,
+    "sikff.training.section": 4,
     "sikff.training.slab_settings": 5,
+    "sikff.training.loss_settings": 5,
     "sikff.training.read_settings": 6,
     "sikff.training.console": 7,
     "sikff.training.config": 7,

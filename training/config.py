@@ -2,28 +2,45 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sikff.forcefield import ForceFieldConfig
 
-from .data_settings import NpzUnits, bytes_of
+from .loss_settings import LossConfig
 from .read_settings import present_names, read_settings, sentence
+from .section import Count, NonNegative, Positive, Section
 from .slab_settings import without_slab
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
-NonNegative = Annotated[float, Field(ge=0, allow_inf_nan=False)]
-Count = Annotated[int, Field(ge=1, le=10**15)]
-LABELS = ("energy", "forces", "stress")
+SIZES = {"B": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 
 
-class Section(BaseModel):
-    """Frozen; unknown keys are errors."""
+def bytes_of(size: str) -> float:
+    """A size of memory in bytes, of text such as "4 GB".
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    Raises:
+        ValueError: for other text.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d*)?)\s*([a-zA-Z]+)\s*", size)
+    units = {unit.lower(): factor for unit, factor in SIZES.items()}
+    if match is None or match[2].lower() not in units:
+        raise ValueError(f"got {size!r}; expected a number and {', '.join(SIZES)}, such as 4 GB")
+    return float(match[1]) * units[match[2].lower()]
+
+
+class NpzUnits(Section):
+    """Units of archives of NumPy (.npz); forces are in energy / length.
+
+    Attributes:
+        energy, length: those of rMD17 and MD22 by default.
+    """
+
+    energy: Literal["eV", "Hartree", "Rydberg", "kcal/mol", "kJ/mol"] = "kcal/mol"
+    length: Literal["Å", "Bohr", "nm"] = "Å"
 
 
 class DataConfig(Section):
@@ -95,71 +112,6 @@ class DataConfig(Section):
                 "or 0 for none"
             )
         return valid
-
-
-class Term(NamedTuple):
-    """How much the errors of one label count."""
-
-    weight: float
-    delta: float
-
-
-class LossConfig(Section):
-    """Weights of the terms of the loss.
-
-    Each term is the mean over the labels there are; a label may be missing in any structure, but
-    not in all if a weight above 0 is given. Energies are read even if their weight is 0, for the
-    E0s.
-
-    Attributes:
-        energy: for the energy per atom (eV). None: rises from 1 to 10 as the learning rate falls.
-        forces: per component (eV/Å).
-        stress: per component (eV/Å^3). None: as for energies, if training structures have a stress
-            and the model no surface, else 0.
-        kind: "mse", or "huber": quadratic below `delta`, linear above.
-        delta: in eV, eV/Å and eV/Å^3. None: 0.05, and 0.001 for a weight that is None. With "mse"
-            such a weight rises to 100.
-        config_types: factors of the loss of structures of a config_type (in ``atoms.info``), such
-            as {surface: 5, melt: 0.2}; 1 for types that are not named. They multiply the weights
-            of labels that are in the files (config_weight and others).
-    """
-
-    energy: NonNegative | None = None
-    forces: NonNegative = 10.0
-    stress: NonNegative | None = None
-    kind: Literal["huber", "mse"] = "huber"
-    delta: Positive | None = None
-    config_types: dict[str, NonNegative] = {}
-
-    def term(self, name: str, rate: float = 0.0) -> Term:
-        """The weight of a term and where its loss becomes linear.
-
-        Args:
-            name: "energy", "forces" or "stress".
-            rate: learning rate as a fraction of its largest; 0: at the end of a run.
-        """
-        given = getattr(self, name)
-        if given is not None:
-            return Term(given, 0.05 if self.delta is None else self.delta)
-        last = 100.0 if self.kind == "mse" else 10.0
-        return Term(last ** (1 - rate), 0.001 if self.delta is None else self.delta)
-
-    @property
-    def labels(self) -> tuple[str, ...]:
-        """Names of the labels that a run reads."""
-        return tuple(n for n in LABELS if n == "energy" or self.term(n).weight)
-
-    @property
-    def required(self) -> tuple[str, ...]:
-        """Names of the labels without which a run cannot be."""
-        optional = ("stress",) if self.stress is None else ()
-        return tuple(n for n in LABELS if n not in optional and self.term(n).weight)
-
-    @model_validator(mode="after")
-    def _some_term(self) -> LossConfig:
-        if not self.required:
-            raise ValueError("all weights are 0; give energy, forces or stress a positive weight")
-        return self
 
 
 class StartConfig(Section):
@@ -238,7 +190,7 @@ class TrainConfig(Section):
     """
 
     data: DataConfig = DataConfig()
-    model: dict[str, Any] = {}
+    model: dict[str, Any] = Field(default={})
     start: StartConfig | None = None
     loss: LossConfig = LossConfig()
     output: Path = Path("run")

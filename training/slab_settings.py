@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict
 
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
+from .section import Positive
+
 FOUND = ("plane_origin", "lattice", "wallpaper")  # what a slab stands for
 
 

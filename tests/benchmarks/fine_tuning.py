@@ -77,6 +77,7 @@ def main() -> None:
         for kind, sets in (("old", old), ("new", new)):
             for part, structures in sets.items():
                 ase.io.write(folder / f"{kind}_{part}.xyz", structures)
+        tests = {"old": old["test"], "new": new["test"]}
         some = np.random.default_rng(0).permutation(len(old["train"]))[: options.frames]
         ase.io.write(folder / "replay.xyz", [old["train"][n] for n in some])
 
@@ -99,7 +100,7 @@ def main() -> None:
             errors = []
             for test in ("old", "new"):
                 try:
-                    metrics = evaluate([load(path)], [folder / f"{test}_test.xyz"]).metrics
+                    metrics = evaluate(load(path), tests[test]).metrics
                     errors.append(f"{metrics['force_mae_mev_per_a']:.1f}")
                 except ValueError:  # an element that it does not know
                     errors.append("-")

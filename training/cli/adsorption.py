@@ -7,8 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..config import Count
 from ..console import check_output_paths, progress_bar
+from ..section import Count
 from .arguments import Metavar
 from .surface_molecule import SurfaceMolecule
 

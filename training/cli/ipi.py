@@ -7,7 +7,7 @@ import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from ..config import Count, NonNegative, Positive
+from ..section import Count, NonNegative, Positive
 from .simulated_structure import SimulatedStructure
 
 if TYPE_CHECKING:

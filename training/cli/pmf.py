@@ -7,9 +7,8 @@ from typing import Annotated
 
 from pydantic import Field
 
-from ..config import Count
 from ..console import check_output_paths, progress_bar
-from ..slab_settings import Positive
+from ..section import Count, Positive
 from .arguments import Metavar
 from .surface_molecule import SurfaceMolecule
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 from sikff.graph.conditions import CHARGE, SPIN
 
-from ..config import Count
+from ..section import Count
 from .arguments import CommandSettings, Metavar, Positional
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import BeforeValidator, Field
 
-from ..config import Count
+from ..section import Count
 from .arguments import Metavar, Positional
 from .shared_settings import Electrons, Models, Output
 

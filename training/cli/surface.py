@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Annotated, Literal
 
-from ..slab_settings import Positive
+from ..section import Positive
 from .arguments import CommandSettings, Metavar, Positional
 
 

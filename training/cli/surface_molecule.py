@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 from pydantic import NonNegativeInt
 
-from ..config import Count
+from ..section import Count
 from .arguments import Positional
 from .shared_settings import Electrons, Models, Output
 from .simulated_structure import Vector

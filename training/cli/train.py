@@ -8,7 +8,7 @@ from typing import Annotated, Any
 
 from pydantic import Field
 
-from ..config import Count
+from ..section import Count
 from .arguments import CommandSettings, Metavar, Positional
 
 

@@ -17,19 +17,14 @@ from ..config import LossConfig, TrainConfig
 from .batches import JoinedSamples, Sample, update_digest
 from .check_electrons import check_electrons
 from .check_labels import check_fields, check_labels, check_names
-from .check_run import (
-    check_config_types,
-    check_elements,
-    not_validated,
-    through_plane,
-    unused_labels,
-)
+from .check_run import check_config_types, check_elements
 from .check_surface import check_surface, check_zero_of_energy
 from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
 from .labels import NAMES, LabelKeys
 from .model_settings import model_settings, trained_model
 from .new_elements import begin_new_elements
+from .notes import not_validated, unused_labels, wrapped_through_plane
 from .on_disk.store import Prepared, Store
 from .on_disk.stored_samples import StoredSamples
 from .reading import read_structures
@@ -155,13 +150,13 @@ def _load(config: TrainConfig, given: Given | None, store: Store | None = None) 
     trained = _trained(config.loss, train, bare)
     names = [name for name in NAMES if name in {"energy", *trained}]
     samples, valid_samples = (_samples(part, bare, names, config, store) for part in (train, valid))
+    survey = Survey.of(settings, _each(samples))
+    for _ in _each(valid_samples):
+        pass
     begun: list[str] = []
     if config.start is not None:
         old = trained_model(config, config.start.model)
         settings, begun = begin_new_elements(old, settings, samples, free)
-    survey = Survey.of(settings, _each(samples))
-    for _ in _each(valid_samples):
-        pass
     model, notes = complete_model(settings, train, survey, free)
     notes += begun
     if config.data.check_units:
@@ -169,7 +164,7 @@ def _load(config: TrainConfig, given: Given | None, store: Store | None = None) 
     notes += [
         *electron_notes,
         *unused_labels(train, names, config.loss),
-        *through_plane(train, model),
+        *wrapped_through_plane(train, model),
     ]
     if survey.closest is None:
         notes.append(f"note: no two atoms are within the cutoff ({model.cutoff:g} Å)")
@@ -217,6 +212,7 @@ def _samples(
     config: TrainConfig,
     store: Store | None,
 ) -> Sequence[Sample]:
+    """Samples with the labels of these names."""
     if store is not None:
         return store.samples(structures, model, names)
     return make_samples(structures.with_weights(config.loss.config_types), model, names)

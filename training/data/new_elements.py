@@ -84,7 +84,7 @@ def fit_new_energies(
         model: one of the other elements, or with the new ones.
         samples: of which some with the new elements and an energy are evaluated.
     """
-    begun = with_elements(model, new).eval()
+    begun = _without_distances(with_elements(model, new)).eval()
     species = torch.tensor([begun.elements.index(element) for element in new])
     with_new = [
         index
@@ -104,3 +104,13 @@ def fit_new_energies(
     shift, _ = atomic_energies(counts, list(off), begun.elements, known)
     before = begun.config.atomic_energies
     return {element: before.get(element, 0.0) + shift[element] for element in new}
+
+
+def _without_distances(model: ForceField) -> ForceField:
+    """The model without the energies of pairs that its training data did not have."""
+    if model.config.distances_seen is None:
+        return model
+    bare = ForceField(model.config.model_copy(update={"distances_seen": None}))
+    bare = bare.to(next(model.parameters()).device, model.dtype)
+    bare.load_state_dict(model.state_dict())
+    return bare

@@ -18,7 +18,7 @@ from ase.io.formats import filetype, get_compression
 
 from sikff.graph.occupancy import check_occupancy
 
-from ..data_settings import NpzUnits
+from ..config import NpzUnits
 from .extended_xyz import iterate_extended_xyz, name_problem
 from .file_checks import check_complete, read_cif
 from .formats.deepmd import is_deepmd, read_deepmd

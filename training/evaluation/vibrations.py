@@ -9,6 +9,8 @@ import numpy as np
 from ase import units
 from ase.constraints import FixAtoms
 
+from sikff.calculators import SIKFFCalculator
+
 Array = np.ndarray
 
 TO_WAVENUMBER = (
@@ -64,12 +66,13 @@ class Vibrations(NamedTuple):
 
 
 def harmonic_frequencies(atoms: ase.Atoms, step: float = 0.01) -> Vibrations:
-    """Normal modes from central differences of forces, 6 calls of the calculator for each atom.
+    """Normal modes from the Hessian: of a force field by differentiation, of other calculators from
+    central differences of forces, 6 calls for each atom.
 
     Args:
         atoms: at a stationary point, with a calculator; they stay as they are. Those held by
             FixAtoms do not move; other constraints do not count.
-        step: displacement, Å.
+        step: displacement in the differences, Å.
 
     Raises:
         ValueError: no calculator, no atom that may move, or a step that is not positive.
@@ -82,6 +85,20 @@ def harmonic_frequencies(atoms: ase.Atoms, step: float = 0.01) -> Vibrations:
     free = np.setdiff1d(np.arange(len(atoms)), np.concatenate([[], *held]))
     if not len(free):
         raise ValueError("no atom may move; expected some that FixAtoms does not hold")
+    masses = atoms.get_masses()[free]
+    scale = np.repeat(masses, 3) ** -0.5
+    if isinstance(atoms.calc, SIKFFCalculator):
+        hessian = atoms.calc.get_hessian(atoms, free)
+    else:
+        hessian = _differences(atoms, free, step)
+    hessian = scale[:, None] * hessian * scale
+    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
+    wavenumbers = TO_WAVENUMBER * np.sign(values) * np.sqrt(abs(values))
+    modes = vectors.T.reshape(-1, len(free), 3)
+    return Vibrations(wavenumbers, modes, masses, atoms.positions[free].copy())
+
+
+def _differences(atoms: ase.Atoms, free: Array, step: float) -> Array:
     moved = atoms.copy()
     moved.set_constraint()
     moved.calc = atoms.calc
@@ -94,10 +111,4 @@ def harmonic_frequencies(atoms: ase.Atoms, step: float = 0.01) -> Vibrations:
                 moved.positions[atom, direction] += sign * step
                 forces.append(moved.get_forces()[free])
             gradients.append((forces[1] - forces[0]).ravel() / (2 * step))
-    masses = atoms.get_masses()[free]
-    scale = np.repeat(masses, 3) ** -0.5
-    hessian = scale[:, None] * np.array(gradients) * scale
-    values, vectors = np.linalg.eigh((hessian + hessian.T) / 2)
-    wavenumbers = TO_WAVENUMBER * np.sign(values) * np.sqrt(abs(values))
-    modes = vectors.T.reshape(-1, len(free), 3)
-    return Vibrations(wavenumbers, modes, masses, atoms.positions[free].copy())
+    return np.array(gradients)

@@ -10,9 +10,10 @@ from pydantic import Field, ValidationError, field_validator, model_validator
 
 from sikff.forcefield import ForceFieldConfig
 
-from ..config import Count, Positive, Section
 from ..read_settings import present_names, read_settings, sentence
+from ..section import Count, Positive, Section
 
+Number = Annotated[float, Field(allow_inf_nan=False)]
 HOTTER = 1.5  # times the highest temperature; explored as well, and not measured
 
 
@@ -56,18 +57,50 @@ class SurfaceConfig(Section):
         slab: file of the slab alone, with vacuum, periodic along its surface.
         side: of the slab, above which molecules are; the third cell vector points to the top.
         tolerance: Å; atoms of the slab closer than this to the image of another one are the same.
-        frozen: true: atoms of the slab do not move. There is no other choice yet.
+        frozen: true: atoms of the slab do not move, and are not in the model. There is no other
+            choice.
         molecules: numbers of molecules in a structure; of two and more each has its place.
-        reach: Å above the outermost atom of the slab, as far as molecules are placed and the model
-            sees the surface. None: as far as the vacuum of the slab allows, at most 6.
+        heights: [low, high], Å, between which molecules are put: of the lowest atom of a molecule,
+            from the centre of the outermost atom of the slab. The model sees the surface up to 1.5
+            Å above the upper one, where dynamics ends. auto: from contact with the surface as far
+            as the vacuum of the slab allows, at most 6.
+        wall: eV; how far up the repulsive wall structures are sought: their energy above that of
+            molecules in vacuum, the slab and the thermal energy of the hottest dynamics. Labels of
+            start structures above it are refused.
     """
 
     slab: Path
     side: Literal["top", "bottom"] = "top"
     tolerance: Positive = 0.02
     frozen: Literal[True] = True
-    molecules: tuple[Count, ...] = (1,)
-    reach: Positive | None = None
+    molecules: Annotated[tuple[Count, ...], Field(min_length=1)] = (1,)
+    heights: Literal["auto"] | tuple[Number, Number] = "auto"
+    wall: Positive = 2.0
+
+    @field_validator("frozen", mode="before")
+    @classmethod
+    def _is_frozen(cls, frozen: Any) -> Any:
+        if frozen is not True:
+            raise ValueError(
+                f"got {frozen!r}; expected true: the slab is no part of the model, so its atoms "
+                "cannot move. For a slab that moves leave out surface, and give slab and molecule "
+                "together as structures"
+            )
+        return frozen
+
+    @field_validator("heights", mode="before")
+    @classmethod
+    def _are_heights(cls, heights: Any) -> Any:
+        words = f"got {heights!r}; expected auto, or [low, high] in Å with low < high and high > 0"
+        if heights == "auto":
+            return heights
+        if not isinstance(heights, list | tuple) or len(heights) != 2:
+            raise ValueError(words)
+        if not all(isinstance(each, int | float) for each in heights):
+            raise ValueError(words)
+        if not heights[0] < heights[1] or heights[1] <= 0:
+            raise ValueError(words)
+        return tuple(heights)
 
 
 class LearnConfig(Section):

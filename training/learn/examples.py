@@ -26,7 +26,12 @@ output: learned
 SURFACE = """\
 # sikff learn learn.yaml
 structures: [CO.xyz]           # the molecule, relaxed, without the slab
-surface: {slab: cu111.xyz, molecules: [1]}    # the slab alone, relaxed, with vacuum
+surface:
+  slab: cu111.xyz              # the slab alone, relaxed, with vacuum
+  molecules: [1]               # [1, 2]: also two of them
+  heights: auto                # [low, high], Å, between which molecules are put
+  wall: 2.0                    # eV, how far up the repulsive wall
+  frozen: true                 # the slab does not move
 calculator: {name: ase.calculators.emt.EMT}     # of slab and molecule together
 target: 30                     # meV/Å
 temperatures: [300, 600]       # K

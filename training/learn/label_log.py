@@ -11,10 +11,12 @@ from pathlib import Path
 from typing import Any, Literal
 
 import ase
+import ase.io
 import numpy as np
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
 
+from sikff.atomic_write import complete
 from sikff.graph.conditions import KEYS as CONDITIONS
 
 DIGITS = 7  # of coordinates (Å) by which structures are told apart
@@ -79,7 +81,8 @@ class Request:
     Attributes:
         atoms: the structure.
         use: "slab" (alone), "start", "fresh" (drawn evenly from dynamics: a measure), "picked"
-            (uncertain), "final" (fresh, of the last training) or "site" (relaxed by the model).
+            (uncertain), "survey" (where dynamics may not go), "final" (fresh, of the last
+            training) or "site" (relaxed by the model).
         round: of the run.
         temperature: of the walker that found it, K; None: of none.
         deviation: largest of an atom in the committee, eV/Å.
@@ -246,6 +249,17 @@ class LabelLog:
     def failed(self) -> list[Label]:
         """Those that failed or were refused."""
         return [label for label in self if label.answer.status != "labelled"]
+
+    def write_structures(self, folder: Path, given: Sequence[ase.Atoms]) -> None:
+        """Writes data.xyz, what is given and labelled, and failed.xyz with reasons."""
+        failed = [label.request.atoms.copy() for label in self.failed]
+        for atoms, label in zip(failed, self.failed, strict=True):
+            atoms.info |= {"status": label.answer.status, "reason": label.answer.reason}
+        labelled = [*given, *(label.atoms for label in self.labelled)]
+        for name, structures in (("data.xyz", labelled), ("failed.xyz", failed)):
+            if structures:
+                with complete(folder / name) as path:
+                    ase.io.write(path, structures, format="extxyz")
 
 
 def rms_force(labels: Sequence[Label]) -> float:

@@ -98,7 +98,7 @@ def _prepare(config: LearnConfig, calculator: Any) -> tuple[System, Reference]:
     else:
         reference = InProcess(make_calculator(spec))
     if config.surface is not None:
-        system = SurfaceSystem(config.surface, starts, config.model)
+        system = SurfaceSystem(config.surface, starts, config.model, config.hottest)
         return system, SurfaceReference(reference, system)
     return FreeSystem(starts, strains=config.ensemble == "npt"), reference
 

@@ -10,11 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import ase
-import ase.io
 import numpy as np
 from ase.calculators.calculator import CalculationFailed
 
-from sikff.atomic_write import complete
 from sikff.forcefield import load
 
 from . import sizes
@@ -26,7 +24,8 @@ from .members import Trainer, read_members, write_members
 from .reference import Reference
 from .report import write_report
 from .rounds import Rounds
-from .site_energies import compare, relax_at_sites
+from .site_energies import relax_at_sites
+from .site_scan import judge_sites
 from .state import State
 from .surface import SurfaceSystem
 from .system import System, read_labelled
@@ -117,7 +116,7 @@ class Learner:
 
     def _find_zero(self) -> None:
         """Tells the system the energies of what labels are relative to."""
-        requests = _requests(self.system.zero(), "slab", 0)
+        requests = self.system.zero()
         self._answer(requests, must=True)
         found = (self.log.find(each) for each in requests)
         self.system.set_zero([float(each.answer.results["energy"]) for each in found if each])
@@ -146,10 +145,9 @@ class Learner:
             trainer = self._trainer(self.config.model)
             kind = sizes.SCRATCH if before[0] is None else sizes.WARM
             steps = sizes.training_steps(len(structures), seconds, kind)
-            members = [
-                trainer.train(structures, steps, number, earlier)
-                for number, earlier in enumerate(before)
-            ]
+            is_free = before[0] is None and self.config.members is None
+            most = sizes.SHARE * self._label_time() if is_free else np.inf
+            members = trainer.train_committee(structures, steps, before, most)
             write_members(path, members)
             self._write_model(members[0].model, {"unfinished": f"round {state.round}"})
         state.phase = "explore"
@@ -160,7 +158,8 @@ class Learner:
         state.round += 1
         with self._timed("exploration"):
             found = self.rounds.explore(models, self._rng("explore"), self._seconds_of_label())
-        state.requests = self.rounds.choose(found)[: max(0, self._labels_left())]
+            requests = self.rounds.choose(found, models, self._rng("survey"))
+        state.requests = requests[: max(0, self._labels_left())]
         state.phase = "label"
 
     def _train_last(self) -> None:
@@ -209,10 +208,8 @@ class Learner:
             else:
                 with self._timed("labels"):
                     self.reference.answer(open_requests, self.log.append)
-                self._write_data()
-            found = [self.log.find(Request(site.atoms, "site", state.round)) for site in sites]
-            energies = [None if each is None else each.answer.energy for each in found]
-            state.result["more"] = compare(sites, energies)
+                self.log.write_structures(self.config.output, self._given)
+            state.result |= judge_sites(self.system, model, members, sites, self.log)
             for words, value in state.result["more"]:
                 self.report(f"{words}: {value}")
         state.phase = "end"
@@ -254,7 +251,7 @@ class Learner:
             self.state.write(self.config.output)
             raise
         finally:
-            self._write_data()
+            self.log.write_structures(self.config.output, self._given)
         answered = [label for each in requests if (label := self.log.find(each)) is not None]
         try:
             check_enough(answered)
@@ -281,10 +278,21 @@ class Learner:
         return Trainer(keys, self.config.seed, stress, self.report)
 
     def _seconds_of_label(self) -> float:
-        """Of a label, with all workers."""
-        workers = 1 if self.config.calculator is None else self.config.calculator.workers
+        """Of a label, with all workers; 0, by which sizes are least, if learning costs too much."""
+        spent, calculator = self.state.seconds, self.config.calculator
+        if sum(spent.values()) - spent["labels"] > sizes.SHARE * self._label_time():
+            return 0.0
+        if calculator is not None and calculator.folder is not None:
+            return sizes.DEAR
+        workers = 1 if calculator is None else calculator.workers
         seconds = [label.answer.seconds for label in self.log.labelled]
         return float(np.median(seconds)) / workers if seconds else 0.0
+
+    def _label_time(self) -> float:
+        """Seconds that labels have taken; those of a queue may take any time."""
+        calculator = self.config.calculator
+        is_queue = calculator is not None and calculator.folder is not None
+        return np.inf if is_queue else self.state.seconds["labels"]
 
     def _has_reached(self) -> bool:
         return bool(self.state.result["force_mae"] <= self.config.target)
@@ -294,6 +302,7 @@ class Learner:
         round_ = self.state.round + 1
         breadth = self.system.breadth
         needed = sizes.n_fresh(round_, breadth) + sizes.n_picked(round_, breadth)
+        needed += sizes.n_surveyed(round_, breadth)
         out_of_labels = needed > self._labels_left()
         asked = [row.get("asked") for row in self.state.rounds[-IDLE:]]
         idle = len(asked) == IDLE and len(set(asked)) == 1  # nothing new is found any more
@@ -329,15 +338,6 @@ class Learner:
         learning = {"learning": {"labels": len(self.log), **about}}
         settings = {"settings": self.config.model_dump(mode="json")}
         model.save(self.config.output / "model.sikff", {**learning, **settings})
-
-    def _write_data(self) -> None:
-        failed = [label.request.atoms.copy() for label in self.log.failed]
-        for atoms, label in zip(failed, self.log.failed, strict=True):
-            atoms.info |= {"status": label.answer.status, "reason": label.answer.reason}
-        for name, structures in (("data.xyz", self._structures()), ("failed.xyz", failed)):
-            if structures:
-                with complete(self.config.output / name) as path:
-                    ase.io.write(path, structures, format="extxyz")
 
 
 def _requests(structures: Sequence[ase.Atoms], use: str, round_: int) -> list[Request]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
@@ -13,15 +14,17 @@ import torch
 
 from sikff.atomic_write import complete
 from sikff.forcefield import ForceField, ForceFieldConfig
+from sikff.graph.conditions import VACUUM
 
 from ..config import TrainConfig
 from ..evaluation.predict import predict
 from ..fitting.in_memory import Trained, train_in_memory
+from .sizes import LEAST_MEMBERS
 
 FORMAT = "sikff committee in training, version 1"
-STRESS = 1000.0  # weight in the loss, of (eV/Å^3)^2
 ATTEMPTS = 3  # at a training that diverges
 SEEDS_APART = 1000
+NOTHING = 0.95  # of the mean force: errors of a model that predicts none
 
 
 class Trainer:
@@ -74,12 +77,32 @@ class Trainer:
             "may contradict each other; look at data.xyz in the output with `sikff data`"
         )
 
+    def train_committee(
+        self,
+        structures: Sequence[ase.Atoms],
+        steps: int,
+        before: Sequence[Trained | None],
+        seconds: float = np.inf,
+    ) -> list[Trained]:
+        """Trains models one by one; two at least, and others as long as all take so many seconds.
+
+        Args:
+            before: earlier trainings that go on, or None for each member.
+        """
+        began, members = time.monotonic(), []
+        for number, earlier in enumerate(before):
+            each = (time.monotonic() - began) / max(number, 1)
+            if number >= LEAST_MEMBERS and (number + 1) * each > seconds:
+                break
+            members.append(self.train(structures, steps, number, earlier))
+        return members
+
     def _config(self, steps: int, rate: float, seed: int) -> TrainConfig:
         return TrainConfig.model_validate(
             {
                 "data": {"valid": 0, "check_units": False},
                 "model": self.model,
-                "loss": {"stress": STRESS if self.stress else 0.0},
+                "loss": {} if self.stress else {"stress": 0.0},
                 "max_steps": steps,
                 "lr": rate,
                 "seed": self.seed + seed,
@@ -89,10 +112,19 @@ class Trainer:
 
 
 def _is_worse_than_nothing(model: ForceField, structures: Sequence[ase.Atoms]) -> bool:
+    """Whether errors are as large as forces, of all structures or of those in vacuum alone: where
+    few are, the network of the vacuum may stop learning at a high rate, and is constant then."""
     found = predict(model, structures)
     pairs = [(a.get_forces(), b.get_forces()) for a, b in zip(structures, found, strict=True)]
-    forces, predicted = (np.concatenate(each) for each in zip(*pairs, strict=True))
-    return bool(np.abs(predicted - forces).mean() > np.abs(forces).mean() > 0)
+    in_vacuum = [atoms.info.get("surface") == VACUUM for atoms in structures]
+    for chosen in ([True] * len(pairs), in_vacuum):
+        some = [pair for pair, is_chosen in zip(pairs, chosen, strict=True) if is_chosen]
+        if not some:
+            continue
+        forces, predicted = (np.concatenate(each) for each in zip(*some, strict=True))
+        if np.abs(predicted - forces).mean() > NOTHING * np.abs(forces).mean() > 0:
+            return True
+    return False
 
 
 def write_members(path: Path, members: Sequence[Trained]) -> None:

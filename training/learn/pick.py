@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import ase
 import numpy as np
@@ -33,20 +33,27 @@ def describe(atoms: ase.Atoms, pairs: Sequence[tuple[int, int]]) -> np.ndarray:
     return np.concatenate(parts) / np.sqrt(len(atoms))
 
 
-def pick(candidates: Sequence[Frame], known: Sequence[ase.Atoms], count: int) -> list[Frame]:
+def pick(
+    candidates: Sequence[Frame],
+    known: Sequence[ase.Atoms],
+    count: int,
+    whole: Callable[[ase.Atoms], ase.Atoms] = lambda atoms: atoms,
+) -> list[Frame]:
     """Picks structures one by one, by the product of their deviation and their distance.
 
     Args:
         candidates: uncertain structures.
         known: structures with labels.
         count: how many.
+        whole: returns a structure with all atoms that tell it from others, such as a slab.
     """
     candidates = sorted(candidates, key=lambda frame: -frame.deviation)[:MOST]
     if not candidates or count < 1:
         return []
+    known = [whole(atoms) for atoms in known]
     elements = sorted({int(z) for atoms in known for z in atoms.numbers})
     pairs = [(a, b) for a in elements for b in elements if a <= b]
-    places = np.array([describe(frame.atoms, pairs) for frame in candidates])
+    places = np.array([describe(whole(frame.atoms), pairs) for frame in candidates])
     others = np.array([describe(atoms, pairs) for atoms in known])
     nearest = np.linalg.norm(places[:, None] - others[None], axis=-1).min(1)
     spread = np.array([frame.deviation for frame in candidates])

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import base64
 import html
-import io
 import warnings
 from collections import Counter
-from collections.abc import Iterable, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 import ase
 import numpy as np
@@ -21,8 +18,10 @@ from sikff.forcefield import load
 
 from ..evaluation.predict import predict
 from .config import LearnConfig
+from .html_parts import make_image, make_table
 from .label_log import Label, LabelLog
 from .state import State
+from .surface_report import describe_surface, warn_of_places
 
 STYLE = """
 body {font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222}
@@ -30,11 +29,6 @@ table {border-collapse: collapse} td, th {padding: 2px 10px; border-bottom: 1px 
 td, th {text-align: right} td:first-child, th:first-child {text-align: left}
 pre {background: #f4f4f4; padding: 8px; overflow-x: auto} img {max-width: 100%}
 .good {color: #176d2a} .bad {color: #a32020}
-"""
-NOT_IN_MODEL = """
-<h2>What is not in the model</h2><p>Atoms of the slab do not move and take no energy; steps, defects
-and other terminations of the surface, and more molecules than structures had, are not in the
-data.</p>
 """
 FEW = 3  # structures of a kind that are hardly a sample
 HONEST = 1.3  # factor between errors of two temperatures, or of rounds, that is noted
@@ -53,22 +47,22 @@ def write_report(config: LearnConfig, log: LabelLog, state: State, words: str) -
         f"<pre>{html.escape(_asked(config))}</pre>",
         "<h2>What was reached</h2>",
         _result(config, state),
-        _figure(_parity(config, log)),
+        make_image(_parity(config, log)),
+        describe_surface(state, config.output / "model.sikff") if config.surface else "",
         "<h2>Error against labels</h2>",
         "<p>Errors in fresh structures: drawn evenly from the dynamics of the model of the round "
         "before, and labelled before anything was trained on them.</p>",
-        _figure(_progress(config, state)),
+        make_image(_progress(config, state)),
         _rounds(state),
         "<h2>Calibration</h2>",
         "<p>The largest error of an atom in a structure against the deviation of the committee "
         "that found it.</p>",
-        _figure(_calibration(state)),
+        make_image(_calibration(state)),
         "<h2>Coverage</h2>",
-        _figure(_coverage(labels)),
+        make_image(_coverage(labels)),
         _uses(log),
         "<h2>Where the time went</h2>",
-        _table(("part", "seconds"), [(part, f"{s:.1f}") for part, s in state.seconds.items()]),
-        NOT_IN_MODEL if config.surface is not None else "",
+        make_table(("part", "seconds"), [(part, f"{s:.1f}") for part, s in state.seconds.items()]),
         "<h2>What failed</h2>",
         _failures(log),
         "<h2>Dynamics with the result</h2>",
@@ -130,6 +124,7 @@ def _warnings(config: LearnConfig, log: LabelLog, state: State) -> str:
             f"{stopped} of {state.rounds[-1]['walkers']} walkers were stopped in the last round: "
             "long dynamics may extrapolate"
         )
+    found += warn_of_places(state.result)
     listed = "".join(f"<li>{html.escape(each)}</li>" for each in found)
     return f"<h2>Warnings</h2><ul>{listed}</ul>" if found else ""
 
@@ -145,8 +140,7 @@ def _result(config: LearnConfig, state: State) -> str:
     ]
     pairs = result["by_temperature"].items()
     rows += [(f"forces at {kelvin} K", f"{error:.3g} meV/Å") for kelvin, error in pairs]
-    rows += [(words, value) for words, value in result.get("more", [])]
-    return _table(("quantity", "value"), rows)
+    return make_table(("quantity", "value"), rows)
 
 
 def _rounds(state: State) -> str:
@@ -173,7 +167,7 @@ def _rounds(state: State) -> str:
                 ", ".join(f"{reason} ({count})" for reason, count in why),
             )
         )
-    return _table(head, rows)
+    return make_table(head, rows)
 
 
 def _number(value: float | None) -> str:
@@ -183,7 +177,7 @@ def _number(value: float | None) -> str:
 def _uses(log: LabelLog) -> str:
     counts = Counter((label.request.use, label.answer.status) for label in log)
     rows = [(use, status, count) for (use, status), count in sorted(counts.items())]
-    return _table(("structures", "labels", "number"), rows)
+    return make_table(("structures", "labels", "number"), rows)
 
 
 def _failures(log: LabelLog) -> str:
@@ -191,22 +185,7 @@ def _failures(log: LabelLog) -> str:
     if not reasons:
         return "<p>Nothing.</p>"
     rows = [(f"{status}: {reason}", count) for (status, reason), count in reasons.most_common(10)]
-    return _table(("reason", "structures"), rows)
-
-
-def _table(head: Sequence[str], rows: Iterable[Sequence[Any]]) -> str:
-    def line(cells: Sequence[Any], tag: str) -> str:
-        inside = "".join(f"<{tag}>{html.escape(str(cell))}</{tag}>" for cell in cells)
-        return f"<tr>{inside}</tr>"
-
-    return f"<table>{line(head, 'th')}{''.join(line(row, 'td') for row in rows)}</table>"
-
-
-def _figure(figure: Figure) -> str:
-    content = io.BytesIO()
-    figure.savefig(content, format="png", dpi=110, bbox_inches="tight")
-    data = base64.b64encode(content.getvalue()).decode()
-    return f'<p><img alt="" src="data:image/png;base64,{data}"></p>'
+    return make_table(("reason", "structures"), rows)
 
 
 def _progress(config: LearnConfig, state: State) -> Figure:
@@ -226,14 +205,14 @@ def _progress(config: LearnConfig, state: State) -> Figure:
 def _calibration(state: State) -> Figure:
     figure = Figure((4.5, 4))
     axes = figure.subplots()
-    for use, colour in (("fresh", "C0"), ("picked", "C1")):
+    for use, colour in (("fresh", "C0"), ("picked", "C1"), ("survey", "C2")):
         pairs = np.array([(d, e) for d, e, kind in state.points if kind == use and d > 0 and e > 0])
         if len(pairs):
             axes.loglog(*pairs.T, ".", color=colour, label=use)
     ends = np.array(axes.get_xlim())
     axes.plot(ends, ends, color="grey", linewidth=1)
     axes.set(xlabel="deviation, eV/Å", ylabel="error, eV/Å")
-    if state.points:
+    if axes.get_legend_handles_labels()[0]:
         axes.legend()
     return figure
 

@@ -110,7 +110,9 @@ class Rounds:
         ]
         return self.system.select_places(places) or self.system.starts
 
-    def choose(self, found: Exploration) -> list[Request]:
+    def choose(
+        self, found: Exploration, models: Sequence[ForceField], rng: np.random.Generator
+    ) -> list[Request]:
         """Fresh structures, drawn evenly from the dynamics asked for, and uncertain ones."""
         state, config = self.state, self.config
         round_ = state.round
@@ -120,12 +122,16 @@ class Rounds:
         least = 0.001 * CANDIDATE * config.target / state.calibration
         uncertain = [f for f in (*found.frames, *found.ends) if f.deviation > least]
         known = [*(label.request.atoms for label in self.log.labelled), *(f.atoms for f in fresh)]
-        picked = pick(uncertain, known, sizes.n_picked(round_, breadth))
+        whole = self.system.whole
+        picked = pick(uncertain, known, sizes.n_picked(round_, breadth), whole)
+        known += [frame.atoms for frame in picked]
+        count = sizes.n_surveyed(round_, breadth)
+        surveyed = self.system.survey(models, known, count, least, rng) if count else []
         requests: dict[str, Request] = {}
-        for use, frames in (("fresh", fresh), ("picked", picked)):
+        for use, frames in (("fresh", fresh), ("picked", picked), ("survey", surveyed)):
             for frame in frames:
                 atoms = _without_momenta(frame.atoms)
-                request = Request(atoms, use, round_, frame.temperature, frame.deviation)
+                request = Request(atoms, use, round_, frame.temperature or None, frame.deviation)
                 if self.log.find(request) is None:
                     requests.setdefault(request.id, request)
         return list(requests.values())

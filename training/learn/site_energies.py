@@ -10,7 +10,6 @@ import ase
 import numpy as np
 from ase.constraints import FixedLine
 from ase.optimize import BFGS
-from scipy.spatial.transform import Rotation
 
 from sikff.calculators import SIKFFCalculator
 from sikff.forcefield import ForceField
@@ -18,6 +17,8 @@ from sikff.graph.conditions import VACUUM
 from sikff.surface import find_sites
 from sikff.surface.layers import describe_place, find_layers
 
+from .bonds import describe_broken
+from .placement import random_orientation
 from .surface import SurfaceSystem
 
 ORIENTATIONS = 6
@@ -83,21 +84,35 @@ def compare(sites: Sequence[Site], energies: Sequence[float | None]) -> list[tup
         if energy is not None and energies[0] is not None:
             words += f"; the reference has {1000 * (energy - energies[0]):.0f} meV"
         words += f" (committee: {1000 * site.deviation:.0f} meV)"
+        broken = describe_broken(site.atoms, sites[0].atoms)
+        words += f"; {broken}" if broken else ""
         rows.append((f"adsorption: {site.name}", words))
     return rows
+
+
+def largest_error(sites: Sequence[Site], energies: Sequence[float | None]) -> float | None:
+    """The largest error (eV) of an adsorption energy of :func:`compare`; None without labels."""
+    if energies[0] is None:
+        return None
+    errors = [
+        abs((site.energy - sites[0].energy) - (energy - energies[0]))
+        for site, energy in zip(sites[1:], energies[1:], strict=True)
+        if energy is not None
+    ]
+    return max(errors, default=None)
 
 
 def _above(
     system: SurfaceSystem, place: np.ndarray, molecule: ase.Atoms, rng: np.random.Generator
 ) -> ase.Atoms:
     """A molecule of random orientation whose lowest atom is above a point of the plane."""
-    turned = molecule.copy()
-    turned.positions = Rotation.from_quat(rng.standard_normal(4)).apply(turned.positions)
-    lowest = int((turned.positions @ system.normal).argmin())
-    turned.positions += place - turned.positions[lowest] + system.reach * system.normal
-    turned.positions -= (system.reach - system.height_of(turned, CONTACT)) * system.normal
-    placed = system.empty_cell() + ase.Atoms(turned.numbers, positions=turned.positions)
-    placed.set_constraint(FixedLine(lowest, system.normal))
+    placement = system.placement
+    turned = random_orientation(molecule, rng)
+    lowest = int((turned.positions @ placement.normal).argmin())
+    turned.positions += place - turned.positions[lowest]
+    turned = placement.at_height(turned, placement.height_of(turned, CONTACT))
+    placed = placement.empty_cell() + ase.Atoms(turned.numbers, positions=turned.positions)
+    placed.set_constraint(FixedLine(lowest, placement.normal))
     return placed
 
 

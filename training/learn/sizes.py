@@ -5,6 +5,8 @@ from __future__ import annotations
 FINAL = 20  # structures that measure the last training
 CHEAP = 1.0  # s, a label that costs less than learning
 DEAR = 20.0  # s, a label that costs far more
+SHARE = 0.1  # of the time of labels, that learning takes before it does no more than for cheap ones
+LEAST_MEMBERS = 2
 STARTS = 10
 SITES = 6  # labels that compare adsorption energies with the reference
 CHECK = 10  # steps between checks of walkers
@@ -19,7 +21,7 @@ MOST_STEPS = 6000
 
 def n_members(seconds: float) -> int:
     """Models of the committee, by the seconds of a label."""
-    return 2 if seconds < CHEAP else 3 if seconds < DEAR else 4
+    return LEAST_MEMBERS if seconds < CHEAP else 3 if seconds < DEAR else 4
 
 
 def n_fresh(round_: int, breadth: int) -> int:
@@ -29,7 +31,12 @@ def n_fresh(round_: int, breadth: int) -> int:
 
 def n_picked(round_: int, breadth: int) -> int:
     """Uncertain structures, at most."""
-    return {1: 4, 2: 8}.get(round_, 12) * breadth
+    return {1: 4, 2: 8}.get(round_, 12) * (breadth if breadth == 1 else breadth - 1)
+
+
+def n_surveyed(round_: int, breadth: int) -> int:
+    """Structures that dynamics may not reach, at most: of surfaces, in place of picked ones."""
+    return 0 if breadth == 1 else n_picked(round_, 1)
 
 
 def n_walkers(temperatures: int, atoms: int) -> int:

@@ -1,37 +1,39 @@
-"""Molecules on a slab that is no part of the model: where they are put, and what a label is."""
+"""Molecules on a slab that is no part of the model: what is drawn, and what a label is."""
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import replace
+from itertools import combinations_with_replacement
 from typing import Any
 
 import ase
 import numpy as np
-from ase.geometry import find_mic
-from scipy.spatial.transform import Rotation
+from ase import units
 
+from sikff.forcefield import ForceField
 from sikff.graph.conditions import VACUUM
 
 from ..data.slab import Findings, find_surface, surface_settings
+from ..evaluation.predict import deviations, predict
 from ..slab_settings import SlabConfig
+from .bonds import stretched
 from .config import SurfaceConfig
-from .geometry import Physical, Springs, check_start, radii_of
+from .explore import Frame
+from .geometry import Physical, Springs, check_start
 from .label_log import Answer, Request
+from .pick import pick
+from .placement import ABOVE, BEYOND, CLOSE, CLOSEST, GENTLE, NEAR, Placement, random_orientation
 from .reference import OnAnswer, Reference
 from .system import PROBED, stiffness
 
-KEPT_AWAY = 4.0  # Å, of vacuum between a molecule at the end of its reach and the slab's image
-REACH = 6.0  # Å
-LEAST_REACH = 3.0  # Å
-CLOSEST = 0.6  # of the sum of covalent radii, an atom above an atom of the slab
-CLOSE = 1.5  # likewise, a molecule near the surface
-BONDED = (0.85, 1.25)  # likewise, range of starts near the surface
-NEAR, FAR = 0.65, 0.2  # fractions of starts near the surface, and further up; others in vacuum
-BEYOND = 1.5  # Å above its reach, where a walker has left the surface
+NEAR_SHARE, ABOVE_SHARE = 0.6, 0.2  # of what is drawn; the others are in vacuum
+STRETCHED = 3  # one of so many has a long bond
+SURVEYED = 5  # structures of a survey for each one that is asked for
+IN_VACUUM = 1 / 4  # of a survey
 LEFT = "the molecule has left the surface"
-APART = 1.5  # of the sum of covalent radii, atoms of two molecules
-ATTEMPTS = 200
+TOO_HIGH = "the energy is above that of the free molecule and the slab by more than surface.wall"
 
 
 class SurfaceSystem:
@@ -41,6 +43,7 @@ class SurfaceSystem:
         config: section of the run.
         starts: molecules.
         model: keys of the force field that are given.
+        hottest: temperature (K) of the hottest dynamics.
 
     Raises:
         FileNotFoundError, ValueError: for a file without a slab, too little vacuum, or a molecule
@@ -50,24 +53,27 @@ class SurfaceSystem:
     breadth = 3  # a small molecule has few forces, and many places, heights and orientations
 
     def __init__(
-        self, config: SurfaceConfig, starts: Sequence[ase.Atoms], model: dict[str, Any]
+        self,
+        config: SurfaceConfig,
+        starts: Sequence[ase.Atoms],
+        model: dict[str, Any],
+        hottest: float = 0.0,
     ) -> None:
-        self.config = config
+        self.config, self._hottest = config, hottest
         settings = SlabConfig(
             slab=config.slab, slab_side=config.side, slab_tolerance=config.tolerance
         )
         self.findings: Findings = find_surface(settings)
         self.slab, found = self.findings.slab.copy(), self.findings.found
         self.slab.set_constraint()
-        self.normal, self.origin = found.normal, found.origin
-        self.lattice = np.array(found.wallpaper.lattice)
         for number, atoms in enumerate(starts):
             check_start(atoms, f"molecule {number}")
         self.molecules = [_centred(atoms) for atoms in starts]
-        self.axis = _open_axis(self.slab, self.normal)
-        self.reach = self._find_reach()
+        size = max(float(atoms.get_all_distances().max()) for atoms in self.molecules)
+        self.placement = Placement(self.slab, found, config, size)
         settings_of_model = surface_settings(found)
-        environment = {**settings_of_model.pop("environment"), "plane_range": self.reach + BEYOND}
+        plane_range = self.placement.highest + BEYOND
+        environment = {**settings_of_model.pop("environment"), "plane_range": plane_range}
         elements = sorted({symbol for atoms in starts for symbol in atoms.symbols})
         self.model: dict[str, Any] = {
             "vacuum_group": model.get("vacuum_group", "O(3)"),
@@ -76,22 +82,29 @@ class SurfaceSystem:
             "environment": environment,
         }
         self.slab_energy = 0.0
+        self._vacuum_energies: list[float] = []
         self._physical = Physical(self.molecules)
         self._scale = 1.0
         self._probed = np.zeros((0, 3))
-        self.starts = self.draw(len(self.molecules), 1.0, np.random.default_rng(0), near=True)
+        rng = np.random.default_rng(0)
+        drawn = (
+            self.placement.place([self._shape(n, 1.0, rng)], GENTLE, rng)
+            for n in range(len(self.molecules))
+        )
+        self.starts = [atoms for atoms in drawn if atoms is not None]
 
-    def zero(self) -> list[ase.Atoms]:
-        return [self.slab.copy()]
+    def zero(self) -> list[Request]:
+        molecules = [Request(_in_vacuum(atoms), "start", 0) for atoms in self.molecules]
+        return [Request(self.slab.copy(), "slab", 0), *molecules]
 
     def set_zero(self, energies: Sequence[float]) -> None:
-        (self.slab_energy,) = energies
+        self.slab_energy, *self._vacuum_energies = energies
 
     def probe(self, rng: np.random.Generator) -> list[ase.Atoms]:
         start = self.starts[0]
         self._probed = Springs(self.molecules[0]).draw(PROBED, rng)
         pair = [start.copy(), start.copy()]
-        moved = self._probed + 0.03 * self.normal  # atoms have no modes
+        moved = self._probed + 0.03 * self.placement.normal  # atoms have no modes
         for sign, atoms in zip((1, -1), pair, strict=True):
             atoms.positions[: len(moved)] += sign * moved
         return [start.copy(), *pair]
@@ -100,51 +113,110 @@ class SurfaceSystem:
         expected = Springs(self.molecules[0]).energy(self._probed)
         self._scale = stiffness(expected, energies)
 
-    def draw(
-        self, count: int, temperature: float, rng: np.random.Generator, near: bool = False
+    def draw(self, count: int, temperature: float, rng: np.random.Generator) -> list[ase.Atoms]:
+        return self._draw(count, temperature, rng)
+
+    def _draw(
+        self, count: int, temperature: float, rng: np.random.Generator, stretches: int = 0
     ) -> list[ase.Atoms]:
-        """Molecules at random places, near the surface, above it, and some in vacuum."""
+        """Molecules at random places, near the surface, above it, and some in vacuum.
+
+        Args:
+            count: how many.
+            temperature: of their shapes, K.
+            rng: of all that is drawn.
+            stretches: every so many-th molecule above the surface has a long bond; 0: none has.
+        """
         found = []
         for number in range(count):
-            kind = 0.0 if near else (number + 0.5) / count
+            kind = (number + 0.5) / count
             molecules = [self._shape(number, temperature, rng)]
-            if kind >= NEAR + FAR:
-                vacuum = molecules[0]
-                vacuum.info["surface"] = VACUUM
-                found.append(vacuum)
+            if kind >= NEAR_SHARE + ABOVE_SHARE:
+                found.append(_in_vacuum(molecules[0]))
                 continue
-            several = self.config.molecules[number % len(self.config.molecules)]
+            turn = number // len(self.molecules)  # all of them, in all numbers
+            if stretches and number % stretches == 0:
+                molecules = [stretched(molecules[0], rng)]
+            several = self.config.molecules[turn % len(self.config.molecules)]
             molecules += [self._shape(number + k, temperature, rng) for k in range(1, several)]
-            placed = self._place(molecules, kind < NEAR, rng)
+            how_near = NEAR if kind < NEAR_SHARE else ABOVE
+            placed = self.placement.place(molecules, how_near, rng)
             if placed is not None:
                 found.append(placed)
         return found
 
     def problem(self, atoms: ase.Atoms) -> str:
         problem = self._physical.problem(atoms)
-        if problem or atoms.info.get("surface") == VACUUM:
+        if problem or _is_in_vacuum(atoms):
             return problem
-        if self._contact(atoms) < CLOSEST:
+        if self.placement.contact(atoms) < CLOSEST:
             return "an atom is in the slab"
-        heights = (atoms.positions - self.origin) @ self.normal
-        if heights.min() > self.reach + BEYOND:
+        if self.placement.heights(atoms).min() > self.placement.highest + BEYOND:
             return LEFT
         return ""
 
     def select_places(self, structures: list[ase.Atoms]) -> list[ase.Atoms]:
         """Those near the surface: a molecule far away stays there for long."""
-        placed = [atoms for atoms in structures if atoms.info.get("surface") != VACUUM]
-        return [atoms for atoms in placed if self._contact(atoms) < CLOSE]
+        placed = [atoms for atoms in structures if not _is_in_vacuum(atoms)]
+        return [atoms for atoms in placed if self.placement.contact(atoms) < CLOSE]
 
-    def with_slab(self, atoms: ase.Atoms) -> ase.Atoms:
-        """The slab and molecules above it, the molecules last."""
-        joined = self.slab.copy()
-        joined += ase.Atoms(atoms.numbers, positions=atoms.positions)
-        return joined
+    def whole(self, atoms: ase.Atoms) -> ase.Atoms:
+        """What the calculator sees: in vacuum the molecule, else with the slab."""
+        return atoms if _is_in_vacuum(atoms) else self.placement.with_slab(atoms)
 
-    def empty_cell(self) -> ase.Atoms:
-        """The cell of the slab, periodic along it."""
-        return ase.Atoms(cell=self.slab.cell, pbc=[i != self.axis for i in range(3)])
+    def survey(
+        self,
+        models: Sequence[ForceField],
+        known: Sequence[ase.Atoms],
+        count: int,
+        least: float,
+        rng: np.random.Generator,
+    ) -> list[Frame]:
+        """Structures that dynamics may not reach: uncertain ones at random places, orientations
+        and heights, up to the wall, some with a long bond, which the surface may break; and some in
+        vacuum, which keep the molecule what it is there.
+
+        Args:
+            models: the committee.
+            known: structures with labels.
+            count: how many.
+            least: deviation, eV/Å, from which a structure is uncertain.
+            rng: of all that is drawn.
+        """
+        drawn = self._draw(SURVEYED * count, self._hottest, rng, STRETCHED)
+        sane = [atoms for atoms in drawn if not self.problem(atoms)]
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of structures beyond the data, which are to be found
+            energies = [atoms.get_potential_energy() for atoms in predict(models[0], sane)]
+            spread = [float(each.max()) for each in deviations(models, sane)]
+        frames = [
+            Frame(atoms, 0.0, deviation)
+            for atoms, energy, deviation in zip(sane, energies, spread, strict=True)
+            if energy <= self.most_energy(atoms)
+        ]
+        vacuum = [frame for frame in frames if _is_in_vacuum(frame.atoms)]
+        vacuum = vacuum[: round(IN_VACUUM * count)]
+        uncertain = [
+            frame for frame in frames if frame.deviation > least and not _is_in_vacuum(frame.atoms)
+        ]
+        return [*vacuum, *pick(uncertain, known, count - len(vacuum), self.whole)]
+
+    def most_energy(self, atoms: ase.Atoms) -> float:
+        """The energy (eV) of a structure that is as far up the wall as its label may be."""
+        thermal = 1.5 * units.kB * self._hottest * len(atoms)
+        return self._free_energy(atoms) + self.config.wall + thermal
+
+    def _free_energy(self, atoms: ase.Atoms) -> float:
+        """Of the molecules of a structure in vacuum, eV; infinite before that is known."""
+        given = list(zip(self.molecules, self._vacuum_energies, strict=False))
+        wanted = sorted(atoms.numbers)
+        sums = [
+            sum(energy for _, energy in chosen)
+            for several in {1, *self.config.molecules}
+            for chosen in combinations_with_replacement(given, several)
+            if sorted(z for molecule, _ in chosen for z in molecule.numbers) == wanted
+        ]
+        return min(sums, default=np.inf)
 
     def _shape(self, number: int, temperature: float, rng: np.random.Generator) -> ase.Atoms:
         """A molecule of thermal shape and random orientation."""
@@ -152,91 +224,15 @@ class SurfaceSystem:
         springs = Springs(molecule)
         springs.scale = self._scale
         molecule.positions += springs.draw(temperature, rng)
-        turn = Rotation.from_quat(rng.standard_normal(4))
-        molecule.positions = turn.apply(molecule.positions)
-        return molecule
-
-    def _place(
-        self, molecules: list[ase.Atoms], near: bool, rng: np.random.Generator
-    ) -> ase.Atoms | None:
-        """Molecules above random points of the slab's cell; None if there is no room for them."""
-        lateral = np.delete(self.slab.cell.array, self.axis, axis=0)
-        placed = self.empty_cell()
-        for molecule in molecules:
-            for _ in range(ATTEMPTS):
-                trial = molecule.copy()
-                trial.positions += self.origin + rng.random(2) @ lateral
-                self._set_height(trial, near, rng)
-                both = placed + ase.Atoms(trial.numbers, positions=trial.positions)
-                if _apart(placed, trial, both):
-                    placed = both
-                    break
-            else:
-                return None
-        return placed
-
-    def _set_height(self, atoms: ase.Atoms, near: bool, rng: np.random.Generator) -> None:
-        """Lifts a molecule to a random nearness to the slab, or to a random height."""
-        lowest = ((atoms.positions - self.origin) @ self.normal).min()
-        atoms.positions += (self.reach - lowest) * self.normal
-        if not near:
-            least = self.height_of(atoms, BONDED[1])
-            atoms.positions -= rng.random() * (self.reach - least) * self.normal
-            return
-        wanted = rng.uniform(*BONDED)
-        atoms.positions -= (self.reach - self.height_of(atoms, wanted)) * self.normal
-
-    def height_of(self, atoms: ase.Atoms, ratio: float) -> float:
-        """Height (Å) of the lowest atom at which a molecule is so near to the slab.
-
-        Args:
-            atoms: with its lowest atom at the end of its reach.
-            ratio: of the smallest distance to an atom of the slab and the sum of covalent radii.
-        """
-        high, low = self.reach, -2.0
-        for _ in range(20):
-            middle = 0.5 * (high + low)
-            moved = atoms.copy()
-            moved.positions -= (self.reach - middle) * self.normal
-            high, low = (middle, low) if self._contact(moved) > ratio else (high, middle)
-        return high
-
-    def _contact(self, atoms: ase.Atoms) -> float:
-        """The smallest distance to an atom of the slab over the sum of their covalent radii."""
-        steps = self.slab.positions[None] - atoms.positions[:, None]
-        pbc = [i != self.axis for i in range(3)]
-        _, lengths = find_mic(steps.reshape(-1, 3), self.slab.cell, pbc)
-        sums = radii_of(atoms)[:, None] + radii_of(self.slab)
-        return float((lengths.reshape(sums.shape) / sums).min())
-
-    def _find_reach(self) -> float:
-        """Heights (Å) up to which molecules are put.
-
-        Raises:
-            ValueError: if the vacuum does not suffice.
-        """
-        if not self.slab.pbc[self.axis]:
-            return self.config.reach or REACH
-        heights = self.slab.positions @ self.normal
-        period = abs(float(self.slab.cell.array[self.axis] @ self.normal))
-        size = max(float(np.ptp(atoms.positions, axis=0).max()) for atoms in self.molecules)
-        room = period - float(np.ptp(heights)) - size - KEPT_AWAY
-        reach = min(REACH, room) if self.config.reach is None else self.config.reach
-        if reach > room or reach < min(LEAST_REACH, self.config.reach or LEAST_REACH):
-            raise ValueError(
-                f"{str(self.config.slab)!r} has {period - np.ptp(heights):.3g} Å of vacuum; a "
-                f"molecule of {size:.2g} Å that is up to {max(reach, LEAST_REACH):.2g} Å above it "
-                f"and {KEPT_AWAY:g} Å from the next slab needs "
-                f"{size + KEPT_AWAY + max(reach, LEAST_REACH):.3g} Å. Add vacuum, or lower "
-                "surface.reach"
-            )
-        return reach
+        return random_orientation(molecule, rng)
 
 
 class SurfaceReference:
     """Labels of molecules above a slab: of both together, minus that of the slab.
 
-    Molecules in vacuum are labelled as they are, and the slab as itself.
+    Molecules in vacuum are labelled as they are, and the slab as itself. Labels of start
+    structures, which are put anywhere, are refused above the wall. Others are not: the model takes
+    them for lower, and has to learn that it is wrong.
 
     Args:
         reference: that answers for slab and molecule.
@@ -252,24 +248,25 @@ class SurfaceReference:
 
         def subtracted(whole: Request, answer: Answer) -> None:
             request = asked[whole.id]
-            on_answer(request, answer if whole is request else self._without_slab(answer))
+            on_answer(request, answer if whole is request else self._without_slab(request, answer))
 
         self._reference.answer(wholes, subtracted)
 
     def _whole(self, request: Request) -> Request:
         """What the calculator sees."""
-        if request.use == "slab" or request.atoms.info.get("surface") == VACUUM:
-            return request
-        return replace(request, atoms=self._system.with_slab(request.atoms))
+        atoms = request.atoms if request.use == "slab" else self._system.whole(request.atoms)
+        return request if atoms is request.atoms else replace(request, atoms=atoms)
 
-    def _without_slab(self, answer: Answer) -> Answer:
+    def _without_slab(self, request: Request, answer: Answer) -> Answer:
         if not answer.results:
             return answer
-        results = {
-            "energy": float(answer.results["energy"]) - self._system.slab_energy,
-            "forces": np.asarray(answer.results["forces"])[len(self._system.slab) :],
-        }
-        return replace(answer, results=results)
+        energy = float(answer.results["energy"]) - self._system.slab_energy
+        forces = np.asarray(answer.results["forces"])[len(self._system.slab) :]
+        answer = replace(answer, results={"energy": energy, "forces": forces})
+        is_start = answer.status == "labelled" and request.use == "start"
+        if is_start and energy > self._system.most_energy(request.atoms):
+            return replace(answer, status="refused", reason=TOO_HIGH)
+        return answer
 
     def close(self) -> None:
         self._reference.close()
@@ -282,18 +279,11 @@ def _centred(atoms: ase.Atoms) -> ase.Atoms:
     return found
 
 
-def _open_axis(slab: ase.Atoms, normal: np.ndarray) -> int:
-    """The cell vector that leads out of the slab."""
-    if not slab.pbc.all():
-        return int(np.flatnonzero(~slab.pbc)[0])
-    others = slab.cell.reciprocal()  # that of the vector out of the slab is along the normal
-    return int(np.argmax(np.abs(others.array @ normal) / others.lengths()))
+def _in_vacuum(atoms: ase.Atoms) -> ase.Atoms:
+    found = atoms.copy()
+    found.info["surface"] = VACUUM
+    return found
 
 
-def _apart(placed: ase.Atoms, trial: ase.Atoms, both: ase.Atoms) -> bool:
-    """Whether a further molecule is far enough from those that are there."""
-    if not len(placed):
-        return True
-    lengths = both.get_all_distances(mic=True)[: len(placed), len(placed) :]
-    sums = radii_of(placed)[:, None] + radii_of(trial)
-    return bool((lengths / sums).min() > APART)
+def _is_in_vacuum(atoms: ase.Atoms) -> bool:
+    return bool(atoms.info.get("surface") == VACUUM)

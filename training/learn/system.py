@@ -12,11 +12,15 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from ase.data import atomic_masses
 from ase.stress import full_3x3_to_voigt_6_stress
 
+from sikff.forcefield import ForceField
+
 from ..data.labels import USUAL_KEYS, without_labels
 from ..data.reading import read_structures
 from ..data.structures import split_isolated
 from .config import LearnConfig
+from .explore import Frame
 from .geometry import Physical, Springs, check_start, strained, turned
+from .label_log import Request
 
 FASTEST = 0.5  # fs, time step of hydrogen
 SLOWEST = 3.0  # fs
@@ -38,8 +42,8 @@ class System(Protocol):
     model: dict[str, Any]
     breadth: int
 
-    def zero(self) -> list[ase.Atoms]:
-        """Structures whose energies labels are relative to, as the calculator sees them."""
+    def zero(self) -> list[Request]:
+        """Structures whose energies labels are relative to."""
 
     def set_zero(self, energies: Sequence[float]) -> None:
         """Takes their energies, eV."""
@@ -58,6 +62,19 @@ class System(Protocol):
 
     def select_places(self, structures: list[ase.Atoms]) -> list[ase.Atoms]:
         """Those of the structures where walkers may start."""
+
+    def whole(self, atoms: ase.Atoms) -> ase.Atoms:
+        """A structure with all that tells it from others: above a slab, with the slab."""
+
+    def survey(
+        self,
+        models: Sequence[ForceField],
+        known: Sequence[ase.Atoms],
+        count: int,
+        least: float,
+        rng: np.random.Generator,
+    ) -> list[Frame]:
+        """Further structures that are worth a label, which dynamics may not reach."""
 
 
 class FreeSystem:
@@ -82,7 +99,7 @@ class FreeSystem:
         self._scale = 1.0
         self._probed = np.zeros((len(starts[0]), 3))
 
-    def zero(self) -> list[ase.Atoms]:
+    def zero(self) -> list[Request]:
         return []
 
     def set_zero(self, energies: Sequence[float]) -> None:
@@ -120,6 +137,12 @@ class FreeSystem:
 
     def select_places(self, structures: list[ase.Atoms]) -> list[ase.Atoms]:
         return structures
+
+    def whole(self, atoms: ase.Atoms) -> ase.Atoms:
+        return atoms
+
+    def survey(self, *_: Any) -> list[Frame]:
+        return []
 
 
 def stiffness(expected: float, energies: Sequence[float]) -> float:

@@ -11,9 +11,7 @@ from pydantic import BaseModel, ConfigDict
 
 from ..evaluation.plots import BLUE, GREY, ORANGE, new_figure
 from ..simulation.cell import check_cell_may_change
-from ..simulation.relax import relax
-from ..simulation.settings import RelaxationSettings
-from .crystal import check_crystal, primitive, supercell
+from .crystal import check_crystal, primitive, relax_completely, supercell
 from .defects import surface_energies, vacancy_energies
 from .dynamics import Dynamics, run_dynamics
 from .elasticity import ElasticConstants, VolumeCurve, elastic_constants, equation_of_state
@@ -95,8 +93,7 @@ def check(
     relaxed.calc = crystal.calc
     check_cell_may_change(relaxed)
     report("cell")
-    if not relax(relaxed, RelaxationSettings(fmax=settings.fmax, cell=True, steps=1000)):
-        raise ValueError(f"the crystal does not relax below {settings.fmax:g} eV/Å in 1000 steps")
+    relax_completely(relaxed, settings.fmax, "crystal", cell=True)
     size, fmax = settings.size, settings.fmax
     computed: dict[str, Callable[[], Any]] = {
         "eos": lambda: equation_of_state(relaxed, fmax=fmax),

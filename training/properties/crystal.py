@@ -10,8 +10,12 @@ import ase
 import numpy as np
 from ase.build import make_supercell
 
+from ..simulation.relax import relax
+from ..simulation.settings import RelaxationSettings
+
 Array = np.ndarray
 TOLERANCE = 1e-3  # Å, between an atom and the image of another one
+STEPS = 1000  # of a relaxation, at most
 
 
 def check_crystal(atoms: ase.Atoms) -> None:
@@ -20,6 +24,20 @@ def check_crystal(atoms: ase.Atoms) -> None:
         raise ValueError(
             f"expected a crystal, periodic in three directions; got pbc {atoms.pbc.tolist()}"
         )
+
+
+def relax_completely(atoms: ase.Atoms, fmax: float, what: str, cell: bool = False) -> None:
+    """Relaxes atoms, which carry the calculator, in place, with their cell or without.
+
+    Args:
+        fmax: largest force left, eV/Å.
+        what: their name in the error.
+
+    Raises:
+        ValueError: if forces stay larger.
+    """
+    if not relax(atoms, RelaxationSettings(fmax=fmax, cell=cell, steps=STEPS)):
+        raise ValueError(f"the {what} does not relax below {fmax:g} eV/Å in {STEPS} steps")
 
 
 def point_group(crystal: ase.Atoms) -> Array | None:

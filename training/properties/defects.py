@@ -9,11 +9,10 @@ import numpy as np
 from ase import units
 from ase.build import surface
 
-from ..simulation.relax import relax
-from ..simulation.settings import RelaxationSettings
-from .crystal import inequivalent_atoms, supercell
+from .crystal import inequivalent_atoms, relax_completely, supercell
 
 Miller = tuple[int, int, int]
+OFF_SYMMETRY = 0.05  # Å
 J_PER_M2 = units.J / units.m**2
 
 
@@ -32,7 +31,9 @@ def vacancy_energies(
 ) -> dict[int, float]:
     """Formation energies of vacancies (eV) by the atom that is missing, one of each kind.
 
-    E(N - 1 atoms, relaxed in the cell of the crystal) - (N - 1) / N E(N atoms).
+    E(N - 1 atoms, relaxed in the cell of the crystal) - (N - 1) / N E(N atoms). Neighbours of the
+    hole start a little off their places: where they pair up, as in silicon, the symmetric
+    structure is a saddle, in which a relaxation from the places of the crystal would end.
 
     Args:
         crystal: of one element, relaxed with its cell, with a calculator; it does not change.
@@ -40,19 +41,30 @@ def vacancy_energies(
         fmax: largest force left, eV/Å.
 
     Raises:
-        ValueError: for a compound.
+        ValueError: for a compound, or a defect that does not relax.
     """
     check_elemental(crystal, "formation energy of a vacancy")
     energies = {}
     for atom in inequivalent_atoms(crystal):
         whole = supercell(crystal, size)
         per_atom = whole.get_potential_energy() / len(whole)
-        defect = whole.copy()
+        defect = _without_atom(whole, atom)
         defect.calc = crystal.calc
-        del defect[atom]
-        relax(defect, RelaxationSettings(fmax=fmax))
+        relax_completely(defect, fmax, "vacancy")
         energies[atom] = float(defect.get_potential_energy() - len(defect) * per_atom)
     return energies
+
+
+def _without_atom(crystal: ase.Atoms, atom: int) -> ase.Atoms:
+    """A copy without an atom, its nearest neighbours displaced at random but always alike."""
+    distances = crystal.get_distances(atom, range(len(crystal)), mic=True)
+    distances[atom] = np.inf
+    near = distances < 1.2 * distances.min()
+    defect = crystal.copy()
+    noise = np.random.default_rng(0).normal(scale=OFF_SYMMETRY, size=(near.sum(), 3))
+    defect.positions[near] += noise
+    del defect[atom]
+    return defect
 
 
 def surface_energies(
@@ -71,7 +83,7 @@ def surface_energies(
         fmax: largest force left, eV/Å.
 
     Raises:
-        ValueError: for a compound.
+        ValueError: for a compound, or a slab that does not relax.
     """
     check_elemental(crystal, "energy of a surface")
     bulk = crystal.get_potential_energy() / len(crystal)
@@ -81,7 +93,7 @@ def surface_energies(
         slab = surface(crystal, hkl, max(2, int(np.ceil(thickness / spacing))), vacuum=vacuum)
         slab.pbc = [True, True, False]
         slab.calc = crystal.calc
-        relax(slab, RelaxationSettings(fmax=fmax))
+        relax_completely(slab, fmax, f"slab {hkl}")
         area = np.linalg.norm(np.cross(*slab.cell[:2]))
         excess = slab.get_potential_energy() - len(slab) * bulk
         energies["".join(map(str, hkl))] = float(excess / (2 * area) / J_PER_M2)

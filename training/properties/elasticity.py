@@ -12,9 +12,7 @@ from ase import units
 from ase.eos import EquationOfState
 from ase.stress import voigt_6_to_full_3x3_strain
 
-from ..simulation.relax import relax
-from ..simulation.settings import RelaxationSettings
-from .crystal import point_group
+from .crystal import point_group, relax_completely
 
 Array = np.ndarray
 
@@ -172,9 +170,9 @@ def in_cell(crystal: ase.Atoms, cell: Any) -> ase.Atoms:
 
 
 def relaxed_in_cell(crystal: ase.Atoms, cell: Any, fmax: float) -> ase.Atoms:
-    """The same with its atoms relaxed."""
+    """The same with its atoms relaxed; ValueError if they do not relax."""
     strained = in_cell(crystal, cell)
-    relax(strained, RelaxationSettings(fmax=fmax))
+    relax_completely(strained, fmax, "strained crystal")
     return strained
 
 

@@ -6,7 +6,7 @@ from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
 
-from ..config import NonNegative, Positive
+from ..section import NonNegative, Positive
 
 Property = Literal["eos", "elastic", "phonons", "vacancy", "surfaces", "dynamics"]
 DEFAULT: tuple[Property, ...] = ("eos", "elastic", "phonons", "vacancy", "surfaces", "dynamics")

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 from sikff.groups.matrices import unit_vector
 
-from ..config import NonNegative
+from ..section import NonNegative
 from .candidates import sort_by_size
 
 Vector = tuple[float, float, float]

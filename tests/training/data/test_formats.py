@@ -13,11 +13,10 @@ import pytest
 from ase.units import Hartree, kcal, mol
 
 from same_labels import KBAR, expect_equal, molecules
-from sikff.training.config import TrainConfig
+from sikff.training.config import NpzUnits, TrainConfig
 from sikff.training.data.dataset import load_dataset
 from sikff.training.data.formats import pymatgen_json
 from sikff.training.data.reading import read_structures
-from sikff.training.data_settings import NpzUnits
 
 KCAL = kcal / mol
 

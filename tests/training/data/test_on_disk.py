@@ -13,12 +13,11 @@ import torch
 
 from runs import changed
 from sikff import load
-from sikff.training.config import TrainConfig
+from sikff.training.config import TrainConfig, bytes_of
 from sikff.training.data.batches import Batch, Batches, Counts, Sample, count_labels, with_energy
 from sikff.training.data.dataset import load_dataset
 from sikff.training.data.on_disk import record_cache, stored_samples
 from sikff.training.data.on_disk.stored_samples import StoredSamples, memory_of
-from sikff.training.data_settings import bytes_of
 from sikff.training.fitting.fit import fit
 from sikff.training.fitting.static_training import capacity_for
 

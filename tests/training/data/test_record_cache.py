@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from sikff.lock import lock
+from sikff.training.config import NpzUnits
 from sikff.training.data.on_disk import record_cache
 from sikff.training.data.on_disk.record_cache import open_records
-from sikff.training.data_settings import NpzUnits
 
 
 @pytest.fixture

@@ -13,6 +13,8 @@ from ase.constraints import FixAtoms
 from ase.optimize import BFGS
 from ase.vibrations import Vibrations as Oracle
 
+from force_fields import force_field
+from sikff.calculators import SIKFFCalculator
 from sikff.training.evaluation.vibrations import harmonic_frequencies
 
 
@@ -64,6 +66,19 @@ def test_held_atoms_do_not_move_and_saddle_points_have_an_imaginary_frequency() 
     assert np.array_equal(atoms.positions, before)
     assert found.n_imaginary == 2  # two directions away from the line lead downhill
     assert found.kinds == ["translation"] * 3
+
+
+def test_frequencies_of_a_force_field_are_those_of_its_hessian(tmp_path: Path) -> None:
+    atoms = molecule("CH3OH")
+    atoms.set_constraint(FixAtoms([1]))
+    atoms.calc = SIKFFCalculator(force_field(zbl=True), device="cpu")
+    found = harmonic_frequencies(atoms)
+    oracle = Oracle(atoms, [0, 2, 3, 4, 5], name=str(tmp_path / "vibrations"), delta=0.002)
+    oracle.run()
+    expected = oracle.get_frequencies()
+    expected = np.sort(expected.real - expected.imag)
+    assert found.wavenumbers == pytest.approx(expected, rel=1e-3, abs=1.0)
+    assert found.modes.shape == (15, 5, 3)
 
 
 def test_what_cannot_vibrate_is_refused() -> None:

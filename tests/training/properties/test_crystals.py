@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 from ase import units
 from ase.build import bulk
+from ase.calculators.calculator import Calculator
 from ase.calculators.emt import EMT
 from ase.calculators.morse import MorsePotential
 
 from sikff.training.cli import main
 from sikff.training.cli.check import CheckArguments
+from sikff.training.properties import crystal as crystals
 from sikff.training.properties.check import check, draw_findings
 from sikff.training.properties.defects import surface_energies, vacancy_energies
 from sikff.training.properties.dynamics import radial_distribution, run_dynamics
@@ -23,6 +25,27 @@ from sikff.training.properties.settings import CheckSettings
 DEPTH, DISTANCE, RHO = 0.5, 2.6, 5.0  # eV, Å, of the Morse potential of nearest neighbours
 SPRING = 2 * DEPTH * (RHO / DISTANCE) ** 2  # eV/Å^2
 LATTICE = DISTANCE * np.sqrt(2)
+
+
+class OffTheirPlaces(Calculator):
+    """Atoms of a crystal gain 1 eV where they leave its places by 0.3 Å, if one of them lacks."""
+
+    implemented_properties = ("energy", "forces")
+    RADIUS = 0.3
+
+    def __init__(self, crystal: ase.Atoms) -> None:
+        super().__init__()
+        self.places = crystal.positions.copy()
+
+    def calculate(self, *arguments: object) -> None:
+        super().calculate(*arguments)
+        off = self.atoms.positions[:, None] - self.places[None]
+        off = np.take_along_axis(off, (off**2).sum(-1).argmin(1)[:, None, None], 1)[:, 0]
+        square = (off**2).sum(axis=1) / self.RADIUS**2
+        lacks = 1.0 if len(off) < len(self.places) else -1.0
+        energies = square**2 - 2 * lacks * square
+        forces = -4 * (square - lacks)[:, None] * off / self.RADIUS**2
+        self.results = {"energy": float(energies.sum()), "forces": forces}
 
 
 @pytest.fixture
@@ -97,6 +120,23 @@ def test_broken_bonds_of_vacancies_and_surfaces(crystal: ase.Atoms) -> None:
     for hkl, (broken, area) in bonds.items():
         expected = broken * DEPTH / 2 / area * units.m**2 / units.J
         assert energies[hkl] == pytest.approx(expected, rel=1e-3), hkl
+
+
+def test_a_vacancy_leaves_the_saddle_of_the_crystals_symmetry() -> None:
+    """Its neighbours go where their energy is lower, though at their places no force is on them."""
+    atoms = bulk("Cu", a=LATTICE, cubic=True)
+    atoms.calc = OffTheirPlaces(atoms)
+    assert vacancy_energies(atoms, size=1.0)[0] == pytest.approx(-3.0, abs=1e-3)
+
+
+def test_what_does_not_relax_has_no_energy(
+    crystal: ase.Atoms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(crystals, "STEPS", 1)
+    crystal.rattle(0.1, seed=0)
+    for energies in (vacancy_energies, surface_energies, equation_of_state, elastic_constants):
+        with pytest.raises(ValueError, match=r"does not relax below 0\.\d+ eV/Å in 1 steps"):
+            energies(crystal)
 
 
 def test_energies_of_compounds_need_chemical_potentials(crystal: ase.Atoms) -> None:

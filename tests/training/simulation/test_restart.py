@@ -12,10 +12,12 @@ import pytest
 import torch
 from ase.calculators.emt import EMT
 from ase.constraints import FixAtoms, FixBondLengths, Hookean
+from ase.data import chemical_symbols
 
 from disk import full_disk
-from force_fields import crystal, ethanol, force_field
+from force_fields import SMALL, crystal, ethanol, force_field
 from pair_model import PairModel
+from sikff import ForceField, ForceFieldConfig
 from sikff.calculators import SIKFFCalculator
 from sikff.training.simulation.md import run_md
 from sikff.training.simulation.settings import MDSettings
@@ -41,6 +43,12 @@ CASES: dict[str, tuple[Callable[[], ase.Atoms], dict[str, Any]]] = {
     "nve": (lambda: molecule_of(force_field()), {"ensemble": "nve"}),
     "nvt": (lambda: molecule_of(force_field()), {"ensemble": "nvt"}),
     "npt": (lambda: crystal_of(force_field()), {"ensemble": "npt", "friction": 0.1}),
+    "shape": (
+        lambda: crystal_of(force_field()),
+        {"ensemble": "npt", "shape": True, "friction": 0.05},
+    ),
+    "nose-hoover": (lambda: crystal_of(force_field()), {"thermostat": "nose-hoover"}),
+    "bussi": (lambda: crystal_of(force_field()), {"thermostat": "bussi"}),
     "surface": (lambda: molecule_of(force_field(**ON_SURFACE)), {"surface_friction": 0.01}),
     "bonds": (
         lambda: molecule_of(
@@ -53,8 +61,18 @@ CASES: dict[str, tuple[Callable[[], ase.Atoms], dict[str, Any]]] = {
         lambda: molecule_of([force_field(), force_field(seed=1)]),
         {"ensemble": "nvt"},
     ),
+    "many elements": (lambda: molecule_of(of_many_elements()), {"ensemble": "nvt"}),
     "other calculator": (lambda: on_emt(), {"ensemble": "nvt"}),
 }
+
+
+def of_many_elements() -> ForceField:
+    """One that the calculator cuts down to the elements of a structure."""
+    elements = tuple(chemical_symbols[1:20])
+    options = SMALL | {"elements": elements, "atomic_energies": {}, "energy_scale": 0.1}
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        return ForceField(ForceFieldConfig(**options)).double().eval()
 
 
 def on_emt() -> ase.Atoms:

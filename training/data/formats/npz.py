@@ -10,7 +10,7 @@ from pathlib import Path
 import ase
 import numpy as np
 
-from ...data_settings import NpzUnits
+from ...config import NpzUnits
 from ..check_work import ENERGIES, LENGTHS
 from .labelled import with_results
 

@@ -15,7 +15,7 @@ import sikff
 from sikff.atomic_write import check_writable, clear_unfinished
 from sikff.lock import lock
 
-from ...data_settings import NpzUnits
+from ...config import NpzUnits
 from ..reading import files_of, iterate_atoms
 from .record_file import FORMAT_VERSION, RecordFile, write_records
 

@@ -17,8 +17,7 @@ import sikff
 from sikff.atomic_write import clear_unfinished, complete
 from sikff.forcefield import ForceFieldConfig
 
-from ...config import TrainConfig
-from ...data_settings import bytes_of
+from ...config import TrainConfig, bytes_of
 from ..batches import Counts
 from ..labels import NAMES, LabelKeys
 from ..structures import Structures
@@ -85,8 +84,8 @@ class Store:
     def samples(
         self, structures: Structures, model: ForceFieldConfig, names: Sequence[str]
     ) -> StoredSamples:
-        """Samples of structures that are read, made for a model; `names` are of their targets."""
-        recipe = self._recipe(structures.source, model, names)
+        """Samples of structures that are read, made for a model, with the labels of these names."""
+        recipe = self._recipe(structures.source, model, tuple(names))
         return StoredSamples.of(structures, recipe, self.budget)
 
     def keep(self, prepared: Prepared) -> None:
@@ -107,7 +106,7 @@ class Store:
                 "files": [str(file.path) for file in samples.files],
                 "metadata": [file.metadata for file in samples.files],
                 "source": samples.recipe.source,
-                "targets": samples.recipe.targets,
+                "labels": samples.recipe.targets,
                 "model": samples.recipe.model.model_dump(mode="json"),
                 "digest": samples.digest,
             }
@@ -131,8 +130,9 @@ class Store:
             opened = self._open_again(about[name])
             if opened is None:
                 return None
-            model = ForceFieldConfig(**about[name]["model"])
-            recipe = self._recipe(about[name]["source"], model, about[name]["targets"])
+            kept = about[name]
+            model, names = ForceFieldConfig(**kept["model"]), tuple(kept["labels"])
+            recipe = self._recipe(kept["source"], model, names)
             counts = Counts(*(arrays[f"{name}.{field}"] for field in Counts._fields))
             places = arrays[f"{name}.places"]
             parts[name] = StoredSamples(opened, places, recipe, self.budget, counts)
@@ -160,11 +160,11 @@ class Store:
                 return None
         return opened
 
-    def _recipe(self, source: str, model: ForceFieldConfig, names: Sequence[str]) -> Recipe:
+    def _recipe(self, source: str, model: ForceFieldConfig, names: tuple[str, ...]) -> Recipe:
         data, loss = self.config.data, self.config.loss
         keys = LabelKeys(data.energy_key, data.forces_key, data.stress_key, data.forces_weight_key)
         read = tuple(n for n in NAMES if n in loss.labels or n in data.require)
-        return Recipe(source, keys, read, tuple(names), loss.config_types, model)
+        return Recipe(source, keys, read, names, loss.config_types, model)
 
 
 def files(data: Any, name: str) -> tuple[Path, ...]:
