@@ -85,17 +85,17 @@ def fit_new_energies(
         samples: of which some with the new elements and an energy are evaluated.
     """
     begun = _without_distances(with_elements(model, new)).eval()
-    index = [begun.elements.index(element) for element in new]
+    species = torch.tensor([begun.elements.index(element) for element in new])
     with_new = [
-        each
-        for each in samples
+        index
+        for index, each in enumerate(samples)
         if each.targets.energy is not None
         and not each.targets.energy.isnan()
-        and torch.isin(each.graph.species, torch.tensor(index)).any()
+        and torch.isin(each.graph.species, species).any()
     ]
     if not with_new:
         return {}
-    graph, targets = collate(with_new[:: -(-len(with_new) // SAMPLED)])
+    graph, targets = collate([samples[k] for k in with_new[:: -(-len(with_new) // SAMPLED)]])
     off = (targets.energy - begun(graph, forces=False).energy.cpu()).numpy()
     pairs = graph.batch * len(begun.elements) + graph.species
     n = torch.bincount(pairs, minlength=graph.n_graphs * len(begun.elements)).double()
