@@ -21,6 +21,8 @@ from sikff.training.properties.dynamics import radial_distribution, run_dynamics
 from sikff.training.properties.elasticity import bain_path, elastic_constants, equation_of_state
 from sikff.training.properties.phonons import phonon_bands
 from sikff.training.properties.settings import CheckSettings
+from sikff.training.simulation.relax import relax
+from sikff.training.simulation.settings import RelaxationSettings
 
 DEPTH, DISTANCE, RHO = 0.5, 2.6, 5.0  # eV, Å, of the Morse potential of nearest neighbours
 SPRING = 2 * DEPTH * (RHO / DISTANCE) ** 2  # eV/Å^2
@@ -110,6 +112,25 @@ def test_a_crystal_at_a_saddle_has_imaginary_phonons() -> None:
     simple = bulk("Cu", "sc", a=DISTANCE)
     simple.calc = MorsePotential(epsilon=DEPTH, r0=DISTANCE, rho0=RHO, rcut1=1.45, rcut2=1.6)
     assert not phonon_bands(simple, size=7.0).is_stable
+
+
+@pytest.mark.parametrize("size", [6.0, 8.0])
+def test_phonons_have_the_symmetry_and_the_sound_of_the_crystal(size: float) -> None:
+    """With forces that reach beyond half of the supercell, of three and of four cells."""
+    copper = bulk("Cu", cubic=True)
+    copper.calc = EMT()
+    relax(copper, RelaxationSettings(cell=True, fmax=1e-4))
+    single = bulk("Cu", a=copper.cell[0, 0])
+    single.calc = copper.calc
+    bands = phonon_bands(single, size)
+    assert bands.is_stable
+    at_x = bands.frequencies[bands.positions == dict((n, p) for p, n in bands.labels)["X"]][0]
+    assert at_x[0] == pytest.approx(at_x[1], rel=1e-6), "the transverse ones"
+    density = single.get_masses()[0] / single.get_volume()
+    stiffness = elastic_constants(copper).matrix[[3, 0], [3, 0]] * units.GPa
+    speeds = np.sqrt(stiffness / density) * units.s * 1e-12  # Å THz, along a cubic axis
+    found = 2 * np.pi * bands.frequencies[1, [0, 2]] / bands.positions[1]
+    assert found == pytest.approx(speeds, rel=0.02)
 
 
 def test_broken_bonds_of_vacancies_and_surfaces(crystal: ase.Atoms) -> None:
