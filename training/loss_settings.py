@@ -18,21 +18,10 @@ class Term(NamedTuple):
     delta: float
 
 
-class DefaultTerm(NamedTuple):
-    """A term of which a run gives no weight; that rises from `first` to `last`."""
-
-    first: float
-    last: float
-    last_mse: float  # of squared errors
-    delta: float
-
-
-DEFAULTS = {
-    "energy": DefaultTerm(1.0, 10.0, 100.0, 0.001),
-    "forces": DefaultTerm(10.0, 10.0, 10.0, 0.01),
-    "stress": DefaultTerm(1.0, 10.0, 100.0, 0.001),
-}
-DELTA = 0.05  # of terms whose weight is given
+# Of energies and stresses without a given weight, as the learning rate falls. They begin as other
+# terms: while errors and steps are large, a sharp loss slows energies and disturbs forces.
+RISE = {"huber": 10.0, "mse": 100.0}  # of the weight, from 1
+DELTA, LAST_DELTA = 0.05, 0.001
 
 
 class LossConfig(Section):
@@ -45,19 +34,19 @@ class LossConfig(Section):
     Attributes:
         energy: for the energy per atom (eV). None: rises from 1 to 10 (mse: to 100) as the learning
             rate falls.
-        forces: per component (eV/Å). None: 10.
+        forces: per component (eV/Å).
         stress: per component (eV/Å^3). None: as for energies, if training structures have a stress
             and the model no surface, else 0.
         kind: "mse", or "huber": quadratic below `delta`, linear above.
-        delta: in eV, eV/Å and eV/Å^3. None: 0.05 for weights that are given; else 0.01 for forces,
-            0.001 for the others.
+        delta: in eV, eV/Å and eV/Å^3. None: 0.05; where a weight is None it falls to 0.001 as the
+            weight rises.
         config_types: factors of the loss of structures of a config_type (in ``atoms.info``), such
             as {surface: 5, melt: 0.2}; 1 for types that are not named. They multiply the weights
             of labels that are in the files (config_weight and others).
     """
 
     energy: NonNegative | None = None
-    forces: NonNegative | None = None
+    forces: NonNegative = 10.0
     stress: NonNegative | None = None
     kind: Literal["huber", "mse"] = "huber"
     delta: Positive | None = None
@@ -70,23 +59,22 @@ class LossConfig(Section):
             name: "energy", "forces" or "stress".
             rate: learning rate as a fraction of its largest; 0: at the end of a run.
         """
-        given, default = getattr(self, name), DEFAULTS[name]
+        given, first = getattr(self, name), DELTA if self.delta is None else self.delta
         if given is not None:
-            return Term(given, DELTA if self.delta is None else self.delta)
-        last = default.last_mse if self.kind == "mse" else default.last
-        weight = default.first * (last / default.first) ** (1 - rate)
-        return Term(weight, default.delta if self.delta is None else self.delta)
+            return Term(given, first)
+        last = LAST_DELTA if self.delta is None else self.delta
+        return Term(RISE[self.kind] ** (1 - rate), first**rate * last ** (1 - rate))
 
     @property
     def labels(self) -> tuple[str, ...]:
         """Names of the labels that a run reads."""
-        return tuple(n for n in DEFAULTS if n == "energy" or self.term(n).weight)
+        return tuple(n for n in LABELS if n == "energy" or self.term(n).weight)
 
     @property
     def required(self) -> tuple[str, ...]:
         """Names of the labels without which a run cannot be."""
         optional = ("stress",) if self.stress is None else ()
-        return tuple(n for n in DEFAULTS if n not in optional and self.term(n).weight)
+        return tuple(n for n in LABELS if n not in optional and self.term(n).weight)
 
     @model_validator(mode="after")
     def _some_term(self) -> LossConfig:
