@@ -252,11 +252,6 @@ class TrainConfig(Section):
 
     @model_validator(mode="after")
     def _replay_needs_a_start(self) -> TrainConfig:
-        if self.data.replay is not None and self.data.memory is not None:
-            raise ValueError(
-                "data.replay is kept in memory; leave data.memory out, or add these files to "
-                "data.train"
-            )
         if self.start is None and self.data.replay is not None:
             raise ValueError(
                 "data.replay is for a run that goes on from a trained model; give start.model "

@@ -12,10 +12,16 @@ LABELS = ("energy", "forces", "stress")
 
 
 class Term(NamedTuple):
-    """How much the errors of one label count."""
+    """How much the errors of one label count, and where their loss becomes linear."""
 
     weight: float
     delta: float
+
+
+# Of energies and stresses without a given weight, as the learning rate falls. They begin as other
+# terms: while errors and steps are large, a sharp loss slows energies and disturbs forces.
+RISE = {"huber": 10.0, "mse": 100.0}  # of the weight, from 1
+DELTA, LAST_DELTA = 0.05, 0.001
 
 
 class LossConfig(Section):
@@ -23,16 +29,17 @@ class LossConfig(Section):
 
     Each term is the mean over the labels there are; a label may be missing in any structure, but
     not in all if a weight above 0 is given. Energies are read even if their weight is 0, for the
-    E0s.
+    E0s. Weights that are given stay as they are.
 
     Attributes:
-        energy: for the energy per atom (eV). None: rises from 1 to 10 as the learning rate falls.
+        energy: for the energy per atom (eV). None: rises from 1 to 10 (mse: to 100) as the learning
+            rate falls.
         forces: per component (eV/Å).
         stress: per component (eV/Å^3). None: as for energies, if training structures have a stress
             and the model no surface, else 0.
         kind: "mse", or "huber": quadratic below `delta`, linear above.
-        delta: in eV, eV/Å and eV/Å^3. None: 0.05, and 0.001 for a weight that is None. With "mse"
-            such a weight rises to 100.
+        delta: in eV, eV/Å and eV/Å^3. None: 0.05; where a weight is None it falls to 0.001 as the
+            weight rises.
         config_types: factors of the loss of structures of a config_type (in ``atoms.info``), such
             as {surface: 5, melt: 0.2}; 1 for types that are not named. They multiply the weights
             of labels that are in the files (config_weight and others).
@@ -52,11 +59,11 @@ class LossConfig(Section):
             name: "energy", "forces" or "stress".
             rate: learning rate as a fraction of its largest; 0: at the end of a run.
         """
-        given = getattr(self, name)
+        given, first = getattr(self, name), DELTA if self.delta is None else self.delta
         if given is not None:
-            return Term(given, 0.05 if self.delta is None else self.delta)
-        last = 100.0 if self.kind == "mse" else 10.0
-        return Term(last ** (1 - rate), 0.001 if self.delta is None else self.delta)
+            return Term(given, first)
+        last = LAST_DELTA if self.delta is None else self.delta
+        return Term(RISE[self.kind] ** (1 - rate), first**rate * last ** (1 - rate))
 
     @property
     def labels(self) -> tuple[str, ...]:

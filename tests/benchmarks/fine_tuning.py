@@ -2,7 +2,7 @@
 
     python tests/benchmarks/fine_tuning.py molecules --bpa train_300K.xyz \
         --ethanol train.xyz test_MD.xyz
-    python tests/benchmarks/fine_tuning.py alloys
+    python tests/benchmarks/fine_tuning.py alloys --lr 0.003 0.01 0.03
 
 A model of the old data is trained, then on a few frames of the new, with and without old structures
 (data.replay), and one from scratch on the new ones alone, all for the same number of epochs of the
@@ -67,6 +67,7 @@ def main() -> None:
     parser.add_argument("--ethanol", type=Path, nargs=2)
     parser.add_argument("--frames", type=int, default=30, help="of the new data")
     parser.add_argument("--epochs", type=int, nargs=2, default=(20, 60), help="of the old, the new")
+    parser.add_argument("--lr", type=float, nargs="+", default=(0.003,), help="of fine-tuning")
     options = parser.parse_args()
     if options.what == "molecules":
         old, new = molecules(options.bpa, options.ethanol, options.frames)
@@ -110,8 +111,11 @@ def main() -> None:
         first, second = options.epochs
         start = {"model": run("old", "old", first, {})}
         run("scratch", "new", second, {})
-        run("tuned", "new", second, {}, start=start)
-        run("tuned with replay", "new", second, {"replay": folder / "replay.xyz"}, start=start)
+        for lr in options.lr:
+            tune = {"start": start, "lr": lr}
+            run(f"tuned, lr {lr:g}", "new", second, {}, **tune)
+            replay = {"replay": folder / "replay.xyz"}
+            run(f"tuned with replay, lr {lr:g}", "new", second, replay, **tune)
 
 
 if __name__ == "__main__":

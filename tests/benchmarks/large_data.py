@@ -88,6 +88,19 @@ def train(path: Path, output: Path, memory: str | None, steps: int) -> dict[str,
     }
 
 
+def make_samples(path: Path, count: int = 1000) -> float:
+    """Seconds of the processor for a sample that is not kept."""
+    from sikff.training.config import TrainConfig
+    from sikff.training.data.dataset import load_dataset
+
+    data = {"train": path, "valid": 0, "memory": "0 B"}
+    samples = load_dataset(TrainConfig.model_validate({"data": data, "max_steps": 1})).train
+    clock = time.process_time()
+    for index in range(min(count, len(samples))):
+        samples[index]
+    return (time.process_time() - clock) / min(count, len(samples))
+
+
 def run(path: Path, name: str, memory: str | None, steps: int) -> dict[str, float]:
     """:func:`train` in a process of its own."""
     output = path.parent / f"run-{name}-{time.time_ns()}"
@@ -119,6 +132,7 @@ def main() -> None:
     run(large, "first start and one step", given.memory, 1)
     run(large, "second start and one step", given.memory, 1)
     run(small, "prepare", "0 B", 1)
+    print(f"a sample that is not kept: {1000 * make_samples(small):.2f} ms")
     each = {}
     for name, memory in (("in memory", None), ("on the disk", "0 B")):
         few, many = (run(small, f"{name}, {steps} steps", memory, steps) for steps in STEPS)

@@ -80,7 +80,8 @@ def main() -> None:
     options = parser.parse_args()
     options.output.mkdir(exist_ok=True)
     slab = fcc111("Cu", (3, 3, 3), a=3.61, vacuum=8.0, periodic=True)
-    slab.info, slab = {}, relaxed(slab)
+    slab.info = {}
+    slab = relaxed(slab)
     free = relaxed(molecule("CO"))
     ase.io.write(options.output / "cu111.xyz", slab)
     ase.io.write(options.output / "CO.xyz", free)

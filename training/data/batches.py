@@ -93,6 +93,25 @@ class CountedSamples(Sequence[Sample]):
     counts: Counts
 
 
+class JoinedSamples(CountedSamples):
+    """Samples that are made whenever they are asked for, and some in memory after them."""
+
+    def __init__(self, first: CountedSamples, second: Sequence[Sample]) -> None:
+        self._first, self._second = first, second
+        pairs = zip(first.counts, Counts.of(second), strict=True)
+        self.counts = Counts(*(np.concatenate(pair) for pair in pairs))
+
+    def __len__(self) -> int:
+        return len(self._first) + len(self._second)
+
+    def __getitem__(self, index: Any) -> Any:
+        if isinstance(index, slice):
+            return [self[k] for k in range(*index.indices(len(self)))]
+        number = range(len(self))[index]
+        beyond = number - len(self._first)
+        return self._first[number] if beyond < 0 else self._second[beyond]
+
+
 class Graphs(Sequence[AtomicGraph]):
     """The graphs of samples, each taken when it is asked for."""
 

@@ -15,6 +15,7 @@ from sikff.graph.conditions import VACUUM
 from .charging import charging_columns, charging_energies
 from .check_labels import check_isolated_names
 from .labels import LabelKeys
+from .rare_elements import rare_energies
 from .structures import Structures
 from .survey import Survey
 
@@ -46,7 +47,7 @@ def complete_model(
     known = {element: known[element] for element in elements if element in known}
     labels = np.array(structures.values("energy"))
     charging = _charging(settings, survey.charged, labels)
-    energies, unique = _fit_atomic_energies(structures, labels - charging, elements, known)
+    energies, unique, rare = _fit_atomic_energies(structures, labels - charging, elements, known)
     atomic = compositions(structures, elements) @ np.array(list(energies.values())) + charging
     filled = {
         "energy_scale": energy_scale(structures, atomic),
@@ -67,6 +68,7 @@ def complete_model(
         f"energy scale {model.energy_scale:.4g} eV, "
         f"{model.average_neighbours:.3g} neighbours within {model.cutoff:g} Å (the far count less)",
     ]
+    notes += rare
     if limits:
         notes.append(f"training data: {', '.join(limits)}")
     if not in_energies:
@@ -190,16 +192,19 @@ def _fit_atomic_energies(
     energies: np.ndarray,
     elements: Sequence[str],
     known: Mapping[str, float],
-) -> tuple[dict[str, float], bool]:
+) -> tuple[dict[str, float], bool, list[str]]:
     """E0s (eV) that are known, or fitted to energies of structures, NaN where there is none; 0 if
-    there are none at all."""
+    there are none at all. Whether the fit is unique; and notes on it."""
     labelled = np.flatnonzero(np.isfinite(energies)).tolist()
     if not labelled:
-        return {element: known.get(element, 0.0) for element in elements}, False
+        return {element: known.get(element, 0.0) for element in elements}, False, []
     weights = np.array([structures[index].labels["energy"].weight for index in labelled])
     counts = compositions(structures.select(labelled), elements)
     used = None if (weights == 1).all() else weights
-    return atomic_energies(counts, list(energies[labelled]), elements, known, used)
+    fitted, unique = atomic_energies(counts, list(energies[labelled]), elements, known, used)
+    given = (counts, energies[labelled], elements, fitted, known, weights)
+    changed, note = rare_energies(*given)
+    return fitted | changed, unique, [note] if note else []
 
 
 def energy_scale(structures: Structures, atomic: np.ndarray) -> float:

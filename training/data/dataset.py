@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, cast
@@ -14,9 +14,10 @@ import ase
 from sikff.forcefield import ForceFieldConfig
 
 from ..config import LossConfig, TrainConfig
-from .batches import Sample, update_digest
+from .batches import JoinedSamples, Sample, update_digest
 from .check_electrons import check_electrons
 from .check_labels import check_fields, check_labels, check_names
+from .check_run import check_config_types, check_elements
 from .check_surface import check_surface, check_zero_of_energy
 from .check_units import check_atomic_energies, check_units
 from .data_statistics import complete_model, isolated_energies, with_surfaces
@@ -42,7 +43,7 @@ class Dataset:
         replay: of structures that a model to fine-tune knows already.
         model: the configured model with elements, E0s, scale and neighbours filled in.
         report: lines for the user.
-        prepared: the same, if it is on the disk.
+        prepared: all but `replay`, if it is on the disk.
     """
 
     train: Sequence[Sample]
@@ -56,12 +57,14 @@ class Dataset:
     def fingerprint(self) -> str:
         """Equal for the same structures, labels with their weights and E0s; last digits of float64
         do not matter."""
-        if self.prepared is not None:
-            return self.prepared.fingerprint
         digest = hashlib.sha256()
+        samples: Sequence[Sample] = (*self.train, *self.valid) if self.prepared is None else ()
+        if self.prepared is not None:
+            digest.update(self.prepared.fingerprint.encode())
+            samples = self.replay
         for energy in self.model.atomic_energies.values():
             digest.update(f"{energy:.6f} ".encode())
-        for sample in (*self.train, *self.valid):
+        for sample in samples:
             update_digest(digest, sample)
         return digest.hexdigest()
 
@@ -99,7 +102,7 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
         OSError: if ``data.cache`` cannot be written to.
     """
     if given is not None or config.data.train is None or config.data.memory is None:
-        return _load(config, given)
+        return _with_replay(_load(config, given), config)
     store = Store(config)
     prepared = store.find()
     if prepared is None:
@@ -111,8 +114,14 @@ def load_dataset(config: TrainConfig, given: Given | None = None) -> Dataset:
                 prepared = Prepared(train, valid, dataset.model, dataset.report)
                 store.keep(prepared)
     where = f"structures are on the disk ({store.folder}), graphs in up to {config.data.memory}"
-    report = (*prepared.report, where)
-    return Dataset(prepared.train, prepared.valid, prepared.model, report, prepared=prepared)
+    dataset = Dataset(
+        train=prepared.train,
+        valid=prepared.valid,
+        model=prepared.model,
+        report=(*prepared.report, where),
+        prepared=prepared,
+    )
+    return _with_replay(dataset, config)
 
 
 def _load(config: TrainConfig, given: Given | None, store: Store | None = None) -> Dataset:
@@ -127,8 +136,8 @@ def _load(config: TrainConfig, given: Given | None, store: Store | None = None) 
         check_labels(structures)
         if config.data.check_units:
             check_units(structures, free)
-    _check_elements(train, valid, config)
-    _check_config_types(train, valid, config.loss.config_types)
+    check_elements(train, valid, config)
+    check_config_types(train, valid, config.loss.config_types)
     settings = with_surfaces(model_settings(config, train.elements, free), train)
     bare = ForceFieldConfig(**{**settings, "atomic_energies": {}})
     for structures in parts:
@@ -144,7 +153,6 @@ def _load(config: TrainConfig, given: Given | None, store: Store | None = None) 
     survey = Survey.of(settings, _each(samples))
     for _ in _each(valid_samples):
         pass
-    replay = _read_replay(config, bare, names)
     begun: list[str] = []
     if config.start is not None:
         old = trained_model(config, config.start.model)
@@ -164,13 +172,8 @@ def _load(config: TrainConfig, given: Given | None, store: Store | None = None) 
         notes.append(
             f"structures have {key}; the model ignores it (model.environment.{SETTINGS[key]})"
         )
-    if replay:
-        notes.append(
-            f"{len(replay)} structures of data.replay are trained on again, with the weight "
-            f"{config.data.replay_weight:g}"
-        )
     return Dataset(
-        train=[*samples, *replay] if replay else samples,
+        train=samples,
         valid=valid_samples,
         model=model,
         report=(
@@ -181,8 +184,25 @@ def _load(config: TrainConfig, given: Given | None, store: Store | None = None) 
             *not_validated(valid, trained),
             *notes,
         ),
-        replay=replay,
     )
+
+
+def _with_replay(dataset: Dataset, config: TrainConfig) -> Dataset:
+    """Adds the structures of ``data.replay``, made for the same model and labels."""
+    if config.data.replay is None:
+        return dataset
+    targets = dataset.train[0].targets._asdict()
+    names = [name for name, target in targets.items() if target is not None]
+    replay = _read_replay(config, dataset.model, names)
+    note = (
+        f"{len(replay)} structures of data.replay are trained on again, with the weight "
+        f"{config.data.replay_weight:g}"
+    )
+    train: Sequence[Sample] = [*dataset.train, *replay]
+    if dataset.prepared is not None:
+        train = JoinedSamples(dataset.prepared.train, replay)
+    report = (*dataset.report, note)
+    return dataclasses.replace(dataset, train=train, report=report, replay=replay)
 
 
 def _samples(
@@ -289,9 +309,8 @@ def _read_replay(
     config: TrainConfig, model: ForceFieldConfig, names: Sequence[str]
 ) -> tuple[Sample, ...]:
     """Structures that the model to fine-tune was trained on, with their factor of the loss."""
-    if config.data.replay is None:
-        return ()
-    structures, _ = split_isolated(read_structures(config.data.replay, config.data.npz_units))
+    paths = cast(Any, config.data.replay)
+    structures, _ = split_isolated(read_structures(paths, config.data.npz_units))
     structures, _ = _labelled(structures, _label_keys(config), config)
     check_labels(structures)
     weighted = structures.with_weights(config.loss.config_types)
@@ -308,35 +327,3 @@ def _trained(loss: LossConfig, train: Structures, model: ForceFieldConfig) -> li
     if loss.stress is None and "stress" in train.label_names and not has_surface:
         names.append("stress")
     return names
-
-
-def _check_elements(train: Structures, valid: Structures, config: TrainConfig) -> None:
-    """Raises ValueError for elements in validation structures that the model would lack."""
-    if config.start is not None or "elements" in config.model:
-        return
-    foreign = sorted(set(valid.elements) - set(train.elements))
-    if foreign:
-        raise ValueError(
-            f"{', '.join(foreign)} occurs in validation structures only; give data.valid or "
-            "another seed, or name all elements in model.elements"
-        )
-
-
-def _check_config_types(
-    structures: Structures, valid: Structures, weights: Mapping[str, float]
-) -> None:
-    """Raises ValueError for weights of a config_type that no training structure has, and if all
-    labelled structures for training, or for validation, have weight 0."""
-    kinds = {structure.config_type for structure in structures if structure.config_type}
-    foreign = sorted(set(weights) - kinds)
-    if foreign:
-        raise ValueError(
-            f"loss.config_types names {', '.join(foreign)}, which no training structure has as its "
-            f"config_type; there are {', '.join(sorted(kinds)) or 'none'}"
-        )
-    for part in (structures, valid) if len(valid) else (structures,):
-        if not any(each.weight for each in part.with_weights(weights)):
-            raise ValueError(
-                f"{part.source}: loss.config_types is 0 for all {len(part)} structures with labels "
-                "for training or validation; expected some weight above 0"
-            )

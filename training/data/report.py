@@ -169,7 +169,7 @@ def _overruling(structures: Structures) -> Iterator[str]:
 
 
 def _repeated(structures: Structures, valid: Structures | None) -> Iterator[str]:
-    first: dict[tuple[bytes, ...], Structure] = {}
+    first: dict[bytes, Structure] = {}
     again, contradicted = [], []
     for index, structure in enumerate(structures):
         before = first.setdefault(structure.key, structure)

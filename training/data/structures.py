@@ -6,6 +6,7 @@ from collections.abc import Callable, Collection, Hashable, Iterable, Iterator, 
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from hashlib import blake2b
 from typing import Any
 
 import ase
@@ -102,18 +103,26 @@ class Structure:
         return np.full(SHAPES[name](len(self.numbers)), np.nan)
 
     @cached_property
-    def system_key(self) -> tuple[bytes, ...]:
+    def system_key(self) -> bytes:
         """Equal for structures of the same atoms in the same cell under the same conditions."""
         atoms, (electric_field, origin, *others) = self.atoms, self.conditions
         cell = np.where(atoms.pbc[:, None], atoms.cell.array, 0.0)
         lengths = (np.round(each, 6) + 0.0 for each in (cell, electric_field, origin or ()))
         numbers = (atoms.numbers, atoms.pbc, *lengths)
-        return (*(each.tobytes() for each in numbers), str(others).encode())
+        return _digest(*(each.tobytes() for each in numbers), str(others).encode())
 
     @cached_property
-    def key(self) -> tuple[bytes, ...]:
+    def key(self) -> bytes:
         """Equal for structures of one system with the same positions."""
-        return (*self.system_key, (np.round(self.atoms.positions, 5) + 0.0).tobytes())
+        return _digest(self.system_key, (np.round(self.atoms.positions, 5) + 0.0).tobytes())
+
+
+def _digest(*parts: bytes) -> bytes:
+    """A short hash of several values, since keys of many structures are in memory."""
+    digest = blake2b(digest_size=16)
+    for part in parts:
+        digest.update(len(part).to_bytes(8, "little") + part)
+    return digest.digest()
 
 
 @dataclass(frozen=True, eq=False)

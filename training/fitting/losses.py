@@ -108,7 +108,7 @@ def describe_loss(model: ForceField, samples: Sequence[Sample], config: LossConf
         for rate in (1.0, 0.0)
     )
     same = all(config.term(name, 1.0) == config.term(name) for name in Errors._fields)
-    return f"loss before training: {first}" + ("" if same else f"; with its last weights: {last}")
+    return f"loss at the start: {first}" + ("" if same else f"; with its last weights: {last}")
 
 
 def _shares(found: dict[str, Tensor], config: LossConfig, rate: float) -> str:

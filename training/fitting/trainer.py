@@ -83,7 +83,8 @@ class Run:
         self._train_batches = self._batches(dataset.train, config.seed)
         self._valid_batches = self._batches(dataset.valid)
         self._validated = count_labels(dataset.valid)
-        self._losses: list[Tensor] = []  # of the steps since the last validation
+        # Of the losses since the last validation, with the last weights.
+        self._summed, self._steps = torch.zeros((), dtype=torch.float64, device=self.device), 0
         self.loop = Loop(
             self.model,
             make_optimiser(config, self.model),
@@ -202,13 +203,15 @@ class Run:
         found = errors_of(self._predict, batch)
         given = (found, self.config.loss, batch.sizes, batch.weights)
         with torch.no_grad():
-            self._losses.append(loss(*given))
+            self._summed += loss(*given)
+        self._steps += 1
         return loss(*given, self._decay(self.loop.progress))
 
     def _mean_loss(self) -> float:
         """Mean over the steps since the last call, with the weights at the end of the run."""
-        mean = float(torch.stack(self._losses).mean())
-        self._losses.clear()
+        mean = float(self._summed) / self._steps
+        self._summed.zero_()
+        self._steps = 0
         return sum(self.processes.gather(mean)) / self.processes.size
 
     @torch.no_grad()

@@ -1,4 +1,4 @@
-"""Bonds of molecules that a surface has broken."""
+"""Bonds of molecules that a surface breaks."""
 
 from __future__ import annotations
 
@@ -7,9 +7,26 @@ from collections.abc import Sequence
 import ase
 import numpy as np
 
-from .geometry import BOND, radii_of
+from .geometry import BOND, FURTHEST, atoms_beyond, radii_of
 
 BROKEN = 1.3  # times its length in vacuum, a bond that is none any more
+
+
+def stretched(atoms: ase.Atoms, rng: np.random.Generator) -> ase.Atoms:
+    """A copy of a molecule, one of whose bonds has a random length up to that at which the atoms
+    have left each other; a copy alone if all bonds are in rings."""
+    result = atoms.copy()
+    radii, lengths = radii_of(atoms), atoms.get_all_distances()
+    sums = radii[:, None] + radii
+    bonded = (lengths < BOND * sums) & ~np.eye(len(atoms), dtype=bool)
+    for a, b in rng.permutation(np.argwhere(bonded)).tolist():
+        side = atoms_beyond(bonded, a, b)
+        if side is not None:
+            axis = (atoms.positions[b] - atoms.positions[a]) / lengths[a, b]
+            longest = max(FURTHEST * sums[a, b], lengths[a, b])
+            result.positions[side] += rng.uniform(0, longest - lengths[a, b]) * axis
+            break
+    return result
 
 
 def describe_broken(atoms: ase.Atoms, whole: ase.Atoms) -> str:

@@ -64,9 +64,9 @@ class SurfaceConfig(Section):
             from the centre of the outermost atom of the slab. The model sees the surface up to 1.5
             Å above the upper one, where dynamics ends. auto: from contact with the surface as far
             as the vacuum of the slab allows, at most 6.
-        wall: eV; how far up the repulsive wall of the surface structures are trained on. Labels
-            with a larger energy above that of molecules in vacuum, the slab and the thermal energy
-            of the hottest dynamics are refused.
+        wall: eV; how far up the repulsive wall structures are sought: their energy above that of
+            molecules in vacuum, the slab and the thermal energy of the hottest dynamics. Labels of
+            start structures above it are refused.
     """
 
     slab: Path

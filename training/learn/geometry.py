@@ -156,7 +156,7 @@ def turned(atoms: ase.Atoms, rng: np.random.Generator) -> ase.Atoms:
     sides = [
         (a, b, side)
         for a, b in np.argwhere(np.triu(bonded)).tolist()
-        if ratios[a, b] > RIGID and (side := _beyond(bonded, a, b)) is not None
+        if ratios[a, b] > RIGID and (side := _turning(bonded, a, b)) is not None
     ]
     for _ in range(ATTEMPTS if sides else 0):
         result = atoms.copy()
@@ -170,8 +170,22 @@ def turned(atoms: ase.Atoms, rng: np.random.Generator) -> ase.Atoms:
     return atoms.copy()
 
 
-def _beyond(bonded: np.ndarray, a: int, b: int) -> list[int] | None:
-    """The atoms beyond b, seen from a; None in a ring, or if there is nothing to turn."""
+def _turning(bonded: np.ndarray, a: int, b: int) -> list[int] | None:
+    """The atoms that turn about a bond; None in a ring, or if there is nothing to turn."""
+    side = atoms_beyond(bonded, a, b)
+    if side is None or len(side) == 1 or bonded[a].sum() == 1:
+        return None
+    return sorted(set(side) - {b})
+
+
+def atoms_beyond(bonded: np.ndarray, a: int, b: int) -> list[int] | None:
+    """The atoms on the side of b of a bond between a and b, b too; None in a ring.
+
+    Args:
+        bonded: [N, N], which atoms are.
+        a: an atom.
+        b: another one.
+    """
     found, stack = {b}, [b]
     while stack:
         atom = stack.pop()
@@ -183,8 +197,7 @@ def _beyond(bonded: np.ndarray, a: int, b: int) -> list[int] | None:
             if other not in found:
                 found.add(other)
                 stack.append(other)
-    other_end = int(bonded[a].sum())
-    return sorted(found - {b}) if len(found) > 1 and other_end > 1 else None
+    return sorted(found)
 
 
 def strained(atoms: ase.Atoms, rng: np.random.Generator) -> ase.Atoms:

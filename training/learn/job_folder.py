@@ -113,11 +113,13 @@ class JobFolder:
 def _matched(asked: ase.Atoms, found: ase.Atoms, path: Path) -> np.ndarray:
     """The number in `found` of each atom asked for, which may be in another cell and order.
 
-    A structure that is not periodic may be elsewhere, such as in the middle of a box.
+    Along what is not periodic it may be elsewhere, such as in the middle of a box.
     """
     if len(asked) == len(found):
         order = np.zeros(len(asked), dtype=np.int64)
-        shift = np.zeros(3) if asked.pbc.any() else (asked.positions - found.positions).mean(0)
+        periodic, _ = np.linalg.qr(asked.cell.array[asked.pbc].T)  # [3, directions]
+        shift = (asked.positions - found.positions).mean(0)
+        shift -= periodic @ (periodic.T @ shift)
         for index, atom in enumerate(asked):
             steps = found.positions + shift - atom.position
             if asked.pbc.any():

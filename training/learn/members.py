@@ -22,7 +22,6 @@ from ..fitting.in_memory import Trained, train_in_memory
 from .sizes import LEAST_MEMBERS
 
 FORMAT = "sikff committee in training, version 1"
-STRESS = 1000.0  # weight in the loss, of (eV/Å^3)^2
 ATTEMPTS = 3  # at a training that diverges
 SEEDS_APART = 1000
 NOTHING = 0.95  # of the mean force: errors of a model that predicts none
@@ -103,7 +102,7 @@ class Trainer:
             {
                 "data": {"valid": 0, "check_units": False},
                 "model": self.model,
-                "loss": {"stress": STRESS if self.stress else 0.0},
+                "loss": {} if self.stress else {"stress": 0.0},
                 "max_steps": steps,
                 "lr": rate,
                 "seed": self.seed + seed,

@@ -21,7 +21,7 @@ from .config import LearnConfig
 from .html_parts import make_image, make_table
 from .label_log import Label, LabelLog
 from .state import State
-from .surface_report import describe_breaking, describe_surface
+from .surface_report import describe_surface, warn_of_places
 
 STYLE = """
 body {font: 15px/1.5 sans-serif; max-width: 60em; margin: 2em auto; padding: 0 1em; color: #222}
@@ -124,7 +124,7 @@ def _warnings(config: LearnConfig, log: LabelLog, state: State) -> str:
             f"{stopped} of {state.rounds[-1]['walkers']} walkers were stopped in the last round: "
             "long dynamics may extrapolate"
         )
-    found += filter(None, [describe_breaking(state.result)])
+    found += warn_of_places(state.result)
     listed = "".join(f"<li>{html.escape(each)}</li>" for each in found)
     return f"<h2>Warnings</h2><ul>{listed}</ul>" if found else ""
 

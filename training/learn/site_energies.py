@@ -90,6 +90,18 @@ def compare(sites: Sequence[Site], energies: Sequence[float | None]) -> list[tup
     return rows
 
 
+def largest_error(sites: Sequence[Site], energies: Sequence[float | None]) -> float | None:
+    """The largest error (eV) of an adsorption energy of :func:`compare`; None without labels."""
+    if energies[0] is None:
+        return None
+    errors = [
+        abs((site.energy - sites[0].energy) - (energy - energies[0]))
+        for site, energy in zip(sites[1:], energies[1:], strict=True)
+        if energy is not None
+    ]
+    return max(errors, default=None)
+
+
 def _above(
     system: SurfaceSystem, place: np.ndarray, molecule: ase.Atoms, rng: np.random.Generator
 ) -> ase.Atoms:

@@ -18,7 +18,7 @@ from ..evaluation.place_grid import PlaceGrid
 from ..evaluation.predict import predict
 from .bonds import count_broken
 from .label_log import Label, LabelLog, Request
-from .site_energies import Site, compare
+from .site_energies import Site, compare, largest_error
 from .surface import SurfaceSystem
 
 PLACES = 12  # of the map along each lattice vector; a multiple of 6 has all sites
@@ -44,8 +44,9 @@ def judge_sites(
         log: labels of the run; some of the sites may have one.
 
     Returns:
-        more: rows of words; map: of :func:`scan_sites`; flat_floor: meV/Å; broken: numbers of
-        structures on the surface with broken bonds, and of all there.
+        more: rows of words; site_error: the largest of them, eV; map: of :func:`scan_sites`;
+        flat_floor: meV/Å; broken: numbers of structures on the surface with broken bonds, and of
+        all there.
     """
     found = [log.find(Request(site.atoms, "site", 0)) for site in sites]
     energies = [None if each is None else each.answer.energy for each in found]
@@ -55,6 +56,7 @@ def judge_sites(
     above = [atoms for atoms in above if atoms.info.get("surface") != VACUUM]
     return {
         "more": compare(sites, energies),
+        "site_error": largest_error(sites, energies),
         "map": scan_sites(system, model, committee, sites),
         "flat_floor": flat_floor(system, model, last),
         "broken": count_broken(above, system.molecules),

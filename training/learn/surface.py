@@ -18,6 +18,7 @@ from sikff.graph.conditions import VACUUM
 from ..data.slab import Findings, find_surface, surface_settings
 from ..evaluation.predict import deviations, predict
 from ..slab_settings import SlabConfig
+from .bonds import stretched
 from .config import SurfaceConfig
 from .explore import Frame
 from .geometry import Physical, Springs, check_start
@@ -28,6 +29,7 @@ from .reference import OnAnswer, Reference
 from .system import PROBED, stiffness
 
 NEAR_SHARE, ABOVE_SHARE = 0.6, 0.2  # of what is drawn; the others are in vacuum
+STRETCHED = 3  # one of so many has a long bond
 SURVEYED = 5  # structures of a survey for each one that is asked for
 IN_VACUUM = 1 / 4  # of a survey
 LEFT = "the molecule has left the surface"
@@ -112,7 +114,19 @@ class SurfaceSystem:
         self._scale = stiffness(expected, energies)
 
     def draw(self, count: int, temperature: float, rng: np.random.Generator) -> list[ase.Atoms]:
-        """Molecules at random places, near the surface, above it, and some in vacuum."""
+        return self._draw(count, temperature, rng)
+
+    def _draw(
+        self, count: int, temperature: float, rng: np.random.Generator, stretches: int = 0
+    ) -> list[ase.Atoms]:
+        """Molecules at random places, near the surface, above it, and some in vacuum.
+
+        Args:
+            count: how many.
+            temperature: of their shapes, K.
+            rng: of all that is drawn.
+            stretches: every so many-th molecule above the surface has a long bond; 0: none has.
+        """
         found = []
         for number in range(count):
             kind = (number + 0.5) / count
@@ -121,6 +135,8 @@ class SurfaceSystem:
                 found.append(_in_vacuum(molecules[0]))
                 continue
             turn = number // len(self.molecules)  # all of them, in all numbers
+            if stretches and number % stretches == 0:
+                molecules = [stretched(molecules[0], rng)]
             several = self.config.molecules[turn % len(self.config.molecules)]
             molecules += [self._shape(number + k, temperature, rng) for k in range(1, several)]
             how_near = NEAR if kind < NEAR_SHARE else ABOVE
@@ -157,7 +173,8 @@ class SurfaceSystem:
         rng: np.random.Generator,
     ) -> list[Frame]:
         """Structures that dynamics may not reach: uncertain ones at random places, orientations
-        and heights, up to the wall, and some in vacuum, which keep the molecule what it is there.
+        and heights, up to the wall, some with a long bond, which the surface may break; and some in
+        vacuum, which keep the molecule what it is there.
 
         Args:
             models: the committee.
@@ -166,7 +183,7 @@ class SurfaceSystem:
             least: deviation, eV/Å, from which a structure is uncertain.
             rng: of all that is drawn.
         """
-        drawn = self.draw(SURVEYED * count, self._hottest, rng)
+        drawn = self._draw(SURVEYED * count, self._hottest, rng, STRETCHED)
         sane = [atoms for atoms in drawn if not self.problem(atoms)]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of structures beyond the data, which are to be found
@@ -213,8 +230,9 @@ class SurfaceSystem:
 class SurfaceReference:
     """Labels of molecules above a slab: of both together, minus that of the slab.
 
-    Molecules in vacuum are labelled as they are, and the slab as itself. Labels above the wall are
-    refused.
+    Molecules in vacuum are labelled as they are, and the slab as itself. Labels of start
+    structures, which are put anywhere, are refused above the wall. Others are not: the model takes
+    them for lower, and has to learn that it is wrong.
 
     Args:
         reference: that answers for slab and molecule.
@@ -245,7 +263,8 @@ class SurfaceReference:
         energy = float(answer.results["energy"]) - self._system.slab_energy
         forces = np.asarray(answer.results["forces"])[len(self._system.slab) :]
         answer = replace(answer, results={"energy": energy, "forces": forces})
-        if answer.status == "labelled" and energy > self._system.most_energy(request.atoms):
+        is_start = answer.status == "labelled" and request.use == "start"
+        if is_start and energy > self._system.most_energy(request.atoms):
             return replace(answer, status="refused", reason=TOO_HIGH)
         return answer
 

@@ -15,6 +15,7 @@ from ..evaluation.place_grid import PlaceGrid
 from .html_parts import make_image, make_table
 from .state import State
 
+TOLERATED = 0.010  # eV, error of an adsorption energy
 NOT_IN_MODEL = """
 <h2>What is not in the model</h2><p>Atoms of the slab do not move and take no energy; steps, defects
 and other terminations of the surface, more molecules than structures had, and energies further up
@@ -42,18 +43,29 @@ def describe_surface(state: State, model: Path) -> str:
     parts.append(make_table(("site", "adsorption energy"), result.get("more", [])))
     if "map" in result:
         parts.append(
-            "<p>The lowest energy at each place of the molecule as relaxed at the sites, rigid, "
-            "over heights, and how far the committee deviates there.</p>"
+            "<p>The lowest energy with the centre of the molecule at each place, over heights, the "
+            "molecule rigid as relaxed at the sites; and how far the committee deviates there.</p>"
         )
         parts.append(make_image(_draw_maps(result["map"], model)))
     return "".join(parts) + NOT_IN_MODEL
 
 
-def describe_breaking(result: dict[str, Any]) -> str:
-    """A warning of molecules that fall apart, in words; "" if few do."""
+def warn_of_places(result: dict[str, Any]) -> list[str]:
+    """Warnings of adsorption energies that are off, and of molecules that fall apart, in words."""
+    found = []
+    error = result.get("site_error")
+    if error is not None and error > TOLERATED:
+        found.append(
+            f"adsorption energies at sites are up to {1000 * error:.0f} meV off the reference: "
+            "resume with a lower target, which trains on these structures as well"
+        )
     broken, total = result.get("broken", (0, 0))
-    if not broken:
-        return ""
+    if broken:
+        found.append(_describe_breaking(broken, total))
+    return found
+
+
+def _describe_breaking(broken: int, total: int) -> str:
     return (
         f"in {broken} of {total} labelled structures above the surface a bond is broken: with this "
         "reference the molecule dissociates. The dynamics end where an atom has left the others, "

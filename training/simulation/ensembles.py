@@ -10,9 +10,12 @@ from ase.md.langevinbaoab import LangevinBAOAB
 from ase.md.md import MolecularDynamics
 from ase.md.verlet import VelocityVerlet
 
+from .barostats import FlexibleCell
 from .cell import check_cell_may_change
+from .momenta import degrees_of_freedom
 from .settings import MDSettings
 from .surface_friction import LocalLangevin, SurfaceFriction
+from .thermostats import NoseHooverChain, bussi
 
 
 def make_dynamics(
@@ -33,17 +36,25 @@ def make_dynamics(
     if settings.ensemble == "npt":
         _check_barostat(atoms)
         period = 10 / friction
+        pressure = settings.pressure * units.GPa
+        if settings.shape:
+            return FlexibleCell(atoms, step, settings.temperature, pressure, friction, period, rng)
         return LangevinBAOAB(
             atoms,
             step,
             temperature_K=settings.temperature,
-            externalstress=-settings.pressure * units.GPa,
+            externalstress=-pressure,
             hydrostatic=True,
             T_tau=1 / friction,
             P_tau=period,
             P_mass=3 * len(atoms) * units.kB * settings.temperature * period**2,
             rng=rng,
         )
+    if settings.thermostat != "langevin":
+        dof, time = degrees_of_freedom(atoms), 1 / friction
+        if settings.thermostat == "bussi":
+            return bussi(atoms, step, settings.temperature, time, dof, rng)
+        return NoseHooverChain(atoms, step, settings.temperature, time, dof)
     return Langevin(
         atoms,
         step,

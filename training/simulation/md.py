@@ -13,11 +13,11 @@ import ase
 import numpy as np
 from ase import units
 from ase.calculators.calculator import CalculationFailed, CalculatorError
-from ase.constraints import FixBondLengths, FixCom
 from ase.md.md import MolecularDynamics
 
 from .continued_files import CSV, keep_frames, keep_rows
 from .ensembles import make_dynamics
+from .momenta import degrees_of_freedom, drift, thermal_momenta
 from .restart import (
     State,
     identity_of,
@@ -30,6 +30,9 @@ from .restart import (
 from .settings import MDSettings
 from .structure_files import frame_writer, locked
 from .surface import ThroughSurfaceError, check_above_surface, environments
+
+__all__ = ["MDSettings", "run_md", "thermal_momenta"]
+
 
 Trajectory = str | Path | list[ase.Atoms]
 
@@ -54,7 +57,8 @@ def run_md(
             volume_A3 and pressure_GPa, with the part of the momenta; of a committee
             force_std_eV_per_A, the largest standard deviation of a force component. The
             temperature is ASE's: from the kinetic energy of all degrees of freedom but those that
-            constraints remove. None: none is written.
+            constraints remove, and with nose-hoover and bussi without the three of a drift that
+            they keep at zero. None: none is written.
         trajectory: file of frames: ASE's binary .traj, or .xyz / .extxyz; or a list, to which
             copies with energy and forces are appended.
         on_step: called with the number of steps done.
@@ -157,6 +161,8 @@ def _start(
     momenta = atoms.get_momenta()
     if not momenta.any():
         momenta = thermal_momenta(atoms, settings.temperature, rng)
+    if settings.thermostat != "langevin":  # others conserve a drift but for its size
+        momenta = momenta - drift(atoms, momenta)
     atoms.set_momenta(momenta)
     return identity, None
 
@@ -243,10 +249,13 @@ def _cause(atoms: ase.Atoms, error: Exception) -> str:
 def _observables(atoms: ase.Atoms, step: int, settings: MDSettings) -> dict[str, float]:
     """A row of the log: the columns are described at :func:`run_md`."""
     potential, kinetic = atoms.get_potential_energy(), float(atoms.get_kinetic_energy())
+    temperature = float(atoms.get_temperature())
+    if settings.thermostat != "langevin":
+        temperature = 2 * kinetic / (units.kB * degrees_of_freedom(atoms))
     row = {
         "step": step,
         "time_fs": step * settings.timestep,
-        "temperature_K": float(atoms.get_temperature()),
+        "temperature_K": temperature,
         "epot_eV": potential,
         "ekin_eV": kinetic,
         "etot_eV": potential + kinetic,
@@ -271,20 +280,3 @@ def _summary(rows: list[dict[str, float]], settings: MDSettings, n_atoms: int) -
         drift = np.polyfit(table["time_fs"], table["etot_eV"], 1)[0]  # eV/fs
         summary["drift_mev_per_atom_per_ps"] = float(1e6 * drift / n_atoms)
     return summary
-
-
-def thermal_momenta(atoms: ase.Atoms, temperature: float, rng: np.random.Generator) -> np.ndarray:
-    """Momenta [N, 3] in ASE's units, drawn at `temperature` (K) within the constraints.
-
-    Every degree of freedom has k T / 2 on average. Several atoms that neither a constraint nor a
-    surface ties to a place do not drift, so that they have three degrees of freedom less. On a
-    surface nothing is removed: a lone molecule moves along it, as in the canonical ensemble.
-    """
-    masses = atoms.get_masses()[:, None]
-    momenta = rng.standard_normal((len(atoms), 3)) * np.sqrt(masses * units.kB * temperature)
-    free = all(isinstance(each, FixBondLengths | FixCom) for each in atoms.constraints)
-    if free and len(atoms) > 1 and not environments(atoms):
-        momenta -= masses / masses.sum() * momenta.sum(0)
-    drawn = atoms.copy()
-    drawn.set_momenta(momenta)  # projects on what the constraints allow
-    return drawn.get_momenta()

@@ -19,8 +19,10 @@ from safetensors.numpy import load, save
 
 from sikff.atomic_write import complete
 
+from .barostats import FlexibleCell
 from .settings import MDSettings
 from .surface import conditions_of
+from .thermostats import NoseHooverChain
 
 FORMAT = "sikff restart, version 1"
 MAY_DIFFER = {"steps", "restart_every"}
@@ -28,6 +30,8 @@ OPAQUE = ("atoms", "models")  # digests, which say nothing to a reader
 # What integrators carry from step to step, besides atoms and generator.
 CARRIED: Mapping[type[MolecularDynamics], tuple[str, ...]] = {
     LangevinBAOAB: ("p_eps", "force_eps"),
+    FlexibleCell: ("diffusion",),
+    NoseHooverChain: ("eta", "p_eta"),
 }
 
 

@@ -17,8 +17,14 @@ class MDSettings(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
     ensemble: Literal["nve", "nvt", "npt"] = "nve"
-    """nve: velocity Verlet; nvt: Langevin; npt: Langevin also of the cell, which changes its size
-    and keeps its shape (Quigley and Probert, 2004)"""
+    """nve: velocity Verlet; nvt: Langevin, or another thermostat; npt: Langevin also of the cell,
+    which changes its size and keeps its shape (Quigley and Probert, 2004)"""
+    thermostat: Literal["langevin", "nose-hoover", "bussi"] = "langevin"
+    """of nvt. nose-hoover (a chain of three) and bussi (stochastic rescaling) scale all momenta
+    alike, which disturbs diffusion less; both need atoms that exchange energy, so neither is for
+    one molecule in vacuum"""
+    shape: bool = False
+    """npt changes the shape of the cell too; for crystals, as a liquid keeps none"""
     steps: Count = 1000
     """number of time steps"""
     timestep: Positive = 0.5
@@ -26,7 +32,8 @@ class MDSettings(BaseModel):
     temperature: NonNegative = 300.0
     """of the thermostat and of the initial momenta, which are drawn if the structure has none, K"""
     friction: Positive = 0.01
-    """of the thermostat, 1/fs; the barostat is ten times slower"""
+    """of the thermostat, 1/fs, or the inverse of the time constant of others than langevin; the
+    barostat is ten times slower"""
     surface_friction: NonNegative | None = None
     """a bath that stands for the frozen surface, in place of a thermostat everywhere: its friction,
     1/fs, of atoms up to friction_height. Above it decays, and from the range of the surface on
@@ -48,7 +55,9 @@ class MDSettings(BaseModel):
     @model_validator(mode="before")
     @classmethod
     def _surface_is_a_thermostat(cls, given: Any) -> Any:
-        has_bath = isinstance(given, dict) and given.get("surface_friction") is not None
+        if not isinstance(given, dict):
+            return given
+        has_bath = given.get("surface_friction") is not None or "thermostat" in given
         return {"ensemble": "nvt"} | given if has_bath else given
 
     @model_validator(mode="after")
@@ -59,8 +68,24 @@ class MDSettings(BaseModel):
             raise ValueError(
                 f"pressure is {self.pressure:g} GPa, but {self.ensemble} keeps the cell; take npt"
             )
+        if self.shape and self.ensemble != "npt":
+            raise ValueError(f"shape is of the cell, which {self.ensemble} keeps; take npt")
+        self._check_thermostat()
         self._check_friction()
         return self
+
+    def _check_thermostat(self) -> None:
+        if self.thermostat == "langevin":
+            return
+        if self.ensemble != "nvt" or self.surface_friction is not None:
+            other = "surface_friction" if self.surface_friction is not None else self.ensemble
+            raise ValueError(
+                f"thermostat is {self.thermostat}, which is one of nvt; expected it without {other}"
+            )
+        if not self.temperature:
+            raise ValueError(
+                f"temperature is 0 K; {self.thermostat} expects one above, or take langevin"
+            )
 
     def _check_friction(self) -> None:
         changed = {

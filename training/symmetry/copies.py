@@ -69,7 +69,7 @@ def compute_copy_defect(copies: Sequence[Copy], threshold: float) -> Defect:
 
 def _pairs_of_one_size(structures: Structures) -> Iterator[tuple[int, int]]:
     """Indices of pairs of one system whose radii of gyration, quick to compare, are equal."""
-    systems: dict[tuple[bytes, ...], list[int]] = {}
+    systems: dict[bytes, list[int]] = {}
     for index, structure in enumerate(structures):
         if not structure.atoms.pbc.any():
             systems.setdefault(structure.system_key, []).append(index)

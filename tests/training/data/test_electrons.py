@@ -233,7 +233,8 @@ def test_a_run_learns_what_an_electron_changes(charged: TrainConfig) -> None:
     """Force constants of neutral and anion differ by 30 %: a blind model, given both under one
     charge, cannot do better than half of the difference."""
     model = {**charged.model, "environment": BOTH, "channels": 8}
-    reading = changed(charged, model=model, max_epochs=15, ema=0.9, output=charged.output)
+    settings = {"max_epochs": 15, "ema": 0.9, "loss": {"energy": 1, "forces": 10}}
+    reading = changed(charged, model=model, **settings)
     blind = changed(reading, model={**model, "environment": {}}, output=charged.output / "blind")
     found = evaluate(load(fit(reading)), ions(20, seed=5)).metrics
     frames = ions(24)

@@ -153,6 +153,29 @@ def test_a_run_on_the_disk_is_resumed_and_fine_tuned(config: TrainConfig) -> Non
         fit(half, resume=True)
 
 
+def test_structures_of_replay_are_trained_on_as_from_memory(
+    config: TrainConfig, tmp_path: Path, frames: list[ase.Atoms]
+) -> None:
+    start = fit(changed(config, output=config.output / "old", max_steps=1, plots=False))
+    ase.io.write(tmp_path / "old.xyz", frames[:3])
+    data = {"replay": tmp_path / "old.xyz", "replay_weight": 0.5, "valid": 3}
+    run = changed(config, start={"model": start}, data={"train": config.data.train, **data})
+    expected = load_dataset(run)
+    for memory in ("0 B", "1 GB"):
+        found = load_dataset(stored(run, memory))
+        assert len(found.train) == 12 and len(found.replay) == 3
+        for one, other in zip(found.train, expected.train, strict=True):
+            expect_same_samples(one, other)
+        assert found.train[-1].weight == 0.5 and len(found.train[8:]) == 4
+        assert found.report[-1] == expected.report[-1]
+        pair = (Batches(dataset.train, 4, 7) for dataset in (found, expected))
+        for one, other in zip(*pair, strict=True):
+            expect_same_batches(one, other)
+    before = found.fingerprint
+    ase.io.write(tmp_path / "old.xyz", frames[:4])
+    assert load_dataset(stored(run)).fingerprint != before
+
+
 def test_the_second_start_reads_no_structures(
     config: TrainConfig, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -191,6 +214,7 @@ def test_changed_files_are_prepared_again(config: TrainConfig, tmp_path: Path) -
 
 def test_no_more_graphs_are_kept_than_the_budget_allows(config: TrainConfig) -> None:
     samples = load_dataset(stored(config, "1 GB")).train
+    assert not samples._kept  # while it was prepared
     size = memory_of(samples[0])
     limited = load_dataset(stored(config, f"{3.5 * size:.0f} B"))
     for _ in range(2):

@@ -198,13 +198,14 @@ def test_a_run_begins_with_the_report(config: TrainConfig) -> None:
     ase.io.write(leak, frames[2:5])
     data = config.data.model_copy(update={"valid": leak})
     lines = load_dataset(config.model_copy(update={"data": data})).report
-    assert lines[0] == "12 training and 3 validation structures, trained on energy, forces"
+    assert lines[0] == "12 training and 3 validation structures, trained on energy, forces, stress"
     assert lines[1].startswith("3 to 4 atoms in a structure (Ni ")
     assert lines[1].endswith("; 12 periodic in 3 directions")
     assert lines[2].startswith("energy: energy, 12 of 12; rms ")
     assert lines[3].startswith("forces: forces, 12 of 12; rms ")
-    assert lines[4].startswith("shortest distance 2.")
-    assert lines[5].startswith(
+    assert lines[4].startswith("stress: stress, 12 of 12; rms ")
+    assert lines[5].startswith("shortest distance 2.")
+    assert lines[6].startswith(
         "note: 3 validation structures are in the training set too (structures 0"
     )
     assert len(lines) <= 10

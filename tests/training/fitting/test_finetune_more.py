@@ -71,6 +71,21 @@ def test_new_elements_begin_as_the_nearest_ones(trained: Path, platinum: TrainCo
     assert float(said.split()[-2]) < 1e-3
 
 
+def test_pairs_that_were_never_seen_do_not_count_in_a_fitted_energy(
+    trained: Path, platinum: TrainConfig
+) -> None:
+    """Where a model knows its distances, pairs of a new element repel until the data are known."""
+    seen = {"Cu-Cu": ((2.0, 4.0),), "Cu-Ni": ((2.0, 4.0),), "Ni-Ni": ((2.0, 4.0),)}
+    model = load(trained)
+    known = ForceField(model.config.model_copy(update={"distances_seen": seen})).double()
+    known.load_state_dict(model.state_dict())
+    known.save(trained)
+    after = load(fit(platinum))
+    assert after.config.atomic_energies["Pt"] == pytest.approx(-5.5, abs=1e-6)
+    assert after.config.distances_seen["Cu-Pt"]
+    assert after.config.distances_seen["Cu-Cu"] == ((2.0, 4.0),)
+
+
 def test_an_energy_of_a_free_atom_is_taken_as_it_is(platinum: TrainConfig) -> None:
     frames = ase.io.read(platinum.data.train, ":")
     frames.append(ase.Atoms("Pt", info={"config_type": "IsolatedAtom", "REF_energy": -7.0}))

@@ -254,8 +254,8 @@ def test_which_term_dominates_is_reported(
 ) -> None:
     lines: list[str] = []
     fit(changed(config, max_epochs=1, loss=given), report=lines.append)
-    (line,) = (line for line in lines if line.startswith("loss before training: "))
-    assert line.startswith(f"loss before training: {first} ")
+    (line,) = (line for line in lines if line.startswith("loss at the start: "))
+    assert line.startswith(f"loss at the start: {first} ")
     for part in line.split("; with its last weights: "):
         shares = [float(share) for share in re.findall(r"([0-9.]+)%", part)]
         assert len(shares) == 3 and sum(shares) == pytest.approx(100, abs=1.5)
@@ -263,7 +263,7 @@ def test_which_term_dominates_is_reported(
     lines.clear()
     given = {"energy": 1, "stress": 0}
     fit(changed(config, output=config.output.with_name("given"), loss=given), report=lines.append)
-    (line,) = (line for line in lines if line.startswith("loss before training: "))
+    (line,) = (line for line in lines if line.startswith("loss at the start: "))
     assert "last weights" not in line and "stress" not in line
 
 

@@ -182,19 +182,22 @@ def write_vasprun(path: Path, atoms: ase.Atoms) -> None:
 
 
 def test_labels_come_from_files_of_vasp(tmp_path: Path) -> None:
-    """Through POSCAR to vasprun.xml, a crystal and a molecule in the middle of a box."""
+    """Through POSCAR to vasprun.xml: a crystal; a molecule and a layer in the middle of a box."""
     crystal = bulk("Cu", cubic=True) + ase.Atoms("O", positions=[[0.5, 1.8, -0.1]])
     crystal = crystal[[0, 4, 1, 2, 3]]
     crystal.rattle(0.1, seed=1)
-    requests = [Request(crystal, "start", 0), dimer(1.2)]
+    layer = ase.Atoms("CO", [[0, 0, 0], [1, 0, -3]], cell=[[4, 0, 0], [1, 4, 0], [0, 0, 0]])
+    layer.pbc = True, True, False
+    requests = [Request(crystal, "start", 0), dimer(1.2), Request(layer, "start", 0)]
     folder = JobFolder(tmp_path, "vasprun.xml")
     with pytest.raises(LabelsMissingError):
         answers(folder, requests)
     for request in requests:
         job = tmp_path / request.id
         atoms = ase.io.read(job / "structure.xyz")
-        if not atoms.pbc.any():
-            atoms.center(vacuum=6.0)
+        if not atoms.pbc.all():
+            atoms.center(vacuum=6.0, axis=[axis for axis in range(3) if not atoms.pbc[axis]])
+            atoms.pbc = True
         ase.io.write(job / "POSCAR", atoms, sort=True)
         write_vasprun(job / "vasprun.xml", ase.io.read(job / "POSCAR"))
     for request, answer in zip(requests, answers(folder, requests).values(), strict=True):

@@ -15,7 +15,7 @@ from ase.calculators.emt import EMT
 from force_fields import SMALL
 from sikff import ForceField, ForceFieldConfig, load
 from sikff.training.evaluation.predict import predict
-from sikff.training.learn import site_energies
+from sikff.training.learn import site_energies, site_scan
 from sikff.training.learn.config import LearnConfig, SurfaceConfig
 from sikff.training.learn.label_log import Answer, Request
 from sikff.training.learn.learn import learn
@@ -201,7 +201,9 @@ def test_labels_are_those_of_both_minus_that_of_the_slab(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize(("wall", "refused"), [(0.5, 2), (2.0, 1), (20.0, 0)])
-def test_labels_above_the_wall_are_refused(tmp_path: Path, wall: float, refused: int) -> None:
+def test_labels_of_starts_above_the_wall_are_refused(
+    tmp_path: Path, wall: float, refused: int
+) -> None:
     free = molecule("CO")
     free.calc = EMT()
     config = {"wall": wall, "molecules": [1, 2]}
@@ -219,6 +221,8 @@ def test_labels_above_the_wall_are_refused(tmp_path: Path, wall: float, refused:
     assert all(answer.reason == TOO_HIGH for answer in answers[3 - refused :])
     energies = [answer.results["energy"] - free.get_potential_energy() for answer in answers]
     assert [energy > wall for energy in energies] == [False] * (3 - refused) + [True] * refused
+    later = ask(found, [Request(cell + atoms, "survey", 1) for atoms in lowered])
+    assert [answer.status for answer in later] == ["labelled"] * 3  # the model has to learn it
     pair = cell + lowered[0] + lowered[0]
     two = found.most_energy(pair) - found.most_energy(requests[0].atoms)
     assert two == pytest.approx(free.get_potential_energy())
@@ -246,6 +250,9 @@ def test_places_of_a_molecule_are_learned(
 ) -> None:
     monkeypatch.setattr(site_energies, "ORIENTATIONS", 1)
     monkeypatch.setattr(site_energies, "STEPS", 8)
+    monkeypatch.setattr(site_scan, "PLACES", 6)
+    monkeypatch.setattr(site_scan, "LIFTS", (0.0,))
+    monkeypatch.setattr(site_scan, "SHIFTS", 3)
     small = fcc111("Cu", (1, 1, 2), a=3.6, vacuum=8.0)
     small.info = {}
     ase.io.write(tmp_path / "slab.xyz", small)

@@ -15,15 +15,16 @@ from ase.calculators.singlepoint import SinglePointCalculator
 from sikff import ForceField, ForceFieldConfig
 from sikff.training.evaluation.place_grid import PlaceGrid
 from sikff.training.learn import site_scan, surface
-from sikff.training.learn.bonds import count_broken, describe_broken
+from sikff.training.learn.bonds import count_broken, describe_broken, stretched
 from sikff.training.learn.config import SurfaceConfig
 from sikff.training.learn.explore import Frame
+from sikff.training.learn.geometry import FURTHEST
 from sikff.training.learn.label_log import Answer, Label, Request
 from sikff.training.learn.members import Trainer
 from sikff.training.learn.pick import pick
-from sikff.training.learn.site_energies import Site
+from sikff.training.learn.site_energies import Site, largest_error
 from sikff.training.learn.surface import SurfaceSystem
-from sikff.training.learn.surface_report import describe_breaking
+from sikff.training.learn.surface_report import warn_of_places
 
 SMALL = {"layers": 1, "channels": 2, "max_frequency": 2, "cutoff": 4.0}
 
@@ -155,6 +156,35 @@ def test_the_floor_is_the_weighted_spread_of_forces_over_places(
     assert site_scan.flat_floor(system, model, labels[1:]) is None
 
 
+def test_a_survey_has_long_bonds_until_atoms_have_left_each_other(
+    system: SurfaceSystem, model: ForceField, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answer_by_height(system, monkeypatch, surface)
+    monkeypatch.setattr(surface, "deviations", lambda _, several: [np.ones(2) for _ in several])
+    found = system.survey([model] * 2, [above(system, 2.0)], 60, 0.1, np.random.default_rng(0))
+    placed = [frame.atoms for frame in found if frame.atoms.info.get("surface") is None]
+    lengths = np.array([atoms.get_distance(0, 1) for atoms in placed])
+    assert 0.15 < (lengths > 1.4).mean() < 0.5 and 2.0 < lengths.max() < FURTHEST * 1.42
+    drawn = system.draw(60, 300.0, np.random.default_rng(0))  # starts have none
+    assert max(atoms.get_distance(0, 1) for atoms in drawn) < 1.4
+
+
+def test_one_bond_is_stretched_and_rings_stay() -> None:
+    rng = np.random.default_rng(0)
+    methanol, changed = molecule("CH3OH"), set()
+    for _ in range(30):
+        moved = stretched(methanol, rng)
+        ratio = moved.get_all_distances() / np.maximum(methanol.get_all_distances(), 1e-9)
+        bonds = methanol.get_all_distances() < 1.5
+        longer = np.argwhere(np.triu(bonds & (ratio > 1 + 1e-9)))
+        assert len(longer) == 1
+        changed |= set(map(tuple, longer.tolist()))
+    assert len(changed) == 5
+    ozone_like = molecule("C3H6_D3h")
+    ring = ozone_like[[atom.index for atom in ozone_like if atom.symbol == "C"]]
+    assert (stretched(ring, rng).positions == ring.positions).all()
+
+
 def test_broken_bonds_are_counted() -> None:
     whole, wide = molecule("CO"), molecule("CO")
     wide.set_distance(0, 1, 1.6)
@@ -165,8 +195,20 @@ def test_broken_bonds_are_counted() -> None:
     assert "1.60" in describe_broken(pair, whole)
     assert count_broken([whole, wide, pair, molecule("H2O")], [whole]) == (2, 3)
     assert count_broken([wide], [whole, wide]) == (0, 1)  # another start is like that
-    assert "in 2 of 3 labelled structures" in describe_breaking({"broken": (2, 3)})
-    assert describe_breaking({"broken": (0, 3)}) == "" == describe_breaking({})
+    (warning,) = warn_of_places({"broken": (2, 3)})
+    assert "in 2 of 3 labelled structures" in warning
+    assert warn_of_places({"broken": (0, 3)}) == [] == warn_of_places({})
+
+
+def test_adsorption_energies_that_are_off_are_a_warning() -> None:
+    sites = [Site("vacuum", molecule("CO"), 5.0, 0.0), Site("top", molecule("CO"), 4.5, 0.0)]
+    sites.append(Site("hollow", molecule("CO"), 4.2, 0.0))
+    assert largest_error(sites, [5.1, 4.61, 4.275]) == pytest.approx(0.025)
+    assert largest_error(sites, [5.1, None, 4.31]) == pytest.approx(0.01)
+    assert largest_error(sites, [None, 4.6, 4.3]) is None
+    (warning,) = warn_of_places({"site_error": 0.025})
+    assert "up to 25 meV off the reference" in warning
+    assert warn_of_places({"site_error": 0.009}) == [] == warn_of_places({"site_error": None})
 
 
 def test_a_training_that_predicts_no_forces_in_vacuum_is_repeated(

@@ -43,6 +43,12 @@ CASES: dict[str, tuple[Callable[[], ase.Atoms], dict[str, Any]]] = {
     "nve": (lambda: molecule_of(force_field()), {"ensemble": "nve"}),
     "nvt": (lambda: molecule_of(force_field()), {"ensemble": "nvt"}),
     "npt": (lambda: crystal_of(force_field()), {"ensemble": "npt", "friction": 0.1}),
+    "shape": (
+        lambda: crystal_of(force_field()),
+        {"ensemble": "npt", "shape": True, "friction": 0.05},
+    ),
+    "nose-hoover": (lambda: crystal_of(force_field()), {"thermostat": "nose-hoover"}),
+    "bussi": (lambda: crystal_of(force_field()), {"thermostat": "bussi"}),
     "surface": (lambda: molecule_of(force_field(**ON_SURFACE)), {"surface_friction": 0.01}),
     "bonds": (
         lambda: molecule_of(

@@ -66,7 +66,7 @@ class Store:
         settings = config.model_dump(
             mode="json", include={"data", "model", "start", "loss", "seed"}
         )
-        for name in ("memory", "cache"):
+        for name in ("memory", "cache", "replay", "replay_weight"):
             del settings["data"][name]
         identities = [(str(path.absolute()), identity_of(path)) for path in (*paths, *start)]
         about = {"version": FORMAT_VERSION, "sikff": sikff.__version__, "settings": settings}

@@ -167,9 +167,12 @@ class StoredSamples(CountedSamples):
         return sample
 
     def survey(self) -> Iterator[Sample]:
-        """The samples, one after another; counts them, and sets `digest` of all."""
+        """The samples, one after another; counts them, and sets `digest` of all.
+
+        None is kept: meanwhile labels of all structures are in memory.
+        """
         rows, digest = [], hashlib.sha256()
-        for sample in self:
+        for sample in map(self._make, range(len(self))):
             rows.append(Counts.row(sample))
             update_digest(digest, sample)
             yield sample
