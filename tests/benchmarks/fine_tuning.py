@@ -1,7 +1,7 @@
 """Fine-tuning against training from scratch: 3BPA to ethanol, and Cu-Ni to platinum (EMT).
 
-    python tests/benchmarks/fine_tuning.py molecules --bpa train_300K.xyz \
-        --ethanol train.xyz test_MD.xyz
+    python tests/benchmarks/fine_tuning.py molecules --bpa train_300K.xyz iso_atoms.xyz \
+        --ethanol train.xyz isolated_atoms.xyz test_MD.xyz
     python tests/benchmarks/fine_tuning.py alloys --lr 0.003 0.01 0.03
 
 A model of the old data is trained, then on a few frames of the new, with and without old structures
@@ -31,11 +31,16 @@ from sikff.training.fitting.fit import fit
 Sets = dict[str, list[ase.Atoms]]
 
 
-def molecules(bpa: Path, ethanol: list[Path], frames: int) -> tuple[Sets, Sets]:
-    old, new = ase.io.read(bpa, ":"), ase.io.read(ethanol[0], f":{frames}")
+def free_atoms(path: Path) -> dict[str, float]:
+    """Energies (eV) of free atoms."""
+    return {a.symbols[0]: a.get_potential_energy() for a in ase.io.read(path, ":")}
+
+
+def molecules(bpa: list[Path], ethanol: list[Path], frames: int) -> tuple[Sets, Sets]:
+    old, new = ase.io.read(bpa[0], ":"), ase.io.read(ethanol[0], f":{frames}")
     return {"train": old[:400], "test": old[400:]}, {
         "train": new,
-        "test": ase.io.read(ethanol[1], ":300"),
+        "test": ase.io.read(ethanol[2], ":300"),
     }
 
 
@@ -63,16 +68,18 @@ def alloys(frames: int) -> tuple[Sets, Sets]:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("what", choices=("molecules", "alloys"))
-    parser.add_argument("--bpa", type=Path)
-    parser.add_argument("--ethanol", type=Path, nargs=2)
+    parser.add_argument("--bpa", type=Path, nargs=2)
+    parser.add_argument("--ethanol", type=Path, nargs=3)
     parser.add_argument("--frames", type=int, default=30, help="of the new data")
     parser.add_argument("--epochs", type=int, nargs=2, default=(20, 60), help="of the old, the new")
     parser.add_argument("--lr", type=float, nargs="+", default=(0.003,), help="of fine-tuning")
     options = parser.parse_args()
     if options.what == "molecules":
         old, new = molecules(options.bpa, options.ethanol, options.frames)
+        energies = {"old": free_atoms(options.bpa[1]), "new": free_atoms(options.ethanol[1])}
     else:
         old, new = alloys(options.frames)
+        energies = {}
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         for kind, sets in (("old", old), ("new", new)):
@@ -80,12 +87,20 @@ def main() -> None:
                 ase.io.write(folder / f"{kind}_{part}.xyz", structures)
         tests = {"old": old["test"], "new": new["test"]}
         some = np.random.default_rng(0).permutation(len(old["train"]))[: options.frames]
-        ase.io.write(folder / "replay.xyz", [old["train"][n] for n in some])
+        again = [old["train"][n].copy() for n in some]
+        for atoms, n in zip(again, some, strict=True):
+            found = dict(old["train"][n].calc.results)
+            if energies:  # of another method
+                del found["energy"]
+            atoms.calc = SinglePointCalculator(atoms, **found)
+        ase.io.write(folder / "replay.xyz", again)
 
         def run(title: str, kind: str, epochs: int, data: dict[str, Any], **more: Any) -> Path:
+            known = energies.get(kind, {})
+            atoms = {"atomic_energies": known} if known else {}
             settings = {
                 "data": {"train": folder / f"{kind}_train.xyz", "valid": 0.1, **data},
-                "model": {"channels": 16},
+                "model": {"channels": 16, **atoms},
                 "output": folder / title,
                 "max_epochs": epochs,
                 "batch_size": 5,
@@ -94,7 +109,7 @@ def main() -> None:
                 **more,
             }
             if "start" in more:
-                del settings["model"]
+                settings["model"] = atoms
             start = time.process_time()
             path = fit(TrainConfig.model_validate(settings), report=print)
             seconds = time.process_time() - start

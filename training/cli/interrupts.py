@@ -12,7 +12,7 @@ from typing import Any
 from ..console import SIGNALS
 
 UNHANDLED = (signal.SIG_DFL, signal.default_int_handler)
-SOON = 0.01  # s
+SOON, LATER = 0.01, 0.001  # s
 
 
 class Interrupted(KeyboardInterrupt):
@@ -41,6 +41,7 @@ class Interrupts:
         self.received: signal.Signals | None = None
         self._before: dict[signal.Signals, Any] = {}
         self._report_dropped = sys.unraisablehook
+        self._soon = SOON
 
     def __enter__(self) -> Interrupts:
         if threading.current_thread() is threading.main_thread():
@@ -58,10 +59,12 @@ class Interrupts:
             sys.unraisablehook = self._report_dropped
 
     def _receive(self, number: int, frame: FrameType | None) -> None:
-        if self.received is None:
+        if self.received is None and self._is_dropping(frame):  # an exception would be lost as well
+            self._send_again(number)
+        elif self.received is None:
             self.received = signal.Signals(number)
             raise Interrupted(self.received)
-        if number == signal.SIGINT:
+        elif number == signal.SIGINT:
             signal.signal(number, signal.SIG_DFL)
             os.kill(os.getpid(), number)
 
@@ -71,6 +74,16 @@ class Interrupts:
             self._report_dropped(error)
             return
         number, self.received = self.received, None
-        again = threading.Timer(SOON, os.kill, [os.getpid(), number])
+        self._send_again(number)
+
+    def _is_dropping(self, frame: FrameType | None) -> bool:
+        """Whether Python is about to drop an exception where a signal arrived."""
+        while frame is not None and frame.f_code is not Interrupts._dropped.__code__:
+            frame = frame.f_back
+        return frame is not None
+
+    def _send_again(self, number: int) -> None:
+        again = threading.Timer(self._soon, os.kill, [os.getpid(), number])
         again.daemon = True  # it does not keep a command that ends at that moment
+        self._soon = 2 * self._soon + LATER  # busy machines take longer to drop an exception
         again.start()

@@ -180,6 +180,17 @@ def test_an_interrupt_that_python_drops_comes_again(drop: Callable[[], object]) 
     assert interrupts.received is signal.SIGTERM
 
 
+def test_an_interrupt_that_comes_again_too_soon_is_not_lost(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """On a busy machine it may come while Python still drops the first one."""
+    monkeypatch.setattr("sikff.training.cli.interrupts.SOON", 0.0)
+    for _ in range(30):
+        with Interrupts(), pytest.raises(KeyboardInterrupt):
+            interrupted_callback()
+            time.sleep(10)
+
+
 def test_other_errors_that_python_drops_are_reported_as_before(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
