@@ -70,7 +70,7 @@ class StructureEvaluator:
         self._choose, self._skin, self._rebuilds_before = choose, skin, 0
         self._elements: frozenset[str] = frozenset()  # that models are cut down to
         self._has_many = any(map(has_many_elements, models))
-        self._resumed: Sequence[History] = ()
+        self._resumed: Sequence[History] = ()  # for models that are still to be cut down
         self._use(models)
 
     def _use(self, models: Sequence[EnergyModel]) -> None:
@@ -83,8 +83,6 @@ class StructureEvaluator:
             for settings in map(graph_settings, models)
         }
         self._conditions: dict[EnergyModel, tuple[torch.Tensor, ...]] = {}  # of the last graphs
-        if self._resumed:
-            self.resume(self._resumed)
 
     @classmethod
     def of(
@@ -132,7 +130,7 @@ class StructureEvaluator:
     def resume(self, history: Sequence[History]) -> None:
         """Makes later results round as those of the evaluator that had this history, whose last
         call the next one repeats."""
-        self._resumed = history
+        self._resumed = history if self._has_many else ()
         for evaluator, each in zip(self.evaluators, history, strict=True):
             if isinstance(evaluator, Auto | Static):
                 evaluator.resume(each)
@@ -250,6 +248,9 @@ class StructureEvaluator:
         self._elements |= elements
         self._rebuilds_before = self.rebuilds
         self._use([cut_down(model, self._elements) for model in self.models])
+        if self._resumed:
+            self.resume(self._resumed)
+            self._resumed = ()
 
     def _predict(
         self, model: EnergyModel, call: Callable[..., Any], graph: AtomicGraph, **options: bool

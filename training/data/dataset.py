@@ -193,15 +193,16 @@ def _with_replay(dataset: Dataset, config: TrainConfig) -> Dataset:
         return dataset
     targets = dataset.train[0].targets._asdict()
     names = [name for name, target in targets.items() if target is not None]
-    replay = _read_replay(config, dataset.model, names)
-    note = (
+    replay, left_out = _read_replay(config, dataset.model, names)
+    notes = [
         f"{len(replay)} structures of data.replay are trained on again, with the weight "
-        f"{config.data.replay_weight:g}"
-    )
+        f"{config.data.replay_weight:g}",
+        *(f"data.replay: {line}" for line in left_out),
+    ]
     train: Sequence[Sample] = [*dataset.train, *replay]
     if dataset.prepared is not None:
         train = JoinedSamples(dataset.prepared.train, replay)
-    report = (*dataset.report, note)
+    report = (*dataset.report, *notes)
     return dataclasses.replace(dataset, train=train, report=report, replay=replay)
 
 
@@ -307,16 +308,19 @@ def _labelled(
 
 def _read_replay(
     config: TrainConfig, model: ForceFieldConfig, names: Sequence[str]
-) -> tuple[Sample, ...]:
-    """Structures that the model to fine-tune was trained on, with their factor of the loss."""
+) -> tuple[tuple[Sample, ...], list[str]]:
+    """Structures that the model to fine-tune was trained on, with their factor of the loss; and
+    what is left out."""
     paths = cast(Any, config.data.replay)
-    structures, _ = split_isolated(read_structures(paths, config.data.npz_units))
-    structures, _ = _labelled(structures, _label_keys(config), config)
+    structures, isolated = split_isolated(read_structures(paths, config.data.npz_units))
+    structures, left_out = _labelled(structures, _label_keys(config), config)
     check_labels(structures)
     weighted = structures.with_weights(config.loss.config_types)
     samples = make_samples(weighted, model, names)
     factor = config.data.replay_weight
-    return tuple(dataclasses.replace(s, weight=factor * s.weight) for s in samples)
+    if len(isolated):
+        left_out.append(f"{len(isolated)} isolated atoms are not trained on")
+    return tuple(dataclasses.replace(s, weight=factor * s.weight) for s in samples), left_out
 
 
 def _trained(loss: LossConfig, train: Structures, model: ForceFieldConfig) -> list[str]:

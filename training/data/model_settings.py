@@ -50,9 +50,9 @@ def model_settings(
     if config.start is None:
         return {"elements": tuple(elements), **given}
     path = config.start.model
-    energies = trained_model(config, path).config.atomic_energies
-    trained = trained_model(config, path, elements).config
-    trained = trained.model_copy(update={"atomic_energies": energies})  # of elements it knew
+    model = trained_model(config, path)
+    energies = {"atomic_energies": model.config.atomic_energies}  # of the elements that it knows
+    trained = with_elements(model, elements).config.model_copy(update=energies)
     known = {} if "atomic_energies" in given else trained.atomic_energies
     off = [e for e in known if abs(isolated.get(e, known[e]) - known[e]) > SAME_ENERGY]
     if off:

@@ -53,7 +53,7 @@ def begin_new_elements(
     note = f"note: elements that the model does not know begin as the nearest ones: {begun}"
     if found:
         note += f"; E0s of {', '.join(found)} fit the energies of structures"
-    note += f". They need a larger lr than a model that is only tuned: {LR} was best in our tests"
+    note += f". They learn slowly at the learning rate of fine-tuning; lr: {LR} is faster"
     return {**settings, "atomic_energies": {**energies, **found}}, [note]
 
 

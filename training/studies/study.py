@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 VALID_SEED, TEST_SEED = 10**6, 10**6 + 1  # of generated data; training seeds are lower
 Count = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=VALID_SEED)]
-Positive = Annotated[float, Field(gt=0, allow_inf_nan=False)]
 
 
 class StudySettings(BaseModel):

@@ -164,6 +164,19 @@ def test_old_data_are_trained_on_again(
     assert much[1] < 0.7 * little[1]
 
 
+def test_what_is_left_out_of_old_data_is_said(platinum: TrainConfig, tmp_path: Path) -> None:
+    old = old_data(platinum, tmp_path / "old.xyz")
+    frames = ase.io.read(old, ":")
+    frames[0].info["config_energy_weight"] = 0.0
+    frames.append(ase.Atoms("Cu", info={"config_type": "IsolatedAtom", "REF_energy": -1.5}))
+    ase.io.write(old, frames)
+    lines: list[str] = []
+    fit(changed(platinum, data={**platinum.data.model_dump(), "replay": old}), report=lines.append)
+    said = [line for line in lines if line.startswith("data.replay: ")]
+    assert any("energy" in line and "weight" in line for line in said)
+    assert "data.replay: 1 isolated atoms are not trained on" in said
+
+
 def test_old_data_need_a_model_that_was_trained_on_them(config: TrainConfig) -> None:
     data = {**config.data.model_dump(), "replay": config.data.train}
     with pytest.raises(ValidationError, match=r"data\.replay is for a run that goes on from a"):

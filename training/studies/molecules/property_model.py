@@ -17,9 +17,10 @@ from sikff.field_types import FieldType
 from sikff.groups import SymmetryGroup
 from sikff.nn import MLP, Linear, neighbour_layout
 
+from ...section import Positive
 from ..escnn_kernel import AnalyticConvolution, escnn_space
 from ..residual_convolution import ResidualConvolution
-from ..study import Count, Positive, StudySettings
+from ..study import Count, StudySettings
 from .molecule_graphs import BOND_TYPES, ELEMENTS, MoleculeGraphs
 from .qm9_targets import find_target
 
