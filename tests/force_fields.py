@@ -36,7 +36,8 @@ MODELS: dict[str, dict[str, Any]] = {
 
 def force_field(group: str = "O(3)", seed: int = 0, **options: Any) -> ForceField:
     """A small float64 model with random weights, all of them different from zero."""
-    config = ForceFieldConfig(elements=ELEMENTS, group=group, **{**SMALL, **options})
+    given = {"elements": ELEMENTS, "group": group, **SMALL, **options}
+    config = ForceFieldConfig(**given)
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         model = ForceField(config).double().eval()

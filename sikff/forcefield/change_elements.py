@@ -21,7 +21,7 @@ def change_elements(
     """A model of some elements of a model and of new ones, which begin as copies of old ones.
 
     Energies of structures of the elements that stay are the same. New elements have the embedding,
-    gates, affinity and E0 of those that they begin as, but no trained distances.
+    gates, affinity and E0 of those that they begin as, but no trained distances or contacts.
 
     Args:
         elements: chemical symbols, in the order of the new model.
@@ -57,7 +57,7 @@ def change_elements(
 
 def _config(config: ForceFieldConfig, sources: Mapping[str, str]) -> ForceFieldConfig:
     """With other elements; what is known of the distances and heights of those that stay."""
-    energies, seen = config.atomic_energies, config.distances_seen
+    energies, seen, contacts = config.atomic_energies, config.distances_seen, config.usual_contacts
     changes: dict[str, Any] = {
         "elements": tuple(sources),
         "atomic_energies": {e: energies[old] for e, old in sources.items() if old in energies},
@@ -66,6 +66,7 @@ def _config(config: ForceFieldConfig, sources: Mapping[str, str]) -> ForceFieldC
     stays = {element for element, old in sources.items() if element == old}
     if seen is not None:
         changes["distances_seen"] = {p: x for p, x in seen.items() if {*p.split("-")} <= stays}
+    changes["usual_contacts"] = {e: x for e, x in contacts.items() if e in stays}
     heights = config.environment.height_min
     if isinstance(heights, dict):
         kept = {element: height for element, height in heights.items() if element in stays}

@@ -68,6 +68,9 @@ class ForceFieldConfig(BaseModel):
             pair of elements, such as {H-O: [[0.87, 1.13]], O-O: []}; set by training. At others
             pairs repel or fade, see :class:`~sikff.forcefield.trained_distances.TrainedDistances`.
             None: not known, as in older models.
+        usual_contacts: how near common elements come to others, as a fraction of the sum of
+            covalent radii; set by training if there are many elements. Pairs of two of them count
+            as seen from there on, see the same class.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -97,6 +100,7 @@ class ForceFieldConfig(BaseModel):
     average_neighbours: Positive = 1.0
     zbl: bool = False
     distances_seen: dict[str, tuple[tuple[float, float], ...]] | None = None
+    usual_contacts: dict[str, Positive] = {}
 
     @model_validator(mode="before")
     @classmethod
@@ -193,6 +197,7 @@ def _check_limits(config: ForceFieldConfig) -> None:
     """Raise ValueError for limits of elements that the model does not have, or that are none."""
     for name, given in (
         ("distances_seen", config.distances_seen),
+        ("usual_contacts", config.usual_contacts),
         ("environment.height_min", config.environment.height_min),
     ):
         keys = given if isinstance(given, dict) else {}

@@ -104,8 +104,10 @@ class ForceField(EnergyModel):
             n_inputs = len(self.elements) + n_factors + n_invariants
             self.one_body = MLP([n_inputs, config.readout_width, n_factors])
         self.zbl = ZBL(self.elements, config.cutoff) if config.zbl else None
-        seen, cutoff = config.distances_seen, config.cutoff
-        self.distances = None if seen is None else TrainedDistances(self.elements, seen, cutoff)
+        self.distances, seen = None, config.distances_seen
+        if seen is not None:
+            limits = (seen, config.cutoff, config.usual_contacts)
+            self.distances = TrainedDistances(self.elements, *limits)
         self.data_end = DataEnd(self.environment, self.distances)
         self._widest = max(n.widest for n in (self.vacuum, self.network) if n is not None)
         self.free_atoms = FreeAtoms([config.atomic_energies.get(e, 0.0) for e in self.elements])

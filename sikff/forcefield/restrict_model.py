@@ -29,7 +29,7 @@ from sikff.nn.restrict_layers import (
 
 CORRECTED = {
     *("group", "axis", "environment", "vacuum_group", "type_group", "place_group"),
-    *("atomic_energies", "distances_seen"),
+    *("atomic_energies", "distances_seen", "usual_contacts"),
 }
 
 

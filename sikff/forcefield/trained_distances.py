@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-from ase.data import atomic_numbers
+from ase.data import atomic_numbers, covalent_radii
 from ase.data.vdw_alvarez import vdw_radii
 from torch import Tensor
 
@@ -20,6 +20,7 @@ STIFFNESS = 200.0  # eV
 BARRIER = 2.0  # eV
 CONTACT = 0.9  # of the sum of van der Waals radii (Alvarez 2013)
 UNKNOWN_RADIUS = 2.0  # Å, of elements without one
+MET = 8  # other elements, or itself, that an element must meet at all distances to be common
 SEEN, UNSEEN, CONTINUED = 0, 1, 2
 
 Intervals = tuple[tuple[float, float], ...]
@@ -43,6 +44,31 @@ def intervals(counts: np.ndarray, cutoff: float) -> Intervals:
     return tuple(found)
 
 
+def usual_contacts(
+    elements: Sequence[str], seen: Mapping[str, Intervals], cutoff: float
+) -> dict[str, float]:
+    """How near elements usually come to others, as a fraction of the sum of covalent radii.
+
+    It is the median over the elements that one meets in the data at some distance and up to the
+    cutoff (Å). Elements that meet less than MET are left out.
+    """
+    found = {}
+    for element in elements:
+        ratios = []
+        for other in elements:
+            met = seen.get(pair_name(element, other), ())
+            if met and met[-1][1] >= cutoff - GAP:
+                ratios.append(met[0][0] / _bond(element, other))
+        if len(ratios) >= MET:
+            found[element] = round(float(np.median(ratios)), 3)
+    return found
+
+
+def _bond(first: str, second: str) -> float:
+    """The sum of covalent radii (Å)."""
+    return float(covalent_radii[[atomic_numbers[first], atomic_numbers[second]]].sum())
+
+
 class TrainedDistances(torch.nn.Module):
     """What a model does with pairs of atoms at distances that its training data do not have.
 
@@ -56,10 +82,15 @@ class TrainedDistances(torch.nn.Module):
     So the pair repels where it never was, and the network does not see it any more from b + w on,
     or at all. The contact is CONTACT times the sum of van der Waals radii. All is C^2.
 
+    With many elements some pairs are rare: what the data do not have of them is chance. Two
+    elements with usual contacts, the mean of which times the sum of covalent radii is c, have
+    a <= c and b = cutoff, whatever the data have of that pair.
+
     Args:
         elements: chemical symbols.
         seen: intervals of distances (Å) in the data, by :func:`pair_name`; pairs left out: none.
         cutoff: Å.
+        contacts: of common elements (:func:`usual_contacts`).
     """
 
     near: Tensor
@@ -68,10 +99,14 @@ class TrainedDistances(torch.nn.Module):
     unseen: Tensor
 
     def __init__(
-        self, elements: Sequence[str], seen: Mapping[str, Intervals], cutoff: float
+        self,
+        elements: Sequence[str],
+        seen: Mapping[str, Intervals],
+        cutoff: float,
+        contacts: Mapping[str, float] | None = None,
     ) -> None:
         super().__init__()
-        self.elements, self.cutoff = tuple(elements), cutoff
+        self.elements, self.cutoff, self.contacts = tuple(elements), cutoff, dict(contacts or {})
         self.seen = {pair_name(*key.split("-")): value for key, value in seen.items()}
         self.n_bins = int(np.ceil(cutoff / BIN)) + 1
         pairs = [self._pair(first, second) for first in elements for second in elements]
@@ -92,12 +127,17 @@ class TrainedDistances(torch.nn.Module):
         contact = min(CONTACT * float(radii.sum()), self.cutoff)
         seen = self.seen.get(pair_name(first, second), ())
         states = np.full(self.n_bins, UNSEEN)
-        if not seen:
-            return np.full(self.n_bins, CONTINUED), contact, -FADING, 0.0
         slack = round(SLACK / BIN)
         bounds = [(round(low / BIN) - slack, round(high / BIN) + slack) for low, high in seen]
         for low, high in bounds:
             states[max(low, 0) : high] = SEEN
+        if first in self.contacts and second in self.contacts:
+            usual = _bond(first, second) * (self.contacts[first] + self.contacts[second]) / 2
+            nearest = min([round(usual / BIN), *(low for low, _ in bounds)])
+            states[: max(nearest, 0)] = CONTINUED
+            return states, nearest * BIN, self.cutoff, 0.0
+        if not seen:
+            return np.full(self.n_bins, CONTINUED), contact, -FADING, 0.0
         near, far = bounds[0][0] * BIN, bounds[-1][1] * BIN
         states[: max(bounds[0][0], 0)] = CONTINUED
         if far + FADING >= self.cutoff:  # the network has an end of its own there

@@ -18,6 +18,7 @@ import resource
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -30,9 +31,16 @@ STEPS = (20, 220)
 BATCH = 5
 
 
-def write_structures(path: Path, count: int) -> None:
-    """Rattled pieces of a simple cubic lattice in a periodic cell, with a Morse-like potential."""
+def write_structures(
+    path: Path, count: int, elements: Sequence[str] = ("Ni", "Cu"), present: int = 2
+) -> None:
+    """Rattled pieces of a simple cubic lattice in a periodic cell, with a Morse-like potential.
+
+    Its depth depends on the difference of two elements' places among `elements`, of which a
+    structure has at most `present`.
+    """
     rng = np.random.default_rng(0)
+    names, places = np.array(elements), np.linspace(0, 1, len(elements))
     grid = np.stack(np.meshgrid(range(2), range(2), range(5), indexing="ij"), -1).reshape(-1, 3)
     cell = LATTICE * np.array([3.0, 3.0, 5.0])
     text = f'Lattice="{cell[0]} 0 0 0 {cell[1]} 0 0 0 {cell[2]}" '
@@ -40,8 +48,8 @@ def write_structures(path: Path, count: int) -> None:
     with complete(path) as temporary, temporary.open("w") as file:
         for _ in range(count):
             positions = LATTICE * grid + rng.normal(0, 0.12, grid.shape)
-            copper = rng.random(ATOMS) < 0.5
-            depth = 0.2 + 0.1 * (copper[:, None] ^ copper)
+            chosen = rng.choice(rng.choice(len(names), present, replace=False), ATOMS)
+            depth = 0.2 + 0.1 * np.abs(places[chosen][:, None] - places[chosen])
             vectors = positions - positions[:, None]
             vectors -= cell * np.rint(vectors / cell)
             distances = np.linalg.norm(vectors, axis=2) + 99 * np.eye(ATOMS)
@@ -50,7 +58,7 @@ def write_structures(path: Path, count: int) -> None:
             pull = depth * 2.8 * (decay - decay**2) / distances
             forces = (pull[:, :, None] * vectors).sum(1)
             numbers = np.hstack([positions, forces]).tolist()
-            symbols = np.where(copper, "Cu", "Ni").tolist()
+            symbols = names[chosen].tolist()
             file.write(f"{ATOMS}\n{text}{energy:.10f}\n")
             file.writelines(
                 f"{symbol} {' '.join(f'{x:.8f}' for x in row)}\n"

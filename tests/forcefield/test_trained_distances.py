@@ -7,11 +7,13 @@ import numpy as np
 import pytest
 import torch
 from ase.build import molecule
+from ase.data import atomic_numbers, covalent_radii
 
 from force_fields import force_field, graph_of, predict, slope
 from sikff import ForceField, ForceFieldConfig
 from sikff.engines import Static
-from sikff.forcefield.trained_distances import BIN, intervals
+from sikff.forcefield.change_elements import change_elements
+from sikff.forcefield.trained_distances import BIN, intervals, usual_contacts
 from sikff.graph import AtomicGraph
 from tolerances import TOLERANCES
 
@@ -177,6 +179,52 @@ def test_gaps_between_distances_are_named_and_change_nothing() -> None:
     assert "only 2.6 to 3 and 3.7 to 4 Å" in model.extrapolation_warnings(graph)["distance"]
     assert not model.is_continued(graph)
     assert torch.equal(predict(model, atoms).energy, predict(plain, atoms).energy)
+
+
+METALS = ("Cu", "Ni", "Pd", "Ag", "Pt", "Au", "Al", "Ti", "V", "Cr")
+
+
+def seen_in_alloys(*rare: str) -> dict[str, tuple]:
+    """Of every two metals distances from 0.9 of the sum of covalent radii on, but of rare pairs."""
+    radii = {m: covalent_radii[atomic_numbers[m]] for m in METALS}
+    pairs = [(a, b) for k, a in enumerate(METALS) for b in METALS[k:]]
+    seen = {"-".join(sorted(p)): ((0.9 * sum(radii[m] for m in p), 5.0),) for p in pairs}
+    return seen | dict.fromkeys(rare, ())
+
+
+def test_common_elements_have_usual_contacts_and_few_elements_have_none() -> None:
+    seen = seen_in_alloys("Au-Cu")
+    assert usual_contacts(METALS, seen, 5.0) == dict.fromkeys(METALS, 0.9)
+    assert usual_contacts(METALS[:7], seen, 5.0) == {}
+    never = {pair: () for pair in seen if "Cr" in pair.split("-")}
+    assert usual_contacts(METALS, seen | never, 5.0) == dict.fromkeys(METALS[:-1], 0.9)
+
+
+def test_a_rare_pair_of_common_elements_repels_nearer_than_usual_alone() -> None:
+    seen = seen_in_alloys("Au-Cu") | {"Ag-Cu": ((3.9, 4.2),)}
+    contacts = usual_contacts(METALS, seen, 5.0)
+    given = {"elements": METALS, "atomic_energies": {}, "cutoff": 5.0, "distances_seen": seen}
+    model, cautious = force_field(**given, usual_contacts=contacts), force_field(**given)
+    plain = force_field(elements=METALS, atomic_energies={}, cutoff=5.0)
+    for other, usual in (("Au", 0.9 * (1.36 + 1.32)), ("Ag", 0.9 * (1.45 + 1.32))):
+        for r in (usual + 0.05, 3.0, 3.5, 4.6):
+            atoms = ase.Atoms(["Cu", other], [[0, 0, 0], [0, 0, r]])
+            assert torch.equal(predict(model, atoms).energy, predict(plain, atoms).energy)
+            assert "distance" in model.extrapolation_warnings(graph_of(model, atoms))
+            assert abs(predict(cautious, atoms).energy - predict(plain, atoms).energy) > 1e-6
+        atoms.positions[1, 2] = usual - 0.3
+        assert predict(model, atoms).energy > predict(plain, atoms).energy + 0.1
+        assert model.is_continued(graph_of(model, atoms))
+
+
+def test_usual_contacts_stay_where_elements_are_left_out() -> None:
+    seen = seen_in_alloys("Au-Cu")
+    contacts = usual_contacts(METALS, seen, 5.0)
+    given = {"elements": METALS, "atomic_energies": {}, "cutoff": 5.0, "distances_seen": seen}
+    model = force_field(**given, usual_contacts=contacts)
+    fewer, atoms = change_elements(model, ("Au", "Cu")), ase.Atoms("CuAu", [[0, 0, 0], [0, 0, 2.2]])
+    energies = [predict(each, atoms).energy for each in (model, fewer)]
+    torch.testing.assert_close(*energies, rtol=0, atol=LIMITS.invariance)
 
 
 @pytest.mark.parametrize(

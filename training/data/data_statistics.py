@@ -9,6 +9,7 @@ import numpy as np
 from ase.data import atomic_numbers, chemical_symbols
 
 from sikff.forcefield import EnvironmentConfig, ForceFieldConfig
+from sikff.forcefield.trained_distances import usual_contacts
 from sikff.graph import AtomicGraph
 from sikff.graph.conditions import VACUUM
 
@@ -58,7 +59,9 @@ def complete_model(
     model = ForceFieldConfig(**filled)
     environment, limits = survey.environment_range()
     distances, among = survey.distance_range(settings)
-    model = model.model_copy(update={"environment": environment, "distances_seen": distances})
+    contacts = usual_contacts(elements, distances or {}, model.cutoff)
+    changes = {"environment": environment, "distances_seen": distances, "usual_contacts": contacts}
+    model = model.model_copy(update=changes)
     limits += among
     in_energies = structures.having("energy").elements
     sources = dict.fromkeys(elements, " (in no structure with an energy)")
