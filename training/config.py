@@ -154,7 +154,8 @@ class TrainConfig(Section):
         output: folder of the run: model.sikff, last.ckpt, log.csv, config.yaml, plots. The model is
             that of the lowest validation loss, or of a later epoch within 2 % of it: such a
             difference is noise, and the later weights saw a lower learning rate.
-        batch_size: structures in a step, over all devices.
+        batch_size: structures in a step, over all devices. None: 5, on a CPU fewer of large ones,
+            which have some 130 atoms together; at least one for each device.
         max_epochs, max_steps, max_minutes: the run ends at the first limit it meets. Minutes
             exclude what comes before the first step, such as reading data and compiling.
         validate_every: steps between validations, each with a row of the log and a checkpoint.
@@ -194,7 +195,7 @@ class TrainConfig(Section):
     start: StartConfig | None = None
     loss: LossConfig = LossConfig()
     output: Path = Path("run")
-    batch_size: Count = 5
+    batch_size: Count | None = None
     max_epochs: Count | None = None
     max_steps: Count | None = None
     max_minutes: Positive | None = None
@@ -269,7 +270,7 @@ class TrainConfig(Section):
     def _some_limit(self) -> TrainConfig:
         if self.max_epochs is None and self.max_steps is None and self.max_minutes is None:
             raise ValueError("no end of the run; give max_epochs, max_steps or max_minutes")
-        if self.batch_size < self.devices:
+        if self.batch_size is not None and self.batch_size < self.devices:
             raise ValueError(
                 f"batch_size ({self.batch_size}) is less than devices ({self.devices}); every "
                 "device needs a structure of each batch"

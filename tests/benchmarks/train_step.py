@@ -23,6 +23,7 @@ from sikff.training.config import TrainConfig, read_config
 from sikff.training.data.batches import Batch, Batches
 from sikff.training.data.dataset import load_dataset
 from sikff.training.evaluation.metrics import errors
+from sikff.training.fitting.batch_size import with_batch_size
 from sikff.training.fitting.finetune import initial_model
 from sikff.training.fitting.losses import loss
 from sikff.training.fitting.soap import SOAP
@@ -42,10 +43,11 @@ def main() -> None:
     dataset = load_dataset(config)
     samples = dataset.train
     model = initial_model(config, dataset.model, [sample.graph for sample in samples])
-    capacity, filled = capacity_for(samples, config.batch_size)
+    size = with_batch_size(config, dataset, print).batch_size or 1
+    capacity, filled = capacity_for(samples, size)
     print(f"{capacity}, of which batches fill {filled:.0%}")
     replayed, optimiser = static_training(model, capacity, False), SOAP(model, config.lr)
-    batch = next(iter(Batches(samples, config.batch_size, config.seed)))
+    batch = next(iter(Batches(samples, size, config.seed)))
     steps: dict[str, Callable[[], object]] = {
         "energy": lambda: model(batch.graph, forces=False),
         "energy and forces": lambda: model(batch.graph),

@@ -157,7 +157,7 @@ class Batches:
     epoch: int = 0
 
     def __post_init__(self) -> None:
-        self._atoms, self._weighted = _sizes(self.samples)
+        self._atoms, self._weighted = count_atoms(self.samples), _is_weighted(self.samples)
         counted, total = count_labels(self.samples), _count_components(self._atoms)
         self._labelled = Sizes(*(n / max(m, 1.0) for n, m in zip(counted, total, strict=True)))
 
@@ -265,6 +265,13 @@ def labelled(target: Tensor) -> Tensor:
     return ~target.reshape(len(target), -1).isnan().all(dim=1)
 
 
+def count_atoms(samples: Sequence[Sample]) -> np.ndarray:
+    """The numbers of atoms [S]."""
+    if isinstance(samples, CountedSamples):
+        return samples.counts.atoms
+    return np.array([sample.graph.n_atoms for sample in samples], dtype=np.int64)
+
+
 def count_labels(samples: Sequence[Sample]) -> Sizes:
     """The numbers of components that have labels."""
     if isinstance(samples, CountedSamples):
@@ -283,12 +290,11 @@ def _labels(sample: Sample) -> list[int]:
     ]
 
 
-def _sizes(samples: Sequence[Sample]) -> tuple[np.ndarray, bool]:
-    """The numbers of atoms, and whether any weight is not 1."""
+def _is_weighted(samples: Sequence[Sample]) -> bool:
+    """Whether any weight is not 1."""
     if isinstance(samples, CountedSamples):
-        return samples.counts.atoms, bool(samples.counts.weighted.any())
-    weighted = any(s.weight != 1.0 or s.weights is not None for s in samples)
-    return np.array([sample.graph.n_atoms for sample in samples], dtype=np.int64), weighted
+        return bool(samples.counts.weighted.any())
+    return any(s.weight != 1.0 or s.weights is not None for s in samples)
 
 
 def _count_components(atoms: np.ndarray, processes: int = 1) -> Sizes:

@@ -29,6 +29,7 @@ from ..evaluation.plots import (
     read_log,
     save_figure,
 )
+from .batch_size import with_batch_size
 from .checkpoint import NAME, read_checkpoint
 from .finetune import (
     continue_optimiser,
@@ -161,7 +162,7 @@ def _fit(
         config, notes = with_surface(config)
         copy_start_model(config)
     else:
-        config = _with_loss_of(with_surface_of(config, before.model), before.loss)
+        config = _with_defaults_of(with_surface_of(config, before.model), before)
         _check_same_settings(config, before)
     data = read_checkpoint(config.output)["data"] if resumed else None
     dataset = load_dataset(config, given)
@@ -175,6 +176,7 @@ def _fit(
             "cannot go on as if it had never stopped; restore the files, or start a new run from "
             "its model (sikff train --from)"
         )
+    config = with_batch_size(config, dataset, report)
     model = initial_model(config, dataset.model, Graphs(dataset.train))
     set_charging_energies(model, dataset.train)
     size = sum(parameter.numel() for parameter in model.parameters())
@@ -260,11 +262,13 @@ def _check_same_settings(config: TrainConfig, before: TrainConfig) -> None:
         )
 
 
-def _with_loss_of(config: TrainConfig, before: LossConfig) -> TrainConfig:
-    """The run with the loss of the one that it continues, maybe of an older version with other
-    defaults, where it gives no settings of its own."""
+def _with_defaults_of(config: TrainConfig, before: TrainConfig) -> TrainConfig:
+    """The run with the loss and the batch size of the one that it continues, maybe of an older
+    version with other defaults, where it gives none of its own."""
     given = config.loss.model_dump(exclude_none=True)
-    return config.model_copy(update={"loss": LossConfig(**{**before.model_dump(), **given})})
+    loss = LossConfig(**{**before.loss.model_dump(), **given})
+    size = config.batch_size or before.batch_size
+    return config.model_copy(update={"loss": loss, "batch_size": size})
 
 
 def _draw(config: TrainConfig, dataset: Dataset) -> None:
@@ -275,7 +279,7 @@ def _draw(config: TrainConfig, dataset: Dataset) -> None:
     model = load(config.output / "model.sikff")
     if not dataset.valid:
         return
-    evaluation = evaluate_samples([model], [dataset.valid], config.batch_size)
+    evaluation = evaluate_samples([model], [dataset.valid])
     with picture_may_fail(config.output / DRAWN[1]):
         save_figure(parity(evaluation, "validation"), config.output / DRAWN[1])
 

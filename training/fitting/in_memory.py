@@ -17,6 +17,7 @@ from sikff.plain_torch import plain_torch
 from ..config import TrainConfig
 from ..data.batches import Graphs
 from ..data.dataset import Dataset, Given, load_dataset
+from .batch_size import with_batch_size
 from .finetune import initial_model, set_charging_energies
 from .rescale import keep_predictions
 from .static_training import choose_capacity
@@ -72,6 +73,7 @@ def train_in_memory(
         dataset = load_dataset(config, Given.of(structures, validation))
     for line in dataset.report:
         report(line)
+    config = with_batch_size(config, dataset, report)
     model = _model(config, dataset, before)
     capacity = choose_capacity(config, dataset, model, report)
     run = Run(config, model, dataset, capacity=capacity, in_memory=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import cast
 
 import torch
 
@@ -55,10 +56,12 @@ def capacity_for(samples: Sequence[Sample], structures: int) -> tuple[Capacity, 
 def choose_capacity(
     config: TrainConfig, dataset: Dataset, model: ForceField, report: Callable[[str], None]
 ) -> Capacity | None:
-    """The capacity for any batch; None: steps are neither compiled nor replayed."""
+    """The capacity for any batch of a run with a batch size; None: steps are neither compiled nor
+    replayed."""
     if not (config.compile or config.replay):
         return None
-    capacity, filled = capacity_for(dataset.train, -(-config.batch_size // config.devices))
+    size = cast(int, config.batch_size)
+    capacity, filled = capacity_for(dataset.train, -(-size // config.devices))
     how = (
         f"for {capacity.atoms} atoms with {capacity.neighbours} neighbours each, of which batches "
         f"fill {filled:.0%} on average"

@@ -8,7 +8,7 @@ import math
 import threading
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
+from typing import Any, cast
 
 import torch
 from torch import Tensor
@@ -47,7 +47,7 @@ class Run:
     """Trains a model; validates and keeps the running average of its weights.
 
     Args:
-        config: the run.
+        config: the run, with a batch size.
         model: to be trained; it is moved to the device of the run.
         dataset: what to train and validate on.
         capacity: for any batch, if steps are to be compiled or replayed.
@@ -188,7 +188,7 @@ class Run:
 
     def _batches(self, samples: Sequence[Sample], seed: int | None = None) -> Batches:
         """Batches, of which each process sees its part."""
-        size, processes = self.config.batch_size, self.processes
+        size, processes = cast(int, self.config.batch_size), self.processes
         return Batches(samples, size, seed, processes.rank, processes.size)
 
     def _epoch(self, epoch: int) -> Iterator[Batch]:
