@@ -17,7 +17,21 @@ from .data_statistics import SAME_ENERGY
 from .new_elements import with_elements
 
 SCALES = ("energy_scale", "average_neighbours")
+NETWORK = (
+    *("cutoff", "layers", "channels", "max_frequency", "feature_frequency", "correlation"),
+    *("kernel_fields", "kernel_layers", "kernel_width", "radial_functions", "species_channels"),
+    "readout_width",
+)
 CHANGES = ("group", "axis", "environment", "vacuum_group", "atomic_energies")
+
+
+def with_network_of(config: TrainConfig, model: Mapping[str, Any]) -> TrainConfig:
+    """A run that goes on with a network: sizes that it does not give are those of the network's
+    configuration, maybe of an older version with other defaults."""
+    if config.start is not None:
+        return config
+    sizes = {key: model[key] for key in NETWORK if key in model}
+    return config.model_copy(update={"model": {**sizes, **config.model}})
 
 
 def copy_start_model(config: TrainConfig) -> None:

@@ -13,13 +13,14 @@ import yaml
 
 from sikff.atomic_write import clear_unfinished, complete
 from sikff.forcefield import load
+from sikff.forcefield.model_file import read_header
 from sikff.lock import lock
 from sikff.plain_torch import plain_torch
 
 from ..config import LossConfig, TrainConfig, read_config
 from ..data.batches import Graphs
 from ..data.dataset import Dataset, Given, load_dataset
-from ..data.model_settings import copy_start_model
+from ..data.model_settings import copy_start_model, with_network_of
 from ..data.slab import check_data_above, with_surface, with_surface_of
 from ..evaluation.evaluate import evaluate_samples
 from ..evaluation.plots import (
@@ -163,6 +164,9 @@ def _fit(
         copy_start_model(config)
     else:
         config = _with_defaults_of(with_surface_of(config, before.model), before)
+        trained = config.output / "model.sikff"
+        model_keys = read_header(trained)["config"] if trained.exists() else {}
+        config, before = (with_network_of(each, model_keys) for each in (config, before))
         _check_same_settings(config, before)
     data = read_checkpoint(config.output)["data"] if resumed else None
     dataset = load_dataset(config, given)

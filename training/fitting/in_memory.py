@@ -17,6 +17,7 @@ from sikff.plain_torch import plain_torch
 from ..config import TrainConfig
 from ..data.batches import Graphs
 from ..data.dataset import Dataset, Given, load_dataset
+from ..data.model_settings import with_network_of
 from .batch_size import with_batch_size
 from .finetune import initial_model, set_charging_energies
 from .rescale import keep_predictions
@@ -64,6 +65,7 @@ def train_in_memory(
         FloatingPointError: if the loss is no longer finite.
     """
     if before is not None:
+        config = with_network_of(config, dict(before.model.config))
         energies = dict(before.model.config.atomic_energies)
         model_keys = {**config.model, "atomic_energies": energies}
         config = config.model_copy(update={"model": model_keys})

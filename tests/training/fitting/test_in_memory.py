@@ -74,6 +74,17 @@ def test_without_validation_the_last_weights_are_saved(config: TrainConfig) -> N
     assert state and all(torch.equal(saved[name], state[name]) for name in state)
 
 
+def test_a_warm_start_keeps_sizes_that_had_other_defaults(
+    config: TrainConfig, frames: list[ase.Atoms]
+) -> None:
+    once = changed(config, max_epochs=1)
+    before = train_in_memory(
+        changed(once, model={**config.model, "radial_functions": 3}), frames[:6], frames[6:]
+    )
+    after = train_in_memory(once, frames[:6], frames[6:], before)
+    assert after.model.config.radial_functions == 3
+
+
 def test_a_warm_start_renews_scales_and_keeps_predictions(
     config: TrainConfig, frames: list[ase.Atoms]
 ) -> None:

@@ -12,6 +12,7 @@ import torch
 import yaml
 
 from runs import changed, fit_two_epochs, rows, weights
+from sikff import load
 from sikff.training.config import TrainConfig
 from sikff.training.data.dataset import load_dataset
 from sikff.training.fitting.fit import fit
@@ -43,6 +44,21 @@ def test_other_settings_cannot_be_resumed(config: TrainConfig) -> None:
         fit(changed(config, batch_size=2, lr=0.1), resume=True)
     fit(changed(config, max_epochs=4), resume=True)
     assert [row["epoch"] for row in rows(config)] == [0, 1, 2, 3]
+
+
+def test_a_run_of_an_older_version_keeps_the_sizes_of_its_network(config: TrainConfig) -> None:
+    """Where its settings leave open what had another default then."""
+    given = {key: size for key, size in config.model.items() if key != "kernel_layers"}
+    fit(changed(config, max_epochs=1, model={**given, "kernel_layers": 2, "radial_functions": 3}))
+    path = config.output / "config.yaml"
+    written = yaml.safe_load(path.read_text())
+    path.write_text(yaml.safe_dump(written | {"model": given}))
+    fit(changed(config, max_epochs=2, model=given), resume=True)
+    assert [row["epoch"] for row in rows(config)] == [0, 1]
+    found = load(config.output / "model.sikff").config
+    assert (found.kernel_layers, found.radial_functions) == (2, 3)
+    with pytest.raises(ValueError, match="cannot resume with other settings of model"):
+        fit(changed(config, max_epochs=3, model={**given, "radial_functions": 4}), resume=True)
 
 
 def test_other_data_cannot_be_resumed(config: TrainConfig, monkeypatch: pytest.MonkeyPatch) -> None:
