@@ -289,7 +289,7 @@ def test_keys_of_every_section_are_described() -> None:
     """The tables on the page of configuration keys, which mkdocs makes from the models."""
     page = hooks.on_page_markdown((DOCS / "reference/config.md").read_text(encoding="utf-8"))
     assert not hooks.KEYS.search(page)
-    for key, default in (("batch_size", "`5`"), ("cutoff", "`5.0`"), ("timestep", "`0.5`")):
+    for key, default in (("ema", "`0.99`"), ("cutoff", "`5.0`"), ("timestep", "`0.5`")):
         assert re.search(rf"^\| `{key}` \| .* \| {re.escape(default)} \| .+ \|$", page, re.M)
     rows = re.findall(r"^\| `\w+` \|.*$", page, re.M)
     assert len(rows) > 60
