@@ -111,6 +111,7 @@ def stop_processes(comm: Any, problem: str, status: int = 2) -> NoReturn:
     if os.name == "posix":
         ctypes.CDLL(None).fflush(None)  # buffers of C: log and dumps
     if comm is not None and comm.size > 1:
+        time.sleep(0.5)  # mpirun drops what it has not yet forwarded when a process aborts
         comm.Abort(status)
     os._exit(status)
 
