@@ -154,8 +154,8 @@ class TrainConfig(Section):
         output: folder of the run: model.sikff, last.ckpt, log.csv, config.yaml, plots. The model is
             that of the lowest validation loss, or of a later epoch within 2 % of it: such a
             difference is noise, and the later weights saw a lower learning rate.
-        batch_size: structures in a step, over all devices. None: 5, on a CPU fewer of large ones,
-            which have some 130 atoms together; at least one for each device.
+        batch_size: structures in a step, over all devices. None: 5; on a CPU fewer if they are
+            large, so that a step has about 130 atoms; at least one for each device.
         max_epochs, max_steps, max_minutes: the run ends at the first limit it meets. Minutes
             exclude what comes before the first step, such as reading data and compiling.
         validate_every: steps between validations, each with a row of the log and a checkpoint.

@@ -20,7 +20,7 @@ STIFFNESS = 200.0  # eV
 BARRIER = 2.0  # eV
 CONTACT = 0.9  # of the sum of van der Waals radii (Alvarez 2013)
 UNKNOWN_RADIUS = 2.0  # Å, of elements without one
-MET = 8  # other elements, or itself, that an element must meet at all distances to be common
+MET = 8  # elements, maybe itself among them, that a common element meets up to the cutoff
 SEEN, UNSEEN, CONTINUED = 0, 1, 2
 
 Intervals = tuple[tuple[float, float], ...]
@@ -50,7 +50,7 @@ def usual_contacts(
     """How near elements usually come to others, as a fraction of the sum of covalent radii.
 
     It is the median over the elements that one meets in the data at some distance and up to the
-    cutoff (Å). Elements that meet less than MET are left out.
+    cutoff (Å). Elements that meet fewer than MET are left out.
     """
     found = {}
     for element in elements:

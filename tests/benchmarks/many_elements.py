@@ -1,12 +1,12 @@
 """Training on many elements: time for an atom, and errors against the number of structures.
 
-    python tests/benchmarks/many_elements.py throughput --structures 100000 --elements 2 60
+    python tests/benchmarks/many_elements.py throughput --elements 2 60 --steps 1000
     python tests/benchmarks/many_elements.py label alloys.xyz     # needs sevenn
-    python tests/benchmarks/many_elements.py alloys alloys.xyz --sizes 250 500 1000
+    python tests/benchmarks/many_elements.py alloys alloys.xyz --sizes 250 500 1000 --epochs 25
 
 *throughput*: structures of 20 atoms (large_data.py), of at most four of the elements, each training
 in a process of its own, of one thread; reading the file is counted apart. Seconds are those of the
-processor. *label*: alloys of two to five of 24 metals, rattled and strained, of 4 to 16 atoms, with
+processor. *label*: alloys of two to five of 24 metals, rattled and strained, of 8 or 16 atoms, with
 the energies, forces and stresses of SevenNet-0. *alloys*: trains on so many of them, and evaluates
 on the last 200.
 """

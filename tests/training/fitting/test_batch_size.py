@@ -5,6 +5,7 @@ import ase.io
 import pytest
 from ase.calculators.singlepoint import SinglePointCalculator
 
+from runs import changed, rows
 from sikff.training.config import TrainConfig, read_config
 from sikff.training.fitting.fit import fit
 from sikff.training.fitting.in_memory import train_in_memory
@@ -16,14 +17,6 @@ def larger(atoms: ase.Atoms, times: int) -> ase.Atoms:
     energy, forces = atoms.get_potential_energy(), [*atoms.get_forces()] * times
     whole.calc = SinglePointCalculator(whole, energy=times * energy, forces=forces)
     return whole
-
-
-def changed(config: TrainConfig, **changes: object) -> TrainConfig:
-    return TrainConfig.model_validate({**config.model_dump(), **changes})
-
-
-def steps(config: TrainConfig) -> int:
-    return int((config.output / "log.csv").read_text().splitlines()[1].split(",")[1])
 
 
 @pytest.mark.parametrize(("atoms", "expected"), [(4, 5), (48, 3), (200, 1)])
@@ -40,7 +33,7 @@ def test_steps_have_few_large_structures(
 def test_a_resumed_run_keeps_its_steps(config: TrainConfig) -> None:
     """Also one that an older version began, whose steps were of five structures of any size."""
     fit(changed(config, max_epochs=1, batch_size=2))
-    assert steps(config) == -(-9 // 2)
+    assert rows(config)[0]["step"] == -(-9 // 2)
     lines: list[str] = []
     fit(changed(config, max_epochs=2, batch_size=None), resume=True, report=lines.append)
     assert not [line for line in lines if "in a step" in line]
