@@ -104,7 +104,8 @@ def find_symmetry_of_labels(
     defects = _measure_defects(names, axis, lie, surface, search.threshold)
     copy_defects = {}
     for name in names:
-        by_group = [copy for copy in copies if copy.is_by(SymmetryGroup(name, axis))]
+        candidate = SymmetryGroup(name, axis)
+        by_group = [copy for copy in copies if copy.is_by(candidate)]
         if by_group:
             copy_defects[name] = compute_copy_defect(by_group, search.threshold)
     chosen, candidates = judge_candidates(names, defects, trainer, report, copy_defects)
