@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from functools import partial
 from operator import is_
 from pathlib import Path
@@ -26,7 +27,7 @@ from sikff.forcefield.model_file import chosen_dtype
 from sikff.graph import AtomicGraph, Structure, has_volume
 from sikff.graph.conditions import Conditions
 from sikff.graph.neighbour_lists import NeighbourLists
-from sikff.plain_torch import leave_threads_behind
+from sikff.plain_torch import leave_threads_behind, torch_threads
 
 from .prepare_models import (
     choose_evaluators,
@@ -38,6 +39,9 @@ from .prepare_models import (
 
 SKIN = 0.8  # Å
 REPLAY_AFTER = 10  # calls
+# atoms; fewer are evaluated on one thread of the CPU: two are hardly faster, and where another
+# program takes a core they wait for each other in every operation
+FEW_ATOMS = 50
 Choose = Callable[[Sequence[EnergyModel]], Sequence[Callable[..., Prediction]]]
 Models = str | Path | EnergyModel | Sequence[str | Path | EnergyModel]
 
@@ -47,7 +51,8 @@ class StructureEvaluator:
 
     Structures are an ase.Atoms or arrays (:class:`~sikff.graph.StructureArrays`). In every call the
     first one is that of the call before, moved, and so on: their neighbour lists have a skin. Gives
-    each extrapolation warning once, and holds them in `warned`. `sources` are the files of the
+    each extrapolation warning once, and holds them in `warned`. On a CPU fewer than FEW_ATOMS are
+    evaluated on one thread. `sources` are the files of the
     models, or their classes. For one thread at a time.
 
     Args:
@@ -258,7 +263,8 @@ class StructureEvaluator:
         """The prediction on the host, where it is copied at once: a GPU is waited for once."""
         if graph.positions.device.type == "cpu":
             self._warn_of(model, graph)
-            return FullPrediction(*call(graph, **options))
+            with torch_threads(1) if graph.n_atoms < FEW_ATOMS else nullcontext():
+                return FullPrediction(*call(graph, **options))
         extrapolates = None
         if isinstance(call, Auto | Static):
             prediction, extrapolates = call.predict(graph, **options)

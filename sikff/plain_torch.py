@@ -34,6 +34,17 @@ def leave_threads_behind() -> None:
 
 
 @contextmanager
+def torch_threads(count: int) -> Iterator[None]:
+    """Sets torch's number of threads on the CPU inside."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+@contextmanager
 def plain_autograd(device: torch.device) -> Iterator[None]:
     """Records gradients, outside inference mode and autocast, whatever the caller has entered."""
     leave_threads_behind()

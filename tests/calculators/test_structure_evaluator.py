@@ -1,19 +1,24 @@
 """The evaluator below all adapters: arrays as well as ase.Atoms, one structure or several."""
 
+from typing import Any
+
 import ase
 import numpy as np
 import pytest
 import torch
+from ase.build import bulk
 from ase.calculators.calculator import CalculationFailed, PropertyNotImplementedError
 from ase.data import chemical_symbols
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from force_fields import crystal, ethanol, force_field, graph_of, slab
 from pair_model import PairModel, structures
 from sikff.calculators import SIKFFCalculator
-from sikff.calculators.structure_evaluator import StructureEvaluator
+from sikff.calculators.structure_evaluator import FEW_ATOMS, StructureEvaluator
 from sikff.forcefield.change_elements import change_elements
 from sikff.graph import StructureArrays
 from sikff.graph.conditions import Conditions
+from sikff.plain_torch import torch_threads
 from tolerances import TOLERANCES
 
 LIMITS = TOLERANCES[torch.float64]
@@ -235,3 +240,25 @@ def test_atomic_stresses_without_a_volume_are_not_implemented() -> None:
     atoms.calc = SIKFFCalculator(PairModel().double(), device="cpu")
     with pytest.raises(PropertyNotImplementedError, match="stress needs a cell with a volume; got"):
         atoms.get_stresses()
+
+
+class ThreadCounts(TorchDispatchMode):
+    """Records with how many threads operations of torch run."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[int] = set()
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None):
+        self.seen.add(torch.get_num_threads())
+        return function(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("repeats", [2, 4])
+def test_few_atoms_are_evaluated_on_one_thread(repeats: int) -> None:
+    atoms = bulk("Al") * (repeats, repeats, repeats)
+    atoms.calc = SIKFFCalculator(force_field())
+    with torch_threads(3), ThreadCounts() as counts:
+        atoms.get_forces()
+        assert torch.get_num_threads() == 3, "as before"
+    assert (1 in counts.seen) == (len(atoms) < FEW_ATOMS)

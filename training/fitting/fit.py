@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Callable, Sequence
+from contextlib import nullcontext
 from pathlib import Path
 
 import ase
@@ -15,7 +15,7 @@ from sikff.atomic_write import clear_unfinished, complete
 from sikff.forcefield import load
 from sikff.forcefield.model_file import read_header
 from sikff.lock import lock
-from sikff.plain_torch import plain_torch
+from sikff.plain_torch import plain_torch, torch_threads
 
 from ..config import LossConfig, TrainConfig, read_config
 from ..data.batches import Graphs
@@ -91,7 +91,7 @@ def fit(
         ConnectionError: if another process of the run has ended.
         FloatingPointError: if the loss is no longer finite.
     """
-    with nullcontext() if config.threads is None else _threads(config.threads):
+    with nullcontext() if config.threads is None else torch_threads(config.threads):
         launch = find_launch(config.devices)
         _check_devices(config, launch)
         config.output.mkdir(parents=True, exist_ok=True)
@@ -133,17 +133,6 @@ def _processes(launch: Launch) -> Processes:
     """A launcher may show each process its own GPUs or all those of the host."""
     gpu = launch.local_rank % max(1, torch.cuda.device_count())
     return Processes(launch.rank, launch.size, gpu)
-
-
-@contextmanager
-def _threads(count: int) -> Iterator[None]:
-    """Sets torch's number of threads inside."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _fit(
