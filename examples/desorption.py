@@ -15,13 +15,11 @@ surface with places holds its molecules longer:
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 
 import numpy as np
-from side_by_side import adsorbed_water, dynamics, separate_copies
+from side_by_side import adsorbed_water, dynamics, separate_copies, two_processes
 
 from sikff.training.evaluation.adsorbate import Adsorbate, orientations
 from sikff.training.evaluation.mean_force import integrate
@@ -47,8 +45,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     work = partial(residence, options.model, options.output, options.steps, options.samples)
     jobs = list(enumerate(options.temperatures))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context) as pool:
+    with two_processes() as pool:
         results = dict(zip(options.temperatures, pool.map(work, jobs), strict=True))
 
     figure, (ax,) = new_figure(1, width=5.6)

@@ -14,14 +14,12 @@ The model is the one that water_on_salt.py trains. It takes about four minutes o
 from __future__ import annotations
 
 import argparse
-import multiprocessing
-from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from side_by_side import adsorbed_water, dynamics, separate_copies
+from side_by_side import adsorbed_water, dynamics, separate_copies, two_processes
 
 from sikff.surface.sites import equivalent_points
 from sikff.training.evaluation.adsorbate import Adsorbate
@@ -88,8 +86,7 @@ def main() -> None:
     work = partial(simulate, options.model, output, options.steps, start)
     jobs = [(t, "nvt", place) for place, t in enumerate(temperatures)]
     jobs.append((temperatures[-1], "nve", len(jobs)))
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(2, mp_context=context) as pool:
+    with two_processes() as pool:
         tracks = list(pool.map(work, jobs))
     places = equivalent_points(adsorbate.surface.corrugated, minimum.place, tolerance=SAME)
     found = [analyse(adsorbate, places, each) for each in tracks[:-1]]

@@ -3,12 +3,14 @@ on the surface of a model."""
 
 from __future__ import annotations
 
+import multiprocessing
 import re
 import shutil
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -88,6 +90,12 @@ def report(output: Path, evaluations: Mapping[str, Evaluation], n_frames: int) -
         save_figure(parity(evaluation, name), output / f"parity_{folder(name)}.png")
         log = read_log(output / folder(name) / "log.csv")
         save_figure(learning_curves(log), output / f"learning_{folder(name)}.png")
+
+
+def two_processes() -> ProcessPoolExecutor:
+    """Processes that start afresh, of one thread each: for dynamics side by side."""
+    context = multiprocessing.get_context("spawn")
+    return ProcessPoolExecutor(2, context, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def dynamics(
