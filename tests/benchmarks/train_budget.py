@@ -235,11 +235,14 @@ TRAIN: dict[str, Callable[[Run], Path]] = {
 }
 
 
-def evaluate(package: str, model: Path, test: Path, device: str) -> None:
+def evaluate(package: str, model: Path, test: Path, device: str, threads: int) -> None:
     """Prints errors on the test frames as JSON; runs in the package's own environment."""
     import warnings
 
+    import torch
+
     warnings.simplefilter("ignore")
+    torch.set_num_threads(threads)
     if package.startswith("sikff"):
         from sikff.calculators import SIKFFCalculator
 
@@ -318,7 +321,7 @@ def main() -> None:
     parser.add_argument("--evaluate", choices=TRAIN, help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.evaluate:
-        evaluate(options.evaluate, options.train, options.test, options.device)
+        evaluate(options.evaluate, options.train, options.test, options.device, options.threads)
         return
     options.output = options.output.resolve()
     options.output.mkdir(parents=True, exist_ok=True)
@@ -347,6 +350,7 @@ def main() -> None:
             )
             command = [python, __file__, str(model), str(options.output / "test.xyz")]
             command += ["--evaluate", package, "--device", options.device]
+            command += ["--threads", str(options.threads)]
             errors = answer(command)
             rows.append({"package": package, "minutes": minutes, **errors})
             print(", ".join(f"{name} {value}" for name, value in rows[-1].items()), flush=True)
