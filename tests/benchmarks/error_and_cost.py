@@ -49,8 +49,8 @@ def main() -> None:
             ms, error = steps[model]["ms"], errors[package]
             ax.plot(ms, error, "o", color=colour, ms=9)
             where = {"xytext": place, "textcoords": "offset points", "ha": side, "va": "center"}
-            ax.annotate(f"{label}\n{error:.1f} meV/Å, {ms:.0f} ms", (ms, error), **where)
-        ax.set(xscale="log", yscale="log", title=name, xlim=(3, 200))
+            ax.annotate(f"{label}\n{error:.1f} meV/Å, {ms:.2g} ms", (ms, error), **where)
+        ax.set(xscale="log", yscale="log", title=name, xlim=(2, 200))
         ax.set(xlabel="a step of MD, 27 atoms, one core (ms)")
         ax.set(ylabel=f"force MAE after {options.minutes:g} min of training (meV/Å)")
         ax.margins(y=0.25)
