@@ -39,8 +39,8 @@ from .prepare_models import (
 
 SKIN = 0.8  # Å
 REPLAY_AFTER = 10  # calls
-# atoms; fewer are evaluated on one thread of the CPU: two are hardly faster, and where another
-# program takes a core they wait for each other in every operation
+# atoms; fewer are evaluated on one thread of the CPU: more save at most a third of the time, and
+# where another program takes a core they wait for each other in every operation
 FEW_ATOMS = 50
 Choose = Callable[[Sequence[EnergyModel]], Sequence[Callable[..., Prediction]]]
 Models = str | Path | EnergyModel | Sequence[str | Path | EnergyModel]
@@ -52,8 +52,8 @@ class StructureEvaluator:
     Structures are an ase.Atoms or arrays (:class:`~sikff.graph.StructureArrays`). In every call the
     first one is that of the call before, moved, and so on: their neighbour lists have a skin. Gives
     each extrapolation warning once, and holds them in `warned`. On a CPU fewer than FEW_ATOMS are
-    evaluated on one thread. `sources` are the files of the
-    models, or their classes. For one thread at a time.
+    evaluated on one thread. `sources` are the files of the models, or their classes. For one
+    thread at a time.
 
     Args:
         models: the models, frozen and on the device.

@@ -11,15 +11,13 @@ trained on the colder half of its frames. Your own data:
 from __future__ import annotations
 
 import argparse
-import multiprocessing
 from collections.abc import Sequence
-from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import ase.io
 import numpy as np
-import torch
 from ase import Atoms
+from side_by_side import processes
 
 from sikff.calculators import SIKFFCalculator
 from sikff.training.config import TrainConfig
@@ -48,8 +46,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     ase.io.write(options.output / "train.xyz", train)
     runs = [(options.output / f"member-{seed}", seed) for seed in range(options.members)]
     print(f"training {options.members} members for {options.minutes:g} minutes each ...")
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(options.processes, mp_context=context) as pool:
+    with processes(options.processes) as pool:
         jobs = [pool.submit(train_member, *run, options) for run in runs]
         models = [job.result() for job in progress_bar(jobs, unit="model")]
 
@@ -100,8 +97,7 @@ def frames(options: argparse.Namespace) -> tuple[list[Atoms], list[Atoms]]:
 
 
 def train_member(output: Path, seed: int, options: argparse.Namespace) -> Path:
-    """Trains one force field on one thread."""
-    torch.set_num_threads(1)
+    """Trains one force field."""
     settings = {
         "data": {"train": options.output / "train.xyz", "valid": 0.1},
         "output": output,

@@ -18,7 +18,7 @@ from pathlib import Path
 import ase.io
 import numpy as np
 from ase import Atoms, units
-from side_by_side import dynamics, folder, fresh, report, two_processes
+from side_by_side import dynamics, folder, fresh, processes, report
 from side_by_side import train as train_all
 
 from sikff import load
@@ -79,7 +79,7 @@ def main() -> None:
     print("   without field, NVE in the field")
     charges = point_charges(train)
     runs = [("nvt", STRENGTH), ("nvt", 0.0), ("nve", STRENGTH)]
-    with two_processes() as pool:
+    with processes() as pool:
         jobs = [
             pool.submit(simulate, output, ensemble, strength, charges, options.steps, place)
             for place, (ensemble, strength) in enumerate(runs)

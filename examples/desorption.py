@@ -19,7 +19,7 @@ from functools import partial
 from pathlib import Path
 
 import numpy as np
-from side_by_side import adsorbed_water, dynamics, separate_copies, two_processes
+from side_by_side import adsorbed_water, dynamics, processes, separate_copies
 
 from sikff.training.evaluation.adsorbate import Adsorbate, orientations
 from sikff.training.evaluation.mean_force import integrate
@@ -45,7 +45,7 @@ def main() -> None:
     options.output.mkdir(parents=True, exist_ok=True)
     work = partial(residence, options.model, options.output, options.steps, options.samples)
     jobs = list(enumerate(options.temperatures))
-    with two_processes() as pool:
+    with processes() as pool:
         results = dict(zip(options.temperatures, pool.map(work, jobs), strict=True))
 
     figure, (ax,) = new_figure(1, width=5.6)

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
-from side_by_side import adsorbed_water, dynamics, separate_copies, two_processes
+from side_by_side import adsorbed_water, dynamics, processes, separate_copies
 
 from sikff.surface.sites import equivalent_points
 from sikff.training.evaluation.adsorbate import Adsorbate
@@ -86,7 +86,7 @@ def main() -> None:
     work = partial(simulate, options.model, output, options.steps, start)
     jobs = [(t, "nvt", place) for place, t in enumerate(temperatures)]
     jobs.append((temperatures[-1], "nve", len(jobs)))
-    with two_processes() as pool:
+    with processes() as pool:
         tracks = list(pool.map(work, jobs))
     places = equivalent_points(adsorbate.surface.corrugated, minimum.place, tolerance=SAME)
     found = [analyse(adsorbate, places, each) for each in tracks[:-1]]

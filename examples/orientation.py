@@ -22,7 +22,7 @@ from ase import Atoms, units
 from ase.optimize import BFGS
 from demo import MODELS, TEMPERATURE, dipoles, point_charges, simulate
 from scipy.spatial.transform import Rotation
-from side_by_side import folder, two_processes
+from side_by_side import folder, processes
 from stark_shift import along_z
 
 from sikff import ForceField, load
@@ -51,7 +51,7 @@ def main() -> None:
     moment = float(np.linalg.norm(dipoles(rigid, charges)))
 
     work = partial(in_field, options.demo, charges, options.steps)
-    with two_processes() as pool:
+    with processes() as pool:
         sampled = list(pool.map(work, STRENGTHS))
 
     print(f"   dipole {moment:.3f} e Å; mean cosine of dipole and field at {TEMPERATURE:.0f} K")

@@ -92,10 +92,10 @@ def report(output: Path, evaluations: Mapping[str, Evaluation], n_frames: int) -
         save_figure(learning_curves(log), output / f"learning_{folder(name)}.png")
 
 
-def two_processes() -> ProcessPoolExecutor:
-    """Processes that start afresh, of one thread each: for dynamics side by side."""
+def processes(count: int = 2) -> ProcessPoolExecutor:
+    """Processes that start afresh, of one thread each: for work side by side."""
     context = multiprocessing.get_context("spawn")
-    return ProcessPoolExecutor(2, context, initializer=torch.set_num_threads, initargs=(1,))
+    return ProcessPoolExecutor(count, context, initializer=torch.set_num_threads, initargs=(1,))
 
 
 def dynamics(

@@ -299,7 +299,9 @@ def main() -> None:
     parser.add_argument("--systems", nargs="+", choices=SYSTEMS, default=["bpa", "water192"])
     parser.add_argument("--models", nargs="+", metavar="NAME", help="(default: all)")
     parser.add_argument("--device", default="cpu")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--threads", type=int, default=2, help="sikff takes one for fewer than 50 atoms"
+    )
     parser.add_argument("--calls", type=int, default=5, help="in a turn")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--json", type=Path)

@@ -257,7 +257,7 @@ class ThreadCounts(TorchDispatchMode):
 @pytest.mark.parametrize("repeats", [2, 4])
 def test_few_atoms_are_evaluated_on_one_thread(repeats: int) -> None:
     atoms = bulk("Al") * (repeats, repeats, repeats)
-    atoms.calc = SIKFFCalculator(force_field())
+    atoms.calc = SIKFFCalculator(force_field(), device="cpu")
     with torch_threads(3), ThreadCounts() as counts:
         atoms.get_forces()
         assert torch.get_num_threads() == 3, "as before"
